@@ -1,0 +1,316 @@
+"""What a person types becomes a Config, or an error that names the fix.
+
+conf/ is the schema: a group is a factor and a file in it is a level. This module adds
+the ranges of the numbers and turns a composed tree into flat keys, the same on the
+command line, in a record and in the chart: `activation`, `batch_size`, `optimizer.lr`.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+# conf/ lies at the top of a checkout, and inside the package of an installed wheel.
+CONF = next(
+    folder / "conf"
+    for folder in (Path(__file__).parent, Path(__file__).parent.parent)
+    if (folder / "conf" / "config.yaml").is_file()
+)
+FACTORS = ("activation", "pooling", "connection", "norm", "head", "init", "optimizer")
+FACTORS += ("schedule", "order", "augmentation", "input")
+GROUPS = (*FACTORS, "data", "tracker", "preset")
+PLACES = ("data_dir", "output_dir", "device", "study", "tracker", "replicates")
+Value = str | int | float | None
+
+
+class Refusal(Exception):
+    """Bad input or a bad environment: the message, and the exit code of the command.
+
+    2: config or usage. 3: environment (disk, data, permission). 4: verification.
+    """
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a key may take: low <= value <= high, whole if `whole`."""
+
+    low: float
+    high: float
+    whole: bool = False
+    optional: bool = False
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        null = " or null" if self.optional else ""
+        return f"{kind} from {self.low:g} to {self.high:g}{null}"
+
+    def __contains__(self, value: object) -> bool:
+        if value is None:
+            return self.optional
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if self.whole and not isinstance(value, int):
+            return False
+        return math.isfinite(value) and self.low <= value <= self.high
+
+
+RANGES = {
+    "seed": Range(0, 2**31 - 1, whole=True),
+    "replicates": Range(1, 1000, whole=True),
+    "epochs": Range(1, 1000, whole=True),
+    "batch_size": Range(1, 10_000, whole=True),
+    "dropout": Range(0, 0.95),
+    "train_size": Range(1, 60_000, whole=True, optional=True),
+    "validation_size": Range(0, 30_000, whole=True),
+    "head.j": Range(-100, 100),
+    "head.smoothing": Range(0, 0.9),
+    "init.coefficient": Range(-10, 10),
+    "init.bias": Range(-10, 10),
+    "optimizer.lr": Range(1e-9, 100),
+    "optimizer.momentum": Range(0, 0.9999),
+    "optimizer.beta1": Range(0, 0.9999),
+    "optimizer.beta2": Range(0, 0.999999),
+    "optimizer.decay": Range(0, 0.999999),
+    "optimizer.epsilon": Range(1e-12, 1),
+    "optimizer.weight_decay": Range(0, 10),
+    "optimizer.batch_size": Range(1, 10_000, whole=True),
+    "schedule.warmup": Range(0, 0.9),
+    "augmentation.shift_x": Range(0, 14),
+    "augmentation.shift_y": Range(0, 14),
+    "augmentation.scale_low": Range(0.1, 10),
+    "augmentation.scale_high": Range(0.1, 10),
+    "augmentation.squeeze_low": Range(0.1, 10),
+    "augmentation.squeeze_high": Range(0.1, 10),
+    "augmentation.shear": Range(0, 2),
+    "augmentation.share": Range(0, 1),
+    "augmentation.shift_pixels": Range(0, 14),
+    "augmentation.degrees": Range(0, 180),
+    "augmentation.alpha": Range(0, 1000),
+    "augmentation.sigma": Range(0.5, 14),
+}
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run: a treatment, which is one value for every factor, and its seed."""
+
+    treatment: Mapping[str, Value]
+    seed: int
+
+    def level(self, factor: str) -> str:
+        """The level of a factor, for example "relu"."""
+        return str(self.treatment[factor])
+
+    def number(self, key: str) -> float:
+        """The number under a key; 0 where the level in use has no such number."""
+        value = self.treatment.get(key, 0.0)
+        assert isinstance(value, int | float), f"{key} is no number: {value!r}"
+        return value
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run reads and writes, and on what it computes: never part of it."""
+
+    data_dir: str | None = None
+    output_dir: str = "outputs"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    study: str | None = None
+    tracker: str = "none"
+
+
+def suggest(word: str, known: Iterable[str], what: str, plural: str) -> str:
+    """The message for an unknown word: the nearest known one, then all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{what} {word!r} is unknown; {hint}{plural}: {', '.join(names)}"
+
+
+@cache
+def levels(group: str) -> dict[str, dict[str, Any]]:
+    """Every level of a group with the content of its file, oldest first."""
+    files = [yaml.safe_load(path.read_text()) for path in (CONF / group).glob("*.yaml")]
+    files.sort(key=lambda content: (content["year"], content["name"]))
+    return {content["name"]: content for content in files}
+
+
+def names(group: str) -> list[str]:
+    """The names of a group's levels: its files."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def keys() -> set[str]:
+    """Every key that may be typed."""
+    return {*GROUPS, *RANGES, *PLACES} - {"optimizer.batch_size"}
+
+
+def unknown_key(key: str) -> str:
+    """The message for a key that is not one: the nearest, then those of its group."""
+    group = key.split(".")[0] + "."
+    near = [known for known in keys() if known.startswith(group)]
+    near = near or [known for known in keys() if "." not in known]
+    return suggest(key, near, "key", "keys")
+
+
+def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
+    """A composed tree as one Config per replicate, and the places; checks it all."""
+    flat: dict[str, Value] = {}
+    for key, value in tree.items():
+        if key in GROUPS:
+            flat[key] = check_level(key, value)
+            numbers = {f"{key}.{name}": number for name, number in value.items()}
+            flat |= {k: check_number(k, v) for k, v in numbers.items() if k in RANGES}
+        elif key in RANGES:
+            flat[key] = check_number(key, value)
+        elif key in PLACES:
+            flat[key] = check_place(key, value)
+        else:
+            raise Refusal(unknown_key(key))
+    for low in [key for key in flat if key.endswith("_low")]:
+        high = low.removesuffix("_low") + "_high"
+        if number_of(flat[low]) > number_of(flat[high]):
+            raise Refusal(f"{low}={flat[low]} is above {high}={flat[high]}: swap them")
+    flat.pop("optimizer.batch_size")  # the default of batch_size, no number of its own
+    seed, replicates = int(number_of(flat.pop("seed"))), number_of(flat["replicates"])
+    places = Places(**{k: flat.pop(k) for k in PLACES if k != "replicates"})  # type: ignore[arg-type]  # checked by check_place
+    flat.pop("replicates")
+    return [Config(flat, seed + i) for i in range(int(replicates))], places
+
+
+def number_of(value: Value) -> float:
+    """A checked value as the number it is."""
+    assert isinstance(value, int | float)
+    return value
+
+
+def check_level(group: str, value: Any) -> str:
+    """The level's name, if the group has it and the tree holds only its file's keys."""
+    name = value.get("name") if isinstance(value, Mapping) else value
+    if name not in names(group):
+        raise Refusal(suggest(str(name), names(group), group, "levels"))
+    unknown = set(value) - set(levels(group)[name])
+    if unknown:
+        raise Refusal(suggest(unknown.pop(), levels(group)[name], "key", "keys"))
+    return str(name)
+
+
+def check_number(key: str, value: Any) -> Value:
+    """The number, if it lies in the key's range."""
+    whole = RANGES[key].whole and isinstance(value, float) and value.is_integer()
+    if whole:
+        value = int(value)
+    if value not in RANGES[key]:
+        raise Refusal(f"{key}={value} is out of range: {key} is {RANGES[key]}")
+    return value if RANGES[key].whole or value is None else float(value)
+
+
+def check_place(key: str, value: Any) -> Value:
+    """The place, if it can be one."""
+    if key == "device" and value not in DEVICES:
+        raise Refusal(suggest(str(value), DEVICES, "device", "devices"))
+    if value is None and key in ("data_dir", "study"):
+        return None
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise Refusal(f"{key}={value!r} is no usable text: give a plain name or path")
+    if key == "study" and not set(value) <= set(SAFE):
+        raise Refusal(f"study={value!r}: use letters, digits, '_' and '-'")
+    return value
+
+
+SAFE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Hydra overrides, if each only sets a known key to a plain value."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        wrong = str(error).split("\n")[0]
+        raise Refusal(f"{wrong}: overrides are written key=value") from None
+    for override in parsed:
+        check_override(override)
+    return parsed
+
+
+def check_override(override: Override) -> None:
+    """Refuse an unknown key, a key that is added or removed, and interpolation."""
+    key, text = override.key_or_group, str(override.input_line)
+    if key.startswith(("hydra.", "hydra/")):
+        return
+    if key not in keys():
+        raise Refusal(unknown_key(key))
+    if override.is_add() or override.is_delete() or override.package:
+        raise Refusal(f"{text}: keys are neither added nor removed; write {key}=value")
+    if "${" in text:
+        raise Refusal(f"{text}: interpolation is not resolved here; type the value")
+    if override.is_sweep_override():
+        return
+    value = override.value()
+    if key in GROUPS and value not in names(key):
+        raise Refusal(suggest(str(value), names(key), key, "levels"))
+    if isinstance(value, dict | list):
+        raise Refusal(f"{text}: {key} takes one plain value")
+
+
+def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
+    """The runs and places that a command line means: conf/, preset, overrides."""
+    for override in parse(overrides):
+        if override.is_sweep_override():
+            raise Refusal(f"{override.input_line}: several values need -m (--multirun)")
+    mine = [text for text in overrides if not text.startswith("hydra")]
+    try:
+        with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
+            tree = compose("config", overrides=mine)
+        container = OmegaConf.to_container(tree, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise Refusal(explain(error, mine)) from None
+    assert isinstance(container, dict)
+    return resolve({str(key): value for key, value in container.items()})
+
+
+def explain(error: Exception, overrides: Sequence[str]) -> str:
+    """Hydra's complaint as one line that names the override at fault, and the fix."""
+    for text in overrides:
+        key = text.split("=")[0]
+        group, _, name = key.partition(".")
+        if name and f"'{key}'" in str(error) or name and f"'{name}'" in str(error):
+            return (
+                f"{text}: the {group} level in use has no number {name!r}; "
+                f"see conf/{group}/ for the levels that have it"
+            )
+    return " ".join(str(error).split())
+
+
+def alternatives(overrides: Sequence[str]) -> list[list[str]]:
+    """The command lines of a multirun: every combination of the swept values."""
+    choices: list[list[str]] = []
+    for override in parse(overrides):
+        key, text = override.key_or_group, str(override.input_line)
+        if override.is_discrete_sweep() and not key.startswith("hydra"):
+            value = override.value()
+            if isinstance(value, Glob):
+                swept = iter(value.filter(names(key)))
+            else:
+                swept = override.sweep_string_iterator()
+            choices.append([f"{key}={value}" for value in swept])
+        else:
+            choices.append([text])
+    return [list(line) for line in product(*choices)]

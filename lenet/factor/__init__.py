@@ -1,0 +1,1 @@
+"""One module per factor, closing with LEVELS: the name of a level > what it does."""

@@ -1,0 +1,125 @@
+"""Distorted training images: a batch at a time, in the pixel domain.
+
+Each image of each run has its own draws, keyed by (seed, epoch, image), and is sampled
+bilinearly; what comes from outside the image is background.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional
+
+from lenet import draw
+
+Images = Float[Tensor, "image height width"]
+Keys = Int64[Tensor, "image"]
+Number = Callable[[str], Float[Tensor, "image"]]
+
+
+def none(images: Images, keys: Keys, number: Number) -> Images:
+    """The images as they are."""
+    return images
+
+
+def affine_1998(images: Images, keys: Keys, number: Number) -> Images:
+    """Planar affine distortions of a share of the images (paper, p. 11).
+
+    Translation, scaling, squeezing (horizontal compression with vertical elongation, or
+    the reverse) and horizontal shearing, no rotation. Nine of ten images the paper
+    trained on were distorted; the magnitudes are measured on its Fig. 7.
+    """
+    scale = between(keys, 0, number("scale_low").log(), number("scale_high").log())
+    squeeze = between(keys, 1, number("squeeze_low").log(), number("squeeze_high").log())
+    shear = symmetric(keys, 2, number("shear"))
+    right = symmetric(keys, 3, number("shift_x"))
+    down = symmetric(keys, 4, number("shift_y"))
+    wide, tall = (scale + squeeze).exp(), (scale - squeeze).exp()
+    forward = (wide, shear * tall, torch.zeros_like(wide), tall)
+    chosen = draw.uniform(draw.fold(keys, 5)) < number("share")
+    moved = affine(images, forward, right, down)
+    return torch.where(chosen[:, None, None], moved, images)
+
+
+def shift(images: Images, keys: Keys, number: Number) -> Images:
+    """Translations by up to shift_pixels, horizontally and vertically."""
+    right, down = (symmetric(keys, i, number("shift_pixels")) for i in (0, 1))
+    one, zero = torch.ones_like(right), torch.zeros_like(right)
+    return affine(images, (one, zero, zero, one), right, down)
+
+
+def rotate(images: Images, keys: Keys, number: Number) -> Images:
+    """Rotations about the centre by up to `degrees` in either direction."""
+    angle = symmetric(keys, 0, number("degrees")) * (math.pi / 180)
+    cos, sin = angle.cos(), angle.sin()
+    zero = torch.zeros_like(cos)
+    return affine(images, (cos, -sin, sin, cos), zero, zero)
+
+
+def elastic(images: Images, keys: Keys, number: Number) -> Images:
+    """Displacements: uniform noise in +-1, smoothed by a Gaussian of sigma pixels, times
+    alpha (Simard, Steinkraus and Platt, 2003)."""
+    count, height, width = images.shape
+    cells = torch.arange(2 * height * width, device=images.device)
+    noise = 2 * draw.uniform(draw.fold(keys[:, None], cells)) - 1
+    fields = noise.view(count, 2, height, width)
+    smooth = gaussian(number("sigma"), max(height, width))
+    fields = smooth[:, None, :height, :height] @ fields @ smooth[:, None, :width, :width]
+    fields = fields * number("alpha")[:, None, None, None]
+    pixels = torch.stack([2 * fields[:, 0] / width, 2 * fields[:, 1] / height], -1)
+    identity = torch.eye(2, 3, device=images.device).expand(count, 2, 3)
+    return sample(images, grid(identity, images) + pixels)
+
+
+def between(keys: Keys, index: int, low: Tensor, high: Tensor) -> Float[Tensor, "image"]:
+    """A number per image, uniform from low to high."""
+    return low + (high - low) * draw.uniform(draw.fold(keys, index))
+
+
+def symmetric(keys: Keys, index: int, bound: Tensor) -> Float[Tensor, "image"]:
+    """A number per image, uniform in +-bound."""
+    return between(keys, index, -bound, bound)
+
+
+def affine(
+    images: Images, forward: tuple[Tensor, ...], right: Tensor, down: Tensor
+) -> Images:
+    """Images whose point p (from the centre; x right, y down) has moved to M p + t.
+
+    forward: M row by row, each [image]; right and down: t in pixels.
+    """
+    a, b, c, d = forward
+    det = a * d - b * c
+    inverse = torch.stack([d, -b, -c, a], -1).view(-1, 2, 2) / det[:, None, None]
+    width, height = images.shape[2], images.shape[1]
+    t = torch.stack([2 * right / width, 2 * down / height], -1)[..., None]
+    return sample(images, grid(torch.cat([inverse, -inverse @ t], -1), images))
+
+
+def grid(theta: Float[Tensor, "image 2 3"], images: Images) -> Tensor:
+    """Where each pixel comes from, [image, height, width, 2] in +-1."""
+    size = [len(images), 1, *images.shape[1:]]
+    return functional.affine_grid(theta, size, align_corners=False)
+
+
+def sample(images: Images, where: Tensor) -> Images:
+    """The images sampled bilinearly; zero, which is background, outside."""
+    return functional.grid_sample(images[:, None], where, align_corners=False)[:, 0]
+
+
+def gaussian(sigma: Float[Tensor, "image"], size: int) -> Tensor:
+    """Smoothing matrices [image, size, size]; what leaves the image is lost."""
+    at = torch.arange(size, device=sigma.device)
+    offset = (at[:, None] - at).float() / sigma[:, None, None]
+    return (-0.5 * offset**2).exp() / (sigma[:, None, None] * math.sqrt(2 * math.pi))
+
+
+LEVELS: dict[str, Callable[[Images, Keys, Number], Images]] = {
+    "none": none,
+    "affine_1998": affine_1998,
+    "shift": shift,
+    "rotate": rotate,
+    "elastic": elastic,
+}

@@ -1,0 +1,59 @@
+"""How weights begin, from draws that are keyed by run, parameter and position.
+
+Levels that draw from the same distribution share their draws up to a scale. Biases and
+subsampling coefficients begin at the constants init.bias and init.coefficient.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lenet import draw
+
+Keys = Int64[Tensor, "run out *fan"]
+Weights = Float[Tensor, "run out *fan"]
+FanIn = Float[Tensor, "out *ones"]
+
+
+def lecun(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
+    """Uniform in +-2.4/F, F the unit's fan-in, as printed (paper, App. A, p. 41)."""
+    return (2 * draw.uniform(keys) - 1) * (2.4 / fan_in)
+
+
+def lecun_sqrt(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
+    """Uniform in +-1.2/sqrt(F), which gives the step sizes printed in App. C."""
+    return (2 * draw.uniform(keys) - 1) * (1.2 / fan_in.sqrt())
+
+
+def xavier(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
+    """Uniform in +-sqrt(6/(fan in + fan out)) (Glorot and Bengio, 2010, eq. 16)."""
+    return (2 * draw.uniform(keys) - 1) * (6 / (fan_in + fan_out)).sqrt()
+
+
+def kaiming(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
+    """Normal with variance 2/F (He et al., 2015, eq. 10)."""
+    return draw.normal(keys) * math.sqrt(2) / fan_in.sqrt()
+
+
+def orthogonal(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
+    """Orthonormal rows (or columns, where there are fewer) (Saxe et al., 2014).
+
+    The same for every scale of fan-in; C3's table keeps its part of the full matrix.
+    """
+    matrix = draw.normal(keys).flatten(2).double()
+    wide = matrix.shape[1] < matrix.shape[2]
+    q, r = torch.linalg.qr(matrix.mT if wide else matrix)
+    q = q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None, :]  # uniform, as Haar has it
+    return (q.mT if wide else q).reshape(keys.shape).float()
+
+
+LEVELS: dict[str, Callable[[Keys, FanIn, float], Weights]] = {
+    "lecun": lecun,
+    "lecun_sqrt": lecun_sqrt,
+    "xavier": xavier,
+    "kaiming": kaiming,
+    "orthogonal": orthogonal,
+}

@@ -1,0 +1,25 @@
+"""What a pixel is to the network: x = scale * pixel + shift, pixel in [0, 1]."""
+
+from collections.abc import Callable
+
+
+def paper(mean: float, std: float) -> tuple[float, float]:
+    """Background -0.1 and foreground 1.175 (paper, p. 7)."""
+    return 1.275, -0.1
+
+
+def standardize(mean: float, std: float) -> tuple[float, float]:
+    """Mean 0 and standard deviation 1 over the pixels of the training images."""
+    return 1 / std, -mean / std
+
+
+def zero_one(mean: float, std: float) -> tuple[float, float]:
+    """The pixel as it is."""
+    return 1.0, 0.0
+
+
+LEVELS: dict[str, Callable[[float, float], tuple[float, float]]] = {
+    "paper": paper,
+    "standardize": standardize,
+    "zero_one": zero_one,
+}

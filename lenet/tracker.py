@@ -1,0 +1,90 @@
+"""Mirror a finished run into an experiment tracker, which can fail without harm.
+
+The record is the result. A tracker gets a copy, in a process of its own with bounded
+time, so that one which is absent, crashes or hangs costs a warning and nothing else.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from lenet.config import Places
+
+SECONDS = 120
+
+
+def mirror(places: Places, run_id: str) -> None:
+    """Copy a run's record to the chosen tracker; one warning on stderr if it fails."""
+    if places.tracker == "none":
+        return
+    arguments = [places.tracker, places.output_dir, run_id, places.study or ""]
+    command = [sys.executable, "-m", "lenet.tracker", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        problem = done.stderr.strip().split("\n")[-1] if done.returncode else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = str(error)
+    if problem:
+        name = places.tracker
+        print(f"tracker={name} failed, the run is unharmed: {problem}", file=sys.stderr)
+
+
+def wandb(output_dir: Path, record: dict, study: str) -> None:
+    """Config, curve and result as a W&B run; offline unless WANDB_MODE or a key says
+    otherwise. The run's id is the record's, so a second mirror adds no second run."""
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    online = bool(os.environ.get("WANDB_API_KEY"))
+    run = wandb.init(
+        project="lenet",
+        id=record["run_id"],
+        resume="allow",
+        group=study or None,
+        config={**record["treatment"], "seed": record["seed"]},
+        dir=output_dir,
+        mode=os.environ.get("WANDB_MODE") or ("online" if online else "offline"),
+    )
+    for point in record["curve"]:
+        run.log(point, step=point["epoch"])
+    run.summary.update({**record["response"], "status": record["status"]})
+    run.finish()
+
+
+def tensorboard(output_dir: Path, record: dict, study: str) -> None:
+    """Curve and result as an event file under <output_dir>/tensorboard/<run_id>."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder = output_dir / "tensorboard" / study / record["run_id"]
+    with SummaryWriter(folder) as writer:
+        text = json.dumps({**record["treatment"], "seed": record["seed"]}, indent=1)
+        writer.add_text("config", f"    {text}".replace("\n", "\n    "))
+        for point in record["curve"]:
+            for name in set(point) - {"epoch"}:
+                writer.add_scalar(name, point[name], point["epoch"])
+
+
+LEVELS: dict[str, Callable[[Path, dict, str], None] | None] = {
+    "none": None,
+    "wandb": wandb,
+    "tensorboard": tensorboard,
+}
+
+
+def main() -> None:
+    """Mirror one run: tracker, output directory, run id, study."""
+    name, output_dir, run_id, study = sys.argv[1:]
+    path = Path(output_dir) / "runs" / run_id / "record.json"
+    copy = LEVELS[name]
+    assert copy is not None
+    try:
+        copy(Path(output_dir), json.loads(path.read_text()), study)
+    except ImportError as error:
+        sys.exit(f"{error}: pip install lenet[{name}]")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""The charts say what the effects say, legibly and always alike."""
+
+import itertools
+import math
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from lenet import chart, effect
+
+LONG = "a_very_long_level_name_that_somebody_thought_was_a_good_idea_at_the_time"
+VERDICTS = ("better", "worse", "equivalent", "undecided", "not estimable")
+
+
+def make_effects(arms, blocks=7, seed=0, name="level{}", per_panel=3):
+    """A synthetic table of `arms` effects and its differences, every verdict in it."""
+    rng = np.random.default_rng(seed)
+    rows, dots = [], []
+    for i in range(arms):
+        d = rng.normal(rng.normal(0, 0.003), 0.001, blocks)
+        mean, half = d.mean(), 2 * d.std(ddof=1) / math.sqrt(blocks)
+        factor, level = f"factor{i // per_panel}", name.format(i)
+        row = dict.fromkeys(effect.COLUMNS, math.nan)
+        row |= {"study": "s", "response": "test_error", "estimand": "arm"}
+        row |= {"factor": factor, "level": level, "reference": "old", "n": blocks}
+        row |= {"diverged": 0, "missing": 0, "mean": mean, "p": 0.01, "reason": ""}
+        row |= {"low": mean - half, "high": mean + half, "verdict": VERDICTS[i % 5]}
+        row |= {"low_digits": mean - 2 * half, "high_digits": mean + 2 * half}
+        rows.append(row)
+        pairs = {"seed": range(blocks), "difference": d, "diverged": False}
+        dots.append(pd.DataFrame({"factor": factor, "level": level, **pairs}))
+    return effect.Effects(pd.DataFrame(rows), pd.concat(dots))
+
+
+def draw(effects, **parts):
+    """The ablation chart of `effects` against a reference named paper."""
+    return chart.ablation_chart(*effects, **{"reference": "paper", **parts})
+
+
+def visible_texts(figure):
+    """Every text of the figure that is drawn, with its extent in pixels."""
+    with matplotlib.style.context(["default", chart.STYLE]):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        texts = [*figure.texts, *figure.legends[0].get_texts()]
+        for axes in figure.axes:
+            ticks = axes.xaxis.get_major_ticks()
+            low, high = axes.get_xlim()
+            shown = [t for t in ticks if low <= t.get_loc() <= high]
+            texts += [t.label1 for t in shown if t.label1.get_visible()]
+        return [
+            (text.get_text(), text.get_window_extent(renderer))
+            for text in texts
+            if text.get_text()
+        ]
+
+
+def content(figure):
+    """All that the figure says, in one string."""
+    return " ".join(text for text, _ in visible_texts(figure))
+
+
+@pytest.mark.parametrize("name", ["l{}", "{}" + LONG, "{} " + "long words " * 9])
+@pytest.mark.parametrize(("arms", "per_panel"), [(1, 3), (3, 3), (30, 3), (12, 1)])
+def test_texts_do_not_overlap_or_leave_the_page(arms, name, per_panel):
+    """No two texts overlap and none leaves the page, for few or many, short or long."""
+    effects = make_effects(arms, name=name, per_panel=per_panel)
+    effects.table.loc[0, ["diverged", "reason"]] = [2, "3 of 12 blocks missing; " * 3]
+    figure = draw(effects, missing="3 of 84 runs missing", data="MNIST " * 30)
+    width, height = figure.get_size_inches() * figure.dpi
+    texts = visible_texts(figure)
+    assert len(texts) > 3 * arms
+    for (one, a), (two, b) in itertools.combinations(texts, 2):
+        assert not a.padded(-0.5).overlaps(b.padded(-0.5)), (one, two)
+    for text, box in texts:
+        assert 0 <= box.x0 and box.x1 <= width and 0 <= box.y0, text
+        assert box.y1 <= height, text
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
+def test_files_are_identical_when_drawn_twice(tmp_path, suffix):
+    """Two drawings of the same records, rows shuffled, give the same bytes."""
+    table, dots = make_effects(5)
+    shuffled = effect.Effects(table[::-1], dots.sample(frac=1, random_state=1))
+    files = [
+        chart.save(draw(effects), tmp_path / name, [suffix])[0].read_bytes()
+        for name, effects in (
+            ("a", (table, dots)),
+            ("b", (table, dots)),
+            ("c", shuffled),
+        )
+    ]
+    assert files[0] == files[1] == files[2] and len(files[0]) > 1_000
+
+
+def test_save_replaces_whole_files_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    """A failed write keeps the old file and no temporary one."""
+    figure = draw(make_effects(2))
+    written = chart.save(figure, tmp_path / "chart")
+    assert [path.name for path in written] == ["chart.svg", "chart.png"]
+    before = written[0].read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(chart.os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        chart.save(draw(make_effects(3)), tmp_path / "chart")
+    assert written[0].read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "chart.png",
+        "chart.svg",
+    ]
+
+
+def test_every_arm_is_a_row_sorted_within_its_panel():
+    """Each level is there once, below its panel's heading, in order of effect."""
+    table, dots = make_effects(12)
+    texts = visible_texts(draw((table, dots)))
+    height = {text: box.y0 for text, box in texts}
+    for factor, arms in table.groupby("factor"):
+        levels = arms.sort_values("mean").level.tolist()
+        rows = [f"{factor} (reference: old)", *levels]
+        assert [height[row] for row in rows] == sorted(
+            (height[row] for row in rows), reverse=True
+        )
+    assert all(sum(text == level for text, _ in texts) == 1 for level in table.level)
+
+
+def test_verdict_has_its_colour_and_its_marker():
+    """Verdicts differ in colour and in marker, in the rows and in the legend."""
+    assert len({style[0] for style in chart.VERDICTS.values()}) == 5
+    assert len({style[1] for style in chart.VERDICTS.values()}) == 5
+    figure = draw(make_effects(5))
+    lines = [line for axes in figure.axes for line in axes.get_lines()]
+    for verdict in VERDICTS:
+        color, marker, _ = chart.VERDICTS[verdict]
+        at = [x for x in lines if (x.get_color(), x.get_marker()) == (color, marker)]
+        assert any(line.get_markersize() > 7 for line in at), verdict
+        assert verdict in content(figure)
+
+
+def test_seed_dots_and_intervals_are_where_the_tables_say():
+    """Dots lie at the differences, thick and thin lines at their limits, in points."""
+    table, dots = make_effects(1)
+    axes = draw((table, dots)).axes[0]
+    row = table.iloc[0]
+    lines = [line for line in axes.get_lines() if line.get_linewidth() == 4.0]
+    assert lines[0].get_xdata() == pytest.approx([100 * row.low, 100 * row.high])
+    thin = [line for line in axes.get_lines() if line.get_linewidth() == 1.1]
+    expected = [100 * row.low_digits, 100 * row.high_digits]
+    assert thin[0].get_xdata() == pytest.approx(expected)
+    seeds = [line for line in axes.get_lines() if line.get_markersize() == 2.8]
+    assert sorted(seeds[0].get_xdata()) == pytest.approx(
+        sorted(100 * dots.difference), abs=1e-12
+    )
+
+
+def test_chart_says_reference_years_family_data_and_code():
+    """The reference, the years and the caption's facts are on the page."""
+    effects = make_effects(4)
+    figure = draw(
+        effects,
+        years={"factor0": {"level1": 2010, "old": 1998}},
+        missing="37 of 240 runs missing",
+        data="MNIST 0123abcd",
+        code="commit 0123abc",
+    )
+    said = content(figure)
+    for part in (
+        "level1 (2010)",
+        "factor0 (reference: old, 1998)",
+        "from paper, percentage points (left is better)",
+        "37 of 240 runs missing",
+        "n = 7 blocks",
+        "inverts the exact sign-flip test",
+        "new digits",
+        "Holm over the family of 4 arms",
+        "\N{PLUS-MINUS SIGN}0.05 points",
+        "Data: MNIST 0123abcd.",
+        "Code: commit 0123abc.",
+    ):
+        assert part in said, part
+
+
+def test_title_says_the_finding():
+    """The title names what helps most, or that nothing could be shown."""
+    table, _ = make_effects(5)
+    best = table[table.verdict == "better"].iloc[0]
+    title = chart.finding(table, "paper")
+    assert title.startswith(f"{best.factor}: {best.level} helps most (")
+    counts = "of 5 changes, 1 better than paper, 1 worse, 1 equivalent, 1 undecided"
+    assert counts in title
+    worse = table.replace("better", "undecided")
+    assert "hurts most" in chart.finding(worse, "paper")
+    nothing = table.assign(verdict="undecided")
+    assert chart.finding(nothing, "paper").startswith("No proof that any of 5 changes")
+    few = nothing.assign(reason="no verdict possible at n = 5", n=5)
+    said = "No verdict possible at n = 5: 5 changes to paper"
+    assert chart.finding(few, "paper") == said
+
+
+def test_diverged_runs_are_counted_and_do_not_stretch_the_axis():
+    """The count and the effect of converged blocks are said; the axis stays useful."""
+    table, dots = make_effects(6)
+    beside = table.copy()
+    reach = draw((table, dots)).axes[0].get_xlim()
+    dots = dots.reset_index(drop=True)
+    at = table.index[table["mean"] == table["mean"].median()].tolist() or [2]
+    row = table.loc[at[0]]
+    first = (dots.factor == row.factor) & (dots.level == row.level) & (dots.seed == 0)
+    dots.loc[first, ["difference", "diverged"]] = [0.89, True]
+    table.loc[at[0], ["diverged", "mean", "high", "high_digits"]] = [1, 0.127, 0.4, 0.5]
+    figure = draw((table, dots), converged=beside)
+    assert "1 of 7 diverged (converged blocks:" in content(figure)
+    assert "+12.70" in content(figure) and "error of 90 %" in content(figure)
+    low, high = figure.axes[0].get_xlim()
+    assert high - low <= 1.5 * (reach[1] - reach[0])
+
+
+def test_too_few_blocks_draw_dots_and_no_interval():
+    """At n = 5 the seeds are shown, no thick interval, and why there is no verdict."""
+    levels = (("max", 0.011, 1e-4), ("subsample", 0.010, 0))
+    runs = pd.DataFrame(
+        {"pooling": level, "seed": s, "status": "finished", "test_error": e + s * step}
+        for s in range(5)
+        for level, e, step in levels
+    )
+    figure = draw(effect.arms(runs, {"pooling": "subsample"}))
+    assert "no verdict possible at n = 5" in content(figure)
+    assert "no 95 % interval" in content(figure)
+    lines = figure.axes[0].get_lines()
+    assert not [line for line in lines if line.get_linewidth() == 4.0]
+    assert any(len(line.get_xdata()) == 5 for line in lines)
+
+
+def test_names_are_never_markup():
+    """A name with dollar signs or tags is printed as it is."""
+    assert "$x^2$<b>" in content(draw(make_effects(2, name="$x^2$<b>{}")))
+
+
+def test_joint_changes_have_a_panel_of_their_own():
+    """Arms that differ in several factors stand together, under levels or their name."""
+    effects = make_effects(4, per_panel=2)
+    table, dots = effects.table, effects.differences
+    for frame in effects:
+        frame["factor"] = frame["factor"].mask(frame["level"] == "level2", "today")
+        frame["factor"] = frame["factor"].mask(frame["level"] == "level3", "a+b")
+        frame["level"] = frame["level"].replace({"level2": "relu+max", "level3": "p+q"})
+    said = content(draw((table, dots)))
+    assert "several factors at once" in said and "p + q" in said and "today" in said
+
+
+def test_estimands_are_not_mixed():
+    """A table of two estimands is refused."""
+    table, dots = make_effects(2)
+    table.loc[1, "estimand"] = "main"
+    with pytest.raises(ValueError, match="one estimand"):
+        draw((table, dots))

@@ -1,0 +1,259 @@
+"""lenet/pattern.py against PyTorch's autograd in float64, one run at a time."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numba import njit
+
+from lenet import pattern
+
+TABLE_I = [
+    (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5), (0, 1, 2, 3),
+    (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5), (0, 1, 3, 4),
+    (1, 2, 4, 5), (0, 2, 3, 5), (0, 1, 2, 3, 4, 5),
+]  # fmt: skip
+ACTIVATIONS = {
+    "scaled_tanh": lambda a: 1.7159 * torch.tanh(2 / 3 * a),
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
+    "leaky_relu": F.leaky_relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+}
+BITMAPS = np.sign(np.random.default_rng(7).normal(size=(10, 84))).astype(np.float32)
+
+
+def draw(runs: int, pooling: str, connection: str, head: str) -> dict[str, Any]:
+    """Random parameters [run, ...]; biases and coefficients all differ."""
+    shapes: dict[str, tuple[int, ...]] = {"C1.weight": (6, 1, 5, 5), "C1.bias": (6,)}
+    shapes["C3.weight"] = (60, 5, 5) if connection == "table" else (16, 6, 5, 5)
+    shapes |= {"C3.bias": (16,), "C5.weight": (120, 16, 5, 5), "C5.bias": (120,)}
+    shapes |= {"F6.weight": (84, 120), "F6.bias": (84,)}
+    if pooling == "subsample":
+        for layer, maps in (("S2", 6), ("S4", 16)):
+            shapes |= {f"{layer}.coefficient": (maps,), f"{layer}.bias": (maps,)}
+    if head == "softmax":
+        shapes |= {"output.weight": (10, 84), "output.bias": (10,)}
+    fan_in = {"C1": 25, "C3": 100, "C5": 400, "F6": 120, "output": 84}
+    random = np.random.default_rng(3)
+    return {
+        name: (random.normal(size=(runs, *shape)) / fan_in.get(name.split(".")[0], 5) ** 0.5)
+        .astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+def problem(runs: int, steps: int, **structure: str) -> dict[str, Any]:
+    """Every argument of train_pass for random images."""
+    random = np.random.default_rng(5)
+    parameters = draw(
+        runs, structure["pooling"], structure["connection"], structure["head"]
+    )
+    per_run = random.uniform(0.5, 1.5, (3, runs)).astype(np.float32)
+    return {
+        "parameters": parameters,
+        "rates": {
+            name: random.uniform(1e-3, 3e-3, value.shape).astype(np.float32)
+            for name, value in parameters.items()
+        },
+        "images": random.integers(0, 256, (23, 28, 28)).astype(np.uint8),
+        "labels": random.integers(0, 10, 23),
+        "order": random.integers(0, 23, (runs, steps)),
+        "scale": per_run[0],
+        "shift": per_run[1] - 1,
+        "number": per_run[2] - 0.5 if structure["head"] == "softmax" else per_run[2],
+        "bitmaps": BITMAPS,
+    } | structure
+
+
+def copy(arguments: dict[str, Any]) -> dict[str, Any]:
+    parameters = {name: value.copy() for name, value in arguments["parameters"].items()}
+    return arguments | {"parameters": parameters}
+
+
+def subset(arguments: dict[str, Any], runs: list[int]) -> dict[str, Any]:
+    """The same arguments for some of the runs, in the order given."""
+    chosen = {key: arguments[key][runs] for key in ("order", "scale", "shift", "number")}
+    for key in ("parameters", "rates"):
+        chosen[key] = {name: value[runs] for name, value in arguments[key].items()}
+    return arguments | chosen
+
+
+def pool(x: torch.Tensor, layer: str, p: dict[str, Any], squash: Any, pooling: str) -> Any:
+    if pooling == "stride":
+        return x[:, :, ::2, ::2]
+    if pooling == "max":
+        return F.max_pool2d(x, 2)
+    if pooling == "average":
+        return F.avg_pool2d(x, 2)
+    factor, bias = p[f"{layer}.coefficient"], p[f"{layer}.bias"]
+    return squash(
+        4 * F.avg_pool2d(x, 2) * factor[:, None, None] + bias[:, None, None]
+    )
+
+
+def reference_loss(p: dict[str, Any], pixels: Any, label: Any, a: dict[str, Any], run: int) -> Any:
+    """(loss, prediction) of one pattern of one run, from the paper's equations."""
+    squash = ACTIVATIONS[a["activation"]]
+    scale, shift, number = (float(a[key][run]) for key in ("scale", "shift", "number"))
+    x = F.pad(pixels / 255 * scale + shift, (2, 2, 2, 2), value=shift)[None, None]
+    x = pool(squash(F.conv2d(x, p["C1.weight"], p["C1.bias"])), "S2", p, squash, a["pooling"])
+    weight = p["C3.weight"]
+    if a["connection"] == "table":
+        m = torch.tensor([m for m, row in enumerate(TABLE_I) for _ in row])
+        i = torch.tensor([i for row in TABLE_I for i in row])
+        weight = torch.zeros(16, 6, 5, 5, dtype=x.dtype).index_put((m, i), weight)
+    x = pool(squash(F.conv2d(x, weight, p["C3.bias"])), "S4", p, squash, a["pooling"])
+    x = squash(F.conv2d(x, p["C5.weight"], p["C5.bias"])).flatten(1)
+    x = F.linear(x, p["F6.weight"], p["F6.bias"])
+    if a["head"] == "softmax":
+        score = F.linear(squash(x), p["output.weight"], p["output.bias"])
+        loss = F.cross_entropy(score, label[None], label_smoothing=number)
+        return loss, int(score.argmax())
+    x = ACTIVATIONS["scaled_tanh"](x)
+    y = ((x - torch.tensor(BITMAPS, dtype=x.dtype)) ** 2).sum(1) / 2
+    loss = y[label]
+    if a["head"] == "rbf_map":
+        j = torch.tensor([number], dtype=y.dtype)
+        loss = loss + torch.logsumexp(torch.cat([-j, -y]), 0)
+    return loss, int(y.argmin())
+
+
+def reference(a: dict[str, Any], run: int) -> tuple[dict[str, Any], int, float]:
+    """(parameters, errors, summed loss) of one run after its pass, in float64."""
+    p = {
+        name: torch.tensor(value[run], dtype=torch.float64, requires_grad=True)
+        for name, value in a["parameters"].items()
+    }
+    errors, total = 0, 0.0
+    for t in a["order"][run]:
+        pixels, label = torch.tensor(a["images"][t]).double(), torch.tensor(a["labels"][t])
+        loss, prediction = reference_loss(p, pixels, label, a, run)
+        gradients = torch.autograd.grad(loss, list(p.values()))
+        with torch.no_grad():
+            for (name, value), gradient in zip(p.items(), gradients, strict=True):
+                rate = torch.as_tensor(a["rates"][name][run], dtype=torch.float64)
+                value -= rate * gradient
+        errors, total = errors + (prediction != int(label)), total + float(loss)
+    return {name: value.detach().numpy() for name, value in p.items()}, errors, total
+
+
+@pytest.mark.parametrize("pooling", ["subsample", "average", "max", "stride"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_pass_equals_autograd(activation: str, pooling: str) -> None:
+    """Every structure moves every parameter as autograd in float64 does."""
+    for connection in ("table", "full"):
+        for head in ("rbf", "rbf_map", "softmax"):
+            arguments = problem(
+                2, 3, activation=activation, pooling=pooling, connection=connection, head=head
+            )
+            after = copy(arguments)
+            result = pattern.train_pass(**after)
+            for run in range(2):
+                expected, errors, loss = reference(arguments, run)
+                assert result.errors[run] == errors
+                assert result.loss[run] == pytest.approx(loss, rel=2e-5)
+                for name, value in expected.items():
+                    before = arguments["parameters"][name][run].astype(np.float64)
+                    moved = after["parameters"][name][run] - before
+                    size = np.abs(value - before).max()
+                    assert size > 0
+                    np.testing.assert_allclose(
+                        moved, value - before, rtol=0, atol=2e-4 * size + 2e-7, err_msg=name
+                    )
+            assert (result.diverged == -1).all()
+
+
+def test_one_rate_per_run_is_that_rate_everywhere() -> None:
+    """Rates [run] give the bits that full arrays of the same rate give."""
+    a = problem(3, 5, activation="relu", pooling="max", connection="full", head="softmax")
+    one = np.array([1e-3, 2e-3, 3e-3], np.float32)
+    short = copy(a) | {"rates": dict.fromkeys(a["parameters"], one)}
+    full = copy(a) | {
+        "rates": {
+            name: np.ones_like(value) * one.reshape(-1, *[1] * (value.ndim - 1))
+            for name, value in a["parameters"].items()
+        }
+    }
+    pattern.train_pass(**short)
+    pattern.train_pass(**full)
+    for name in a["parameters"]:
+        np.testing.assert_array_equal(short["parameters"][name], full["parameters"][name])
+
+
+STRUCTURES = [
+    {"activation": "scaled_tanh", "pooling": "subsample", "connection": "table", "head": "rbf"},
+    {"activation": "relu", "pooling": "max", "connection": "full", "head": "softmax"},
+]
+
+
+@pytest.mark.parametrize("structure", STRUCTURES, ids=["paper", "modern"])
+def test_a_run_depends_neither_on_its_company_nor_on_threads(structure: dict[str, str]) -> None:
+    """19 runs on one and two threads, and 3 of them alone, agree bit for bit."""
+    arguments = problem(19, 11, **structure)
+    one, two = copy(arguments), copy(arguments)
+    first = pattern.train_pass(**one, threads=1)
+    second = pattern.train_pass(**two, threads=2)
+    some = [17, 2, 9]
+    few = subset(arguments, some)
+    third = pattern.train_pass(**few)
+    for name, value in one["parameters"].items():
+        np.testing.assert_array_equal(value, two["parameters"][name])
+        np.testing.assert_array_equal(value[some], few["parameters"][name])
+    for a, b, c in zip(first, second, third, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a[some], c)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES, ids=["paper", "modern"])
+def test_a_diverged_run_is_frozen_and_harms_nobody(structure: dict[str, str]) -> None:
+    """It keeps the parameters of its last finite step; the others keep their bits."""
+    arguments = problem(5, 13, **structure)
+    wild = copy(arguments)
+    wild["rates"] = {
+        name: value * np.where(np.arange(5) == 3, 1e12, 1)
+        .astype(np.float32).reshape(-1, *[1] * (value.ndim - 1))
+        for name, value in wild["rates"].items()
+    }
+    short = copy(wild)
+    result = pattern.train_pass(**wild)
+    calm = pattern.train_pass(**arguments)
+    others = [0, 1, 2, 4]
+    end = result.diverged[3]
+    assert end > 0
+    assert (result.diverged[others] == -1).all()
+    short["order"] = short["order"][:, :end]
+    before = pattern.train_pass(**short)
+    assert before.loss[3] == result.loss[3]
+    assert np.isfinite(result.loss[3])
+    for a, b in zip(result, calm, strict=True):
+        np.testing.assert_array_equal(a[others], b[others])
+    for name, value in wild["parameters"].items():
+        np.testing.assert_array_equal(value[others], arguments["parameters"][name][others])
+        np.testing.assert_array_equal(value[3], short["parameters"][name][3])
+
+
+@njit
+def squash(memory, code, count):  # type: ignore[no-untyped-def]
+    pattern_activate(memory, code, 0, count, count)
+
+
+pattern_activate = pattern.activate
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_an_activation_is_within_a_millionth(activation: str) -> None:
+    """Value and slope, from -20 to 20: 1e-6 of torch in float64, relative above 1."""
+    x = np.linspace(-20, 20, 8000).astype(np.float32)
+    memory = np.concatenate([x, x]).reshape(-1, pattern.LANES)
+    squash(memory, list(pattern.ACTIVATIONS).index(activation), 1000)
+    exact = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    value = ACTIVATIONS[activation](exact)
+    value.sum().backward()
+    size = np.maximum(1, np.abs(value.detach().numpy()))
+    assert (np.abs(memory[:1000].ravel() - value.detach().numpy()) / size).max() < 1e-6
+    assert np.abs(memory[1000:].ravel() - exact.grad.numpy()).max() < 1e-6
