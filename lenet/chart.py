@@ -84,6 +84,7 @@ def ablation_chart(
     """
     if effects["estimand"].nunique() != 1:
         raise ValueError("a chart shows one estimand: select its rows of the effects")
+    effects, differences = _as_text(effects), _as_text(differences)
     with matplotlib.style.context(["default", STYLE]):
         label_width = _label_width(effects, years or {})
         panels = _panels(effects, differences, years or {}, converged, label_width)
@@ -105,6 +106,7 @@ def ablation_chart(
 
 def finding(effects: pd.DataFrame, reference: str) -> str:
     """One sentence: which change helps most, and how many are what."""
+    effects = _as_text(effects)
     count = effects["verdict"].value_counts()
     total = f"{len(effects)} changes" if len(effects) > 1 else "the one change"
     if effects["reason"].str.contains("no verdict possible").all():
@@ -170,6 +172,12 @@ class _Page(NamedTuple):
         return self.figure.add_axes(
             (x / self.width, lower, width / self.width, height / self.height)
         )
+
+
+def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its names as text, as they were before a CSV file took them."""
+    names = [n for n in ("factor", "level", "reference", "reason") if n in table]
+    return table.assign(**{n: table[n].fillna("").astype(str) for n in names})
 
 
 def _panels(
@@ -299,7 +307,8 @@ def _draw_row(page: _Page, axes: Axes, row: _Row, left: float, y: float) -> None
     ):
         if math.isfinite(start) and start < high and end > low:
             ends = [max(start, low), min(end, high)]
-            axes.plot(ends, [middle] * 2, color=color, linewidth=width, zorder=3)
+            bar = axes.plot(ends, [middle] * 2, color=color, linewidth=width)[0]
+            bar.set(solid_capstyle="butt", zorder=3)
             caps = [x for x in (start, end) if cap and low < x < high]
             axes.plot(caps, [middle] * len(caps), cap, color=color, markersize=7)
     seen = sorted(100 * value for value in row.dots["difference"])
@@ -437,8 +446,5 @@ def _wrap(text: str, width: float, size: float, weight: str = "normal") -> list[
 def _width(text: str, size: float = BODY, weight: str = "normal") -> float:
     """Inches, with 7 % to spare: Agg fits letters to pixels."""
     font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
-    return (
-        float(TextToPath().get_text_width_height_descent(text, font, False)[0])
-        * 1.07
-        / 72
-    )
+    points = TextToPath().get_text_width_height_descent(text, font, False)[0]
+    return float(points) * 1.07 / 72

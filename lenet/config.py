@@ -58,7 +58,8 @@ class Range:
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a number"
         null = " or null" if self.optional else ""
-        return f"{kind} from {self.low:g} to {self.high:g}{null}"
+        form = ".0f" if self.whole else "g"
+        return f"{kind} from {self.low:{form}} to {self.high:{form}}{null}"
 
     def __contains__(self, value: object) -> bool:
         if value is None:
@@ -139,7 +140,7 @@ class Places:
 def suggest(word: str, known: Iterable[str], what: str, plural: str) -> str:
     """The message for an unknown word: the nearest known one, then all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{what} {word!r} is unknown; {hint}{plural}: {', '.join(names)}"
 
@@ -164,6 +165,9 @@ def keys() -> set[str]:
 
 def unknown_key(key: str) -> str:
     """The message for a key that is not one: the nearest, then those of its group."""
+    full = sorted(known for known in keys() if known.endswith(f".{key}"))
+    if full:
+        return f"key {key!r} is unknown; did you mean {' or '.join(full)}?"
     group = key.split(".")[0] + "."
     near = [known for known in keys() if known.startswith(group)]
     near = near or [known for known in keys() if "." not in known]
@@ -192,6 +196,11 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
     seed, replicates = int(number_of(flat.pop("seed"))), number_of(flat["replicates"])
     places = Places(**{k: flat.pop(k) for k in PLACES if k != "replicates"})  # type: ignore[arg-type]  # checked by check_place
     flat.pop("replicates")
+    if seed + replicates - 1 not in RANGES["seed"]:
+        raise Refusal(
+            f"seed={seed} replicates={replicates}: the last seed is out of range: "
+            f"seed is {RANGES['seed']}"
+        )
     return [Config(flat, seed + i) for i in range(int(replicates))], places
 
 
@@ -219,7 +228,8 @@ def check_number(key: str, value: Any) -> Value:
         value = int(value)
     if value not in RANGES[key]:
         raise Refusal(f"{key}={value} is out of range: {key} is {RANGES[key]}")
-    return value if RANGES[key].whole or value is None else float(value)
+    # Adding 0 makes -0.0 the same number, and the same run, as 0.0.
+    return value if RANGES[key].whole or value is None else float(value) + 0.0
 
 
 def check_place(key: str, value: Any) -> Value:
@@ -240,11 +250,15 @@ SAFE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Hydra overrides, if each only sets a known key to a plain value."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        wrong = str(error).split("\n")[0]
-        raise Refusal(f"{wrong}: overrides are written key=value") from None
+    parser, parsed = OverridesParser.create(), []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException:
+            raise Refusal(
+                f"{text!r} cannot be read: write key=value, and quotes inside quotes "
+                "around special characters: \"output_dir='a=b'\""
+            ) from None
     for override in parsed:
         check_override(override)
     return parsed
@@ -257,7 +271,8 @@ def check_override(override: Override) -> None:
         return
     if key not in keys():
         raise Refusal(unknown_key(key))
-    if override.is_add() or override.is_delete() or override.package:
+    added = override.is_add() or override.is_force_add()
+    if added or override.is_delete() or override.package:
         raise Refusal(f"{text}: keys are neither added nor removed; write {key}=value")
     if "${" in text:
         raise Refusal(f"{text}: interpolation is not resolved here; type the value")
@@ -275,13 +290,12 @@ def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
     for override in parse(overrides):
         if override.is_sweep_override():
             raise Refusal(f"{override.input_line}: several values need -m (--multirun)")
-    mine = [text for text in overrides if not text.startswith("hydra")]
     try:
         with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
-            tree = compose("config", overrides=mine)
+            tree = compose("config", overrides=list(overrides))
         container = OmegaConf.to_container(tree, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise Refusal(explain(error, mine)) from None
+        raise Refusal(explain(error, overrides)) from None
     assert isinstance(container, dict)
     return resolve({str(key): value for key, value in container.items()})
 
@@ -291,7 +305,8 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     for text in overrides:
         key = text.split("=")[0]
         group, _, name = key.partition(".")
-        if name and f"'{key}'" in str(error) or name and f"'{name}'" in str(error):
+        named = f"'{key}'" in str(error) or f"'{name}'" in str(error)
+        if name and named and group != "hydra":
             return (
                 f"{text}: the {group} level in use has no number {name!r}; "
                 f"see conf/{group}/ for the levels that have it"
@@ -311,6 +326,11 @@ def alternatives(overrides: Sequence[str]) -> list[list[str]]:
             else:
                 swept = override.sweep_string_iterator()
             choices.append([f"{key}={value}" for value in swept])
+            if not choices[-1]:
+                fix = f"; levels: {', '.join(names(key))}" if key in GROUPS else ""
+                raise Refusal(f"{text}: no value fits{fix}")
+        elif override.is_sweep_override() and not key.startswith("hydra"):
+            raise Refusal(f"{text}: an interval has no list of values; write {key}=a,b")
         else:
             choices.append([text])
     return [list(line) for line in product(*choices)]

@@ -10,6 +10,7 @@ import fcntl
 import gzip
 import hashlib
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,10 +62,10 @@ class Data:
     """A data set on a device, pixels 0 (background) to 255, and what identifies it."""
 
     name: str
-    train_images: UInt8[Tensor, "image 28 28"]
-    train_labels: Int64[Tensor, "image"]
-    test_images: UInt8[Tensor, "image 28 28"]
-    test_labels: Int64[Tensor, "image"]
+    train_images: UInt8[Tensor, "train 28 28"]
+    train_labels: Int64[Tensor, "train"]
+    test_images: UInt8[Tensor, "test 28 28"]
+    test_labels: Int64[Tensor, "test"]
     sha256: str
 
     def split(self, train_size: int | None, validation_size: int) -> tuple[Tensor, ...]:
@@ -141,8 +142,12 @@ def read(folder: Path, file: str, expected: str, name: str) -> "np.ndarray":
     try:
         content = path.read_bytes()
         decoded = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError) as error:
-        raise Refusal(f"{path} cannot be read ({error}): delete it and run again", 3)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Refusal(
+            f"{path} cannot be read ({error}), SHA-256 expected {expected}: delete it "
+            "to download it again, or point data_dir= or LENET_DATA to a good copy",
+            3,
+        ) from None
     header = 16 if "images" in file else 8
     body = np.frombuffer(decoded, np.uint8, offset=min(header, len(decoded)))
     found = sha256(body) if name == "mnist" else hashlib.sha256(content).hexdigest()

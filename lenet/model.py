@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from lenet import draw
 from lenet.factor.activation import LEVELS as ACTIVATIONS
+from lenet.factor.activation import ORDER_KEEPING
 from lenet.factor.connection import LEVELS as CONNECTIONS
 from lenet.factor.head import LEVELS as HEADS
 from lenet.factor.head import bitmaps
@@ -27,6 +28,8 @@ from lenet.factor.norm import LEVELS as NORMS
 from lenet.factor.pooling import LEVELS as POOLINGS
 
 Maps = Float[Tensor, "run batch channel height width"]
+Halved = Float[Tensor, "run batch channel height//2 width//2"]
+Filtered = Float[Tensor, "run batch map height-4 width-4"]
 Units = Float[Tensor, "run batch unit"]
 PerRun = Float[Tensor, "run"]
 LAYERS = ("C1", "S2", "C3", "S4", "C5", "F6", "output")
@@ -102,7 +105,11 @@ class Convolution(nn.Module):
         whole = zeros.index_copy(1, self.kernels, self.weight)
         return whole.unflatten(1, (len(self.inputs), self.fan))
 
-    def forward(self, maps: Maps) -> Maps:
+    def forward(self, maps: Maps) -> Filtered:
+        return self.squash(self.sums(maps))
+
+    def sums(self, maps: Maps) -> Filtered:
+        """What the squash is of."""
         runs, bias = len(self.weight), self.bias.flatten()
         kernels = self.dense().flatten(0, 1)
         with_bias = bias if self.norm is None else None
@@ -110,7 +117,7 @@ class Convolution(nn.Module):
         if self.norm is not None:
             statistics = self.mean.view(-1), self.var.view(-1)
             sums = self.norm(sums, bias, *statistics, self.training)
-        return by_run(self.squash(sums), runs)
+        return by_run(sums, runs)
 
 
 class Subsampling(nn.Module):
@@ -128,7 +135,7 @@ class Subsampling(nn.Module):
             self.register_parameter("coefficient", None)
             self.register_parameter("bias", None)
 
-    def forward(self, maps: Maps) -> Maps:
+    def forward(self, maps: Maps) -> Halved:
         pooled = self.reduce(side_by_side(maps))
         if self.coefficient is not None:
             coefficient, bias = self.coefficient.flatten(), self.bias.flatten()
@@ -183,7 +190,9 @@ class LeNet5(nn.Module):
     ) -> None:
         super().__init__()
         softmax = HEADS[head].trainable
-        self.runs, self.head = runs, head
+        # Picking one of four and a squash that keeps their order commute: then S2 and S4
+        # go first, and C1 and C3 squash a quarter of the units.
+        self.pool_first = POOLINGS[pooling].picks and activation in ORDER_KEEPING
         self.input = Input(runs)
         self.C1 = Convolution(runs, ((0,),) * 6, norm, activation)
         self.S2 = Subsampling(runs, 6, pooling, activation)
@@ -218,7 +227,16 @@ class LeNet5(nn.Module):
         keep: Mapping[str, Units] | None = None,
     ) -> Float[Tensor, "run batch class"]:
         """Logits: the largest is the class."""
-        return self.activations(images, keep)["output"]
+        if not self.pool_first:
+            return self.activations(images, keep)["output"]
+        signal = self.input(images)
+        for convolution, pooling in ((self.C1, self.S2), (self.C3, self.S4)):
+            signal = convolution.squash(pooling(convolution.sums(signal)))
+        for name in ("C5", "F6", "output"):
+            signal = getattr(self, name)(signal)
+            if keep and name in keep:
+                signal = signal * keep[name]
+        return signal
 
     @torch.no_grad()
     def initialise(

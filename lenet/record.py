@@ -7,12 +7,15 @@ weights; nothing that is finished is ever written again.
 
 import ast
 import base64
+import contextlib
+import fcntl
 import functools
 import hashlib
 import json
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from importlib import metadata
@@ -78,6 +81,16 @@ def folder(output_dir: str, name: str) -> Path:
     return Path(output_dir) / "runs" / name
 
 
+def prepare(output_dir: str) -> None:
+    """Make the folder of the runs; a Refusal (3) if none can be written there."""
+    place = Path(output_dir) / "runs"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as problem:
+        raise Refusal(f"{place} cannot be written: {problem.strerror}", 3) from None
+
+
 def write(
     output_dir: str,
     config: Config,
@@ -116,12 +129,27 @@ def write(
     text = json.dumps(record, indent=1, allow_nan=False)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        if weights:
-            publish(place / "model.safetensors", weights)
-        publish(place / "record.json", text.encode())
+        with alone_in(place):
+            if not (place / "record.json").exists():
+                # Weights without a record are what a killed attempt left behind.
+                (place / "model.safetensors").unlink(missing_ok=True)
+                if weights:
+                    publish(place / "model.safetensors", weights)
+                publish(place / "record.json", text.encode())
     except OSError as problem:
         raise Refusal(f"{place} cannot be written: {problem.strerror}", 3) from None
     return read(place / "record.json")
+
+
+@contextlib.contextmanager
+def alone_in(place: Path) -> Iterator[None]:
+    """Hold a folder against other processes; the kernel frees it if this one dies."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def publish(path: Path, content: bytes) -> None:
@@ -130,6 +158,7 @@ def publish(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            os.fchmod(handle, 0o644)  # mkstemp lets nobody else read
             file.flush()
             os.fsync(file.fileno())
         os.link(name, path)
@@ -168,7 +197,10 @@ def commit() -> dict[str, Any]:
         head, status = (
             subprocess.run(
                 ["git", "-C", str(root), *command],
-                capture_output=True, text=True, check=True, timeout=10,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
             ).stdout.strip()
             for command in commands
         )
@@ -179,11 +211,13 @@ def commit() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """The versions that a result may depend on."""
-    packages = ("lenet", "torch", "numpy", "scikit-learn")
-    return {
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages},
-    }
+    found = {"python": platform.python_version()}
+    for name in ("lenet", "torch", "numpy", "scikit-learn"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # lenet in a checkout, not installed
+            found[name] = "not installed"
+    return found
 
 
 def hardware(device: str) -> str:
@@ -198,19 +232,26 @@ def read(path: Path) -> Record:
     try:
         record = json.loads(path.read_bytes())
         seal = record.pop("seal")
-    except (OSError, ValueError, AttributeError, KeyError) as problem:
+        found = digest(record)
+    except OSError as problem:
+        raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as problem:
         raise Refusal(f"{path} is no record: {problem!r}", 4) from None
-    if seal != digest(record):
+    if seal != found:
         raise Refusal(f"{path} was changed after it was written: its seal is wrong", 4)
     if record["schema"] != SCHEMA:
-        raise Refusal(f"{path} has schema {record['schema']}, not {SCHEMA}", 4)
+        raise Refusal(
+            f"{path} has schema {record['schema']}, this is schema {SCHEMA}: use lenet "
+            f"{record['versions']['lenet']}, which wrote it, or another output_dir"
+        )
     return {**record, "seal": seal}
 
 
 def find(output_dir: str, name: str) -> Record | None:
     """The record of a run, None if it is not finished.
 
-    One that does not verify is moved to quarantine/, so that the run is made again.
+    One that does not verify is moved to quarantine/, so that the run is made again;
+    one that cannot be read, or has another schema, stays where it is: a Refusal.
     """
     place = folder(output_dir, name)
     if not (place / "record.json").exists():
@@ -221,10 +262,16 @@ def find(output_dir: str, name: str) -> Record | None:
             raise Refusal(f"{place} holds the record of {record['run_id']}", 4)
         return record
     except Refusal as problem:
+        if problem.code != 4:
+            raise
         aside = Path(output_dir) / "quarantine"
-        aside.mkdir(exist_ok=True)
-        place.rename(Path(tempfile.mkdtemp(dir=aside, prefix=f"{name}-")) / name)
-        print(f"{problem}; moved to {aside}, the run is made again", flush=True)
+        try:
+            aside.mkdir(exist_ok=True)
+            place.rename(Path(tempfile.mkdtemp(dir=aside, prefix=f"{name}-")) / name)
+        except OSError as cause:
+            where = f"and cannot be moved to {aside}: {cause.strerror}"
+            raise Refusal(f"{problem}; {where}", 3) from None
+        print(f"{problem}; moved to {aside}, the run is made again", file=sys.stderr)
         return None
 
 

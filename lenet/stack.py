@@ -125,7 +125,7 @@ class Stack:
     configs: Sequence[Config]
     model: LeNet5
     images: Int64[Tensor, "image"]
-    validation: Int64[Tensor, "image"]
+    validation: Int64[Tensor, "held_out"]
     numbers: Mapping[str, Float[Tensor, "run"]]
     streams: Mapping[str, Int64[Tensor, "run"]]
     alive: Bool[Tensor, "run"]

@@ -23,8 +23,16 @@ def mirror(places: Places, run_id: str) -> None:
     arguments = [places.tracker, places.output_dir, run_id, places.study or ""]
     command = [sys.executable, "-m", "lenet.tracker", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-        problem = done.stderr.strip().split("\n")[-1] if done.returncode else None
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SECONDS,
+        )
+        last = done.stderr.strip().split("\n")[-1] or f"exit code {done.returncode}"
+        problem = last if done.returncode else None
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = str(error)
     if problem:

@@ -5,6 +5,8 @@ trained. Every run ends as a record, and the command says where it lies.
 """
 
 import contextlib
+import ctypes
+import platform
 import shlex
 import signal
 import sys
@@ -38,6 +40,7 @@ from lenet.config import (
 from lenet.record import Record
 from lenet.stack import Progress, Report, structure, train
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 STACK = 8  # runs in one stack at most; CONTRIBUTING has the measurement
 EXAMPLES = """\
   python -m lenet.train                                    the modern preset on MNIST
@@ -55,6 +58,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
+def reuse_memory() -> None:
+    """Have glibc keep freed memory instead of giving it back to the kernel.
+
+    The maps of a stack are megabytes that are freed and asked for again at every step;
+    without this, half of a step's time goes into the kernel's clearing of new pages.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
 def run(
     configs: Sequence[Config],
     places: Places,
@@ -64,6 +79,7 @@ def run(
 
     report: called with the runs of each stack as it begins, gives its progress report.
     """
+    reuse_memory()
     device = choose_device(places.device)
     sets = {str(config.treatment["data"]) for config in configs}
     data = {name: datasets.load(name, places.data_dir, device) for name in sets}
@@ -71,8 +87,12 @@ def run(
     def name(config: Config) -> str:
         return record.run_id(config, data[str(config.treatment["data"])])
 
-    found = {name(config): record.find(places.output_dir, name(config)) for config in configs}
+    found = {
+        name(config): record.find(places.output_dir, name(config)) for config in configs
+    }
     missing = {name(config): config for config in configs if not found[name(config)]}
+    if missing:
+        record.prepare(places.output_dir)
     for stack in stacks(list(missing.values())):
         dataset = data[str(stack[0].treatment["data"])]
         results = train(stack, dataset, report(stack))
@@ -117,7 +137,9 @@ def progress_bar(console: Console) -> Iterator[Callable[[Sequence[Config]], Repo
                 test = "" if now.test_error is None else f", test {now.test_error:.2%}"
                 text = f"epoch {min(now.epoch + 1, epochs)}/{epochs}: error "
                 text += f"train {now.train_error:.2%}{test}; {rate:,.0f} images/s"
-                bar.update(task, description=text, completed=done, total=epochs * now.steps)
+                bar.update(
+                    task, description=text, completed=done, total=epochs * now.steps
+                )
                 if not console.is_terminal and now.test_error is not None:
                     console.print(text.replace(f"{now.epoch + 1}/", f"{now.epoch}/"))
 
@@ -129,13 +151,17 @@ def progress_bar(console: Console) -> Iterator[Callable[[Sequence[Config]], Repo
 def summary(found: Sequence[Record], places: Places) -> str:
     """One line: the mean test error, over how many runs, the time, and where."""
     errors = [r["response"]["test_error"] for r in found if r["status"] == "finished"]
-    mean = f"test error {sum(errors) / len(errors):.2%}" if errors else "no run finished"
+    mean = (
+        f"test error {sum(errors) / len(errors):.2%}" if errors else "no run finished"
+    )
     diverged = len(found) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
     seconds = sum(r["seconds"] for r in found)
     where = record.folder(places.output_dir, found[0]["run_id"])
     others = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{mean}, n = {len(found)}{lost}, {seconds:.0f} s, {where}/record.json{others}"
+    return (
+        f"{mean}, n = {len(found)}{lost}, {seconds:.0f} s, {where}/record.json{others}"
+    )
 
 
 def explain() -> str:
@@ -160,9 +186,10 @@ def job(tree: DictConfig) -> None:
     """Hydra's task: train one composed configuration and print its line."""
     container = OmegaConf.to_container(tree, resolve=True)
     assert isinstance(container, dict)
-    configs, places = resolve({str(key): value for key, value in container.items()})
-    with progress_bar(Console(stderr=True)) as report:
-        found = run(configs, places, report)
+    with refusals():
+        configs, places = resolve({str(key): value for key, value in container.items()})
+        with progress_bar(Console(stderr=True)) as report:
+            found = run(configs, places, report)
     print(summary(found, places), flush=True)
 
 
@@ -172,8 +199,9 @@ def check(arguments: Sequence[str]) -> None:
     flags = [text for text in unknown if text.startswith("-")]
     if flags:
         raise Refusal(f"{flags[0]} is no option; see --help")
-    if parsed.config_name or parsed.config_path or parsed.config_dir:
-        raise Refusal("conf/ is the only configuration: leave out --config-*")
+    other = (parsed.config_name, parsed.config_path, parsed.config_dir)
+    if any(other) or parsed.experimental_rerun:
+        raise Refusal("conf/ is the only configuration: leave out --config-* and rerun")
     if parsed.info or parsed.hydra_help or parsed.shell_completion:
         return
     lines = alternatives(parsed.overrides) if parsed.multirun else [parsed.overrides]
@@ -181,17 +209,34 @@ def check(arguments: Sequence[str]) -> None:
         composed(line)
 
 
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """A Refusal in here becomes its message on stderr and its exit code.
+
+    Hydra's task needs this within, since Hydra exits with 1 for whatever it catches.
+    """
+    try:
+        yield
+    except Refusal as refusal:
+        Console(stderr=True).print(
+            escape(str(refusal)), soft_wrap=True, highlight=False
+        )
+        raise SystemExit(refusal.code) from None
+
+
 def command(main: Callable[[], None]) -> None:
-    """Run a command; a Refusal becomes its message on stderr and its exit code."""
+    """Run a command; it ends with the exit code of what stopped it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        main()
-    except Refusal as refusal:
-        Console(stderr=True).print(escape(str(refusal)), soft_wrap=True, highlight=False)
-        raise SystemExit(refusal.code) from None
+        with refusals():
+            main()
     except KeyboardInterrupt:
-        line = shlex.join(["python", *sys.argv])
-        print(f"interrupted; finished runs are kept; go on with: {line}", file=sys.stderr)
+        module = sys.modules["__main__"].__spec__  # None for a script
+        program = ["-m", module.name] if module else sys.argv[:1]
+        line = shlex.join(["python", *program, *sys.argv[1:]])
+        print(
+            f"interrupted; finished runs are kept; go on with: {line}", file=sys.stderr
+        )
         raise SystemExit(130) from None
 
 

@@ -240,11 +240,13 @@ def test_too_few_blocks_draw_dots_and_no_interval():
 
 def test_names_are_never_markup():
     """A name with dollar signs or tags is printed as it is."""
-    assert "$x^2$<b>" in content(draw(make_effects(2, name="$x^2$<b>{}")))
+    figure = draw(make_effects(2, name="$x^2$<b>{}"))
+    assert "$x^2$<b>" in content(figure)
+    assert not any(text.get_parse_math() for text in figure.texts)
 
 
 def test_joint_changes_have_a_panel_of_their_own():
-    """Arms that differ in several factors stand together, under levels or their name."""
+    """Arms that differ in several factors stand together, by levels or by name."""
     effects = make_effects(4, per_panel=2)
     table, dots = effects.table, effects.differences
     for frame in effects:
@@ -261,3 +263,16 @@ def test_estimands_are_not_mixed():
     table.loc[1, "estimand"] = "main"
     with pytest.raises(ValueError, match="one estimand"):
         draw((table, dots))
+
+
+def test_tables_read_from_csv_give_the_same_chart(tmp_path):
+    """Numbers as levels and empty reasons come back from a file unharmed."""
+    table, dots = make_effects(3, name="{}")
+    table.to_csv(tmp_path / "effects.csv", index=False)
+    dots.to_csv(tmp_path / "differences.csv", index=False)
+    read = [pd.read_csv(tmp_path / f"{n}.csv") for n in ("effects", "differences")]
+    assert str(visible_texts(draw(read))) == str(visible_texts(draw((table, dots))))
+    dots_drawn = [
+        line for line in draw(read).axes[0].get_lines() if line.get_ms() == 2.8
+    ]
+    assert sum(len(line.get_xdata()) for line in dots_drawn) == 21

@@ -472,5 +472,8 @@ def test_path_takes_its_order_and_its_heights_from_different_runs():
     assert table["mean"].to_numpy() == pytest.approx([-0.01, -0.03, -0.05], abs=0.002)
     y = runs.groupby(list(LEVELS)).test_error.mean()
     assert table["mean"].sum() == pytest.approx(y[CELLS[-1]] - y[CELLS[0]])
+    lacking = runs[~((runs.seed == 3) & (runs.a == 1) & (runs.b == "on"))]
+    torn = effect.path(search, lacking, LEVELS).table
+    assert (torn.n == 7).all() and (torn.missing == 1).all()  # heights add up still
     with pytest.raises(ValueError, match=r"share the seeds \[0, 1, 2"):
         effect.path(cube_runs(held_out, seeds=range(3)), runs, LEVELS)

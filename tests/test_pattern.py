@@ -24,6 +24,7 @@ ACTIVATIONS = {
     "gelu": F.gelu,
     "silu": F.silu,
 }
+torch.set_num_threads(1)
 BITMAPS = np.sign(np.random.default_rng(7).normal(size=(10, 84))).astype(np.float32)
 
 
@@ -41,8 +42,10 @@ def draw(runs: int, pooling: str, connection: str, head: str) -> dict[str, Any]:
     fan_in = {"C1": 25, "C3": 100, "C5": 400, "F6": 120, "output": 84}
     random = np.random.default_rng(3)
     return {
-        name: (random.normal(size=(runs, *shape)) / fan_in.get(name.split(".")[0], 5) ** 0.5)
-        .astype(np.float32)
+        name: (
+            random.normal(size=(runs, *shape))
+            / fan_in.get(name.split(".")[0], 5) ** 0.5
+        ).astype(np.float32)
         for name, shape in shapes.items()
     }
 
@@ -77,13 +80,17 @@ def copy(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def subset(arguments: dict[str, Any], runs: list[int]) -> dict[str, Any]:
     """The same arguments for some of the runs, in the order given."""
-    chosen = {key: arguments[key][runs] for key in ("order", "scale", "shift", "number")}
+    chosen = {
+        key: arguments[key][runs] for key in ("order", "scale", "shift", "number")
+    }
     for key in ("parameters", "rates"):
         chosen[key] = {name: value[runs] for name, value in arguments[key].items()}
     return arguments | chosen
 
 
-def pool(x: torch.Tensor, layer: str, p: dict[str, Any], squash: Any, pooling: str) -> Any:
+def pool(
+    x: torch.Tensor, layer: str, p: dict[str, Any], squash: Any, pooling: str
+) -> Any:
     if pooling == "stride":
         return x[:, :, ::2, ::2]
     if pooling == "max":
@@ -91,17 +98,19 @@ def pool(x: torch.Tensor, layer: str, p: dict[str, Any], squash: Any, pooling: s
     if pooling == "average":
         return F.avg_pool2d(x, 2)
     factor, bias = p[f"{layer}.coefficient"], p[f"{layer}.bias"]
-    return squash(
-        4 * F.avg_pool2d(x, 2) * factor[:, None, None] + bias[:, None, None]
-    )
+    return squash(4 * F.avg_pool2d(x, 2) * factor[:, None, None] + bias[:, None, None])
 
 
-def reference_loss(p: dict[str, Any], pixels: Any, label: Any, a: dict[str, Any], run: int) -> Any:
+def reference_loss(
+    p: dict[str, Any], pixels: Any, label: Any, a: dict[str, Any], run: int
+) -> Any:
     """(loss, prediction) of one pattern of one run, from the paper's equations."""
     squash = ACTIVATIONS[a["activation"]]
     scale, shift, number = (float(a[key][run]) for key in ("scale", "shift", "number"))
     x = F.pad(pixels / 255 * scale + shift, (2, 2, 2, 2), value=shift)[None, None]
-    x = pool(squash(F.conv2d(x, p["C1.weight"], p["C1.bias"])), "S2", p, squash, a["pooling"])
+    x = pool(
+        squash(F.conv2d(x, p["C1.weight"], p["C1.bias"])), "S2", p, squash, a["pooling"]
+    )
     weight = p["C3.weight"]
     if a["connection"] == "table":
         m = torch.tensor([m for m, row in enumerate(TABLE_I) for _ in row])
@@ -131,14 +140,17 @@ def reference(a: dict[str, Any], run: int) -> tuple[dict[str, Any], int, float]:
     }
     errors, total = 0, 0.0
     for t in a["order"][run]:
-        pixels, label = torch.tensor(a["images"][t]).double(), torch.tensor(a["labels"][t])
+        pixels, label = (
+            torch.tensor(a["images"][t]).double(),
+            torch.tensor(a["labels"][t]),
+        )
         loss, prediction = reference_loss(p, pixels, label, a, run)
         gradients = torch.autograd.grad(loss, list(p.values()))
         with torch.no_grad():
             for (name, value), gradient in zip(p.items(), gradients, strict=True):
                 rate = torch.as_tensor(a["rates"][name][run], dtype=torch.float64)
                 value -= rate * gradient
-        errors, total = errors + (prediction != int(label)), total + float(loss)
+        errors, total = errors + (prediction != int(label)), total + loss.item()
     return {name: value.detach().numpy() for name, value in p.items()}, errors, total
 
 
@@ -149,7 +161,12 @@ def test_a_pass_equals_autograd(activation: str, pooling: str) -> None:
     for connection in ("table", "full"):
         for head in ("rbf", "rbf_map", "softmax"):
             arguments = problem(
-                2, 3, activation=activation, pooling=pooling, connection=connection, head=head
+                2,
+                3,
+                activation=activation,
+                pooling=pooling,
+                connection=connection,
+                head=head,
             )
             after = copy(arguments)
             result = pattern.train_pass(**after)
@@ -163,14 +180,20 @@ def test_a_pass_equals_autograd(activation: str, pooling: str) -> None:
                     size = np.abs(value - before).max()
                     assert size > 0
                     np.testing.assert_allclose(
-                        moved, value - before, rtol=0, atol=2e-4 * size + 2e-7, err_msg=name
+                        moved,
+                        value - before,
+                        rtol=0,
+                        atol=2e-4 * size + 2e-7,
+                        err_msg=name,
                     )
             assert (result.diverged == -1).all()
 
 
 def test_one_rate_per_run_is_that_rate_everywhere() -> None:
     """Rates [run] give the bits that full arrays of the same rate give."""
-    a = problem(3, 5, activation="relu", pooling="max", connection="full", head="softmax")
+    a = problem(
+        3, 5, activation="relu", pooling="max", connection="full", head="softmax"
+    )
     one = np.array([1e-3, 2e-3, 3e-3], np.float32)
     short = copy(a) | {"rates": dict.fromkeys(a["parameters"], one)}
     full = copy(a) | {
@@ -182,17 +205,26 @@ def test_one_rate_per_run_is_that_rate_everywhere() -> None:
     pattern.train_pass(**short)
     pattern.train_pass(**full)
     for name in a["parameters"]:
-        np.testing.assert_array_equal(short["parameters"][name], full["parameters"][name])
+        np.testing.assert_array_equal(
+            short["parameters"][name], full["parameters"][name]
+        )
 
 
 STRUCTURES = [
-    {"activation": "scaled_tanh", "pooling": "subsample", "connection": "table", "head": "rbf"},
+    {
+        "activation": "scaled_tanh",
+        "pooling": "subsample",
+        "connection": "table",
+        "head": "rbf",
+    },
     {"activation": "relu", "pooling": "max", "connection": "full", "head": "softmax"},
 ]
 
 
 @pytest.mark.parametrize("structure", STRUCTURES, ids=["paper", "modern"])
-def test_a_run_depends_neither_on_its_company_nor_on_threads(structure: dict[str, str]) -> None:
+def test_a_run_depends_neither_on_its_company_nor_on_threads(
+    structure: dict[str, str],
+) -> None:
     """19 runs on one and two threads, and 3 of them alone, agree bit for bit."""
     arguments = problem(19, 11, **structure)
     one, two = copy(arguments), copy(arguments)
@@ -215,8 +247,10 @@ def test_a_diverged_run_is_frozen_and_harms_nobody(structure: dict[str, str]) ->
     arguments = problem(5, 13, **structure)
     wild = copy(arguments)
     wild["rates"] = {
-        name: value * np.where(np.arange(5) == 3, 1e12, 1)
-        .astype(np.float32).reshape(-1, *[1] * (value.ndim - 1))
+        name: value
+        * np.where(np.arange(5) == 3, 1e12, 1)
+        .astype(np.float32)
+        .reshape(-1, *[1] * (value.ndim - 1))
         for name, value in wild["rates"].items()
     }
     short = copy(wild)
@@ -233,7 +267,9 @@ def test_a_diverged_run_is_frozen_and_harms_nobody(structure: dict[str, str]) ->
     for a, b in zip(result, calm, strict=True):
         np.testing.assert_array_equal(a[others], b[others])
     for name, value in wild["parameters"].items():
-        np.testing.assert_array_equal(value[others], arguments["parameters"][name][others])
+        np.testing.assert_array_equal(
+            value[others], arguments["parameters"][name][others]
+        )
         np.testing.assert_array_equal(value[3], short["parameters"][name][3])
 
 

@@ -31,3 +31,4 @@ LEVELS: dict[str, Callable[[Units], Units]] = {
     "gelu": functional.gelu,
     "silu": functional.silu,
 }
+ORDER_KEEPING = set(LEVELS) - {"gelu", "silu"}  # a <= b gives f(a) <= f(b)

@@ -8,32 +8,37 @@ from torch import Tensor
 from torch.nn import functional
 
 Maps = Float[Tensor, "batch map height width"]
+Halved = Float[Tensor, "batch map height//2 width//2"]
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """How four neighbours become one, and whether coefficient, bias, squash follow."""
+    """How four neighbours become one.
 
-    reduce: Callable[[Maps], Maps]
+    trainable: a coefficient, a bias and a squash follow. picks: the one is one of them.
+    """
+
+    reduce: Callable[[Maps], Halved]
     trainable: bool = False
+    picks: bool = False
 
 
-def total(maps: Maps) -> Maps:
+def total(maps: Maps) -> Halved:
     """The sum of four inputs, to be multiplied by a coefficient (paper, p. 7)."""
     return 4 * functional.avg_pool2d(maps, 2)
 
 
-def average(maps: Maps) -> Maps:
+def average(maps: Maps) -> Halved:
     """The mean of four inputs."""
     return functional.avg_pool2d(maps, 2)
 
 
-def largest(maps: Maps) -> Maps:
+def largest(maps: Maps) -> Halved:
     """The largest of four inputs."""
     return functional.max_pool2d(maps, 2)
 
 
-def stride(maps: Maps) -> Maps:
+def stride(maps: Maps) -> Halved:
     """Every second pixel of every second row."""
     return maps[:, :, ::2, ::2]
 
@@ -41,6 +46,6 @@ def stride(maps: Maps) -> Maps:
 LEVELS = {
     "subsample": Pooling(total, trainable=True),
     "average": Pooling(average),
-    "max": Pooling(largest),
-    "stride": Pooling(stride),
+    "max": Pooling(largest, picks=True),
+    "stride": Pooling(stride, picks=True),
 }
