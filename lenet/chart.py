@@ -177,7 +177,8 @@ class _Page(NamedTuple):
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its names as text, as they were before a CSV file took them."""
     names = [n for n in ("factor", "level", "reference", "reason") if n in table]
-    return table.assign(**{n: table[n].fillna("").astype(str) for n in names})
+    texts = table[names].astype(object).fillna("").astype(str)
+    return table.assign(**{name: texts[name] for name in names})
 
 
 def _panels(

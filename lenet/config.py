@@ -165,7 +165,8 @@ def keys() -> set[str]:
 
 def unknown_key(key: str) -> str:
     """The message for a key that is not one: the nearest, then those of its group."""
-    full = sorted(known for known in keys() if known.endswith(f".{key}"))
+    name = key.split(".")[-1]
+    full = sorted(known for known in keys() if f".{known}".endswith(f".{name}"))
     if full:
         return f"key {key!r} is unknown; did you mean {' or '.join(full)}?"
     group = key.split(".")[0] + "."

@@ -26,9 +26,27 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Level: TypeAlias = str | float
 Treatment: TypeAlias = tuple[Level, ...]
 
-COLUMNS = tuple(
-    "study response estimand factor level reference n diverged missing mean sd low high"
-    " low_digits high_digits p p_holm p_better verdict reason".split()
+COLUMNS = (
+    "study",
+    "response",
+    "estimand",
+    "factor",
+    "level",
+    "reference",
+    "n",
+    "diverged",
+    "missing",
+    "mean",
+    "sd",
+    "low",
+    "high",
+    "low_digits",
+    "high_digits",
+    "p",
+    "p_holm",
+    "p_better",
+    "verdict",
+    "reason",
 )
 SIGNIFICANCE = 0.05
 MOST_EXACT = 16  # blocks up to which all 2^n signs are enumerated

@@ -23,8 +23,8 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import config, njit, types
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import get_num_threads, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -417,7 +417,7 @@ SPACE = {  # slots of the workspace; what is numbered belongs to that layer
     "slope4": 400, "d4": 400, "C5": 120, "slope5": 120, "d5": 120, "F6": 84,
     "slope6": 84, "d6": 84, "score": 10, "pull": 10,
 }  # fmt: skip
-Place = namedtuple("Place", SPACE)  # type: ignore[misc]
+Place: Any = namedtuple("Place", list(SPACE))  # a name of its own: numba pickles it
 P = Place(*accumulate([0, *SPACE.values()][:-1]))
 SLOTS = {
     "C1.weight": 150, "C1.bias": 6, "S2.coefficient": 6, "S2.bias": 6,
@@ -425,16 +425,15 @@ SLOTS = {
     "C5.weight": 48000, "C5.bias": 120, "F6.weight": 10080, "F6.bias": 84,
     "output.weight": 840, "output.bias": 10,
 }  # fmt: skip
-Plan = namedtuple(
-    "Plan", "c1 b1 k2 b2 c3 b3 k4 b4 c5 b5 f6 b6 w7 b7 activation squash pooling head"
-)
+PLAN = "c1 b1 k2 b2 c3 b3 k4 b4 c5 b5 f6 b6 w7 b7 activation squash pooling head"
+Plan: Any = namedtuple("Plan", PLAN.split())  # type: ignore[misc]
 TABLE = "012 123 234 345 045 015 0123 1234 2345 0345 0145 0125 0134 1245 0235 012345"
-compiled = njit(cache=True, nogil=True)
+compiled: Any = njit(cache=True, nogil=True)
 
 
 @compiled
-def forward(s, w, plan, inputs, starts):
-    """From s[image] to s[F6], or to s[score] for the softmax head."""
+def forward_maps(s, w, plan, inputs, starts):
+    """From s[image] to s[S4]."""
     for m in range(6):
         fill(s, P.plane, 784, w, plan.b1 + m)
         for y in range(28):
@@ -459,6 +458,11 @@ def forward(s, w, plan, inputs, starts):
         pool(s, plan.pooling, P.plane, gate, total, out, 5, w, k, b)
     if plan.pooling == 0:
         activate(s, plan.activation, P.S4, P.slope4, 400)
+
+
+@compiled
+def forward_dense(s, w, plan):
+    """From s[S4] to s[F6], or to s[score] for the softmax head."""
     for o in range(0, 120, 2):
         dense(s, P.S4, 400, P.C5 + o, w, plan.c5 + 400 * o, plan.b5 + o)
     activate(s, plan.activation, P.C5, P.slope5, 120)
@@ -471,36 +475,46 @@ def forward(s, w, plan, inputs, starts):
 
 
 @compiled
-def judge(s, lane, head, number, label, bitmaps):
-    """(loss, prediction) of a lane; s[pull] = dE/dscore; the score of RBF is -y."""
-    zero, one, half = np.float32(0), np.float32(1), np.float32(0.5)
+def measure(s, lane, bitmaps):
+    """The scores of RBF units: -y (eq. 7), with half of the squared distance."""
     for c in range(10):
-        if head != 2:
-            s[P.score + c, lane] = zero
-            for j in range(84):
-                gap = s[P.F6 + j, lane] - bitmaps[c, j]
-                s[P.score + c, lane] -= half * gap * gap
+        total = np.float32(0)
+        for j in range(84):
+            gap = s[P.F6 + j, lane] - bitmaps[c, j]
+            total += gap * gap
+        s[P.score + c, lane] = np.float32(-0.5) * total
+
+
+@compiled
+def pull_back(s, lane, bitmaps):
+    """dE/dF6 of RBF units from dE/dscore."""
+    for j in range(84):
+        total = np.float32(0)
+        for c in range(10):
+            gap = bitmaps[c, j] - s[P.F6 + j, lane]
+            total += s[P.pull + c, lane] * gap
+        s[P.d6 + j, lane] = total
+
+
+@compiled
+def judge(s, lane, head, number, label):
+    """(loss, prediction) of a lane from its scores; s[pull] becomes dE/dscore."""
+    zero, smoothing = np.float32(0), number if head == 2 else np.float32(0)
     score = s[P.score : P.score + 10, lane]
     best = np.argmax(score)
-    top, total, smoothing = score[best], zero, number if head == 2 else zero
-    if head == 1:
-        top = max(top, -number)
-        total = math.exp(-number - top)
+    top = max(score[best], -number) if head == 1 else score[best]
+    total = math.exp(-number - top) if head == 1 else zero
     for c in range(10):
         total += math.exp(score[c] - top)
-    loss = total = top + math.log(total) if head else zero
+    partition = top + math.log(total) if head else zero
+    loss = partition
     for c in range(10):
         goal = smoothing / np.float32(10)
         if c == label:
-            goal += one - smoothing
+            goal += np.float32(1) - smoothing
         loss -= goal * score[c]
-        s[P.pull + c, lane] = (math.exp(score[c] - total) if head else zero) - goal
-    for j in range(84):
-        s[P.d6 + j, lane] = zero
-        for c in range(10):
-            if head != 2:
-                gap = bitmaps[c, j] - s[P.F6 + j, lane]
-                s[P.d6 + j, lane] += s[P.pull + c, lane] * gap
+        share = math.exp(score[c] - partition) if head else zero
+        s[P.pull + c, lane] = share - goal
     return loss, best
 
 
@@ -508,6 +522,7 @@ def judge(s, lane, head, number, label, bitmaps):
 def backward_dense(s, w, r, plan):
     """The steps of output, F6 and C5; leaves dE/dS4."""
     if plan.head == 2:
+        fill(s, P.d6, 84, s, P.zero)
         for o in range(0, 10, 2):
             k, b, d = plan.w7 + 84 * o, plan.b7 + o, P.pull + o
             undense(s, P.F6, P.d6, 84, d, P.one + o, w, r, k, b)
@@ -575,10 +590,15 @@ def train_group(
     """The pass of LANES runs; writes the four last, of which `diverged` comes as -1."""
     for t in range(order.shape[1]):
         show(s, images, order, t, scale, shift)
-        forward(s, w, plan, inputs, starts)
+        forward_maps(s, w, plan, inputs, starts)
+        forward_dense(s, w, plan)
         for lane in range(LANES):
             label = labels[order[lane, t]]
-            loss, best = judge(s, lane, plan.head, number[lane], label, bitmaps)
+            if plan.head != 2:
+                measure(s, lane, bitmaps)
+            loss, best = judge(s, lane, plan.head, number[lane], label)
+            if plan.head != 2:
+                pull_back(s, lane, bitmaps)
             if diverged[lane] < 0 and math.isfinite(loss):
                 losses[lane] += loss
                 errors[lane] += best != label
@@ -621,7 +641,7 @@ def flat(
     return np.concatenate(rows, 1, dtype=np.float32)
 
 
-def check(slots, parameters, rates, images, labels, order, bitmaps) -> None:
+def check(slots, parameters, rates, images, labels, order, bitmaps):
     """ValueError for what would make the kernels read or write astray."""
     runs = len(order)
     for name, size in slots.items():
@@ -656,7 +676,7 @@ def train_pass(
     shift: np.ndarray,
     number: np.ndarray,
     bitmaps: np.ndarray,
-    threads: int = config.NUMBA_NUM_THREADS,
+    threads: int | None = None,
 ) -> Pass:
     """What became of the runs; `parameters` [run, ...] are updated in place by
     w -= rate dE/dw after every pattern (paper, App. C, p. 41).
@@ -679,7 +699,7 @@ def train_pass(
     code = list(ACTIVATIONS).index(activation)
     squash = code if head == "softmax" else list(ACTIVATIONS).index("scaled_tanh")
     codes = (code, squash, list(POOLINGS).index(pooling), HEADS.index(head))
-    plan, runs = Plan(*offsets[:-1], *codes), len(order)
+    plan, runs = Plan._make([*offsets[:-1], *codes]), len(order)
     weights = flat(parameters, slots, runs)
     steps = flat(rates, slots, runs)
     numbers = np.stack([scale / 255, shift, number]).astype(np.float32)
@@ -699,7 +719,7 @@ def train_pass(
         )  # fmt: skip
         return result
 
-    with ThreadPoolExecutor(threads) as executor:
+    with ThreadPoolExecutor(threads or get_num_threads()) as executor:
         done = list(executor.map(work, range(len(groups))))
     for name, start in zip(SLOTS, offsets, strict=False):
         if name in slots:

@@ -6,6 +6,7 @@ trained. Every run ends as a record, and the command says where it lies.
 
 import contextlib
 import ctypes
+import os
 import platform
 import shlex
 import signal
@@ -181,6 +182,14 @@ def explain() -> str:
     return "\n".join(lines)
 
 
+def say(text: str) -> None:
+    """Print a result; that its reader is gone (`| head`) is no failure of the run."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @hydra.main(version_base="1.3", config_path=str(CONF.absolute()), config_name="config")
 def job(tree: DictConfig) -> None:
     """Hydra's task: train one composed configuration and print its line."""
@@ -190,7 +199,7 @@ def job(tree: DictConfig) -> None:
         configs, places = resolve({str(key): value for key, value in container.items()})
         with progress_bar(Console(stderr=True)) as report:
             found = run(configs, places, report)
-    print(summary(found, places), flush=True)
+    say(summary(found, places))
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -244,7 +253,7 @@ def main() -> None:
     """The entry point."""
     arguments = sys.argv[1:]
     if "--help" in arguments or "-h" in arguments:
-        print(explain())
+        say(explain())
         return
     check(arguments)
     job()

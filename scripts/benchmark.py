@@ -1,0 +1,210 @@
+"""Seconds per 60,000-image epoch and run, side by side: python scripts/benchmark.py
+
+The same network (full connection, max pooling, ReLU, softmax, Adam) on the same images:
+a DataLoader with per-image transforms, a plain loop over tensors in memory, and stacks of
+runs. Each case is a process of its own, the best of `repeats=3` passes over `images=6400`
+images (a hundredth of them at batch 1); `cases=` keeps the cases that contain a word.
+The share is that of the sgemm rate measured in the same run, at 2.264 MFLOP an image.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lenet import data as datasets
+from lenet.config import Refusal, composed
+from lenet.stack import Stack
+from lenet.train import command, reuse_memory
+
+EPOCH, MFLOP = 60_000, 2.264  # forward and backward of one image, modern structure
+TYPED = {"repeats": "3", "images": "6400", "cases": "", "device": "cpu", "data_dir": ""}
+
+
+def network() -> nn.Module:
+    """The tutorials' LeNet-5: 61,706 parameters."""
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
+    )  # fmt: skip
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+    """One step of the usual loop."""
+    optimizer.zero_grad()
+    functional.cross_entropy(model(x), y).backward()
+    optimizer.step()
+
+
+def dataloader(data: datasets.Data, count: int, batch: int, workers: int, affine: bool):
+    """A pass of the tutorial loop: per-image transforms in a DataLoader."""
+    from torchvision import transforms
+
+    moves = [transforms.RandomAffine(0, (0.1, 0.1), (0.75, 1.3), 10)] if affine else []
+    steps = [transforms.ToPILImage(), *moves, transforms.ToTensor()]
+    transform = transforms.Compose([*steps, transforms.Normalize(0.1307, 0.3081)])
+    pairs = zip(data.train_images[:count], data.train_labels[:count], strict=True)
+    images = [(image.numpy(), label) for image, label in pairs]
+
+    class Transformed(torch.utils.data.Dataset):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return count
+
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+            return transform(images[index][0]), images[index][1]
+
+    loader = torch.utils.data.DataLoader(Transformed(), batch, True, num_workers=workers)
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def run() -> None:
+        for x, y in loader:
+            step(model, optimizer, x, y)
+
+    return run
+
+
+def in_memory(data: datasets.Data, count: int, batch: int) -> Callable[[], None]:
+    """A pass of a plain loop: normalised float images in one tensor."""
+    x = (data.train_images[:count, None].float() / 255 - 0.1307) / 0.3081
+    y, model = data.train_labels[:count], network().to(x.device)
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def run() -> None:
+        for index in torch.randperm(count, device=x.device).split(batch):
+            step(model, optimizer, x[index], y[index])
+
+    return run
+
+
+def ours(
+    data: datasets.Data, count: int, batch: int, runs: int, affine: bool
+) -> Callable[[], None]:
+    """A pass of a stack of `runs` runs; a lone run has its companion."""
+    augmentation = "affine_1998" if affine else "none"
+    line = [f"augmentation={augmentation}", f"batch_size={batch}", f"train_size={count}"]
+    configs, _ = composed([*line, f"replicates={max(runs, 2)}", "epochs=1"])
+    stack = Stack.start(configs, data)
+
+    def run() -> None:
+        stack.run_epoch(0, data, lambda progress: None)
+
+    return run
+
+
+def measure(case: dict, typed: dict) -> float:
+    """The seconds that 60,000 images and one run take in this process."""
+    torch.set_num_threads(case["threads"])
+    device = torch.device(typed["device"])
+    data = datasets.load("mnist", typed["data_dir"] or None, device)
+    count = int(typed["images"]) // (1 if case["batch"] > 1 else 100)
+    shared = (data, count, case["batch"])
+    if case["loop"] == "DataLoader":
+        run = dataloader(*shared, case["workers"], case["affine"])
+    elif case["loop"] == "in memory":
+        run = in_memory(*shared)
+    else:
+        reuse_memory()
+        run = ours(*shared, case["runs"], case["affine"])
+    best = float("inf")
+    for _ in range(int(typed["repeats"]) + 1):  # the first one warms up
+        began = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - began)
+    return best * EPOCH / count / case.get("runs", 1)
+
+
+def sgemm(threads: int) -> float:
+    """MFLOP per second of a 2048 x 2048 matrix product, the best of ten."""
+    torch.set_num_threads(threads)
+    a, b, best = torch.rand(2048, 2048), torch.rand(2048, 2048), float("inf")
+    for _ in range(10):
+        began = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - began)
+    return 2 * 2048**3 / best / 1e6
+
+
+def cases(device: str) -> list[dict]:
+    """What is compared."""
+    if device == "cuda":
+        sizes = (1, 16, 64, 256, 1024)
+        return [{"loop": "ours", "batch": 64, "runs": r, "threads": 1, "affine": False,
+                 "processes": 1} for r in sizes]  # fmt: skip
+    found: list[dict] = []
+    for batch, affine in ((64, False), (64, True), (1, False)):
+        about = {"batch": batch, "affine": affine, "processes": 1}
+        for workers in (0, 2):
+            found.append({"loop": "DataLoader", "workers": workers, "threads": 2, **about})
+        if not affine:
+            for threads in (1, 2):
+                found.append({"loop": "in memory", "threads": threads, **about})
+        for runs, threads in product((1, 2, 8, 16), (1, 2)):
+            found.append({"loop": "ours", "runs": runs, "threads": threads, **about})
+        for runs in (2, 8, 16):
+            two = {**about, "processes": 2}
+            found.append({"loop": "ours", "runs": runs, "threads": 1, **two})
+    return found
+
+
+def timed(case: dict, arguments: Sequence[str]) -> float:
+    """The seconds of a case, in processes of its own that run at the same time."""
+    line = [sys.executable, __file__, f"child={json.dumps(case)}", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(case["threads"])}
+    children = [
+        subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(case["processes"])
+    ]
+    seconds = [float(child.communicate()[0]) for child in children]
+    return sum(seconds) / len(seconds) ** 2
+
+
+def name(case: dict) -> str:
+    """A case in words."""
+    words = [case["loop"]]
+    words += [f"{case['workers']} workers"] if "workers" in case else []
+    words += [f"R = {case['runs']}"] if "runs" in case else []
+    words += [f"{case['processes']} processes"] if case["processes"] > 1 else []
+    return ", ".join(words)
+
+
+def main() -> None:
+    """The entry point."""
+    typed, arguments = dict(TYPED), sys.argv[1:]
+    if "--help" in arguments or "-h" in arguments:
+        print(__doc__)
+        return
+    for text in arguments:
+        key, _, value = text.partition("=")
+        if key == "child":
+            print(measure(json.loads(value), typed))
+            return
+        if key not in typed:
+            raise Refusal(f"{text}: write {', '.join(f'{k}=' for k in typed)}")
+        typed[key] = value
+    rate = {threads: sgemm(threads) for threads in (1, 2)}
+    print(f"sgemm: {rate[1] / 1e3:.0f} GFLOP/s on one thread, {rate[2] / 1e3:.0f} on two\n")
+    print("| loop | batch | affine | threads | s per epoch and run | share of sgemm |")
+    print("|---|---|---|---|---|---|")
+    for case in cases(typed["device"]):
+        if typed["cases"] not in name(case):
+            continue
+        seconds, threads = timed(case, arguments), case["threads"] * case["processes"]
+        share = MFLOP * EPOCH / seconds / rate[threads]
+        affine = "yes" if case["affine"] else "no"
+        print(f"| {name(case)} | {case['batch']} | {affine} | {threads} | {seconds:.2f} "
+              f"| {share:.0%} |", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,106 @@
+"""Shapes in the signatures of lenet are checked under pytest; small data for all.
+
+jaxtyping's import hook rewrites lenet as it is imported, so it is installed before
+anything here imports lenet; beartype is its type checker, told that a whole number is
+also a float (PEP 484).
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from beartype import BeartypeConf, beartype
+from jaxtyping import install_import_hook
+
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+install_import_hook("lenet", f"{__name__}.checked")
+
+from lenet import data as datasets  # noqa: E402  # after the hook
+from lenet.config import RANGES, Config, Refusal, Value, levels  # noqa: E402
+from lenet.data import Data  # noqa: E402
+
+torch.set_num_threads(1)  # the tests are small: threads would only wait for each other
+
+PLAIN = {
+    "activation": "relu",
+    "pooling": "max",
+    "connection": "full",
+    "norm": "none",
+    "head": "softmax",
+    "init": "kaiming",
+    "optimizer": "momentum",
+    "schedule": "constant",
+    "order": "reshuffle",
+    "augmentation": "none",
+    "input": "standardize",
+}
+NUMBERS: dict[str, Value] = {
+    "batch_size": 7,
+    "epochs": 1,
+    "dropout": 0.0,
+    "train_size": None,
+    "validation_size": 0,
+    "data": "digits",
+}
+
+
+def config(changes: Mapping[str, Value] | None = None, seed: int = 0) -> Config:
+    """A run with some levels and numbers changed, and the numbers of conf/ else."""
+    changes = changes or {}
+    chosen = {f: str(changes.get(f, level)) for f, level in PLAIN.items()}
+    numbers = {
+        f"{factor}.{key}": value
+        for factor, level in chosen.items()
+        for key, value in levels(factor)[level].items()
+        if f"{factor}.{key}" in RANGES
+    }
+    del numbers["optimizer.batch_size"]
+    treatment = {**chosen, **numbers, **NUMBERS}
+    assert changes.keys() <= treatment.keys(), f"unknown: {changes}"
+    return Config({**treatment, **changes}, seed)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Data:
+    """scikit-learn's digits: no file and no download."""
+    return datasets.load("digits", None)
+
+
+@pytest.fixture(scope="session")
+def tiny(digits: Data) -> Data:
+    """46 training and 11 test images: six batches of 7 and one of 4."""
+    return Data(
+        name="digits",
+        train_images=digits.train_images[:46],
+        train_labels=digits.train_labels[:46],
+        test_images=digits.test_images[:11],
+        test_labels=digits.test_labels[:11],
+        sha256=digits.sha256,
+    )
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Data:
+    """MNIST from LENET_DATA; skips where it is not there, for tests download nothing."""
+    root = os.environ.get("LENET_DATA")
+    if not root:
+        pytest.skip("LENET_DATA is unset: it names the folder that holds MNIST/raw")
+    folder = Path(root) / datasets.FOLDERS["mnist"] / "raw"
+    missing = [f for f in datasets.FILES if datasets.find(folder, f) is None]
+    if missing:
+        pytest.skip(f"LENET_DATA={root} has no MNIST/raw/{missing[0]}")
+    try:
+        return datasets.load("mnist", None)
+    except Refusal as refusal:
+        pytest.fail(f"MNIST in LENET_DATA is damaged: {refusal}")
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Everything that is not told otherwise computes in float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

@@ -1,0 +1,418 @@
+"""What may be typed, and what is refused with the fix in the message."""
+
+import math
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lenet.config import (
+    CONF,
+    FACTORS,
+    GROUPS,
+    RANGES,
+    Config,
+    Refusal,
+    alternatives,
+    check_number,
+    composed,
+    keys,
+    levels,
+    names,
+)
+
+TYPED = sorted(RANGES.keys() & keys())
+ENDS = [(key, end) for key in TYPED for end in (RANGES[key].low, RANGES[key].high)]
+NOT_NUMBERS = ("nan", "inf", "-inf", "1e999", "true", "abc", "'1'", "null", "", "[1]")
+SECRET = "a-secret-that-was-planted"
+
+
+def one(*typed: str) -> Config:
+    """The only run of a command line."""
+    runs, _ = composed(typed)
+    assert len(runs) == 1
+    return runs[0]
+
+
+def refusal(*typed: str) -> str:
+    """The message with which a command line is refused."""
+    with pytest.raises(Refusal) as caught:
+        composed(typed)
+    assert caught.value.code == 2
+    return str(caught.value)
+
+
+def setting(key: str, value: float | str) -> list[str]:
+    """A key's value, in a level that has the key, and its partner out of the way."""
+    group, _, name = key.partition(".")
+    typed = [f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}"]
+    if name:
+        level = next(lv for lv, content in levels(group).items() if name in content)
+        typed.insert(0, f"{group}={level}")
+    if name.endswith("_low"):
+        typed.append(f"{key.removesuffix('low')}high={RANGES[key].high}")
+    if name.endswith("_high"):
+        typed.append(f"{key.removesuffix('high')}low={RANGES[key].low}")
+    return typed
+
+
+def outside(key: str, end: float) -> float:
+    """The nearest number beyond an end of a key's range."""
+    away = math.copysign(1, end - RANGES[key].low - 1e-12)
+    if RANGES[key].whole:
+        return int(end + away)
+    return math.nextafter(end, away * math.inf)
+
+
+def chosen(key: str, runs: list[Config]) -> object:
+    """What a run made of a key."""
+    if key == "replicates":
+        return len(runs)
+    return runs[0].seed if key == "seed" else runs[0].treatment[key]
+
+
+def test_default_preset_is_modern() -> None:
+    """Nothing typed means the preset modern, on MNIST, with seed 0."""
+    runs, places = composed([])
+    assert runs == composed(["preset=modern"])[0]
+    assert [run.seed for run in runs] == [0]
+    assert runs[0].level("activation") == "relu"
+    assert runs[0].level("data") == "mnist"
+    assert (places.output_dir, places.data_dir, places.tracker) == (
+        "outputs",
+        None,
+        "none",
+    )
+
+
+def test_every_factor_has_a_level_in_both_presets() -> None:
+    """A treatment names a level of every factor, and nothing but factors and numbers.
+
+    The optimizer is typed, so that a preset's own may come later than this test.
+    """
+    for preset in names("preset"):
+        treatment = one(f"preset={preset}", "optimizer=sgd").treatment
+        assert all(treatment[factor] in names(factor) for factor in FACTORS)
+        assert treatment.keys() - {*FACTORS, "data"} <= RANGES.keys()
+
+
+@pytest.mark.parametrize("preset", names("preset"))
+def test_one_override_changes_one_level(preset: str) -> None:
+    """`preset=paper activation=gelu` is the paper with one level changed."""
+    base = dict(one(f"preset={preset}", "optimizer=sgd").treatment)
+    changed = one(f"preset={preset}", "optimizer=sgd", "activation=gelu").treatment
+    assert base["activation"] != "gelu"
+    assert dict(changed) == {**base, "activation": "gelu"}
+
+
+def test_command_line_beats_the_preset_in_any_order() -> None:
+    """What is typed wins over the preset, whether it stands before or after it."""
+    typed = ["epochs=3", "dropout=0.25", "preset=paper", "optimizer=adam"]
+    for line in (typed, typed[::-1]):
+        treatment = one(*line).treatment
+        assert (treatment["epochs"], treatment["dropout"]) == (3, 0.25)
+        assert treatment["optimizer"] == "adam"
+        assert treatment["pooling"] == "subsample"
+
+
+def test_numbers_of_the_level_in_use_are_in_the_treatment() -> None:
+    """Each optimizer brings its own numbers and no other's."""
+    for level, content in levels("optimizer").items():
+        treatment = one(f"optimizer={level}").treatment
+        brought = {key for key in treatment if key.startswith("optimizer.")}
+        own = {f"optimizer.{name}" for name in content} & RANGES.keys()
+        assert brought == own - {"optimizer.batch_size"}
+        assert treatment["batch_size"] == content["batch_size"]
+
+
+def test_batch_size_typed_beats_the_optimizers_own() -> None:
+    """batch_size is the optimizer's own unless it is typed."""
+    assert one("optimizer=sgd", "batch_size=7").treatment["batch_size"] == 7
+
+
+def test_replicates_are_consecutive_seeds() -> None:
+    """replicates=3 seed=5 are the seeds 5, 6, 7 of one treatment."""
+    runs, _ = composed(["seed=5", "replicates=3"])
+    assert [run.seed for run in runs] == [5, 6, 7]
+    assert all(run.treatment == runs[0].treatment for run in runs)
+
+
+def test_seed_zero_is_a_seed() -> None:
+    """seed=0 is seed 0, also when it is typed."""
+    assert one("seed=0").seed == 0
+
+
+def test_last_seed_stays_in_range() -> None:
+    """Replicates may not count beyond the last seed; the message names both keys."""
+    last = int(RANGES["seed"].high)
+    assert one(f"seed={last}").seed == last
+    message = refusal(f"seed={last}", "replicates=2")
+    assert f"seed={last} replicates=2" in message
+    assert f"to {last}" in message
+
+
+@pytest.mark.parametrize(("key", "end"), ENDS)
+def test_ends_of_a_range_are_allowed_and_just_outside_refused(
+    key: str, end: float
+) -> None:
+    """Each number may be at both ends of its range, and no step beyond them."""
+    runs, _ = composed(setting(key, end))
+    assert chosen(key, runs) == end
+    beyond = outside(key, end)
+    message = refusal(*setting(key, beyond))
+    assert f"{key}={beyond}" in message
+    assert f"{key} is {RANGES[key]}" in message
+
+
+def test_ranges_cover_every_number_of_every_level() -> None:
+    """A number in a level's file has a range, and its default lies in it."""
+    for group in set(GROUPS) - {"preset"}:
+        for level, content in levels(group).items():
+            for name in content.keys() - {"name", "year", "source"}:
+                assert content[name] in RANGES[f"{group}.{name}"], f"{level}.{name}"
+
+
+@pytest.mark.parametrize("text", NOT_NUMBERS)
+@pytest.mark.parametrize("key", ["optimizer.lr", "epochs", "seed"])
+def test_values_that_are_no_number_are_refused(key: str, text: str) -> None:
+    """nan, inf, text, a switch, nothing and a list are not numbers."""
+    message = refusal(f"{key}={text}")
+    assert message.startswith(f"{key}=")
+    assert key in message.removeprefix(f"{key}=")
+
+
+@pytest.mark.parametrize("text", ["1.5", "0", "-1", str(2**64), "1e300"])
+def test_epochs_must_be_a_whole_number_in_range(text: str) -> None:
+    """A fraction, zero, a negative and a huge number of epochs are refused."""
+    assert "epochs is a whole number from 1 to 1000" in refusal(f"epochs={text}")
+
+
+def test_equal_numbers_are_one_treatment() -> None:
+    """2, 2.0 and 2e0 epochs are the same; so are a dropout of 0, 0.0 and -0.0."""
+    same = [str(one(f"epochs={text}").treatment) for text in ("2", "2.0", "2e0")]
+    assert len(set(same)) == 1
+    zeros = [str(one(f"dropout={text}").treatment) for text in ("0", "0.0", "-0.0")]
+    assert len(set(zeros)) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    key=st.sampled_from(["optimizer.lr", "epochs", "dropout", "head.smoothing"]),
+    number=st.one_of(st.floats(), st.integers(), st.integers(0, 20), st.floats(0, 1)),
+)
+def test_number_is_that_number_in_range_or_refused(key: str, number: float) -> None:
+    """Whatever number is typed is the value of the run, in range, or it is refused."""
+    allowed = number in RANGES[key] or (
+        RANGES[key].whole and float(number).is_integer() and int(number) in RANGES[key]
+    )
+    if allowed:
+        assert one(f"{key}={number!r}").treatment[key] == number
+    else:
+        assert f"{key}=" in refusal(f"{key}={number!r}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(max_size=12))
+def test_text_is_read_or_refused(text: str) -> None:
+    """No text in the place of a value raises anything but a Refusal."""
+    for key in ("epochs", "activation", "study", "data_dir"):
+        try:
+            alternatives([f"{key}={text}"])
+        except Refusal as refused:
+            assert refused.code == 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    key=st.sampled_from(sorted(RANGES)),
+    value=st.one_of(st.none(), st.booleans(), st.text(), st.floats(), st.integers()),
+)
+def test_checked_number_lies_in_its_range(key: str, value: Any) -> None:
+    """check_number gives the number it was given, in range, or refuses."""
+    try:
+        number = check_number(key, value)
+    except Refusal:
+        return
+    assert number == value
+    assert not isinstance(number, bool)
+    assert number is None or RANGES[key].low <= float(number) <= RANGES[key].high
+
+
+@pytest.mark.parametrize(
+    ("typed", "suggestion"),
+    [
+        ("activation=rulu", "relu"),
+        ("activation=RELU", "relu"),
+        ("optimizer=adamm", "adam"),
+        ("pooling=subsmaple", "subsample"),
+        ("data=digts", "digits"),
+        ("tracker=wand", "wandb"),
+        ("preset=papr", "paper"),
+        ("device=cudaa", "cuda"),
+        ("activaton=relu", "activation"),
+        ("optimiser=adam", "optimizer"),
+        ("epoch=3", "epochs"),
+        ("batchsize=3", "batch_size"),
+        ("sede=1", "seed"),
+        ("outputdir=x", "output_dir"),
+        ("lr=0.1", "optimizer.lr"),
+        ("momentum=0.1", "optimizer.momentum"),
+        ("optimizer.lrr=0.1", "optimizer.lr"),
+        ("optimizer.batch_size=8", "batch_size"),
+        ("augmentation.shift_pixel=1", "augmentation.shift_pixels"),
+    ],
+)
+def test_misspelt_word_gets_the_nearest_one(typed: str, suggestion: str) -> None:
+    """A misspelt key or level is refused with the one that was meant."""
+    message = refusal(typed)
+    found = re.search(r"did you mean ([\w.]+)\?", message)
+    assert found, message
+    assert found[1] == suggestion
+    key, _, value = typed.partition("=")
+    assert repr(key) in message or f"{key} {value!r}" in message
+
+
+def test_unknown_level_lists_the_levels() -> None:
+    """The message for an unknown level lists the group's levels."""
+    assert refusal("norm=xyzzy").endswith(f"levels: {', '.join(names('norm'))}")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "+unknown=1",
+        "++x=1",
+        "+epochs=3",
+        "++epochs=3",
+        "+activation=relu",
+        "++activation=relu",
+        "~activation",
+        "~activation=relu",
+        "~epochs",
+        "+optimizer.momentum=0.5",
+        "++optimizer.momentum=0.5",
+        "+data@other=mnist",
+        "activation@other=relu",
+        "_target_=os.system",
+        "+_target_=os.system",
+        "optimizer._target_=os.system",
+        "+optimizer._target_=os.system",
+        "++tracker._target_=os.system",
+        "optimizer={_target_:os.system}",
+        "+optimizer={_target_:os.system}",
+        "defaults=[]",
+        "optimizer.name=sgd",
+        "optimizer.source=x",
+        "seed.x=1",
+        "activation=[relu]",
+        "activation={name:relu}",
+        "activation=../activation/relu",
+        "activation=null",
+        "epochs",
+        "=1",
+        "",
+    ],
+)
+def test_only_known_keys_are_set_to_plain_values(typed: str) -> None:
+    """Keys are not added, removed or nested, and nothing can be instantiated."""
+    assert refusal(typed)
+
+
+@pytest.mark.parametrize("key", ["study", "data_dir", "output_dir", "epochs", "norm"])
+def test_interpolation_is_not_resolved(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret in the environment cannot be put into a value, nor into a message."""
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    for value in ("${oc.env:WANDB_API_KEY}", "'${oc.env:WANDB_API_KEY}'", "${seed}"):
+        message = refusal(f"{key}={value}")
+        assert SECRET not in message
+        assert key in message
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", ".", "..", "a\0b", "'a b'", "a\nb", "\x1b[31m", "<b>", "''"]
+)
+def test_study_is_a_plain_name(name: str) -> None:
+    """A study has no path, NUL, markup or control character in its name."""
+    message = refusal(f"study={name}")
+    assert "study" in message
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["first", "Second-2", "a_b"])
+def test_study_name_is_kept(name: str) -> None:
+    """A plain name is the study's."""
+    assert composed([f"study={name}"])[1].study == name
+
+
+@pytest.mark.parametrize("value", ["a\0b", "'a\0b'", "'\x1b[31m'", "''", "' '", "null"])
+def test_output_dir_is_printable_text(value: str) -> None:
+    """An output folder without a name, or with a control character, is refused."""
+    assert "output_dir" in refusal(f"output_dir={value}")
+
+
+def test_number_of_another_level_is_refused_with_the_fix() -> None:
+    """sgd has no momentum: the message names key, level's group and number."""
+    message = refusal("optimizer=sgd", "optimizer.momentum=0.5")
+    assert "optimizer.momentum=0.5" in message
+    assert "'momentum'" in message
+    assert "conf/optimizer/" in message
+
+
+def test_low_above_high_is_refused_naming_both() -> None:
+    """An empty interval of scales is refused, with both keys in the message."""
+    low, high = "augmentation.scale_low", "augmentation.scale_high"
+    message = refusal("augmentation=affine_1998", f"{low}=2", f"{high}=1.5")
+    assert f"{low}=2.0" in message
+    assert f"{high}=1.5" in message
+
+
+def test_several_values_need_multirun() -> None:
+    """A list of values without -m is refused, and the message says so."""
+    for typed in ("seed=0,1", "activation=glob(*)", "seed=range(3)"):
+        assert f"{typed}: several values need -m" in refusal(typed)
+
+
+def test_hydras_keys_are_allowed_and_checked() -> None:
+    """hydra.* is Hydra's: it changes no run, and a wrong key of it is refused."""
+    assert one("hydra.job.name=x", "hydra/job_logging=none") == one()
+    assert "hydra.foo" in refusal("hydra.foo=1")
+    assert "launcher" in refusal("hydra/launcher=xyzzy")
+
+
+def test_multirun_is_every_combination() -> None:
+    """The swept values of -m are crossed, the last one fastest."""
+    lines = alternatives(["activation=relu,tanh", "epochs=3", "seed=range(2)"])
+    assert lines == [
+        ["activation=relu", "epochs=3", "seed=0"],
+        ["activation=relu", "epochs=3", "seed=1"],
+        ["activation=tanh", "epochs=3", "seed=0"],
+        ["activation=tanh", "epochs=3", "seed=1"],
+    ]
+
+
+def test_multirun_knows_choice_and_glob() -> None:
+    """choice() and glob() are lists of values; a glob goes over the group's levels."""
+    assert len(alternatives(["activation=choice(relu,tanh)"])) == 2
+    every = [line[0] for line in alternatives(["pooling=glob(*)"])]
+    assert every == [f"pooling={name}" for name in names("pooling")]
+
+
+def test_multirun_over_nothing_is_refused() -> None:
+    """A sweep over no value, or over an interval, is refused: nothing would run."""
+    for typed in ("activation=glob(zz*)", "seed=range(3,0)", "dropout=interval(0,0.5)"):
+        with pytest.raises(Refusal, match=re.escape(typed)):
+            alternatives([typed])
+
+
+def test_levels_have_a_year_and_a_source() -> None:
+    """Each level's file says its own name, a year and where it comes from."""
+    for group in set(GROUPS) - {"preset"}:
+        assert set(levels(group)) == set(names(group))
+        for name, content in levels(group).items():
+            assert (CONF / group / f"{name}.yaml").is_file()
+            assert 1900 < content["year"] < 2030
+            assert len(content["source"]) > 10
