@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Level: TypeAlias = str | float
@@ -181,32 +181,51 @@ def path(
     """Steps from the reference to all new levels, chosen and measured on two tables.
 
     At each step the factor that helps most on `held_out` is turned (the first named, if
-    they tie); the height of the step is then estimated from `runs`, of other seeds. The
-    rows come in the order of the path and their means add up to the gap.
+    they tie); the height of the step is then estimated from `runs`, of other seeds.
     """
     if shared := set(held_out["seed"]) & set(runs["seed"]):
         raise ValueError(f"the order and the heights share the seeds {sorted(shared)}")
-    factors = list(levels)
-    old, new = zip(*levels.values(), strict=True)
-    cells = list(product(*levels.values()))
+    factors, cells = list(levels), list(product(*levels.values()))
     search = _complete(_blocks(held_out, factors, response, ()), cells, factors)
-    score = np.nanmean(search.response, axis=0) * (
+    means = np.nanmean(search.response, axis=0) * (
         1 if response.lower_is_better else -1
     )
-    steps: list[Treatment] = [old]
-    while steps[-1] != new:
-        now = steps[-1]
-        after = [now[:i] + (new[i],) + now[i + 1 :] for i in range(len(new))]
-        turned = [cell for cell in after if cell != now]
-        steps.append(min(turned, key=lambda cell: score[search.treatments.index(cell)]))
+    score = dict(zip(search.treatments, means.tolist(), strict=True))
+    turned: list[str] = []
+
+    def after(factor: str) -> float:
+        new = {*turned, factor}
+        return score[tuple(pair[f in new] for f, pair in levels.items())]
+
+    while left := [factor for factor in factors if factor not in turned]:
+        turned.append(min(left, key=after))
+    order = {factor: levels[factor] for factor in turned}
+    steps = ladder(runs, order, study=study, response=response, seeds=seeds)
+    return Effects(*(table.assign(estimand="path") for table in steps))
+
+
+def ladder(
+    runs: pd.DataFrame,
+    levels: Mapping[str, tuple[Level, Level]],
+    *,
+    study: str = "",
+    response: Response = TEST_ERROR,
+    seeds: Sequence[int] = (),
+) -> Effects:
+    """Steps from the reference to all new levels, one factor after the other.
+
+    The rows come in the order of `levels` and their means add up to the gap.
+    """
+    factors, pairs = list(levels), list(levels.values())
+    steps: list[Treatment] = [
+        tuple(pair[i < turned] for i, pair in enumerate(pairs))
+        for turned in range(len(pairs) + 1)
+    ]
     blocks = _complete(_blocks(runs, factors, response, seeds), steps, factors)
     contrasts = []
-    for before, cell in pairwise(steps):
-        i = next(i for i in range(len(new)) if before[i] != cell[i])
-        weights = {cell: 1.0, before: -1.0}
-        contrasts.append(
-            _Contrast("path", factors[i], _name(new[i]), _name(old[i]), weights)
-        )
+    for factor, (old, new), rung in zip(factors, pairs, pairwise(steps), strict=True):
+        weights = {rung[1]: 1.0, rung[0]: -1.0}
+        contrasts.append(_Contrast("ladder", factor, _name(new), _name(old), weights))
     return _effects(blocks, contrasts, study, response)
 
 
@@ -246,7 +265,7 @@ def sign_flip(
         if k >= 0:
             means = np.partition(means, (k, len(subsets) - 1 - k), axis=-1)
             limits[i] = means[..., k], means[..., -1 - k]
-    return np.minimum(1.0, 2 * count / total), limits
+    return np.asarray(np.minimum(1.0, 2 * count / total)), limits
 
 
 def new_digits_interval(
@@ -298,14 +317,22 @@ def seeds_for_power(
     `sd` is that of the within-block differences: sqrt(2) times the sd of single runs
     where those are independent. Noncentral t at alpha / tests, two-sided.
     """
+    enough = _fewest(lambda n: _chance(abs(effect) / sd, n, tests) >= power)
+    return max(blocks_needed(tests), enough)
 
-    def found(n: int) -> bool:
-        t = stats.t.isf(SIGNIFICANCE / tests / 2, n - 1)
-        shift = abs(effect) / sd * math.sqrt(n)
-        chance = stats.nct.sf(t, n - 1, shift) + stats.nct.sf(t, n - 1, -shift)
-        return bool(chance >= power)
 
-    return max(blocks_needed(tests), _fewest(found))
+def smallest_effect(n: int, sd: float, tests: int = 1, power: float = 0.80) -> float:
+    """The effect that `n` seeds find with `power`: the inverse of seeds_for_power.
+
+    Infinite where so few blocks can give no verdict, and NaN where there is no sd.
+    """
+    if math.isnan(sd):
+        return math.nan
+    if n < max(2, blocks_needed(tests)):
+        return math.inf
+    most = (2 * stats.t.isf(SIGNIFICANCE / tests / 2, n - 1) + 4) / math.sqrt(n)
+    found = optimize.brentq(lambda d: _chance(d, n, tests) - power, 0, most)
+    return float(found) * sd
 
 
 def seeds_for_equivalence(
@@ -588,6 +615,13 @@ def _shapley_weights(signs: npt.NDArray[np.int_], i: int) -> list[float]:
     others = (np.delete(signs, i, axis=1) > 0).sum(axis=1).tolist()
     orders = [math.factorial(s) * math.factorial(k - s - 1) for s in others]
     return list(signs[:, i] * np.array(orders) / math.factorial(k))
+
+
+def _chance(size: float, n: int, tests: int) -> float:
+    """Power of the two-sided t test for a mean of `size` standard deviations."""
+    t = stats.t.isf(SIGNIFICANCE / tests / 2, n - 1)
+    shift = size * math.sqrt(n)
+    return float(stats.nct.sf(t, n - 1, shift) + stats.nct.sf(t, n - 1, -shift))
 
 
 def _fewest(found: Callable[[int], bool], most: int = 2**20) -> int:

@@ -1,86 +1,241 @@
-"""From the published records of a study to its effects and figures: no training, no
-raw runs, and the same bytes again."""
+"""From records to figures, tables and one page: no training, no raw runs, and the same
+bytes again."""
 
-import gzip
-import json
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lenet import chart, effect, record
-from lenet.config import FACTORS, Refusal, levels
+from lenet import chart, cost, curve, effect, interaction, ladder, table, webpage
+from lenet.config import Refusal
+from lenet.effect import Effects, Response
+from lenet.page import FORMATS, rendered
 from lenet.record import Record
+from lenet.study import Study, published
+from lenet.webpage import Exhibit
+
+MOST = 60  # treatments in one figure of curves or costs
 
 
 def replace(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the new one, whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(name, 0o644)
-    os.replace(name, path)
-
-
-def published(folder: Path) -> tuple[dict[str, Any], list[Record]]:
-    """The plan and the records of a study, every seal checked, none of them missing."""
     try:
-        plan = json.loads((folder / "plan.json").read_text())
-        lines = gzip.decompress((folder / "records.jsonl.gz").read_bytes()).splitlines()
-    except (OSError, EOFError, ValueError) as problem:
-        raise Refusal(f"{folder} holds no study: {problem}") from None
-    found = [json.loads(line) for line in lines]
-    for sealed in (plan, *found):
-        content = {key: value for key, value in sealed.items() if key != "seal"}
-        if sealed["seal"] != record.digest(content):
-            name = sealed.get("run_id", "plan.json")
-            raise Refusal(f"{folder}: {name} was changed after it was written", 4)
-    missing = set(plan["runs"]) - {one["run_id"] for one in found}
-    if missing:
-        raise Refusal(f"{folder}: {len(missing)} of {len(plan['runs'])} runs are missing")
-    return plan, found
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as problem:
+        raise Refusal(f"{path} cannot be written: {problem.strerror}", 3) from None
 
 
 def ablation(folder: Path) -> list[Path]:
-    """Write a study's effects.csv and ablation chart from its records; their paths."""
-    plan, found = published(folder)
-    runs, factors = record.frame(found), plan["factors"]
-    reference = {factor: plan["reference"][factor] for factor in factors}
-    effects = effect.arms(runs, reference, study=plan["study"])
-    finished = effect.converged(runs)
-    figure = chart.ablation_chart(
-        effects.table,
-        effects.differences,
-        reference=name_of(plan),
-        years=years(),
-        converged=effect.arms(finished, reference).table if len(finished) else None,
-        data=f"{plan['reference']['data']}, {found[0]['images']:,} test images",
-        code=code(found),
-    )
-    replace(folder / "effects.csv", effects.table.to_csv(index=False).encode())
-    return [*chart.save(figure, folder / "ablation_chart"), folder / "effects.csv"]
+    """Write a published study's effects, figures, tables and page; their paths."""
+    return write(folder, [published(folder)])
 
 
-def name_of(plan: dict[str, Any]) -> str:
-    """What the reference of a study is called: its preset's name."""
-    return str(plan.get("preset") or plan["design"])
+def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
+    """Write what is known of one study, or of two side by side; the paths."""
+    effects = [estimated(study) for study in studies]
+    tables = pd.concat([found.table for found in effects])
+    if len(studies) == 1:
+        shown = exhibits(studies[0], effects[0])
+    else:
+        shown = [side_by_side(studies, effects)]
+    files = {"effects.csv": table.as_csv(tables).encode()}
+    drawn: list[Exhibit] = []
+    for exhibit in shown:
+        rows, caption = exhibit.table, f"{exhibit.title}: {exhibit.about}"
+        name = exhibit.name
+        images = {form: rendered(exhibit.figure, form) for form in FORMATS}
+        files |= {f"{name}.{form}": content for form, content in images.items()}
+        files[f"{name}.csv"] = table.as_csv(rows).encode()
+        files[f"{name}.md"] = table.as_markdown(rows, caption).encode()
+        files[f"{name}.tex"] = table.as_latex(rows, caption).encode()
+        drawn.append(exhibit._replace(figure=images["svg"].decode()))
+    files["report.html"] = webpage.page(studies, drawn).encode()
+    for name, content in files.items():
+        replace(folder / name, content)
+    return [folder / name for name in files]
 
 
-def years() -> dict[str, dict[str, int]]:
-    """The year of every level of every factor."""
-    return {
-        factor: {name: content["year"] for name, content in levels(factor).items()}
-        for factor in FACTORS
+def estimated(study: Study) -> Effects:
+    """All effects that a study's runs allow: of a factorial, of a ladder, or of arms."""
+    about: dict[str, Any] = {"study": study.name, "seeds": study.seeds}
+    found = []
+    try:
+        if study.factorial:
+            found.append(effect.factorial(study.runs, study.levels, **about))
+        if study.rungs:
+            found.append(effect.ladder(study.runs, study.rungs, **about))
+        if study.held_out is not None:
+            pair = study.held_out, study.runs
+            found.append(effect.path(*pair, study.levels, **about))
+        if not found:
+            found.append(effect.arms(study.runs, study.reference, **about))
+    except ValueError as problem:
+        raise Refusal(f"{study.name}: {problem}") from None
+    tables, differences = zip(*found, strict=True)
+    return Effects(pd.concat(tables), pd.concat(differences))
+
+
+def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
+    """The figures of one study, each with the table of its numbers."""
+    shown = []
+    if "arm" in set(effects.table["estimand"]) or study.factorial:
+        shown.append(forest(study, effects))
+    for estimand in ("ladder", "path", "shapley"):
+        if estimand in set(effects.table["estimand"]):
+            shown.append(steps(study, effects, estimand))
+    if study.factorial:
+        shown.append(pairs(study, effects))
+    runs = by_treatment(study)
+    return [*shown, curves(study, runs), costs(study, runs)]
+
+
+def about(study: Study) -> dict[str, str]:
+    """What the caption of every figure says of the runs."""
+    return {"missing": study.remark, "data": study.data, "code": study.code}
+
+
+def side(study: Study, effects: Effects) -> chart.Side:
+    """A study as a side of the ablation chart: its arms, or its main effects."""
+    estimand = "main" if study.factorial else "arm"
+    table, differences = (rows[rows["estimand"] == estimand] for rows in effects)
+    finished = effect.converged(study.runs)
+    beside = None
+    if estimand == "arm" and len(finished) < len(study.runs):
+        try:
+            beside = effect.arms(finished, study.reference).table
+        except ValueError:  # no run of the reference converged, or nothing else did
+            beside = None
+    return chart.Side(table, differences, study.base, beside)
+
+
+def forest(study: Study, effects: Effects) -> Exhibit:
+    """The ablation chart of one study."""
+    one = side(study, effects)
+    figure = chart.ablation_chart(one, years=study.years, **about(study))
+    title = chart.finding(one)
+    return Exhibit("ablation_chart", "Ablation chart", title, figure, one.effects)
+
+
+def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
+    """The ablation chart of two studies on the same rows."""
+    sides = [side(*pair) for pair in zip(studies, effects, strict=True)]
+    for one in sides:
+        if one.effects.empty:
+            raise Refusal(
+                f"from {one.reference} there are no arms to show side by side"
+            )
+    stated = {
+        key: [about(study)[key] for study in studies] for key in about(studies[0])
     }
+    joined = {
+        key: "; ".join(dict.fromkeys(filter(None, v))) for key, v in stated.items()
+    }
+    figure = chart.ablation_chart(*sides, years=studies[0].years, **joined)
+    rows = pd.concat([one.effects for one in sides])
+    title = chart.finding(*sides)
+    return Exhibit("ablation_chart", "Ablation chart", title, figure, rows)
 
 
-def code(found: list[Record]) -> str:
-    """The commits and versions that a study's runs come from, for its caption."""
-    commits = sorted({str(one["code"]["commit"])[:10] for one in found})
-    edited = "+" if any(one["code"]["dirty"] for one in found) else ""
-    versions = sorted({one["versions"]["torch"] for one in found})
-    return f"commit {', '.join(commits)}{edited}, torch {', '.join(versions)}"
+def steps(study: Study, effects: Effects, estimand: str) -> Exhibit:
+    """A ladder: one change at a time, or the Shapley values as a waterfall."""
+    rows, dots = (found[found["estimand"] == estimand] for found in effects)
+    start = error(study, dots["seed"])
+    end = start + float(rows["mean"].sum())
+    ends = ladder.Ends(study.base, study.new, start, end)
+    figure = ladder.waterfall(
+        rows,
+        dots,
+        ends,
+        seconds=seconds(study, rows, estimand),
+        years=study.years,
+        **about(study),
+    )
+    titles = {
+        "ladder": "Ladder in the order of the years",
+        "path": "Ladder in the order chosen on held-out images",
+        "shapley": "Shapley values",
+    }
+    said = ladder.finding(rows, ends)
+    return Exhibit(estimand, titles[estimand], said, figure, rows)
+
+
+def error(study: Study, seeds: pd.Series) -> float:
+    """The mean test error of the reference, in the blocks that the effects are of."""
+    runs = study.of(study.reference)
+    runs = runs[runs["seed"].isin(seeds)]
+    return float(runs["test_error"].fillna(effect.TEST_ERROR.diverged).mean())
+
+
+def seconds(study: Study, rows: pd.DataFrame, estimand: str) -> list[float]:
+    """Seconds to train a run at the start and after each step of a ladder."""
+    pairs = {factor: study.levels[factor] for factor in rows["factor"]}
+    timed = study.runs.drop(columns="right").assign(status="finished")
+    response = Response("seconds")
+    if estimand == "shapley":
+        found = effect.factorial(timed, pairs, response=response).table
+        found = found[found["estimand"] == "shapley"].set_index("factor")
+    else:
+        found = effect.ladder(timed, pairs, response=response).table.set_index("factor")
+    start = float(study.of(study.reference)["seconds"].mean())
+    return list(accumulate(found["mean"][rows["factor"]], initial=start))
+
+
+def pairs(study: Study, effects: Effects) -> Exhibit:
+    """The heat map of the interactions, with the main effects on its diagonal."""
+    chosen = effects.table["estimand"].isin(["main", "interaction"])
+    rows = effects.table[chosen]
+    said = interaction.finding(rows[rows["estimand"] == "interaction"], study.base)
+    figure = interaction.heat_map(rows, reference=study.base, **about(study))
+    return Exhibit("interactions", "Interactions", said, figure, rows)
+
+
+def by_treatment(study: Study) -> dict[str, list[Record]]:
+    """Each treatment's records by its label, the reference first.
+
+    Of a factorial, the rungs of its ladder; of many treatments, MOST in all.
+    """
+    records = {one["run_id"]: one for one in study.records}
+    treatments = study.treatments[:MOST]
+    if study.factorial:
+        order = list(study.rungs)
+        treatments = [
+            {f: study.rungs[f][f in order[:turned]] for f in study.levels}
+            for turned in range(len(order) + 1)
+        ]
+    runs = {study.label(one): study.of(one)["run_id"] for one in treatments}
+    return {label: [records[name] for name in names] for label, names in runs.items()}
+
+
+def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
+    """The learning curves of the treatments."""
+    rows = curve.summary(runs)
+    lost = {n: sum(one["status"] == "diverged" for one in r) for n, r in runs.items()}
+    said = curve.finding(rows, study.base)
+    figure = curve.learning_curves(rows, lost, reference=study.base, **about(study))
+    return Exhibit("learning_curves", "Learning curves", said, figure, rows)
+
+
+def costs(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
+    """The errors of the treatments against their seconds and parameters."""
+    rows = cost.summary(runs)
+    machines = ", ".join(sorted({one["hardware"] for one in study.records}))
+    said = cost.finding(rows, study.base)
+    figure = cost.error_against_cost(
+        rows, reference=study.base, hardware=machines, **about(study)
+    )
+    return Exhibit("costs", "Error against cost", said, figure, rows)

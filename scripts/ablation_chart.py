@@ -1,14 +1,26 @@
-"""Draw a study's chart again from its records: python scripts/ablation_chart.py study=quick
+"""Draw a study's figures, tables and page from its records alone.
 
-output_dir=outputs is where studies lie.
+python scripts/ablation_chart.py study=quick
+    a study in output_dir=outputs; allow_partial=true where runs are missing
+python scripts/ablation_chart.py study=one_factor,leave_one_out
+    two studies side by side
+python scripts/ablation_chart.py output_dir=outputs reference=[activation=relu]
+    whatever was trained there, in the folder ad_hoc; epochs=20, data=mnist, code=0123
+    and the like leave out other runs; reference= may also be a run's id
+
+mix=true draws runs of different code or torch together, and says so.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from lenet import report
-from lenet.config import Refusal
+from lenet import report, study
+from lenet.config import RANGES, SAFE, Refusal, suggest
+from lenet.study import NARROWED, Study
 from lenet.train import command
+
+OWN = ("study", "output_dir", "reference", "allow_partial", "mix")
 
 
 def main() -> None:
@@ -17,17 +29,57 @@ def main() -> None:
     if "--help" in arguments or "-h" in arguments:
         print(__doc__)
         return
-    given = {"output_dir": "outputs"}
-    for text in arguments:
-        key, _, value = text.partition("=")
-        if key not in ("study", "output_dir") or not value:
-            raise Refusal(f"{text}: write study=<name> and perhaps output_dir=<folder>")
-        given[key] = value
-    root = Path(given["output_dir"])
-    if "study" not in given:
-        studies = sorted(path.parent.name for path in root.glob("*/plan.json"))
-        raise Refusal(f"say study=<name>; studies in {root}: {', '.join(studies)}")
-    print("\n".join(str(path) for path in report.ablation(root / given["study"])))
+    given = {"output_dir": "outputs"} | dict(map(typed, arguments))
+    found = adhoc(given) if "reference" in given else published(given)
+    folder = Path(given["output_dir"]) / "-".join(one.name for one in found)
+    print("\n".join(str(path) for path in report.write(folder, found)))
+
+
+def typed(text: str) -> tuple[str, str]:
+    """The key and the value of one argument."""
+    key, _, value = text.partition("=")
+    if key not in (*OWN, *NARROWED, *RANGES):
+        raise Refusal(suggest(key, (*OWN, *NARROWED), "key", "keys"))
+    if not value:
+        raise Refusal(f"{text}: write {key}=<value>")
+    if key in ("allow_partial", "mix") and value not in ("true", "false"):
+        raise Refusal(f"{text}: write {key}=true or {key}=false")
+    return key, value
+
+
+def published(given: Mapping[str, str]) -> list[Study]:
+    """The one or two studies that are named."""
+    root, names = Path(given["output_dir"]), given.get("study", "").split(",")
+    known = sorted(path.parent.name for path in root.glob("*/plan.json"))
+    for name in names:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise Refusal(
+                f"study={name or '?'}: the studies in {root} are: {listed}; for runs "
+                "without a study say reference=[activation=relu], the levels to "
+                "measure from"
+            )
+    if len(names) > 2:
+        raise Refusal("two studies fit side by side: write study=one,other")
+    if extra := given.keys() - OWN:
+        raise Refusal(
+            f"{extra.pop()}= chooses among runs without a study: see reference="
+        )
+    allowed = [given.get(key) == "true" for key in ("allow_partial", "mix")]
+    return [study.published(root / name, *allowed) for name in names]
+
+
+def adhoc(given: Mapping[str, str]) -> list[Study]:
+    """Whatever lies in an output directory, against the reference that is named."""
+    name = given.get("study", "ad_hoc")
+    if not set(name) <= set(SAFE):
+        raise Refusal(f"study={name!r}: use letters, digits, '_' and '-'")
+    if (Path(given["output_dir"]) / name / "plan.json").exists():
+        raise Refusal(f"study={name} has a plan with its own reference: leave one out")
+    reference = given["reference"].strip("[]").split(",")
+    narrow = {key: value for key, value in given.items() if key not in OWN}
+    mix = given.get("mix") == "true"
+    return [study.adhoc(given["output_dir"], reference, narrow, name, mix)]
 
 
 if __name__ == "__main__":

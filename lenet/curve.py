@@ -1,0 +1,176 @@
+"""Learning curves: the error after each epoch, a small panel per treatment."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib.style
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from lenet.chart import origin
+from lenet.page import (
+    BODY,
+    GREY,
+    LINE,
+    MARGIN,
+    PALE,
+    SMALL,
+    STYLE,
+    TITLE,
+    VERDICTS,
+    Page,
+    wrap,
+)
+from lenet.record import Record
+
+WIDTH, HEIGHT, LEFT, BELOW = 1.75, 1.25, 0.5, 0.32  # inches of a panel and around it
+COLUMNS = 4
+BLUE, BAND = VERDICTS["better"][0], "#99C7E0"
+
+
+def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+    """The errors of each treatment after each epoch, over the seeds that came so far.
+
+    Columns: treatment, epoch, n, mean, low, high (the lowest and the highest seed) of
+    the test error, and train_error, the mean over the seeds.
+    """
+    rows = [
+        {
+            "treatment": treatment,
+            "seed": one["seed"],
+            "epoch": point["epoch"],
+            "test": point["test_error"],
+            "train": point.get("train_error", math.nan),
+        }
+        for treatment, found in runs.items()
+        for one in found
+        for point in one["curve"]
+        if point.get("test_error") is not None
+    ]
+    columns = ["treatment", "seed", "epoch", "test", "train"]
+    table = pd.DataFrame(rows, columns=columns)
+    grouped = table.groupby(["treatment", "epoch"], sort=False)
+    return grouped.agg(
+        n=("seed", "count"),
+        mean=("test", "mean"),
+        low=("test", "min"),
+        high=("test", "max"),
+        train_error=("train", "mean"),
+    ).reset_index()
+
+
+def learning_curves(
+    curves: pd.DataFrame,
+    diverged: Mapping[str, int],
+    *,
+    reference: str,
+    title: str = "",
+    missing: str = "",
+    data: str = "",
+    code: str = "",
+) -> Figure:
+    """Mean test error with the band of its seeds, beside that of the reference.
+
+    `curves` is a `summary`; `diverged` counts the runs that did not come to the end.
+    """
+    names = list(dict.fromkeys(curves["treatment"]))
+    with matplotlib.style.context(["default", STYLE]):
+        labels = {name: _label(name, diverged.get(name, 0)) for name in names}
+        columns = min(COLUMNS, max(3, len(names)))
+        lines = [names[i : i + columns] for i in range(0, len(names), columns)]
+        heads = [max(LINE * SMALL * len(labels[n]) for n in row) for row in lines]
+        width = MARGIN + columns * (LEFT + WIDTH) + 2 * MARGIN
+        inner = width - 2 * MARGIN
+        heading = wrap(title or finding(curves, reference), inner, TITLE, "bold")
+        lacking = wrap(missing, inner, BODY)
+        caption = wrap(_caption(curves, data, code), inner, SMALL)
+        top = MARGIN + LINE * (TITLE * len(heading) + BODY * len(lacking)) + 0.45
+        body = sum(heads) + len(lines) * (HEIGHT + BELOW)
+        height = top + body + 0.35 + LINE * SMALL * len(caption) + MARGIN
+        page = Page.blank(width, height)
+        y = page.write(MARGIN, MARGIN, heading, TITLE, weight="bold") + 0.05
+        y = page.write(MARGIN, y, lacking, BODY, color=VERDICTS["worse"][0])
+        page.legend(y + 0.05, _handles(reference))
+        y, tables = top, dict(list(curves.groupby("treatment")))
+        for row, head in zip(lines, heads, strict=True):
+            for i, name in enumerate(row):
+                x = MARGIN + LEFT + i * (LEFT + WIDTH)
+                below = y + head - LINE * SMALL * len(labels[name])
+                page.write(x, below, labels[name], SMALL)
+                axes = page.axes(x, y + head, WIDTH, HEIGHT)
+                _draw(axes, tables[name], tables.get(reference, curves[:0]))
+                _dress(axes, curves)
+            y += head + HEIGHT + BELOW
+        page.write(width / 2, y, ["epoch"], BODY, ha="center")
+        page.write(MARGIN, y + 0.3, caption, SMALL, color=GREY)
+    return page.figure
+
+
+def finding(curves: pd.DataFrame, reference: str) -> str:
+    """One sentence: which treatment ends lowest, and where the reference ends."""
+    last = curves[curves["epoch"] == curves["epoch"].max()]
+    best = last.sort_values(["mean", "treatment"]).iloc[0]
+    lead = f"{best['treatment']} ends lowest, at {100 * best['mean']:.2f} % test error"
+    at = last[last["treatment"] == reference]["mean"]
+    if best["treatment"] == reference or at.empty:
+        return lead
+    return f"{lead}; {reference} ends at {100 * at.iloc[0]:.2f} %"
+
+
+def _label(name: str, diverged: int) -> list[str]:
+    lost = [f"{diverged} diverged"] if diverged else []
+    return wrap(name, WIDTH, SMALL) + lost
+
+
+def _draw(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame) -> None:
+    axes.plot(reference["epoch"], 100 * reference["mean"], color="#999999", lw=1.1)
+    low, high = 100 * table["low"], 100 * table["high"]
+    axes.fill_between(table["epoch"], low, high, color=BAND, linewidth=0, alpha=0.7)
+    axes.plot(table["epoch"], 100 * table["train_error"], color=BLUE, lw=0.8, ls=":")
+    axes.plot(table["epoch"], 100 * table["mean"], color=BLUE, linewidth=1.4)
+
+
+def _dress(axes: Axes, curves: pd.DataFrame) -> None:
+    """The same logarithmic scale for every panel."""
+    shown = pd.concat([curves["low"], curves["high"], curves["train_error"]])
+    positive = 100 * shown[shown > 0]
+    least, most = (positive.min(), positive.max()) if len(positive) else (0.1, 100)
+    axes.set_yscale("log")
+    axes.set_ylim(0.8 * least, 1.25 * most)
+    axes.set_xlim(curves["epoch"].min() - 0.3, curves["epoch"].max() + 0.3)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+    axes.tick_params(labelsize=SMALL - 0.5, length=2, pad=2)
+    axes.tick_params(axis="y", which="minor", length=0)
+    axes.grid(color=PALE, linewidth=0.4)
+    axes.set_axisbelow(True)
+    axes.spines[["right", "top"]].set_visible(False)
+
+
+def _handles(reference: str) -> list[Line2D | Patch]:
+    return [
+        Line2D([], [], color=BLUE, lw=1.4, label="test error, %"),
+        Patch(color=BAND, alpha=0.7, label="lowest to highest seed"),
+        Line2D([], [], color=BLUE, lw=0.8, ls=":", label="training error"),
+        Line2D(
+            [], [], color="#999999", lw=1.1, label=f"test error of {reference}"[:60]
+        ),
+    ]
+
+
+def _caption(curves: pd.DataFrame, data: str, code: str) -> str:
+    n = sorted(set(curves["n"]))
+    runs = f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds)"
+    parts = [
+        f"{runs}; lines are means over the seeds that came so far, bands no intervals.",
+        "The training error is counted as each batch is first seen.",
+        "Nothing is selected on these curves.",
+        origin(data, code),
+    ]
+    return " ".join(filter(None, parts))

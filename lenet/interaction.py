@@ -1,0 +1,145 @@
+"""The heat map of a factorial: what each change does, and what two do to each other."""
+
+import math
+from typing import Any
+
+import matplotlib.style
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from lenet.chart import origin, seeds
+from lenet.page import (
+    BODY,
+    GAP,
+    GREY,
+    LINE,
+    MARGIN,
+    SMALL,
+    STYLE,
+    TITLE,
+    VERDICTS,
+    Page,
+    interval,
+    measured,
+    points,
+    wrap,
+)
+
+CELL, LOW = 1.25, 0.62  # inches: width and height of a cell
+COLORS = LinearSegmentedColormap.from_list(
+    "verdicts", [VERDICTS["better"][0], "#FFFFFF", VERDICTS["worse"][0]]
+)
+
+
+def heat_map(
+    effects: pd.DataFrame,
+    *,
+    reference: str,
+    title: str = "",
+    missing: str = "",
+    data: str = "",
+    code: str = "",
+) -> Figure:
+    """Interactions below the diagonal, main effects on it, in percentage points.
+
+    `effects` has the rows main and interaction of `effect.factorial`.
+    """
+    main = effects[effects["estimand"] == "main"].set_index("factor")
+    pairs = effects[effects["estimand"] == "interaction"]
+    factors = list(main.index)
+    with matplotlib.style.context(["default", STYLE]):
+        label = min(2.0, max(measured(factor, BODY, "bold") for factor in factors))
+        left = MARGIN + label + GAP
+        width = max(left + CELL * len(factors) + MARGIN, 6.5)
+        inner = width - 2 * MARGIN
+        heading = wrap(title or finding(pairs, reference), inner, TITLE, "bold")
+        caption = wrap(_caption(effects, data, code), inner, SMALL)
+        lacking = wrap(missing, inner, BODY)
+        top = MARGIN + LINE * (TITLE * len(heading) + BODY * len(lacking)) + 0.15
+        body = LOW * len(factors)
+        height = top + body + 0.5 + LINE * SMALL * len(caption) + MARGIN
+        page = Page.blank(width, height)
+        y = page.write(MARGIN, MARGIN, heading, TITLE, weight="bold") + 0.05
+        page.write(MARGIN, y, lacking, BODY, color=VERDICTS["worse"][0])
+        most = max(float(pairs["mean"].abs().max()), 1e-9)
+        _draw(page, main, pairs, (left, top), most)
+        for i, factor in enumerate(factors):
+            lines = wrap(factor, label, BODY, "bold")
+            y = top + LOW * (i + 0.5) - LINE * BODY * len(lines) / 2
+            page.write(left - GAP, y, lines, BODY, ha="right", weight="bold")
+            lines = wrap(factor, CELL - 0.1, SMALL)[:2]
+            x = left + CELL * (i + 0.5)
+            page.write(x, top + body + 0.05, lines, SMALL, ha="center", color=GREY)
+        page.write(MARGIN, top + body + 0.4, caption, SMALL, color=GREY)
+    return page.figure
+
+
+def finding(pairs: pd.DataFrame, reference: str) -> str:
+    """One sentence: how many pairs interact, and which one most."""
+    if pairs["reason"].str.contains("no verdict possible").all():
+        return f"No verdict possible at n = {pairs['n'].max()} on {len(pairs)} pairs"
+    proven = pairs[pairs["verdict"].isin(["better", "worse"])]
+    if proven.empty:
+        return f"No proof that any of {len(pairs)} pairs of changes interacts"
+    first = proven.loc[proven["mean"].abs().idxmax()]
+    one, other = first["factor"].split(":")
+    does = "more" if first["verdict"] == "better" else "less"
+    return (
+        f"{len(proven)} of {len(pairs)} pairs of changes to {reference} interact: most "
+        f"of all, {one} helps {does} with {other} ({points(first['mean'])} points)"
+    )
+
+
+def _draw(
+    page: Page,
+    main: pd.DataFrame,
+    pairs: pd.DataFrame,
+    at: tuple[float, float],
+    most: float,
+) -> None:
+    factors, (left, top) = list(main.index), at
+    scale = Normalize(-most, most)
+    for i, factor in enumerate(factors):
+        _cell(page, main.loc[factor], left + CELL * i, top + LOW * i, "#F2F2F2")
+    for row in pairs.itertuples(index=False):
+        j, i = sorted(factors.index(name) for name in row.factor.split(":"))
+        _cell(
+            page, row, left + CELL * j, top + LOW * i, COLORS(0.5 + _half(scale, row))
+        )
+
+
+def _half(scale: Normalize, row: Any) -> float:
+    """Where on the pale four fifths of the colours: texts stay readable on them."""
+    return 0.4 * (2 * float(scale(row.mean)) - 1) if math.isfinite(row.mean) else 0.0
+
+
+def _cell(page: Page, row: Any, x: float, y: float, color: Any) -> None:
+    corner = x / page.width, 1 - (y + LOW) / page.height
+    size = CELL / page.width, LOW / page.height
+    box = Rectangle(corner, *size, facecolor=color, edgecolor="white", linewidth=2)
+    page.figure.add_artist(box)
+    proven = row.verdict in ("better", "worse")
+    weight = "bold" if proven else "normal"
+    y, middle = y + 0.08, x + CELL / 2
+    number = [points(row.mean) + (" *" if proven else "")]
+    y = page.write(middle, y, number, BODY + 1, ha="center", weight=weight)
+    limits = interval(row.low, row.high)
+    y = page.write(middle, y, [limits] if limits else [], SMALL, ha="center")
+    page.write(middle, y, [row.verdict], SMALL, ha="center", color=GREY)
+
+
+def _caption(effects: pd.DataFrame, data: str, code: str) -> str:
+    tests = effects[effects["p"].notna()]["estimand"].value_counts()
+    parts = [
+        f"{seeds(effects['n'])}. Percentage points of test error [95 % interval].",
+        "Diagonal: the effect of a change, averaged over the levels of the others.",
+        "Below: how much more (blue: it helps more; orange: less) the one does at the "
+        "new level of the other than at the old one.",
+        "* p <= 0.05 after Holm, over the "
+        f"{tests.get('main', 0)} effects and over the {tests.get('interaction', 0)} "
+        "pairs.",
+        origin(data, code),
+    ]
+    return " ".join(filter(None, parts))

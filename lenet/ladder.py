@@ -1,0 +1,239 @@
+"""The ladder: from one treatment to another in steps, each with its error and cost.
+
+The steps of a path, one change at a time, or the Shapley values of a factorial: both
+begin at the response of the old treatment and end at that of the new one.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import matplotlib.style
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lenet.chart import Years, described, origin, seeds
+from lenet.page import (
+    BODY,
+    GAP,
+    GREY,
+    LINE,
+    MARGIN,
+    PALE,
+    SMALL,
+    STYLE,
+    TITLE,
+    VERDICTS,
+    Page,
+    interval,
+    measured,
+    plain,
+    points,
+    wrap,
+)
+
+PLOT, NOTES, COST = 4.2, 2.0, 1.5  # inches
+
+
+class Ends(NamedTuple):
+    """The two treatments that a ladder joins: names and mean responses."""
+
+    old: str
+    new: str
+    start: float
+    end: float
+
+
+class _Rung(NamedTuple):
+    label: list[str]
+    lines: list[str]  # beside the bar
+    step: Any  # a row of effects; None at the two ends
+    start: float
+    end: float
+    dots: Sequence[float]
+
+    @property
+    def height(self) -> float:
+        lines = BODY + SMALL * (len(self.lines) - 1)
+        return max(0.34, 0.12 + LINE * max(BODY * len(self.label), lines))
+
+
+def waterfall(
+    effects: pd.DataFrame,
+    differences: pd.DataFrame,
+    ends: Ends,
+    *,
+    seconds: Sequence[float] = (),
+    title: str = "",
+    years: Years | None = None,
+    missing: str = "",
+    data: str = "",
+    code: str = "",
+) -> Figure:
+    """A bar per step from the response before it to that after it, with its interval.
+
+    `effects` are steps in order whose means add up to the gap between the ends;
+    `seconds` to train one run at the start and after each step.
+    """
+    with matplotlib.style.context(["default", STYLE]):
+        rungs = _rungs(effects, differences, ends, years or {})
+        label = max(measured(line) for rung in rungs for line in rung.label)
+        left = MARGIN + label + GAP
+        width = left + PLOT + GAP + NOTES + GAP + COST + 2 * MARGIN
+        inner = width - 2 * MARGIN
+        heading = wrap(title or finding(effects, ends), inner, TITLE, "bold")
+        caption = wrap(_caption(effects, data, code), inner, SMALL)
+        lacking = wrap(missing, inner, BODY)
+        top = MARGIN + LINE * (TITLE * len(heading) + BODY * len(lacking)) + 0.15
+        body = sum(rung.height for rung in rungs)
+        height = top + 0.25 + body + 0.65 + LINE * SMALL * len(caption) + MARGIN
+        page = Page.blank(width, height)
+        y = page.write(MARGIN, MARGIN, heading, TITLE, weight="bold") + 0.05
+        page.write(MARGIN, y, lacking, BODY, color=VERDICTS["worse"][0])
+        x = left + PLOT + GAP
+        page.write(x, top, ["step [95 % interval], verdict"], SMALL, color=GREY)
+        axes = page.axes(left, top + 0.25, PLOT, body)
+        _draw(page, axes, rungs, left, top + 0.25)
+        label_at, foot = left + PLOT / 2, top + 0.25 + body + 0.27
+        page.write(label_at, foot, ["test error, %"], BODY, ha="center")
+        if len(seconds):
+            x = left + PLOT + GAP + NOTES + GAP
+            cost = page.axes(x, top + 0.25, COST, body)
+            _draw_cost(cost, rungs, seconds)
+            text = ["seconds to train a run"]
+            page.write(x + COST / 2, foot, text, BODY, ha="center")
+        page.write(MARGIN, foot + 0.32, caption, SMALL, color=GREY)
+    return page.figure
+
+
+def finding(effects: pd.DataFrame, ends: Ends) -> str:
+    """One sentence: from where to where, and which step is the largest."""
+    way = "falls" if ends.end < ends.start else "rises"
+    first = effects.loc[effects["mean"].abs().idxmax()]
+    proven = first["verdict"] in ("better", "worse")
+    lead = "The largest step is" if proven else "No step is proven; the largest is"
+    if effects["reason"].str.contains("no verdict possible").all():
+        lead = f"No verdict possible at n = {effects['n'].max()}; the largest step is"
+    return (
+        f"From {ends.old} to {ends.new} the test error {way} from {ends.start:.2%} to "
+        f"{ends.end:.2%}. {lead} {described(first)} ({points(first['mean'])} points)"
+    ).replace("%", " %")
+
+
+def _rungs(
+    effects: pd.DataFrame, differences: pd.DataFrame, ends: Ends, years: Years
+) -> list[_Rung]:
+    dots = dict(list(differences.groupby("factor")["difference"]))
+    sums = list(accumulate(effects["mean"], initial=ends.start))
+    first, last = (
+        _Rung(wrap(name, 2.6, BODY, "bold"), [f"{100 * at:.2f} %"], None, 0, at, [])
+        for name, at in ((ends.old, ends.start), (ends.new, ends.end))
+    )
+    rungs = [first]
+    for i, step in enumerate(effects.itertuples(index=False)):
+        number = f"{points(step.mean)} {interval(step.low, step.high)}".strip()
+        remarks = [step.verdict] + ([step.reason] if step.reason else [])
+        if step.diverged:
+            remarks.append(f"{step.diverged} diverged")
+        label = wrap(f"+ {described(step, years)}", 2.6, BODY)
+        lines = [number, *wrap("; ".join(remarks), NOTES, SMALL)]
+        seen = sorted(dots.get(step.factor, []))
+        rungs.append(_Rung(label, lines, step, sums[i], sums[i + 1], seen))
+    return [*rungs, last]
+
+
+def _draw(page: Page, axes: Axes, rungs: list[_Rung], left: float, top: float) -> None:
+    y = top
+    axes.set(ylim=(top + sum(rung.height for rung in rungs), top), yticks=[])
+    plain(axes)
+    for i, rung in enumerate(rungs):
+        middle = y + rung.height / 2
+        above = middle - LINE * BODY * len(rung.label) / 2
+        weight = "normal" if rung.step else "bold"
+        page.write(left - GAP, above, rung.label, BODY, ha="right", weight=weight)
+        above = middle - LINE * (BODY + SMALL * (len(rung.lines) - 1)) / 2
+        x = left + PLOT + GAP
+        above = page.write(x, above, rung.lines[:1], BODY, weight=weight)
+        color = VERDICTS[rung.step.verdict][0] if rung.step else GREY
+        page.write(x, above, rung.lines[1:], SMALL, color=color)
+        _draw_rung(axes, rung, middle)
+        if i + 1 < len(rungs):
+            link = [middle, y + rung.height + rungs[i + 1].height / 2]
+            axes.plot([100 * rung.end] * 2, link, color=GREY, linewidth=0.7, zorder=1)
+        y += rung.height
+    axes.set_xlim(_limits(rungs))
+
+
+def _draw_rung(axes: Axes, rung: _Rung, y: float) -> None:
+    if rung.step is None:
+        axes.plot(100 * rung.end, y, "s", color=VERDICTS["not estimable"][0], ms=7)
+        return
+    step, (color, _, filled) = rung.step, VERDICTS[rung.step.verdict]
+    start, end = 100 * rung.start, 100 * rung.end
+    bar = axes.barh(y, end - start, 0.2, start, color=color if filled else PALE)
+    bar[0].set(edgecolor=color, linewidth=0.8, zorder=2)
+    if math.isfinite(step.low) and math.isfinite(step.high):
+        limits = [start + 100 * step.low, start + 100 * step.high]
+        line = axes.plot(limits, [y] * 2, color="black", linewidth=1.2, marker="|")[0]
+        line.set(zorder=4, markersize=6)
+    dots = axes.plot([start + 100 * d for d in rung.dots], [y + 0.14] * len(rung.dots))
+    dots[0].set(linewidth=0, marker="o", color=GREY, ms=2.4, alpha=0.5, mew=0)
+
+
+def _limits(rungs: list[_Rung]) -> tuple[float, float]:
+    """An axis that holds every bar, and intervals up to as far again beyond them."""
+    bars = [100 * rung.end for rung in rungs]
+    low, high = min(bars), max(bars)
+    reach = (high - low) or 0.1
+    tips = [low, high]
+    for rung in rungs:
+        if rung.step:
+            steps = [rung.step.low, rung.step.high, *rung.dots]
+            tips += [100 * (rung.start + s) for s in steps if math.isfinite(s)]
+    least, most = max(min(tips), low - reach), min(max(tips), high + reach)
+    room = 0.05 * (most - least)
+    return least - room, most + room
+
+
+def _draw_cost(axes: Axes, rungs: list[_Rung], seconds: Sequence[float]) -> None:
+    """Seconds per run on a second axis, on the rows of the ladder."""
+    middles, y = [], 0.0
+    for rung in rungs:
+        middles.append(y + rung.height / 2)
+        y += rung.height
+    values = [*seconds, seconds[-1]]
+    plain(axes)
+    axes.set(ylim=(y, 0), yticks=[])
+    axes.plot(values, middles, color=GREY, linewidth=0.9, marker="o", markersize=4)
+    low, high = min(values), max(values)
+    if low > 0 and high > 8 * low:
+        axes.set_xscale("log")
+        axes.set_xlim(low / 2, high * 2)
+        axes.minorticks_off()
+    else:
+        axes.set_xlim(0, 1.15 * high)
+        axes.locator_params(axis="x", nbins=4)
+
+
+def _caption(effects: pd.DataFrame, data: str, code: str) -> str:
+    tests = int(effects["p"].notna().sum())
+    ways = {
+        "ladder": "One change at a time, in the order in which they came to be known.",
+        "path": "One change at a time, always the one that helps most on held-out "
+        "images in runs of other seeds.",
+        "shapley": "Shapley values: a factor's step, averaged over all orders in which "
+        "the factors can be changed; the seconds are averaged alike.",
+    }
+    some = effects["low"].map(math.isfinite).any()
+    lines = "Line: 95 % interval of the step that inverts the exact sign-flip test."
+    few = "So few blocks have no 95 % interval on this test set."
+    parts = [
+        f"{seeds(effects['n'])}; dots are seeds.",
+        ways[effects["estimand"].iloc[0]],
+        lines if some else few,
+        f"Verdicts: p <= 0.05 after Holm over the {tests} steps.",
+        origin(data, code),
+    ]
+    return " ".join(filter(None, parts))

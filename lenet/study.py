@@ -1,0 +1,420 @@
+"""The runs that a chart is drawn from: of one study, or whatever trainings left behind.
+
+Reads records only. Which factors a study varies is read from its treatments: settings
+that always change together are one factor, and a number that belongs to a level, such
+as optimizer.lr, or the batch size that comes with an optimizer, is none of its own.
+"""
+
+import gzip
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lenet import record
+from lenet.config import FACTORS, Refusal, Value, levels
+from lenet.effect import Level
+from lenet.record import Record
+
+NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment
+BELONGS = {"batch_size": "optimizer"}  # dotted numbers say to what they belong
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that may be compared, with the factors in which they differ.
+
+    `runs` has a row per run and a column per factor; a factor of several settings
+    (`settings` says which) has their levels joined with '+'. `reference` is one level
+    of each factor, `base` its name. `held_out` are the runs, of other seeds, on whose
+    held-out images the order of a path is chosen.
+    """
+
+    name: str
+    records: Sequence[Record]
+    runs: pd.DataFrame
+    settings: Mapping[str, tuple[str, ...]]
+    reference: Mapping[str, Level]
+    base: str
+    seeds: Sequence[int] = ()
+    held_out: pd.DataFrame | None = None
+    remark: str = ""  # what a reader must know: runs that are missing or mixed
+    plan: Mapping[str, Any] | None = None
+
+    @property
+    def levels(self) -> dict[str, tuple[Level, Level]]:
+        """The reference and the other level of each factor, if each has just two."""
+        pairs = {}
+        for factor, old in self.reference.items():
+            new = [level for level in unique(self.runs[factor]) if level != old]
+            if len(new) != 1:
+                return {}
+            pairs[factor] = (old, new[0])
+        return pairs
+
+    @property
+    def rungs(self) -> dict[str, tuple[Level, Level]]:
+        """`levels` in the order of a ladder, if there is a run on each of its rungs.
+
+        The order is that of the years, where all cells are there, and else that of the
+        treatments, each with one change more.
+        """
+        pairs, order = self.levels, list(self.levels)
+        if len(pairs) < 2:
+            return {}
+        if self.factorial:
+            order.sort(key=lambda factor: self.year(factor, pairs[factor][1]))
+            return {factor: pairs[factor] for factor in order}
+        changed = [
+            {f for f in pairs if row[f] != pairs[f][0]} for row in self.treatments
+        ]
+        changed.sort(key=len)
+        if [len(some) for some in changed] != list(range(len(pairs) + 1)):
+            return {}
+        steps = list(zip(changed[:-1], changed[1:], strict=True))
+        if not all(less < more for less, more in steps):
+            return {}
+        return {f: pairs[f] for less, more in steps for f in more - less}
+
+    @property
+    def factorial(self) -> bool:
+        """Whether all combinations of two levels each are there, of two factors or more."""
+        return len(self.levels) > 1 and len(self.treatments) == 2 ** len(self.levels)
+
+    @property
+    def new(self) -> str:
+        """What the other end of a ladder is called: the plan's word for all its levels."""
+        factors = (self.plan or {}).get("factors", {})
+        groups = factors.values() if isinstance(factors, Mapping) else []
+        words = {list(group)[-1] for group in groups if isinstance(group, Mapping)}
+        return str(words.pop()) if len(words) == 1 else "all changed"
+
+    @property
+    def treatments(self) -> list[dict[str, Level]]:
+        """Every treatment once, by its levels of the factors, the reference first."""
+        rows = self.runs[list(self.reference)].drop_duplicates().to_dict("records")
+        found = [{str(key): value for key, value in row.items()} for row in rows]
+        return sorted(found, key=lambda row: row != self.reference)
+
+    def of(self, treatment: Mapping[str, Level]) -> pd.DataFrame:
+        """The runs of one treatment."""
+        chosen = self.runs
+        for factor, level in treatment.items():
+            chosen = chosen[chosen[factor] == level]
+        return chosen
+
+    def label(self, treatment: Mapping[str, Level]) -> str:
+        """What a treatment is called: by what differs from the reference."""
+        changed = {f: v for f, v in treatment.items() if v != self.reference[f]}
+        named = {f: str(v).replace("+", " + ") for f, v in changed.items()}
+        return ", ".join(f"{f}: {v}" for f, v in named.items()) or self.base
+
+    def year(self, factor: str, level: Level) -> int:
+        """The year from which a level can be had: the latest of its parts; 0: unknown."""
+        parts = zip(self.settings[factor], str(level).split("+"), strict=True)
+        known = (levels(f).get(v, {}).get("year", 0) for f, v in parts if f in FACTORS)
+        return max(known, default=0)
+
+    @property
+    def years(self) -> dict[str, dict[str, int]]:
+        """The years of all levels, where they are known."""
+        return {
+            factor: {
+                str(level): year
+                for level in unique(self.runs[factor])
+                if (year := self.year(factor, level))
+            }
+            for factor in self.reference
+        }
+
+    @property
+    def data(self) -> str:
+        """The data of the runs, for a caption."""
+        one = self.records[0]
+        return f"{one['treatment']['data']}, {one['images']:,} test images"
+
+    @property
+    def code(self) -> str:
+        """The commits and versions that the runs come from, for a caption."""
+        commits = unique(str(one["code"]["commit"])[:10] for one in self.records)
+        edited = "+" if any(one["code"]["dirty"] for one in self.records) else ""
+        torch = unique(one["versions"]["torch"] for one in self.records)
+        return f"commit {', '.join(commits)}{edited}, torch {', '.join(torch)}"
+
+
+def published(folder: Path, allow_partial: bool = False, mix: bool = False) -> Study:
+    """The study in a folder: every seal checked, and no run missing unless allowed."""
+    try:
+        plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        lines = gzip.decompress((folder / "records.jsonl.gz").read_bytes()).splitlines()
+        found = [json.loads(line) for line in lines]
+    except (OSError, EOFError, ValueError) as problem:
+        raise Refusal(f"{folder} holds no study: {problem}") from None
+    for sealed in (plan, *found):
+        content = {key: value for key, value in sealed.items() if key != "seal"}
+        if sealed.get("seal") != record.digest(content):
+            name = sealed.get("run_id", "plan.json")
+            raise Refusal(f"{folder}: {name} was changed after it was written", 4)
+    planned = list(dict.fromkeys(plan["runs"]))
+    held = {one["run_id"] for one in found}
+    missing = len(set(planned) - held)
+    said = f"{missing} of {len(planned)} runs missing" if missing else ""
+    if missing and not (allow_partial and held):
+        raise Refusal(
+            f"{folder}: {said}; the sweep's command again trains them, and "
+            "allow_partial=true draws what there is and says so"
+        )
+    found = [one for one in found if one["run_id"] in set(planned)]
+    return gathered(
+        plan["study"], found, plan["reference"], plan=plan, remark=said, mix=mix
+    )
+
+
+def adhoc(
+    output_dir: str,
+    reference: Sequence[str],
+    narrow: Mapping[str, str],
+    name: str = "ad_hoc",
+    mix: bool = False,
+) -> Study:
+    """The runs in an output directory whose treatment has the settings of `narrow`.
+
+    `reference` is ["activation=relu", ...] for each factor that differs, or the first
+    letters of one run's id.
+    """
+    every = list(record.records(output_dir))
+    found = [one for one in every if fits(one, narrow)]
+    if not found:
+        kept = " ".join(f"{key}={value}" for key, value in narrow.items())
+        raise Refusal(f"none of the {len(every)} runs in {output_dir} fits {kept}")
+    alike(found, mix)
+    columns = differing([one["treatment"] for one in found])
+    base = chosen(found, columns, reference)
+    return gathered(name, found, base, mix=mix)
+
+
+def fits(one: Record, narrow: Mapping[str, str]) -> bool:
+    """Whether a run's treatment has these settings; `code` and `torch` by prefix."""
+    about = {"code": one["code"]["fingerprint"], "torch": one["versions"]["torch"]}
+    for key, typed in narrow.items():
+        if key in about and not about[key].startswith(typed):
+            return False
+        if key not in about and not same(one["treatment"].get(key), typed):
+            return False
+    return True
+
+
+def same(value: Value, typed: str) -> bool:
+    """Whether a value is what was typed: 0.002 and 2e-3 are one number."""
+    if isinstance(value, str) or value is None:
+        return shown(value) == typed
+    try:
+        return float(value) == float(typed)
+    except ValueError:
+        return False
+
+
+def chosen(
+    found: Sequence[Record],
+    columns: Mapping[str, list[Value]],
+    reference: Sequence[str],
+) -> Mapping[str, Value]:
+    """The one treatment that `reference` names; a Refusal that lists what is open."""
+    typed = dict(text.split("=", 1) for text in reference if "=" in text)
+    if not typed:
+        runs = [one for one in found if one["run_id"].startswith(*reference or ["-"])]
+    else:
+        runs = [one for one in found if fits(one, typed)]
+    treatments = {tuple(one["treatment"][c] for c in columns): one for one in runs}
+    if len(treatments) == 1:
+        treatment: Mapping[str, Value] = runs[0]["treatment"]
+        return treatment
+    offered = ", ".join(
+        f"{key}={'|'.join(map(shown, unique(values)))}"
+        for key, values in columns.items()
+    )
+    raise Refusal(
+        f"reference=[{','.join(reference)}] fits {len(treatments)} treatments: say one "
+        f"level for each factor that differs, reference=[{offered}], or one run's id; "
+        "epochs=20 and the like leave out runs of other settings"
+    )
+
+
+def gathered(
+    name: str,
+    found: Sequence[Record],
+    base: Mapping[str, Value],
+    *,
+    plan: Mapping[str, Any] | None = None,
+    remark: str = "",
+    mix: bool = False,
+) -> Study:
+    """The Study of these records, with effects measured from the treatment `base`."""
+    mixed, plan = alike(found, mix), plan or {}
+    key, search = "validation_size", plan.get("kind") == "path"
+    measured = [
+        one for one in found if not search or one["treatment"][key] == base[key]
+    ]
+    columns = differing([base, *(one["treatment"] for one in measured)])
+    if not columns:
+        raise Refusal(f"{name}: all {len(found)} runs are of one treatment: no effect")
+    settings = joined(columns, plan)
+    reference = {factor: level(base, keys) for factor, keys in settings.items()}
+    return Study(
+        name=name,
+        records=measured,
+        runs=frame(measured, settings),
+        settings=settings,
+        reference=reference,
+        base=base_name(plan, reference),
+        seeds=plan.get("seeds", []),
+        held_out=frame(validated(found, measured), settings) if search else None,
+        remark="; ".join(filter(None, [remark, mixed])),
+        plan=plan,
+    )
+
+
+def frame(
+    found: Sequence[Record], settings: Mapping[str, tuple[str, ...]]
+) -> pd.DataFrame:
+    """One row per run, with a column per factor."""
+    runs = record.frame(found)
+    about = ["run_id", "seed", "status", "seconds", "right"]
+    runs = runs[[*about, *found[0]["response"]]].copy()
+    for factor, keys in settings.items():
+        levels = [level(one["treatment"], keys) for one in found]
+        runs[factor] = pd.Series(levels, runs.index, dtype=object)
+    return runs
+
+
+def validated(found: Sequence[Record], measured: Sequence[Record]) -> list[Record]:
+    """The runs that are not measured, with their held-out error as the response."""
+    names = {one["run_id"] for one in measured}
+    return [
+        {
+            **one,
+            "right": None,
+            "response": {"test_error": one["curve"][-1].get("validation_error")},
+        }
+        for one in found
+        if one["run_id"] not in names
+    ]
+
+
+def alike(found: Sequence[Record], mix: bool) -> str:
+    """What a chart of these runs mixes, in words; a Refusal unless that is allowed."""
+    about: dict[str, Callable[[Record], str]] = {
+        "data": lambda one: f"{one['treatment']['data']} {one['data'][:10]}",
+        "code": lambda one: str(one["code"]["fingerprint"][:10]),
+        "torch": lambda one: str(one["versions"]["torch"]),
+    }
+    remarks = []
+    for key, read in about.items():
+        counts = pd.Series([read(one) for one in found]).value_counts(sort=False)
+        if len(counts) == 1:
+            continue
+        listed = ", ".join(f"{value} ({runs} runs)" for value, runs in counts.items())
+        choice = f"{key}={str(counts.index[0]).split()[0]}"
+        mixing = "" if key == "data" else ", or draw them together with mix=true"
+        if not mix or key == "data":
+            raise Refusal(
+                f"the runs are of {len(counts)} versions of {key}, whose difference "
+                f"would pass for an effect: {listed}. Choose one, {choice}, which works "
+                f"with output_dir= and reference=; or train again what is old{mixing}"
+            )
+        remarks.append(f"mixed: {len(counts)} versions of {key}: {listed}")
+    return "; ".join(remarks)
+
+
+def differing(treatments: Iterable[Mapping[str, Value]]) -> dict[str, list[Value]]:
+    """The settings in which treatments differ, with the value of each treatment.
+
+    A number that is settled by the level that it belongs to is left out.
+    """
+    rows = list({tuple(sorted(t.items())): t for t in treatments}.values())
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    values = {key: [row.get(key) for row in rows] for key in keys}
+    differ = {key: column for key, column in values.items() if len(unique(column)) > 1}
+    owner = {key: BELONGS.get(key, key.rpartition(".")[0]) for key in differ}
+    return {
+        key: column
+        for key, column in differ.items()
+        if owner[key] not in differ or not settles(differ[owner[key]], column)
+    }
+
+
+def settles(one: Sequence[Value], other: Sequence[Value]) -> bool:
+    """Whether the value of one setting says that of the other."""
+    return len(set(zip(one, other, strict=True))) == len(set(one))
+
+
+def joined(
+    columns: Mapping[str, list[Value]], plan: Mapping[str, Any]
+) -> dict[str, tuple[str, ...]]:
+    """Each factor with its settings: those that settle each other are one factor."""
+    groups: list[list[str]] = []
+    for key, column in columns.items():
+        for group in groups:
+            other = columns[group[0]]
+            if settles(column, other) and settles(other, column):
+                group.append(key)
+                break
+        else:
+            groups.append([key])
+    return {group_name(group, plan): tuple(group) for group in groups}
+
+
+def group_name(keys: Sequence[str], plan: Mapping[str, Any]) -> str:
+    """What settings that change together are called in the plan, or all of them."""
+    if len(keys) == 1:
+        return keys[0]
+    factors = plan.get("factors", {})
+    if isinstance(factors, Mapping):
+        for name, content in factors.items():
+            if set(keys) <= set(mentioned(content)):
+                return str(name)
+    for arm in plan.get("arms", []):
+        factor, *others = str(arm["name"]).split("=")
+        if len(others) == 1 and set(keys) <= set(arm.get("settings", [])):
+            return factor
+    return "+".join(keys)
+
+
+def mentioned(content: Any) -> list[str]:
+    """Every key at any depth of nested lists and mappings."""
+    if isinstance(content, Mapping):
+        inner = [key for value in content.values() for key in mentioned(value)]
+        return [*map(str, content), *inner]
+    if isinstance(content, list):
+        return [key for value in content for key in mentioned(value)]
+    return []
+
+
+def level(treatment: Mapping[str, Value], keys: Sequence[str]) -> Level:
+    """The level of a factor: the value of its one setting, or all joined with '+'."""
+    values = [treatment.get(key) for key in keys]
+    if len(values) == 1 and values[0] is not None:
+        return values[0]
+    return "+".join(map(shown, values))
+
+
+def shown(value: Value) -> str:
+    """A value as it is typed."""
+    return "null" if value is None else str(value)
+
+
+def base_name(plan: Mapping[str, Any], reference: Mapping[str, Level]) -> str:
+    """What the reference is called: its preset, its design, or its levels."""
+    base = plan.get("base") or plan.get("preset") or plan.get("design")
+    if isinstance(base, Mapping):
+        base = base.get("preset") or plan.get("design")
+    levels = ", ".join(map(str, reference.values()))
+    return str(base or (levels if len(reference) < 4 else "the reference"))
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """Every value once, in the order of its first appearance."""
+    return list(dict.fromkeys(values))

@@ -1,0 +1,257 @@
+"""One self-contained page of a study: no network, no template engine, nothing unescaped.
+
+Figures are inline SVG whose inks are CSS variables, so that they follow the reader's
+light or dark; images of digits are inline PNG.
+"""
+
+import base64
+import hashlib
+import html
+import os
+import re
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lenet import data as datasets
+from lenet import table
+from lenet.config import FACTORS, RANGES, Refusal, Value, composed, levels
+from lenet.record import Record, unpacked
+from lenet.study import Study, shown, unique
+
+INKS = {  # colours of the figures that a dark page needs in another shade
+    "#000000": "ink",
+    "#ffffff": "paper",
+    "#444444": "grey",
+    "#666666": "undecided",
+    "#dddddd": "pale",
+    "#e6ebf0": "band",
+    "#f2f2f2": "cell",
+    "#0072b2": "better",
+    "#d55e00": "worse",
+    "#009e73": "equivalent",
+}
+WORST = 40  # images shown
+HERE = Path(__file__).parent
+
+
+class Exhibit(NamedTuple):
+    """A figure with the table of its numbers; `about` is its finding in a sentence."""
+
+    name: str
+    title: str
+    about: str
+    figure: Any  # a Figure, or its SVG once it is drawn
+    table: pd.DataFrame
+
+
+def page(studies: Sequence[Study], drawn: Sequence[Exhibit]) -> str:
+    """The whole page as text; the same text for the same records."""
+    title = " and ".join(study.name for study in studies)
+    remarks = unique(study.remark for study in studies if study.remark)
+    sections = [figure(i, exhibit) for i, exhibit in enumerate(drawn)]
+    sections += [section for study in studies for section in about(study)]
+    links = [(exhibit.name, exhibit.title) for exhibit in drawn]
+    links += [("missed", "Missed digits"), ("runs", "Runs"), ("origin", "Provenance")]
+    items = [f'<a href="#{name}">{html.escape(text)}</a>' for name, text in links]
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f"<title>{html.escape(title)}: LeNet-5, ablated</title>",
+            f"<style>\n{(HERE / 'webpage.css').read_text()}</style>\n</head>\n<body>",
+            f"<header><h1>{html.escape(title)}</h1>",
+            *[f'<p class="remark">{html.escape(remark)}</p>' for remark in remarks],
+            f"<nav>{' '.join(items)}</nav></header>\n<main>",
+            *sections,
+            "</main>",
+            f"<script>\n{(HERE / 'webpage.js').read_text()}</script>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def figure(number: int, exhibit: Exhibit) -> str:
+    """A figure with its numbers below it, folded where they are many."""
+    name, rows = exhibit.name, table.as_html(exhibit.table)
+    files = " ".join(
+        f'<a href="{name}.{form}">{form}</a>'
+        for form in ("svg", "png", "pdf", "csv", "md", "tex")
+    )
+    fold = "" if len(exhibit.table) > 40 else " open"
+    return (
+        f'<section id="{name}"><h2>{html.escape(exhibit.title)}</h2>\n'
+        f'<figure role="img" aria-label="{html.escape(exhibit.about)}">'
+        f"{inline(exhibit.figure, f'f{number}-')}</figure>\n"
+        f"<details{fold}><summary>The numbers ({len(exhibit.table)} rows)</summary>\n"
+        f'{rows}</details>\n<p class="files">Beside this page: {files}</p></section>'
+    )
+
+
+def inline(svg: str, prefix: str) -> str:
+    """A figure's SVG for a page that has others: own names, inks as variables."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", body)
+    return re.sub(
+        r"(?<![\w&])#[0-9a-fA-F]{6}\b",
+        lambda found: ink(found.group().lower()),
+        body,
+    )
+
+
+def ink(color: str) -> str:
+    """A colour as a variable of the page that falls back to itself."""
+    return f"var(--{INKS[color]}, {color})" if color in INKS else color
+
+
+def about(study: Study) -> list[str]:
+    """The sections of a study besides its figures: digits, runs, provenance."""
+    runs = pd.DataFrame(
+        {
+            "treatment": study.label({f: row[f] for f in study.reference}),
+            "seed": row["seed"],
+            "status": row["status"],
+            "test_error": row["test_error"],
+            "seconds": row["seconds"],
+            "run": row["run_id"],
+            "command": command,
+        }
+        for row, command in zip(
+            study.runs.to_dict("records"), commands(study), strict=True
+        )
+    )
+    name = html.escape(study.name)
+    return [
+        missed(study),
+        f'<section id="runs"><h2>Runs of {name}</h2><p>Each command trains that run '
+        "again, at the commit below and with the same torch, to the same bits.</p>\n"
+        f"<details{'' if len(runs) < 100 else ''}><summary>All {len(runs)} runs"
+        f"</summary>\n{table.as_html(runs)}</details></section>",
+        f'<section id="origin"><h2>Provenance of {name}</h2>\n'
+        f"{table.as_html(provenance(study))}</section>",
+    ]
+
+
+def commands(study: Study) -> list[str]:
+    """The command that trains each run again: the modern preset and what differs."""
+    base = composed(["preset=modern"])[0][0].treatment
+    return [command(one, base) for one in study.records]
+
+
+def command(one: Record, base: Mapping[str, Value]) -> str:
+    """What to type for one run, given what the modern preset would set."""
+    treatment: Mapping[str, Value] = one["treatment"]
+    words = [
+        f"{factor}={treatment[factor]}"
+        for factor in (*FACTORS, "data")
+        if treatment[factor] != base[factor]
+    ]
+    default = dict(base)
+    for factor in FACTORS:
+        inner = levels(factor).get(str(treatment[factor]), {})
+        default |= {f"{factor}.{key}": value for key, value in inner.items()}
+        default["batch_size"] = inner.get("batch_size", default["batch_size"])
+    numbers = [key for key in treatment if key in RANGES]
+    words += [
+        f"{key}={shown(treatment[key])}"
+        for key in sorted(numbers)
+        if key not in default or treatment[key] != default[key]
+    ]
+    return " ".join(["python -m lenet.train", *words, f"seed={one['seed']}"])
+
+
+def provenance(study: Study) -> pd.DataFrame:
+    """What the numbers come from: each fact with how many of the runs share it."""
+    facts: dict[tuple[str, str], int] = {}
+    for one in study.records:
+        edited = " (edited)" if one["code"]["dirty"] else ""
+        stack = one["stack"]
+        stated = {
+            "commit": f"{one['code']['commit']}{edited}",
+            "training code": f"SHA-256 {one['code']['fingerprint']}",
+            "data": f"{one['treatment']['data']}, SHA-256 {one['data']}",
+            "hardware": f"{one['hardware']}, {stack['device']}, "
+            f"{stack['threads']} threads",
+            "versions": ", ".join(f"{k} {v}" for k, v in one["versions"].items()),
+            "status": one["status"],
+        }
+        for fact in stated.items():
+            facts[fact] = facts.get(fact, 0) + 1
+    rows = [(*fact, count) for fact, count in sorted(facts.items())]
+    if study.plan:
+        rows.append(
+            ("seal of the plan", str(study.plan.get("seal")), len(study.records))
+        )
+    ids = "".join(sorted(one["seal"] for one in study.records))
+    seal = hashlib.sha256(ids.encode()).hexdigest()
+    rows.append(("seal of the records", seal, len(study.records)))
+    total = sum(one["seconds"] for one in study.records)
+    rows.append(("training", f"{total:,.0f} seconds in all", len(study.records)))
+    return pd.DataFrame(rows, columns=["what", "which", "runs"])
+
+
+def missed(study: Study) -> str:
+    """The test images that most runs get wrong, with how many of the runs do."""
+    kept = [one for one in study.records if one["right"]]
+    opening = '<section id="missed"><h2>Digits that most runs miss</h2>\n'
+    if not kept:
+        return f"{opening}<p>No run kept which images it got right.</p></section>"
+    wrong = np.zeros(kept[0]["images"])
+    for one in kept:
+        wrong += ~unpacked(one["right"], one["images"])
+    order = np.lexsort((np.arange(len(wrong)), -wrong))[:WORST]
+    order = order[wrong[order] > 0]
+    name, sha256 = str(kept[0]["treatment"]["data"]), kept[0]["data"]
+    found, why = images(name, sha256)
+    cells = []
+    for place in order:
+        share = f"{100 * wrong[place] / len(kept):.0f} %"
+        text, picture = f"test image {place}", ""
+        if found is not None:
+            text = f"{text}, a {int(found.test_labels[place])}"
+            content = base64.b64encode(png(found.test_images[place].numpy())).decode()
+            picture = f'<img alt="{text}" src="data:image/png;base64,{content}">'
+        cells.append(f"<li>{picture}<b>{share}</b><span>{text}</span></li>")
+    never = int((wrong == 0).sum())
+    said = (
+        f"Of {len(wrong):,} test images, {never:,} are read rightly by all {len(kept)} "
+        f"runs. These {len(order)} are missed by the largest share of runs, all "
+        f"treatments together. {why}"
+    )
+    body = f"<ol>{''.join(cells)}</ol>"
+    return f"{opening}<p>{html.escape(said)}</p>\n{body}</section>"
+
+
+def images(name: str, sha256: str) -> tuple[datasets.Data | None, str]:
+    """The data set, if it lies here and is the one of the runs; else why it is not."""
+    root = Path(os.environ.get("LENET_DATA") or "data")
+    if name != "digits":
+        place = root / datasets.FOLDERS[name] / "raw"
+        if not all(datasets.find(place, file) for file in datasets.FILES):
+            return None, f"{name} is not on this machine: no pictures."
+    try:
+        found = datasets.load(name, None)
+    except Refusal as problem:
+        return None, f"No pictures: {problem}"
+    return (found, "") if found.sha256 == sha256 else (None, "Other data lie here.")
+
+
+def png(image: "np.ndarray[Any, np.dtype[np.uint8]]") -> bytes:
+    """A grey image as a PNG file, dark on light as ink on paper."""
+    height, width = image.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = b"".join(b"\0" + (255 - row).tobytes() for row in image)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
