@@ -28,22 +28,24 @@ from lenet.page import (
     INK,
     LINE,
     MARGIN,
+    NOWHERE,
     SMALL,
     STYLE,
-    TITLE,
     VERDICTS,
+    Origin,
     Page,
     interval,
     marker,
     measured,
     plain,
     points,
+    sheet,
     wrap,
 )
 
 Years = Mapping[str, Mapping[str, int]]
 PLOT, NOTES = (4.2, 3.2), (2.4, 2.1)  # inches, for one side and for two
-HEADING, AXIS = 0.3, 0.3  # inches of height
+HEADING, AXIS, ABOVE = 0.28, 0.25, 0.42  # inches of height
 POWER = 0.80
 
 
@@ -84,15 +86,13 @@ def ablation_chart(
     *sides: Side,
     title: str = "",
     years: Years | None = None,
-    missing: str = "",
-    data: str = "",
-    code: str = "",
+    origin: Origin = NOWHERE,
     response: Response = TEST_ERROR,
 ) -> Figure:
     """Each arm's effect with two intervals and its seeds, a panel per factor.
 
-    `years` maps factor and level to a year; `missing` says which runs are. Thick is the
-    95 % interval on this test set, thin for new digits.
+    `years` maps factor and level to a year. Thick is the 95 % interval on this test
+    set, thin for new digits.
     """
     if any(side.effects["estimand"].nunique() != 1 for side in sides):
         raise ValueError("a chart shows one estimand: select its rows of the effects")
@@ -102,25 +102,18 @@ def ablation_chart(
         label = max(measured(line) for row in rows for line in row.label)
         left = MARGIN + max(label, 0.8) + GAP
         width = left + len(sides) * _width(sides) - GAP + MARGIN
-        inner = width - 2 * MARGIN
         limits = _limits(rows, len(sides))
-        heading = wrap(title or finding(*sides), inner, TITLE, "bold")
-        caption = wrap(_caption(sides, limits, response, data, code), inner, SMALL)
-        lacking = wrap(missing, inner, BODY)
-        top = MARGIN + LINE * (TITLE * len(heading) + BODY * len(lacking)) + 0.35
         body = sum(map(_headed, panels)) + sum(row.height for row in rows)
         axis = [wrap(_axis_label(s, response), _plot(sides), BODY) for s in sides]
-        foot = AXIS + LINE * BODY * max(map(len, axis)) + 0.1
-        height = top + 0.25 + body + foot + LINE * SMALL * len(caption) + MARGIN
-        page = Page.blank(width, height)
-        y = page.write(MARGIN, MARGIN, heading, TITLE, weight="bold") + 0.05
-        y = page.write(MARGIN, y, lacking, BODY, color=VERDICTS["worse"][0])
-        page.legend(y + 0.05, _handles(sides, response))
-        y = _draw(page, sides, panels, (left, top), limits, response)
+        foot = AXIS + LINE * BODY * max(map(len, axis))
+        caption = _caption(sides, limits, response)
+        height = ABOVE + body + foot
+        page, y = sheet(width, height, title or finding(*sides), caption, origin)
+        page.legend(y, _handles(sides, response))
+        y = _draw(page, sides, panels, (left, y + ABOVE), limits, response)
         for i, lines in enumerate(axis):
             middle = left + i * _width(sides) + _plot(sides) / 2
             page.write(middle, y + AXIS, lines, BODY, ha="center")
-        page.write(MARGIN, y + foot, caption, SMALL, color=GREY)
     return page.figure
 
 
@@ -271,12 +264,11 @@ def _draw(
     """Draw the panels downwards from `at`; returns where they end."""
     left, y = at
     for i, side in enumerate(sides):
-        x = left + i * _width(sides)
-        if len(sides) > 1:
-            page.write(x, y, [f"from {side.reference}"], BODY, weight="bold")
+        x, above = left + i * _width(sides), y - 0.17
+        named = [f"from {side.reference}"] if len(sides) > 1 else []
+        page.write(x, above, named, BODY, weight="bold")
         x += _plot(sides) + GAP
-        page.write(x, y, ["effect [95 % interval], verdict"], SMALL, color=GREY)
-    y += 0.25
+        page.write(x, above, ["effect [95 % interval], verdict"], SMALL, color=GREY)
     for heading, rows in panels.items():
         page.write(MARGIN, y + 0.05, [heading] if heading else [], BODY, weight="bold")
         y += _headed(heading)
@@ -309,7 +301,8 @@ def _dress(
     plain(axes)
     axes.set(xlim=limits, ylim=ylim, yticks=[])
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
-    for margin in (-100 * response.margin, 100 * response.margin):
+    seen = 100 * response.margin > 0.008 * (limits[1] - limits[0])  # beside the zero
+    for margin in [-100 * response.margin, 100 * response.margin] if seen else []:
         axes.axvline(margin, color=GREY, linewidth=0.7, linestyle=":", zorder=1)
     axes.tick_params(axis="x", labelbottom=False, length=0)
 
@@ -396,8 +389,6 @@ def _caption(
     sides: Sequence[Side],
     limits: list[tuple[float, float]],
     response: Response,
-    data: str,
-    code: str,
 ) -> str:
     effects = pd.concat([side.effects for side in sides])
     counts = " and ".join(f"{int(s.effects['p'].notna().sum())}" for s in sides)
@@ -416,12 +407,11 @@ def _caption(
         else "",
         f"Verdicts: p <= 0.05 after Holm over {tests} {family.get(kind, kind)};",
         "equivalent: the 90 % interval is within",
-        f"\N{PLUS-MINUS SIGN}{100 * response.margin:g} points (dotted).",
+        f"\N{PLUS-MINUS SIGN}{100 * response.margin:g} points (dotted, where the scale shows it).",
         f"A diverged run counts as an error of {100 * response.diverged:g} %."
         if effects["diverged"].any()
         else "",
         "The axes differ in scale." if any(a != b for a, b in pairwise(limits)) else "",
-        origin(data, code),
     ]
     return " ".join(filter(None, parts))
 
@@ -430,9 +420,3 @@ def seeds(blocks: pd.Series) -> str:
     """How many blocks, in words."""
     n = sorted(set(blocks))
     return f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} blocks (seeds)"
-
-
-def origin(data: str, code: str) -> str:
-    """The data and code that a figure comes from, as its caption says it."""
-    stated = [f"Data: {data}." if data else "", f"Code: {code}." if code else ""]
-    return " ".join(filter(None, stated))

@@ -7,10 +7,10 @@ import matplotlib.style
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lenet import model
-from lenet.chart import origin
 from lenet.effect import TEST_ERROR
 from lenet.page import (
     BODY,
@@ -18,19 +18,22 @@ from lenet.page import (
     GREY,
     LINE,
     MARGIN,
+    NOWHERE,
     PALE,
     SMALL,
     STYLE,
-    TITLE,
     VERDICTS,
+    Origin,
     Page,
     measured,
+    sheet,
     wrap,
 )
 from lenet.record import Record
 
 WIDTH, LEAST = 3.4, 2.6  # inches: width of a panel, height at least
 LEFT = 0.5
+KEYS = ("seconds", "parameters")
 BLUE = VERDICTS["better"][0]
 
 
@@ -73,9 +76,7 @@ def error_against_cost(
     *,
     reference: str,
     title: str = "",
-    missing: str = "",
-    data: str = "",
-    code: str = "",
+    origin: Origin = NOWHERE,
     hardware: str = "",
 ) -> Figure:
     """Test error against seconds and against parameters; names stand between the two.
@@ -87,33 +88,25 @@ def error_against_cost(
     with matplotlib.style.context(["default", STYLE]):
         labels = [wrap(name, 2.6, SMALL) for name in costs["treatment"]]
         column = max(measured(line, SMALL) for lines in labels for line in lines)
-        named = sum(LINE * SMALL * len(lines) + 0.04 for lines in labels)
-        body = max(LEAST, named)
-        width = MARGIN + LEFT + 2 * WIDTH + column + 6 * GAP + MARGIN
-        inner = width - 2 * MARGIN
-        heading = wrap(title or finding(costs, reference), inner, TITLE, "bold")
-        caption = wrap(_caption(costs, hardware, data, code), inner, SMALL)
-        lacking = wrap(missing, inner, BODY)
-        top = MARGIN + LINE * (TITLE * len(heading) + BODY * len(lacking)) + 0.3
-        height = top + body + 0.75 + LINE * SMALL * len(caption) + MARGIN
-        page = Page.blank(width, height)
-        y = page.write(MARGIN, MARGIN, heading, TITLE, weight="bold") + 0.05
-        y = page.write(MARGIN, y, lacking, BODY, color=VERDICTS["worse"][0])
-        page.write(MARGIN, y, ["test error, %"], SMALL, color=GREY)
-        x = MARGIN + LEFT
-        left = page.axes(x, top, WIDTH, body)
-        right = page.axes(x + WIDTH + column + 6 * GAP, top, WIDTH, body)
-        for axes, key in ((left, "seconds"), (right, "parameters")):
+        body = max(LEAST, sum(map(_height, labels)))
+        between = column + 5 * GAP
+        width = MARGIN + LEFT + 2 * WIDTH + between + LEFT + MARGIN
+        title = title or finding(costs, reference)
+        caption = _caption(costs, hardware)
+        page, top = sheet(width, body + 0.65, title, caption, origin)
+        page.write(MARGIN, top, ["test error, %"], SMALL, color=GREY)
+        x, top = MARGIN + LEFT, top + 0.2
+        places = [x, x + WIDTH + between]
+        panels = [page.axes(at, top, WIDTH, body) for at in places]
+        texts = ("seconds to train a run", "trainable parameters")
+        for axes, at, key, text in zip(panels, places, KEYS, texts, strict=True):
             _draw(axes, costs, key, reference)
-        middle = x + WIDTH + 3 * GAP + column / 2
-        _connect(page, (left, right), costs, labels, (middle, column, top, body))
-        for axes, text in (
-            (left, "seconds to train a run"),
-            (right, "trainable parameters"),
-        ):
-            centre = x + WIDTH / 2 + (0 if axes is left else WIDTH + column + 6 * GAP)
-            page.write(centre, top + body + 0.27, [text], BODY, ha="center")
-        page.write(MARGIN, top + body + 0.6, caption, SMALL, color=GREY)
+            page.write(at + WIDTH / 2, top + body + 0.25, [text], BODY, ha="center")
+        panels[1].yaxis.tick_right()
+        panels[1].spines["left"].set_visible(False)
+        panels[1].spines["right"].set_visible(True)
+        middle = x + WIDTH + between / 2
+        _connect(page, panels, costs, labels, (middle, column, top, body))
     return page.figure
 
 
@@ -150,46 +143,73 @@ def _draw(axes: Axes, costs: pd.DataFrame, key: str, reference: str) -> None:
         room = 0.12 * (high - low) or 0.1 * high or 1.0
         axes.set_xlim(low - room, high + room)
         axes.locator_params(axis="x", nbins=4)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     axes.tick_params(labelsize=SMALL + 0.5, length=2)
     axes.tick_params(which="minor", length=0)
     axes.grid(color=PALE, linewidth=0.5)
     axes.spines[["right", "top"]].set_visible(False)
 
 
+def _tick(value: float, _: int) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def _connect(
     page: Page,
-    panels: tuple[Axes, Axes],
+    panels: Sequence[Axes],
     costs: pd.DataFrame,
     labels: list[list[str]],
     place: tuple[float, float, float, float],
 ) -> None:
     """Write the names between the panels and draw a line from each to its points."""
     middle, column, top, body = place
-    heights = [LINE * SMALL * len(lines) for lines in labels]
-    space = (body - sum(heights)) / len(labels)
-    y = top + space / 2
     turned = page.figure.transFigure.inverted()
-    for row, lines, height in zip(
-        costs.itertuples(index=False), labels, heights, strict=True
+    points = [
+        [
+            turned.transform(
+                axes.transData.transform((getattr(row, key), 100 * row.mean))
+            )
+            for axes, key in zip(panels, KEYS, strict=True)
+        ]
+        for row in costs.itertuples(index=False)
+    ]
+    wanted = [(1 - ends[0][1]) * page.height for ends in points]
+    heights = list(map(_height, labels))
+    for ends, lines, y, height in zip(
+        points, labels, _apart(wanted, heights, top, body), heights, strict=True
     ):
-        page.write(middle, y, lines, SMALL, ha="center")
-        level = 1 - (y + height / 2) / page.height
-        for axes, key, side in zip(
-            panels, ("seconds", "parameters"), (-1, 1), strict=True
-        ):
-            point = axes.transData.transform((getattr(row, key), 100 * row.mean))
-            x, end = turned.transform(point)
-            widest = max(measured(line, SMALL) for line in lines)
+        page.write(middle, y - height / 2 + 0.02, lines, SMALL, ha="center")
+        level = 1 - y / page.height
+        widest = max(measured(line, SMALL) for line in lines)
+        for (x, end), side in zip(ends, (-1, 1), strict=True):
             start = (middle + side * (widest / 2 + 0.04)) / page.width
             edge = (middle + side * (column / 2 + 0.08)) / page.width
-            line = matplotlib.lines.Line2D([start, edge, x], [level, level, end])
+            line = Line2D([start, edge, x], [level, level, end])
             line.set(color="#AAAAAA", linewidth=0.5, zorder=1)
             page.figure.add_artist(line)
-        y += height + space
 
 
-def _caption(costs: pd.DataFrame, hardware: str, data: str, code: str) -> str:
+def _height(lines: list[str]) -> float:
+    """Inches that a name takes, with some space to the next one."""
+    return LINE * SMALL * len(lines) + 0.04
+
+
+def _apart(
+    wanted: list[float], heights: list[float], top: float, body: float
+) -> list[float]:
+    """Middles as near to the wanted ones, which rise, as heights and body allow."""
+    middles, least = [], top
+    for middle, height in zip(wanted, heights, strict=True):
+        middles.append(max(middle, least + height / 2))
+        least = middles[-1] + height / 2
+    most = top + body
+    for i in reversed(range(len(middles))):
+        middles[i] = min(middles[i], most - heights[i] / 2)
+        most = middles[i] - heights[i] / 2
+    return middles
+
+
+def _caption(costs: pd.DataFrame, hardware: str) -> str:
     n = sorted(set(costs["n"]))
     lost = int(costs["diverged"].sum())
     parts = [
@@ -200,6 +220,5 @@ def _caption(costs: pd.DataFrame, hardware: str, data: str, code: str) -> str:
         f"{lost} diverged runs count as an error of {100 * TEST_ERROR.diverged:g} %."
         if lost
         else "",
-        origin(data, code),
     ]
     return " ".join(filter(None, parts)).replace(", on", " on")

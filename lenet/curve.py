@@ -11,18 +11,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from lenet.chart import origin
 from lenet.page import (
     BODY,
-    GREY,
     LINE,
     MARGIN,
+    NOWHERE,
     PALE,
     SMALL,
     STYLE,
-    TITLE,
     VERDICTS,
-    Page,
+    Origin,
+    sheet,
     wrap,
 )
 from lenet.record import Record
@@ -69,9 +68,7 @@ def learning_curves(
     *,
     reference: str,
     title: str = "",
-    missing: str = "",
-    data: str = "",
-    code: str = "",
+    origin: Origin = NOWHERE,
 ) -> Figure:
     """Mean test error with the band of its seeds, beside that of the reference.
 
@@ -84,18 +81,11 @@ def learning_curves(
         lines = [names[i : i + columns] for i in range(0, len(names), columns)]
         heads = [max(LINE * SMALL * len(labels[n]) for n in row) for row in lines]
         width = MARGIN + columns * (LEFT + WIDTH) + 2 * MARGIN
-        inner = width - 2 * MARGIN
-        heading = wrap(title or finding(curves, reference), inner, TITLE, "bold")
-        lacking = wrap(missing, inner, BODY)
-        caption = wrap(_caption(curves, data, code), inner, SMALL)
-        top = MARGIN + LINE * (TITLE * len(heading) + BODY * len(lacking)) + 0.45
-        body = sum(heads) + len(lines) * (HEIGHT + BELOW)
-        height = top + body + 0.35 + LINE * SMALL * len(caption) + MARGIN
-        page = Page.blank(width, height)
-        y = page.write(MARGIN, MARGIN, heading, TITLE, weight="bold") + 0.05
-        y = page.write(MARGIN, y, lacking, BODY, color=VERDICTS["worse"][0])
-        page.legend(y + 0.05, _handles(reference))
-        y, tables = top, dict(list(curves.groupby("treatment")))
+        body = 0.35 + sum(heads) + len(lines) * (HEIGHT + BELOW) + 0.15
+        title = title or finding(curves, reference)
+        page, top = sheet(width, body, title, _caption(curves), origin)
+        page.legend(top, _handles(reference))
+        y, tables = top + 0.35, dict(list(curves.groupby("treatment")))
         for row, head in zip(lines, heads, strict=True):
             for i, name in enumerate(row):
                 x = MARGIN + LEFT + i * (LEFT + WIDTH)
@@ -105,8 +95,7 @@ def learning_curves(
                 _draw(axes, tables[name], tables.get(reference, curves[:0]))
                 _dress(axes, curves)
             y += head + HEIGHT + BELOW
-        page.write(width / 2, y, ["epoch"], BODY, ha="center")
-        page.write(MARGIN, y + 0.3, caption, SMALL, color=GREY)
+        page.write(width / 2, y - 0.02, ["epoch"], BODY, ha="center")
     return page.figure
 
 
@@ -164,13 +153,12 @@ def _handles(reference: str) -> list[Line2D | Patch]:
     ]
 
 
-def _caption(curves: pd.DataFrame, data: str, code: str) -> str:
+def _caption(curves: pd.DataFrame) -> str:
     n = sorted(set(curves["n"]))
     runs = f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds)"
     parts = [
         f"{runs}; lines are means over the seeds that came so far, bands no intervals.",
         "The training error is counted as each batch is first seen.",
         "Nothing is selected on these curves.",
-        origin(data, code),
     ]
     return " ".join(filter(None, parts))

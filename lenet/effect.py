@@ -330,7 +330,8 @@ def smallest_effect(n: int, sd: float, tests: int = 1, power: float = 0.80) -> f
         return math.nan
     if n < max(2, blocks_needed(tests)):
         return math.inf
-    most = (2 * stats.t.isf(SIGNIFICANCE / tests / 2, n - 1) + 4) / math.sqrt(n)
+    t = float(stats.t.isf(SIGNIFICANCE / tests / 2, n - 1))
+    most = (2 * t + 4) / math.sqrt(n)
     found = optimize.brentq(lambda d: _chance(d, n, tests) - power, 0, most)
     return float(found) * sd
 

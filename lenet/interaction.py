@@ -9,21 +9,23 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lenet.chart import origin, seeds
+from lenet.chart import seeds
 from lenet.page import (
     BODY,
     GAP,
     GREY,
     LINE,
     MARGIN,
+    NOWHERE,
     SMALL,
     STYLE,
-    TITLE,
     VERDICTS,
+    Origin,
     Page,
     interval,
     measured,
     points,
+    sheet,
     wrap,
 )
 
@@ -38,31 +40,21 @@ def heat_map(
     *,
     reference: str,
     title: str = "",
-    missing: str = "",
-    data: str = "",
-    code: str = "",
+    origin: Origin = NOWHERE,
 ) -> Figure:
     """Interactions below the diagonal, main effects on it, in percentage points.
 
     `effects` has the rows main and interaction of `effect.factorial`.
     """
-    main = effects[effects["estimand"] == "main"].set_index("factor")
+    main = effects[effects["estimand"] == "main"]
     pairs = effects[effects["estimand"] == "interaction"]
-    factors = list(main.index)
+    factors = main["factor"].tolist()
     with matplotlib.style.context(["default", STYLE]):
         label = min(2.0, max(measured(factor, BODY, "bold") for factor in factors))
         left = MARGIN + label + GAP
         width = max(left + CELL * len(factors) + MARGIN, 6.5)
-        inner = width - 2 * MARGIN
-        heading = wrap(title or finding(pairs, reference), inner, TITLE, "bold")
-        caption = wrap(_caption(effects, data, code), inner, SMALL)
-        lacking = wrap(missing, inner, BODY)
-        top = MARGIN + LINE * (TITLE * len(heading) + BODY * len(lacking)) + 0.15
-        body = LOW * len(factors)
-        height = top + body + 0.5 + LINE * SMALL * len(caption) + MARGIN
-        page = Page.blank(width, height)
-        y = page.write(MARGIN, MARGIN, heading, TITLE, weight="bold") + 0.05
-        page.write(MARGIN, y, lacking, BODY, color=VERDICTS["worse"][0])
+        body, title = LOW * len(factors), title or finding(pairs, reference)
+        page, top = sheet(width, body + 0.35, title, _caption(effects), origin)
         most = max(float(pairs["mean"].abs().max()), 1e-9)
         _draw(page, main, pairs, (left, top), most)
         for i, factor in enumerate(factors):
@@ -72,7 +64,6 @@ def heat_map(
             lines = wrap(factor, CELL - 0.1, SMALL)[:2]
             x = left + CELL * (i + 0.5)
             page.write(x, top + body + 0.05, lines, SMALL, ha="center", color=GREY)
-        page.write(MARGIN, top + body + 0.4, caption, SMALL, color=GREY)
     return page.figure
 
 
@@ -99,10 +90,10 @@ def _draw(
     at: tuple[float, float],
     most: float,
 ) -> None:
-    factors, (left, top) = list(main.index), at
+    factors, (left, top) = main["factor"].tolist(), at
     scale = Normalize(-most, most)
-    for i, factor in enumerate(factors):
-        _cell(page, main.loc[factor], left + CELL * i, top + LOW * i, "#F2F2F2")
+    for i, row in enumerate(main.itertuples(index=False)):
+        _cell(page, row, left + CELL * i, top + LOW * i, "#F2F2F2")
     for row in pairs.itertuples(index=False):
         j, i = sorted(factors.index(name) for name in row.factor.split(":"))
         _cell(
@@ -130,16 +121,19 @@ def _cell(page: Page, row: Any, x: float, y: float, color: Any) -> None:
     page.write(middle, y, [row.verdict], SMALL, ha="center", color=GREY)
 
 
-def _caption(effects: pd.DataFrame, data: str, code: str) -> str:
+def _caption(effects: pd.DataFrame) -> str:
     tests = effects[effects["p"].notna()]["estimand"].value_counts()
+    counts = (
+        f"{tests.get('main', 0)} effects and of {tests.get('interaction', 0)} pairs"
+    )
+    below = (
+        "Below: how much more (blue: it helps more; orange: less) the one does at the "
+        "new level of the other than at the old one."
+    )
     parts = [
         f"{seeds(effects['n'])}. Percentage points of test error [95 % interval].",
         "Diagonal: the effect of a change, averaged over the levels of the others.",
-        "Below: how much more (blue: it helps more; orange: less) the one does at the "
-        "new level of the other than at the old one.",
-        "* p <= 0.05 after Holm, over the "
-        f"{tests.get('main', 0)} effects and over the {tests.get('interaction', 0)} "
-        "pairs.",
-        origin(data, code),
+        below,
+        f"* p <= 0.05 after Holm, over the families of {counts}.",
     ]
-    return " ".join(filter(None, parts))
+    return " ".join(parts)

@@ -14,23 +14,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lenet.chart import Years, described, origin, seeds
+from lenet.chart import Years, described, seeds
 from lenet.page import (
     BODY,
     GAP,
     GREY,
     LINE,
     MARGIN,
+    NOWHERE,
     PALE,
     SMALL,
     STYLE,
-    TITLE,
     VERDICTS,
+    Origin,
     Page,
     interval,
     measured,
     plain,
     points,
+    sheet,
     wrap,
 )
 
@@ -68,9 +70,7 @@ def waterfall(
     seconds: Sequence[float] = (),
     title: str = "",
     years: Years | None = None,
-    missing: str = "",
-    data: str = "",
-    code: str = "",
+    origin: Origin = NOWHERE,
 ) -> Figure:
     """A bar per step from the response before it to that after it, with its interval.
 
@@ -82,29 +82,20 @@ def waterfall(
         label = max(measured(line) for rung in rungs for line in rung.label)
         left = MARGIN + label + GAP
         width = left + PLOT + GAP + NOTES + GAP + COST + 2 * MARGIN
-        inner = width - 2 * MARGIN
-        heading = wrap(title or finding(effects, ends), inner, TITLE, "bold")
-        caption = wrap(_caption(effects, data, code), inner, SMALL)
-        lacking = wrap(missing, inner, BODY)
-        top = MARGIN + LINE * (TITLE * len(heading) + BODY * len(lacking)) + 0.15
         body = sum(rung.height for rung in rungs)
-        height = top + 0.25 + body + 0.65 + LINE * SMALL * len(caption) + MARGIN
-        page = Page.blank(width, height)
-        y = page.write(MARGIN, MARGIN, heading, TITLE, weight="bold") + 0.05
-        page.write(MARGIN, y, lacking, BODY, color=VERDICTS["worse"][0])
+        title = title or finding(effects, ends)
+        page, top = sheet(width, body + 0.75, title, _caption(effects), origin)
         x = left + PLOT + GAP
         page.write(x, top, ["step [95 % interval], verdict"], SMALL, color=GREY)
-        axes = page.axes(left, top + 0.25, PLOT, body)
-        _draw(page, axes, rungs, left, top + 0.25)
-        label_at, foot = left + PLOT / 2, top + 0.25 + body + 0.27
-        page.write(label_at, foot, ["test error, %"], BODY, ha="center")
+        top += 0.2
+        _draw(page, page.axes(left, top, PLOT, body), rungs, left, top)
+        foot = top + body + 0.27
+        page.write(left + PLOT / 2, foot, ["test error, %"], BODY, ha="center")
         if len(seconds):
             x = left + PLOT + GAP + NOTES + GAP
-            cost = page.axes(x, top + 0.25, COST, body)
-            _draw_cost(cost, rungs, seconds)
+            _draw_cost(page.axes(x, top, COST, body), rungs, seconds)
             text = ["seconds to train a run"]
             page.write(x + COST / 2, foot, text, BODY, ha="center")
-        page.write(MARGIN, foot + 0.32, caption, SMALL, color=GREY)
     return page.figure
 
 
@@ -217,7 +208,7 @@ def _draw_cost(axes: Axes, rungs: list[_Rung], seconds: Sequence[float]) -> None
         axes.locator_params(axis="x", nbins=4)
 
 
-def _caption(effects: pd.DataFrame, data: str, code: str) -> str:
+def _caption(effects: pd.DataFrame) -> str:
     tests = int(effects["p"].notna().sum())
     ways = {
         "ladder": "One change at a time, in the order in which they came to be known.",
@@ -234,6 +225,5 @@ def _caption(effects: pd.DataFrame, data: str, code: str) -> str:
         ways[effects["estimand"].iloc[0]],
         lines if some else few,
         f"Verdicts: p <= 0.05 after Holm over the {tests} steps.",
-        origin(data, code),
     ]
     return " ".join(filter(None, parts))

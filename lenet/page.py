@@ -85,6 +85,42 @@ class Page(NamedTuple):
         )
 
 
+class Origin(NamedTuple):
+    """What a figure's reader must know of the runs: which are missing, data, code."""
+
+    missing: str = ""
+    data: str = ""
+    code: str = ""
+
+    def __str__(self) -> str:
+        data = f"Data: {self.data}." if self.data else ""
+        return " ".join(
+            filter(None, [data, f"Code: {self.code}." if self.code else ""])
+        )
+
+
+NOWHERE = Origin()
+
+
+def sheet(
+    width: float, body: float, title: str, caption: str, origin: Origin
+) -> tuple[Page, float]:
+    """A page with its title, what is missing and its caption; where the body begins.
+
+    The body is `body` inches high and lies between the title and the caption.
+    """
+    inner = width - 2 * MARGIN
+    heading = wrap(title, inner, TITLE, "bold")
+    lacking = wrap(origin.missing, inner, BODY)
+    below = wrap(f"{caption} {origin}", inner, SMALL)
+    texts = TITLE * len(heading) + BODY * len(lacking) + SMALL * len(below)
+    page = Page.blank(width, LINE * texts + body + 2 * MARGIN + 0.2)
+    y = page.write(MARGIN, MARGIN, heading, TITLE, weight="bold") + 0.05
+    y = page.write(MARGIN, y, lacking, BODY, color=VERDICTS["worse"][0]) + 0.05
+    page.write(MARGIN, y + body + 0.1, below, SMALL, color=GREY)
+    return page, y
+
+
 def rendered(figure: Figure, suffix: str) -> bytes:
     """The figure as a file of one of FORMATS; the same bytes for the same figure."""
     stream = io.BytesIO()

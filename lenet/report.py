@@ -13,7 +13,7 @@ import pandas as pd
 from lenet import chart, cost, curve, effect, interaction, ladder, table, webpage
 from lenet.config import Refusal
 from lenet.effect import Effects, Response
-from lenet.page import FORMATS, rendered
+from lenet.page import FORMATS, Origin, rendered
 from lenet.record import Record
 from lenet.study import Study, published
 from lenet.webpage import Exhibit
@@ -104,11 +104,6 @@ def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
     return [*shown, curves(study, runs), costs(study, runs)]
 
 
-def about(study: Study) -> dict[str, str]:
-    """What the caption of every figure says of the runs."""
-    return {"missing": study.remark, "data": study.data, "code": study.code}
-
-
 def side(study: Study, effects: Effects) -> chart.Side:
     """A study as a side of the ablation chart: its arms, or its main effects."""
     estimand = "main" if study.factorial else "arm"
@@ -126,7 +121,7 @@ def side(study: Study, effects: Effects) -> chart.Side:
 def forest(study: Study, effects: Effects) -> Exhibit:
     """The ablation chart of one study."""
     one = side(study, effects)
-    figure = chart.ablation_chart(one, years=study.years, **about(study))
+    figure = chart.ablation_chart(one, years=study.years, origin=study.origin)
     title = chart.finding(one)
     return Exhibit("ablation_chart", "Ablation chart", title, figure, one.effects)
 
@@ -139,13 +134,9 @@ def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibi
             raise Refusal(
                 f"from {one.reference} there are no arms to show side by side"
             )
-    stated = {
-        key: [about(study)[key] for study in studies] for key in about(studies[0])
-    }
-    joined = {
-        key: "; ".join(dict.fromkeys(filter(None, v))) for key, v in stated.items()
-    }
-    figure = chart.ablation_chart(*sides, years=studies[0].years, **joined)
+    stated = zip(*(study.origin for study in studies), strict=True)
+    origin = Origin(*("; ".join(dict.fromkeys(filter(None, said))) for said in stated))
+    figure = chart.ablation_chart(*sides, years=studies[0].years, origin=origin)
     rows = pd.concat([one.effects for one in sides])
     title = chart.finding(*sides)
     return Exhibit("ablation_chart", "Ablation chart", title, figure, rows)
@@ -163,7 +154,7 @@ def steps(study: Study, effects: Effects, estimand: str) -> Exhibit:
         ends,
         seconds=seconds(study, rows, estimand),
         years=study.years,
-        **about(study),
+        origin=study.origin,
     )
     titles = {
         "ladder": "Ladder in the order of the years",
@@ -200,7 +191,7 @@ def pairs(study: Study, effects: Effects) -> Exhibit:
     chosen = effects.table["estimand"].isin(["main", "interaction"])
     rows = effects.table[chosen]
     said = interaction.finding(rows[rows["estimand"] == "interaction"], study.base)
-    figure = interaction.heat_map(rows, reference=study.base, **about(study))
+    figure = interaction.heat_map(rows, reference=study.base, origin=study.origin)
     return Exhibit("interactions", "Interactions", said, figure, rows)
 
 
@@ -226,7 +217,9 @@ def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     rows = curve.summary(runs)
     lost = {n: sum(one["status"] == "diverged" for one in r) for n, r in runs.items()}
     said = curve.finding(rows, study.base)
-    figure = curve.learning_curves(rows, lost, reference=study.base, **about(study))
+    figure = curve.learning_curves(
+        rows, lost, reference=study.base, origin=study.origin
+    )
     return Exhibit("learning_curves", "Learning curves", said, figure, rows)
 
 
@@ -236,6 +229,6 @@ def costs(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     machines = ", ".join(sorted({one["hardware"] for one in study.records}))
     said = cost.finding(rows, study.base)
     figure = cost.error_against_cost(
-        rows, reference=study.base, hardware=machines, **about(study)
+        rows, reference=study.base, hardware=machines, origin=study.origin
     )
     return Exhibit("costs", "Error against cost", said, figure, rows)

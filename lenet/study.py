@@ -9,6 +9,7 @@ import gzip
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pandas as pd
 from lenet import record
 from lenet.config import FACTORS, Refusal, Value, levels
 from lenet.effect import Level
+from lenet.page import Origin
 from lenet.record import Record
 
 NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment
@@ -74,7 +76,7 @@ class Study:
         changed.sort(key=len)
         if [len(some) for some in changed] != list(range(len(pairs) + 1)):
             return {}
-        steps = list(zip(changed[:-1], changed[1:], strict=True))
+        steps = list(pairwise(changed))
         if not all(less < more for less, more in steps):
             return {}
         return {f: pairs[f] for less, more in steps for f in more - less}
@@ -87,10 +89,10 @@ class Study:
     @property
     def new(self) -> str:
         """What the other end of a ladder is called: the plan's word for all its levels."""
-        factors = (self.plan or {}).get("factors", {})
-        groups = factors.values() if isinstance(factors, Mapping) else []
-        words = {list(group)[-1] for group in groups if isinstance(group, Mapping)}
-        return str(words.pop()) if len(words) == 1 else "all changed"
+        tried = (self.plan or {}).get("levels", {})
+        joint = {factor for factor, keys in self.settings.items() if len(keys) > 1}
+        words = {str(list(tried[factor])[-1]) for factor in joint & set(tried)}
+        return words.pop() if len(words) == 1 else "all changed"
 
     @property
     def treatments(self) -> list[dict[str, Level]]:
@@ -131,18 +133,15 @@ class Study:
         }
 
     @property
-    def data(self) -> str:
-        """The data of the runs, for a caption."""
+    def origin(self) -> Origin:
+        """What the caption of every figure says of the runs."""
         one = self.records[0]
-        return f"{one['treatment']['data']}, {one['images']:,} test images"
-
-    @property
-    def code(self) -> str:
-        """The commits and versions that the runs come from, for a caption."""
+        data = f"{one['treatment']['data']}, {one['images']:,} test images"
         commits = unique(str(one["code"]["commit"])[:10] for one in self.records)
         edited = "+" if any(one["code"]["dirty"] for one in self.records) else ""
         torch = unique(one["versions"]["torch"] for one in self.records)
-        return f"commit {', '.join(commits)}{edited}, torch {', '.join(torch)}"
+        code = f"commit {', '.join(commits)}{edited}, torch {', '.join(torch)}"
+        return Origin(self.remark, data, code)
 
 
 def published(folder: Path, allow_partial: bool = False, mix: bool = False) -> Study:
@@ -371,26 +370,10 @@ def group_name(keys: Sequence[str], plan: Mapping[str, Any]) -> str:
     """What settings that change together are called in the plan, or all of them."""
     if len(keys) == 1:
         return keys[0]
-    factors = plan.get("factors", {})
-    if isinstance(factors, Mapping):
-        for name, content in factors.items():
-            if set(keys) <= set(mentioned(content)):
-                return str(name)
-    for arm in plan.get("arms", []):
-        factor, *others = str(arm["name"]).split("=")
-        if len(others) == 1 and set(keys) <= set(arm.get("settings", [])):
-            return factor
+    for factor, tried in plan.get("levels", {}).items():
+        if set(keys) <= {key for settings in tried.values() for key in settings}:
+            return str(factor)
     return "+".join(keys)
-
-
-def mentioned(content: Any) -> list[str]:
-    """Every key at any depth of nested lists and mappings."""
-    if isinstance(content, Mapping):
-        inner = [key for value in content.values() for key in mentioned(value)]
-        return [*map(str, content), *inner]
-    if isinstance(content, list):
-        return [key for value in content for key in mentioned(value)]
-    return []
 
 
 def level(treatment: Mapping[str, Value], keys: Sequence[str]) -> Level:

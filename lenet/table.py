@@ -24,7 +24,7 @@ def as_csv(table: pd.DataFrame) -> str:
 
     The effects come back with pd.read_csv(path, keep_default_na=False, na_values=[""]).
     """
-    return table.map(inert).to_csv(index=False, lineterminator="\n")
+    return str(table.map(inert).to_csv(index=False, lineterminator="\n"))
 
 
 def inert(value: Any) -> Any:

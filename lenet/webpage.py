@@ -127,15 +127,20 @@ def about(study: Study) -> list[str]:
         )
     )
     name = html.escape(study.name)
-    return [
-        missed(study),
-        f'<section id="runs"><h2>Runs of {name}</h2><p>Each command trains that run '
-        "again, at the commit below and with the same torch, to the same bits.</p>\n"
-        f"<details{'' if len(runs) < 100 else ''}><summary>All {len(runs)} runs"
-        f"</summary>\n{table.as_html(runs)}</details></section>",
+    how = (
+        "Each command trains that run again, at the commit below and with the same "
+        "torch, to the same bits."
+    )
+    listed = (
+        f'<section id="runs"><h2>Runs of {name}</h2><p>{how}</p>\n'
+        f"<details><summary>All {len(runs)} runs</summary>\n{table.as_html(runs)}"
+        "</details></section>"
+    )
+    sources = (
         f'<section id="origin"><h2>Provenance of {name}</h2>\n'
-        f"{table.as_html(provenance(study))}</section>",
-    ]
+        f"{table.as_html(provenance(study))}</section>"
+    )
+    return [missed(study), listed, sources]
 
 
 def commands(study: Study) -> list[str]:
