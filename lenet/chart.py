@@ -47,6 +47,7 @@ Years = Mapping[str, Mapping[str, int]]
 PLOT, NOTES = (4.2, 3.2), (2.4, 2.1)  # inches, for one side and for two
 HEADING, AXIS, ABOVE = 0.28, 0.25, 0.42  # inches of height
 POWER = 0.80
+TO, BACK = "\N{RIGHTWARDS ARROW}", "\N{LEFTWARDS ARROW}"
 
 
 class Side(NamedTuple):
@@ -73,6 +74,7 @@ class _Cell(NamedTuple):
 
 class _Row(NamedTuple):
     label: list[str]
+    old: str  # the level that stands on the left of the label's arrow
     cells: list[_Cell | None]
 
     @property
@@ -106,10 +108,10 @@ def ablation_chart(
         body = sum(map(_headed, panels)) + sum(row.height for row in rows)
         axis = [wrap(_axis_label(s, response), _plot(sides), BODY) for s in sides]
         foot = AXIS + LINE * BODY * max(map(len, axis))
-        caption = _caption(sides, limits, response)
+        caption = _caption(sides, rows, limits, response)
         height = ABOVE + body + foot
         page, y = sheet(width, height, title or finding(*sides), caption, origin)
-        page.legend(y, _handles(sides, response))
+        page.legend(y, _handles(sides, rows))
         y = _draw(page, sides, panels, (left, y + ABOVE), limits, response)
         for i, lines in enumerate(axis):
             middle = left + i * _width(sides) + _plot(sides) / 2
@@ -120,7 +122,8 @@ def ablation_chart(
 def finding(*sides: Side) -> str:
     """One sentence: which change helps most, and how many are what."""
     if len(sides) > 1:
-        return "; ".join(_in_short(side) for side in sides)
+        said = "; ".join(_in_short(side) for side in sides)
+        return said[0].upper() + said[1:]
     effects, reference, *_ = sides[0].effects, sides[0].reference
     count = effects["verdict"].value_counts()
     total = f"{len(effects)} changes" if len(effects) > 1 else "the one change"
@@ -155,8 +158,10 @@ def _in_short(side: Side) -> str:
     count = side.effects["verdict"].value_counts()
     if side.effects["reason"].str.contains("no verdict possible").all():
         return f"no verdict possible from {side.reference}"
-    parts = [f"{count.get(verdict, 0)} {verdict}" for verdict in ("better", "worse")]
-    return f"Of {len(side.effects)} changes to {side.reference}, {', '.join(parts)}"
+    better, worse = (int(count.get(verdict, 0)) for verdict in ("better", "worse"))
+    helping = f"{better} help{'s' if better == 1 else ''}"
+    hurting = f"{worse} hurt{'s' if worse == 1 else ''}"
+    return f"of {len(side.effects)} changes to {side.reference} {helping} and {hurting}"
 
 
 def _plot(sides: Sequence[Side]) -> float:
@@ -197,16 +202,21 @@ def _panels(
     panels: dict[str, list[_Row]] = {}
     for row in cells.values():
         arm = next(cell for cell in row if cell).arm
-        heading, label = _labels(arm, years, single, len(sides) > 1)
-        panels.setdefault(heading, []).append(_Row(wrap(label, 2.6, BODY), row))
+        old = str(arm.reference if row[0] else arm.level)
+        heading, label = _labels(arm, years, single)
+        if len(sides) > 1:
+            ends = arm.reference, arm.level
+            named = [described(arm._replace(level=end)) for end in ends]
+            changed = named[1].removeprefix(f"{arm.factor}: ")
+            label = f"{named[0]} {TO} {changed}"
+            if not row[0]:
+                label = f"{named[1]} {TO} {named[0].removeprefix(f'{arm.factor}: ')}"
+        panels.setdefault(heading, []).append(_Row(wrap(label, 2.6, BODY), old, row))
     return panels
 
 
-def _labels(arm: Any, years: Years, single: bool, both: bool) -> tuple[str, str]:
+def _labels(arm: Any, years: Years, single: bool) -> tuple[str, str]:
     """Heading of an arm's panel and label of its row."""
-    if both:
-        old = arm.reference.replace("+", " + ")
-        return "", f"{described(arm)} \N{LEFT RIGHT ARROW} {old}"
     if single:
         return "", described(arm, years)
     if "+" in arm.level:
@@ -265,7 +275,10 @@ def _draw(
     left, y = at
     for i, side in enumerate(sides):
         x, above = left + i * _width(sides), y - 0.17
-        named = [f"from {side.reference}"] if len(sides) > 1 else []
+        cells = [(row, row.cells[i]) for rows in panels.values() for row in rows]
+        ways = {cell.arm.reference == row.old for row, cell in cells if cell}
+        arrow = {(True,): f" {TO}", (False,): f" {BACK}"}.get(tuple(ways), "")
+        named = [f"from {side.reference}{arrow}"] if len(sides) > 1 else []
         page.write(x, above, named, BODY, weight="bold")
         x += _plot(sides) + GAP
         page.write(x, above, ["effect [95 % interval], verdict"], SMALL, color=GREY)
@@ -356,7 +369,7 @@ def _draw_seeds(axes: Axes, cell: _Cell, color: str, y: float) -> None:
         dots.set(alpha=0.5, markeredgewidth=0, clip_on=False)
 
 
-def _handles(sides: Sequence[Side], response: Response) -> list[Any]:
+def _handles(sides: Sequence[Side], rows: list[_Row]) -> list[Any]:
     """What the legend explains: the verdicts, lines and bands that there are."""
     effects = pd.concat([side.effects for side in sides])
     handles: list[Any] = [
@@ -374,9 +387,14 @@ def _handles(sides: Sequence[Side], response: Response) -> list[Any]:
     seed = Line2D([], [], color=GREY, marker="o", markersize=2.8, linewidth=0)
     seed.set_label("a seed")
     handles.append(seed)
-    if effects["low"].map(math.isfinite).any():
+    if _seeing(rows):
         handles.append(Patch(color=BAND, label="too small to see"))
     return handles
+
+
+def _seeing(rows: list[_Row]) -> bool:
+    """Whether any cell has a smallest effect that its blocks can see."""
+    return any(math.isfinite(c.reach) for row in rows for c in row.cells if c)
 
 
 def _axis_label(side: Side, response: Response) -> str:
@@ -387,6 +405,7 @@ def _axis_label(side: Side, response: Response) -> str:
 
 def _caption(
     sides: Sequence[Side],
+    rows: list[_Row],
     limits: list[tuple[float, float]],
     response: Response,
 ) -> str:
@@ -398,12 +417,14 @@ def _caption(
     some = effects["low"].map(math.isfinite).any()
     parts = [
         f"{seeds(effects['n'])}; effects are means of within-block differences.",
-        "Thick: 95 % interval that inverts the exact sign-flip test, not adjusted. "
-        "Band: what these blocks miss more often than one time in five (t test, Holm)."
+        "Thick: 95 % interval that inverts the exact sign-flip test, not adjusted."
         if some
         else "So few blocks have no 95 % interval on this test set.",
         "Thin: 95 % interval for new seeds and new digits."
         if effects["low_digits"].notna().any()
+        else "",
+        "Band: what these blocks miss more often than one time in five (t test, Holm)."
+        if _seeing(rows)
         else "",
         f"Verdicts: p <= 0.05 after Holm over {tests} {family.get(kind, kind)};",
         "equivalent: the 90 % interval is within",

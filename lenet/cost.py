@@ -87,7 +87,9 @@ def error_against_cost(
     costs = costs.sort_values(["mean", "treatment"], ascending=[False, True])
     with matplotlib.style.context(["default", STYLE]):
         labels = [wrap(name, 2.6, SMALL) for name in costs["treatment"]]
-        column = max(measured(line, SMALL) for lines in labels for line in lines)
+        column = max(
+            measured(line, SMALL, "bold") for lines in labels for line in lines
+        )
         body = max(LEAST, sum(map(_height, labels)))
         between = column + 5 * GAP
         width = MARGIN + LEFT + 2 * WIDTH + between + LEFT + MARGIN
@@ -106,7 +108,7 @@ def error_against_cost(
         panels[1].spines["left"].set_visible(False)
         panels[1].spines["right"].set_visible(True)
         middle = x + WIDTH + between / 2
-        _connect(page, panels, costs, labels, (middle, column, top, body))
+        _connect(page, panels, costs, labels, (middle, column, top, body), reference)
     return page.figure
 
 
@@ -128,7 +130,8 @@ def _draw(axes: Axes, costs: pd.DataFrame, key: str, reference: str) -> None:
         limits = [100 * max(row.low, 1e-5), 100 * row.high]
         axes.plot([x, x], limits, color=color, linewidth=1, alpha=0.7, zorder=3)
         dot = axes.plot(x, 100 * row.mean, "o", color=color, markersize=4.5)[0]
-        dot.set(markeredgecolor="white", markeredgewidth=0.6, zorder=4)
+        front = 5 if row.treatment == reference else 4
+        dot.set(markeredgecolor="white", markeredgewidth=0.6, zorder=front)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -160,6 +163,7 @@ def _connect(
     costs: pd.DataFrame,
     labels: list[list[str]],
     place: tuple[float, float, float, float],
+    reference: str,
 ) -> None:
     """Write the names between the panels and draw a line from each to its points."""
     middle, column, top, body = place
@@ -175,12 +179,15 @@ def _connect(
     ]
     wanted = [(1 - ends[0][1]) * page.height for ends in points]
     heights = list(map(_height, labels))
-    for ends, lines, y, height in zip(
-        points, labels, _apart(wanted, heights, top, body), heights, strict=True
+    middles = _apart(wanted, heights, top, body)
+    for name, ends, lines, y, height in zip(
+        costs["treatment"], points, labels, middles, heights, strict=True
     ):
-        page.write(middle, y - height / 2 + 0.02, lines, SMALL, ha="center")
+        weight = "bold" if name == reference else "normal"
+        at = y - height / 2 + 0.02
+        page.write(middle, at, lines, SMALL, ha="center", weight=weight)
         level = 1 - y / page.height
-        widest = max(measured(line, SMALL) for line in lines)
+        widest = max(measured(line, SMALL, weight) for line in lines)
         for (x, end), side in zip(ends, (-1, 1), strict=True):
             start = (middle + side * (widest / 2 + 0.04)) / page.width
             edge = (middle + side * (column / 2 + 0.08)) / page.width

@@ -190,7 +190,9 @@ def path(
     means = np.nanmean(search.response, axis=0) * (
         1 if response.lower_is_better else -1
     )
-    score = dict(zip(search.treatments, means.tolist(), strict=True))
+    score: dict[Treatment, float] = dict(
+        zip(search.treatments, means.tolist(), strict=True)
+    )
     turned: list[str] = []
 
     def after(factor: str) -> float:

@@ -5,7 +5,6 @@ from typing import Any
 
 import matplotlib.style
 import pandas as pd
-from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -14,6 +13,7 @@ from lenet.page import (
     BODY,
     GAP,
     GREY,
+    INK,
     LINE,
     MARGIN,
     NOWHERE,
@@ -30,9 +30,7 @@ from lenet.page import (
 )
 
 CELL, LOW = 1.25, 0.62  # inches: width and height of a cell
-COLORS = LinearSegmentedColormap.from_list(
-    "verdicts", [VERDICTS["better"][0], "#FFFFFF", VERDICTS["worse"][0]]
-)
+WORDS = {"better": "help each other", "worse": "overlap"}
 
 
 def heat_map(
@@ -91,25 +89,19 @@ def _draw(
     most: float,
 ) -> None:
     factors, (left, top) = main["factor"].tolist(), at
-    scale = Normalize(-most, most)
     for i, row in enumerate(main.itertuples(index=False)):
-        _cell(page, row, left + CELL * i, top + LOW * i, "#F2F2F2")
+        _cell(page, row, left + CELL * i, top + LOW * i, ("#F2F2F2", 1.0))
     for row in pairs.itertuples(index=False):
         j, i = sorted(factors.index(name) for name in row.factor.split(":"))
-        _cell(
-            page, row, left + CELL * j, top + LOW * i, COLORS(0.5 + _half(scale, row))
-        )
+        color = VERDICTS["better" if row.mean < 0 else "worse"][0]
+        strength = 0.7 * abs(row.mean) / most if math.isfinite(row.mean) else 0.0
+        _cell(page, row, left + CELL * j, top + LOW * i, (color, strength))
 
 
-def _half(scale: Normalize, row: Any) -> float:
-    """Where on the pale four fifths of the colours: texts stay readable on them."""
-    return 0.4 * (2 * float(scale(row.mean)) - 1) if math.isfinite(row.mean) else 0.0
-
-
-def _cell(page: Page, row: Any, x: float, y: float, color: Any) -> None:
-    corner = x / page.width, 1 - (y + LOW) / page.height
-    size = CELL / page.width, LOW / page.height
-    box = Rectangle(corner, *size, facecolor=color, edgecolor="white", linewidth=2)
+def _cell(page: Page, row: Any, x: float, y: float, color: tuple[str, float]) -> None:
+    corner = (x + 0.015) / page.width, 1 - (y + LOW - 0.015) / page.height
+    size = (CELL - 0.03) / page.width, (LOW - 0.03) / page.height
+    box = Rectangle(corner, *size, facecolor=color, edgecolor="none")
     page.figure.add_artist(box)
     proven = row.verdict in ("better", "worse")
     weight = "bold" if proven else "normal"
@@ -118,7 +110,8 @@ def _cell(page: Page, row: Any, x: float, y: float, color: Any) -> None:
     y = page.write(middle, y, number, BODY + 1, ha="center", weight=weight)
     limits = interval(row.low, row.high)
     y = page.write(middle, y, [limits] if limits else [], SMALL, ha="center")
-    page.write(middle, y, [row.verdict], SMALL, ha="center", color=GREY)
+    said = WORDS.get(row.verdict, row.verdict) if ":" in row.factor else row.verdict
+    page.write(middle, y, [said], SMALL, ha="center", color=INK if proven else GREY)
 
 
 def _caption(effects: pd.DataFrame) -> str:
@@ -127,8 +120,8 @@ def _caption(effects: pd.DataFrame) -> str:
         f"{tests.get('main', 0)} effects and of {tests.get('interaction', 0)} pairs"
     )
     below = (
-        "Below: how much more (blue: it helps more; orange: less) the one does at the "
-        "new level of the other than at the old one."
+        "Below: how the effect of the one differs with the other changed too: blue, "
+        "they help each other; orange, they overlap, the two help less than their sum."
     )
     parts = [
         f"{seeds(effects['n'])}. Percentage points of test error [95 % interval].",

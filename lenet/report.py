@@ -198,18 +198,21 @@ def pairs(study: Study, effects: Effects) -> Exhibit:
 def by_treatment(study: Study) -> dict[str, list[Record]]:
     """Each treatment's records by its label, the reference first.
 
-    Of a factorial, the rungs of its ladder; of many treatments, MOST in all.
+    Of a factorial, the rungs of its ladder by what each adds; of many treatments, MOST.
     """
     records = {one["run_id"]: one for one in study.records}
-    treatments = study.treatments[:MOST]
+    treatments = {study.label(one): one for one in study.treatments[:MOST]}
     if study.factorial:
-        order = list(study.rungs)
-        treatments = [
-            {f: study.rungs[f][f in order[:turned]] for f in study.levels}
-            for turned in range(len(order) + 1)
-        ]
-    runs = {study.label(one): study.of(one)["run_id"] for one in treatments}
-    return {label: [records[name] for name in names] for label, names in runs.items()}
+        rung = dict(study.reference)
+        treatments = {study.base: rung}
+        for factor, (_, new) in study.rungs.items():
+            rung = {**rung, factor: new}
+            change = study.label({**study.reference, factor: new})
+            treatments[f"+ {change}"] = rung
+    return {
+        label: [records[name] for name in study.of(one)["run_id"]]
+        for label, one in treatments.items()
+    }
 
 
 def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:

@@ -111,7 +111,8 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     effects = "verdict" in table
     for name in table.columns:
         values = table[name].tolist()
-        if name in HIDDEN or name in ("high", "high_digits"):
+        single = name == "estimand" and len(set(values)) == 1
+        if name in HIDDEN or name in ("high", "high_digits") or single:
             continue
         if name in ("low", "low_digits"):
             pairs = zip(
