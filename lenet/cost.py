@@ -11,6 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lenet import model
+from lenet.config import Refusal
+from lenet.curve import rungs
 from lenet.effect import TEST_ERROR
 from lenet.page import (
     BODY,
@@ -68,7 +70,12 @@ def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
 def parameters(*structure: str) -> int:
     """The trainable parameters of a network of these levels of STRUCTURE."""
     levels = dict(zip(model.STRUCTURE, structure, strict=True))
-    return sum(trainable for _, _, trainable, _ in model.table(**levels))
+    try:
+        return sum(trainable for _, _, trainable, _ in model.table(**levels))
+    except KeyError as problem:
+        raise Refusal(
+            f"level {problem} is unknown here: draw with the commit of the records"
+        ) from None
 
 
 def error_against_cost(
@@ -222,7 +229,9 @@ def _caption(costs: pd.DataFrame, hardware: str) -> str:
     parts = [
         f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds);",
         "dots are means, lines reach from the lowest to the highest seed.",
-        "Black: the reference. Seconds: median, of one run of a stack,",
+        "Black: the reference.",
+        rungs(costs["treatment"]),
+        "Seconds: median, of one run of a stack,",
         f"on {hardware}." if hardware else "on the machines of the records.",
         f"{lost} diverged runs count as an error of {100 * TEST_ERROR.diverged:g} %."
         if lost

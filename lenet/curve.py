@@ -153,6 +153,12 @@ def _handles(reference: str) -> list[Line2D | Patch]:
     ]
 
 
+def rungs(treatments: pd.Series) -> str:
+    """What a + before a treatment's name means, if there is one."""
+    some = treatments.str.startswith("+ ").any()
+    return "A + adds to all the changes before it on the ladder." if some else ""
+
+
 def _caption(curves: pd.DataFrame) -> str:
     n = sorted(set(curves["n"]))
     runs = f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds)"
@@ -160,5 +166,6 @@ def _caption(curves: pd.DataFrame) -> str:
         f"{runs}; lines are means over the seeds that came so far, bands no intervals.",
         "The training error is counted as each batch is first seen.",
         "Nothing is selected on these curves.",
+        rungs(curves["treatment"]),
     ]
     return " ".join(filter(None, parts))

@@ -116,7 +116,9 @@ class Study:
 
     def year(self, factor: str, level: Level) -> int:
         """The year from which a level can be had: the latest of its parts; 0: unknown."""
-        parts = zip(self.settings[factor], str(level).split("+"), strict=True)
+        keys = self.settings[factor]
+        values = str(level).split("+") if len(keys) > 1 else [str(level)]
+        parts = zip(keys, values, strict=True)
         known = (levels(f).get(v, {}).get("year", 0) for f, v in parts if f in FACTORS)
         return max(known, default=0)
 

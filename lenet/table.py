@@ -5,13 +5,16 @@ CSV keeps fractions in full; the others show percentage points as the figures do
 
 import html
 import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from lenet.effect import COLUMNS
 from lenet.page import MINUS, interval, points
 
 EFFECTS = ("mean", "low", "high", "low_digits", "high_digits", "sd")
+NUMBERS = ("n", "diverged", "missing", *EFFECTS, "p", "p_holm", "p_better")
 LEVELS = ("train_error", "test_error")
 HIDDEN = ("study", "response", "sd", "p_better", "missing")
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
@@ -19,11 +22,21 @@ LATEX |= {char: f"\\{char}" for char in "&%$#_{}"} | {MINUS: "$-$"}
 MARKDOWN = "\\`*_{}[]<>#|~$&"
 
 
-def as_csv(table: pd.DataFrame) -> str:
-    """The whole table, fractions in full; text that a spreadsheet would compute is quoted.
+def read(path: Path) -> pd.DataFrame:
+    """A file of effects or of their differences as it was written.
 
-    The effects come back with pd.read_csv(path, keep_default_na=False, na_values=[""]).
+    Names stay texts: the level `none` is no missing value, and `0.5` no number.
     """
+    return pd.read_csv(
+        path,
+        keep_default_na=False,
+        na_values={name: [""] for name in NUMBERS},
+        dtype=dict.fromkeys(set(COLUMNS) - set(NUMBERS), str),
+    )
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """The whole table, fractions in full; `read` gives the effects back."""
     return str(table.map(inert).to_csv(index=False, lineterminator="\n"))
 
 

@@ -96,7 +96,7 @@ def figure(number: int, exhibit: Exhibit) -> str:
 def inline(svg: str, prefix: str) -> str:
     """A figure's SVG for a page that has others: own names, inks as variables."""
     body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", body)
     return re.sub(
         r"(?<![\w&])#[0-9a-fA-F]{6}\b",

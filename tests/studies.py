@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import hashlib
 import json
 from itertools import product
 
@@ -98,7 +97,11 @@ def make_record(treatment, seed, images=500, **other):
         "right": base64.b64encode(np.packbits(~wrong).tobytes()).decode(),
         "images": images,
         "stack": {"size": 8, "position": 0, "threads": 1, "device": "cpu"},
-        "code": {"fingerprint": FINGERPRINT, "commit": "0123456789abcd", "dirty": False},
+        "code": {
+            "fingerprint": FINGERPRINT,
+            "commit": "0123456789abcd",
+            "dirty": False,
+        },
         "data": DATA_SHA256,
         "weights": None,
         "versions": {"python": "3.11", "torch": "2.6", "numpy": "2", "lenet": "0"},
@@ -117,7 +120,9 @@ def sealed(content):
     return {**content, "seal": record.digest(content)}
 
 
-def write_study(folder, kind, preset, levels, arms, seeds, diverged=(), search=()):
+def write_study(
+    folder, kind, preset, levels, arms, seeds, diverged=(), search=(), **other
+):
     """A study's folder: `arms` maps names to changes, `diverged` are (arm, seed)."""
     base = PAPER if preset == "paper" else {**PAPER, **TODAY}
     found, listed = [], []
@@ -126,10 +131,10 @@ def write_study(folder, kind, preset, levels, arms, seeds, diverged=(), search=(
         runs = []
         for seed in seeds:
             lost = {"status": "diverged"} if (name, seed) in diverged else {}
-            runs.append(make_record(treatment, seed, **lost))
+            runs.append(make_record(treatment, seed, **lost, **other))
         for seed in search:
             held_out = {**treatment, "validation_size": 100}
-            found.append(make_record(held_out, seed))
+            found.append(make_record(held_out, seed, **other))
         found += runs
         listed.append(
             {
@@ -180,7 +185,9 @@ def one_factor(folder, seeds=range(12), preset="paper", tried=None, **other):
     return write_study(folder, kind, preset, levels, arms, seeds, **other)
 
 
-def factorial(folder, factors=tuple(GROUPS), seeds=range(12), kind="factorial", **other):
+def factorial(
+    folder, factors=tuple(GROUPS), seeds=range(12), kind="factorial", **other
+):
     """Every combination of 1998 and today over some of GROUPS."""
     levels = {
         f: {
@@ -203,8 +210,3 @@ def write_runs(output_dir, found):
         place = output_dir / "runs" / one["run_id"]
         place.mkdir(parents=True)
         (place / "record.json").write_text(json.dumps(one))
-
-
-def sha256(text):
-    """The SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,15 +1,14 @@
 """The charts say what the effects say, legibly and always alike."""
 
-import itertools
 import math
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from figures import check_texts, content, visible_texts
 
-from lenet import chart, effect
+from lenet import chart, effect, page, table
+from lenet.page import Origin
 
 LONG = "a_very_long_level_name_that_somebody_thought_was_a_good_idea_at_the_time"
 VERDICTS = ("better", "worse", "equivalent", "undecided", "not estimable")
@@ -35,86 +34,59 @@ def make_effects(arms, blocks=7, seed=0, name="level{}", per_panel=3):
     return effect.Effects(pd.DataFrame(rows), pd.concat(dots))
 
 
-def draw(effects, **parts):
+def draw(effects, converged=None, **parts):
     """The ablation chart of `effects` against a reference named paper."""
-    return chart.ablation_chart(*effects, **{"reference": "paper", **parts})
+    return chart.ablation_chart(chart.Side(*effects, "paper", converged), **parts)
 
 
-def visible_texts(figure):
-    """Every text of the figure that is drawn, with its extent in pixels."""
-    with matplotlib.style.context(["default", chart.STYLE]):
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        renderer = canvas.get_renderer()
-        texts = [*figure.texts, *figure.legends[0].get_texts()]
-        for axes in figure.axes:
-            ticks = axes.xaxis.get_major_ticks()
-            low, high = axes.get_xlim()
-            shown = [t for t in ticks if low <= t.get_loc() <= high]
-            texts += [t.label1 for t in shown if t.label1.get_visible()]
-        return [
-            (text.get_text(), text.get_window_extent(renderer))
-            for text in texts
-            if text.get_text()
-        ]
-
-
-def content(figure):
-    """All that the figure says, in one string."""
-    return " ".join(text for text, _ in visible_texts(figure))
-
-
-@pytest.mark.parametrize("name", ["l{}", "{}" + LONG, "{} " + "long words " * 9])
-@pytest.mark.parametrize(("arms", "per_panel"), [(1, 3), (3, 3), (30, 3), (12, 1)])
-def test_texts_do_not_overlap_or_leave_the_page(arms, name, per_panel):
+@pytest.mark.parametrize(
+    ("arms", "per_panel", "name"),
+    [
+        (1, 3, "l{}"),
+        (3, 3, "{}" + LONG),
+        (30, 3, "{} " + "long words " * 9),
+        (30, 3, "l{}"),
+        (12, 1, "{}" + LONG),
+    ],
+)
+def test_texts_do_not_overlap_or_leave_the_page(arms, per_panel, name):
     """No two texts overlap and none leaves the page, for few or many, short or long."""
     effects = make_effects(arms, name=name, per_panel=per_panel)
     effects.table.loc[0, ["diverged", "reason"]] = [2, "3 of 12 blocks missing; " * 3]
-    figure = draw(effects, missing="3 of 84 runs missing", data="MNIST " * 30)
-    width, height = figure.get_size_inches() * figure.dpi
-    texts = visible_texts(figure)
-    assert len(texts) > 3 * arms
-    for (one, a), (two, b) in itertools.combinations(texts, 2):
-        assert not a.padded(-0.5).overlaps(b.padded(-0.5)), (one, two)
-    for text, box in texts:
-        assert 0 <= box.x0 and box.x1 <= width and 0 <= box.y0, text
-        assert box.y1 <= height, text
+    figure = draw(effects, origin=Origin("3 of 84 runs missing", "MNIST " * 30))
+    check_texts(figure)
+    assert len(visible_texts(figure)) > 3 * arms
+
+
+@pytest.mark.parametrize("arms", [3, 12, 30])
+def test_two_sides_share_their_rows_and_do_not_overlap(arms):
+    """Side by side, each pair of levels is one row, and no text covers another."""
+    one = make_effects(arms, name="level{}" + LONG[:20])
+    other = make_effects(arms, seed=1, name="level{}" + LONG[:20])
+    names = {"level": other.table["reference"], "reference": other.table["level"]}
+    back = other.table.assign(**names)
+    dots = other.differences.assign(level="old")
+    figure = chart.ablation_chart(
+        chart.Side(*one, "paper"), chart.Side(back, dots[:0], "modern")
+    )
+    check_texts(figure)
+    said = content(figure)
+    assert "from paper \N{RIGHTWARDS ARROW}" in said
+    assert "from modern \N{LEFTWARDS ARROW}" in said
+    labels = [text for text, _ in visible_texts(figure) if text.startswith("factor")]
+    assert len(labels) == arms
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
-def test_files_are_identical_when_drawn_twice(tmp_path, suffix):
+def test_files_are_identical_when_drawn_twice(suffix):
     """Two drawings of the same records, rows shuffled, give the same bytes."""
     table, dots = make_effects(5)
     shuffled = effect.Effects(table[::-1], dots.sample(frac=1, random_state=1))
     files = [
-        chart.save(draw(effects), tmp_path / name, [suffix])[0].read_bytes()
-        for name, effects in (
-            ("a", (table, dots)),
-            ("b", (table, dots)),
-            ("c", shuffled),
-        )
+        page.rendered(draw(effects), suffix)
+        for effects in ((table, dots), (table, dots), shuffled)
     ]
     assert files[0] == files[1] == files[2] and len(files[0]) > 1_000
-
-
-def test_save_replaces_whole_files_and_leaves_nothing_behind(tmp_path, monkeypatch):
-    """A failed write keeps the old file and no temporary one."""
-    figure = draw(make_effects(2))
-    written = chart.save(figure, tmp_path / "chart")
-    assert [path.name for path in written] == ["chart.svg", "chart.png"]
-    before = written[0].read_bytes()
-
-    def full_disk(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(chart.os, "replace", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        chart.save(draw(make_effects(3)), tmp_path / "chart")
-    assert written[0].read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "chart.png",
-        "chart.svg",
-    ]
 
 
 def test_every_arm_is_a_row_sorted_within_its_panel():
@@ -133,12 +105,12 @@ def test_every_arm_is_a_row_sorted_within_its_panel():
 
 def test_verdict_has_its_colour_and_its_marker():
     """Verdicts differ in colour and in marker, in the rows and in the legend."""
-    assert len({style[0] for style in chart.VERDICTS.values()}) == 5
-    assert len({style[1] for style in chart.VERDICTS.values()}) == 5
+    assert len({style[0] for style in page.VERDICTS.values()}) == 5
+    assert len({style[1] for style in page.VERDICTS.values()}) == 5
     figure = draw(make_effects(5))
     lines = [line for axes in figure.axes for line in axes.get_lines()]
     for verdict in VERDICTS:
-        color, marker, _ = chart.VERDICTS[verdict]
+        color, marker, _ = page.VERDICTS[verdict]
         at = [x for x in lines if (x.get_color(), x.get_marker()) == (color, marker)]
         assert any(line.get_markersize() > 7 for line in at), verdict
         assert verdict in content(figure)
@@ -166,9 +138,7 @@ def test_chart_says_reference_years_family_data_and_code():
     figure = draw(
         effects,
         years={"factor0": {"level1": 2010, "old": 1998}},
-        missing="37 of 240 runs missing",
-        data="MNIST 0123abcd",
-        code="commit 0123abc",
+        origin=Origin("37 of 240 runs missing", "MNIST 0123abcd", "commit 0123abc"),
     )
     said = content(figure)
     for part in (
@@ -189,19 +159,23 @@ def test_chart_says_reference_years_family_data_and_code():
 
 def test_title_says_the_finding():
     """The title names what helps most, or that nothing could be shown."""
+
+    def found(effects):
+        return chart.finding(chart.Side(effects, effects, "paper"))
+
     table, _ = make_effects(5)
     best = table[table.verdict == "better"].iloc[0]
-    title = chart.finding(table, "paper")
+    title = found(table)
     assert title.startswith(f"{best.factor}: {best.level} helps most (")
     counts = "of 5 changes, 1 better than paper, 1 worse, 1 equivalent, 1 undecided"
     assert counts in title
     worse = table.replace("better", "undecided")
-    assert "hurts most" in chart.finding(worse, "paper")
+    assert "hurts most" in found(worse)
     nothing = table.assign(verdict="undecided")
-    assert chart.finding(nothing, "paper").startswith("No proof that any of 5 changes")
+    assert found(nothing).startswith("No proof that any of 5 changes")
     few = nothing.assign(reason="no verdict possible at n = 5", n=5)
     said = "No verdict possible at n = 5: 5 changes to paper"
-    assert chart.finding(few, "paper") == said
+    assert found(few) == said
 
 
 def test_diverged_runs_are_counted_and_do_not_stretch_the_axis():
@@ -265,14 +239,29 @@ def test_estimands_are_not_mixed():
         draw((table, dots))
 
 
-def test_tables_read_from_csv_give_the_same_chart(tmp_path):
-    """Numbers as levels and empty reasons come back from a file unharmed."""
-    table, dots = make_effects(3, name="{}")
-    table.to_csv(tmp_path / "effects.csv", index=False)
-    dots.to_csv(tmp_path / "differences.csv", index=False)
-    read = [pd.read_csv(tmp_path / f"{n}.csv") for n in ("effects", "differences")]
-    assert str(visible_texts(draw(read))) == str(visible_texts(draw((table, dots))))
+@pytest.mark.parametrize("name", ["{}", "none", "NA"])
+def test_tables_read_from_csv_give_the_same_chart(tmp_path, name):
+    """Numbers and `none` as levels and empty reasons come back from a file unharmed."""
+    rows, dots = make_effects(3, name=name, per_panel=1)
+    for file, frame in (("effects", rows), ("differences", dots)):
+        (tmp_path / file).write_text(table.as_csv(frame))
+    read = [table.read(tmp_path / file) for file in ("effects", "differences")]
+    assert str(visible_texts(draw(read))) == str(visible_texts(draw((rows, dots))))
     dots_drawn = [
         line for line in draw(read).axes[0].get_lines() if line.get_ms() == 2.8
     ]
     assert sum(len(line.get_xdata()) for line in dots_drawn) == 21
+
+
+def test_band_is_the_smallest_effect_that_the_blocks_can_see():
+    """The band reaches as far as `smallest_effect` says, and is absent at small n."""
+    rows, dots = make_effects(3, blocks=12)
+    rows["sd"] = 0.001
+    reach = effect.smallest_effect(12, 0.001, 3)
+    assert effect.seeds_for_power(reach * 1.001, 0.001, 3) == 12
+    figure = draw((rows, dots))
+    bands = figure.axes[0].collections
+    assert len(bands) == 3 and "too small to see" in content(figure)
+    ends = bands[0].get_paths()[0].vertices[:, 0]
+    assert (ends.min(), ends.max()) == pytest.approx((-100 * reach, 100 * reach))
+    assert "too small" not in content(draw((rows.assign(n=5), dots)))

@@ -1,0 +1,195 @@
+"""Ladders, interactions, curves and costs say what their tables say, legibly."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from figures import check_texts, content
+from test_chart import make_effects
+
+from lenet import cost, curve, effect, interaction, ladder, page
+from lenet.page import Origin
+
+ORIGIN = Origin("2 of 84 runs missing", "MNIST 0123abcd", "commit 0123abc")
+LONG = "a_very_long_level_name_that_somebody_thought_was_a_good_idea"
+
+
+def make_steps(steps, name="level{}"):
+    """A ladder of `steps` with its ends and its seconds."""
+    rows, dots = make_effects(steps, name=name, per_panel=1)
+    rows, dots = rows.assign(estimand="ladder"), dots.assign(estimand="ladder")
+    ends = ladder.Ends("paper", "today", 0.0095, 0.0095 + rows["mean"].sum())
+    return rows, dots, ends, [100.0, *np.linspace(90, 5, steps)]
+
+
+def make_factorial(factors):
+    """Main effects and interactions of as many factors."""
+    levels = {f"factor{i}": ("old", "new") for i in range(factors)}
+    names = list(levels)
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            **{f: pair[(cell >> i) & 1] for i, (f, pair) in enumerate(levels.items())},
+            "seed": seed,
+            "status": "finished",
+            "test_error": 0.03 - 0.01 * (cell & 1) + 0.004 * (cell & 3 == 3) + noise,
+        }
+        for seed in range(12)
+        for cell, noise in enumerate(rng.normal(0, 0.0004, 2 ** len(names)))
+    ]
+    return effect.factorial(pd.DataFrame(rows), levels).table
+
+
+def make_costs(treatments, name="level{}"):
+    """A table of costs where many treatments share parameters and nearly errors."""
+    rng = np.random.default_rng(1)
+    mean = rng.normal(0.01, 0.001, treatments)
+    mean[-1] = 0.9
+    return pd.DataFrame(
+        {
+            "treatment": [name.format(i) for i in range(treatments)],
+            "n": 12,
+            "diverged": 0,
+            "seconds": rng.choice([5.0, 6.0, 80.0], treatments),
+            "parameters": rng.choice([60_000, 61_706], treatments),
+            "mean": mean,
+            "low": mean - 0.001,
+            "high": mean + 0.001,
+        }
+    )
+
+
+def make_curves(treatments, name="level{}", epochs=20):
+    """A table of curves."""
+    rows = [
+        {
+            "treatment": name.format(i),
+            "epoch": e,
+            "n": 12,
+            "mean": 0.01 + 0.1 / e,
+            "low": 0.009 + 0.1 / e,
+            "high": 0.02 + 0.1 / e,
+            "train_error": 0.2 / e,
+        }
+        for i in range(treatments)
+        for e in range(1, epochs + 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(("arms", "name"), [(3, "l{}"), (30, "{} " + LONG)])
+def test_texts_do_not_overlap_or_leave_the_page(arms, name):
+    """No figure has texts that overlap or leave it, for 3 and 30 arms, short and long."""
+    rows, dots, ends, seconds = make_steps(arms, name)
+    first = name.format(0)
+    for figure in (
+        ladder.waterfall(rows, dots, ends, seconds=seconds, origin=ORIGIN),
+        curve.learning_curves(
+            make_curves(arms, name, 3), {first: 2}, reference=first, origin=ORIGIN
+        ),
+        cost.error_against_cost(make_costs(arms, name), reference=first, origin=ORIGIN),
+    ):
+        check_texts(figure)
+        said = content(figure)
+        for part in (ORIGIN.missing, "Data: MNIST 0123abcd.", "Code: commit 0123abc."):
+            assert part in said
+
+
+@pytest.mark.parametrize("factors", [2, 6])
+def test_heat_map_has_every_pair_once_and_marks_the_proven(factors):
+    """Each pair is a cell, each factor a diagonal one, and only what is proven bold."""
+    effects = make_factorial(factors)
+    figure = interaction.heat_map(effects, reference="paper", origin=ORIGIN)
+    check_texts(figure)
+    assert len(figure.artists) == factors * (factors + 1) // 2
+    shown = effects[effects["estimand"].isin(["main", "interaction"])]
+    proven = shown["verdict"].isin(["better", "worse"]).sum()
+    marked = [t for t in figure.texts if t.get_text().endswith(" *")]
+    assert len(marked) == proven
+    pairs = effects[effects["estimand"] == "interaction"]
+    said = interaction.finding(pairs, "paper")
+    assert "factor0 helps less with factor1" in said and said in content(figure)
+    row = pairs[pairs["factor"] == "factor0:factor1"].iloc[0]
+    assert page.interval(row["low"], row["high"]) in content(figure)
+
+
+def test_ladder_begins_and_ends_at_its_ends():
+    """Bars follow each other from the old error to the new one, cost beside them."""
+    rows, dots, ends, seconds = make_steps(6)
+    figure = ladder.waterfall(rows, dots, ends, seconds=seconds)
+    bars = figure.axes[0].patches
+    assert bars[0].get_x() == pytest.approx(100 * ends.start)
+    tips = [bar.get_x() + bar.get_width() for bar in bars]
+    starts = [bar.get_x() for bar in bars]
+    assert starts[1:] == pytest.approx(tips[:-1])
+    assert tips[-1] == pytest.approx(100 * ends.end)
+    for bar, mean in zip(bars, rows["mean"], strict=True):
+        assert bar.get_width() == pytest.approx(100 * mean)
+    cost_line = figure.axes[1].get_lines()[0]
+    assert list(cost_line.get_xdata()) == [*seconds, seconds[-1]]
+    assert f"from {100 * ends.start:.2f} % to" in content(figure)
+
+
+def test_ladder_that_proves_nothing_says_so():
+    """The title does not boast of a step that is undecided."""
+    rows, dots, ends, _ = make_steps(3)
+    rows = rows.assign(verdict="undecided")
+    assert "No step is proven" in content(ladder.waterfall(rows, dots, ends))
+    rows = rows.assign(reason="no verdict possible at n = 5", n=5)
+    assert "No verdict possible at n = 5" in content(ladder.waterfall(rows, dots, ends))
+
+
+def make_run(seed, errors, **other):
+    """The parts of a record that curves and costs read."""
+    curve = [{"epoch": i + 1, "test_error": e} for i, e in enumerate(errors)]
+    structure = ("relu", "max", "full", "none", "softmax")
+    keys = ("activation", "pooling", "connection", "norm", "head")
+    return {
+        "seed": seed,
+        "curve": curve,
+        "response": {"test_error": errors[-1]},
+        "status": "finished",
+        "seconds": 3.0 + seed,
+        "treatment": dict(zip(keys, structure, strict=True)),
+        **other,
+    }
+
+
+def test_curves_and_costs_are_summaries_of_the_runs():
+    """Means and bands over seeds; a diverged run ends early and counts as chance."""
+    lost = {"status": "diverged", "response": {"test_error": None}}
+    runs = {"a": [make_run(0, [0.4, 0.2]), make_run(1, [0.6], **lost)]}
+    curves = curve.summary(runs)
+    assert curves["n"].tolist() == [2, 1]
+    assert curves["mean"].tolist() == pytest.approx([0.5, 0.2])
+    assert curves["high"].tolist() == pytest.approx([0.6, 0.2])
+    costs = cost.summary(runs).iloc[0]
+    assert (costs["n"], costs["diverged"], costs["parameters"]) == (2, 1, 61_706)
+    assert costs["mean"] == pytest.approx(0.55) and costs["high"] == 0.90
+    assert costs["seconds"] == 3.5
+
+
+def test_band_of_curves_is_that_of_the_table():
+    """The band and the lines of a panel lie where the table says."""
+    figure = curve.learning_curves(make_curves(2), {}, reference="level0")
+    axes = figure.axes[1]
+    band = axes.collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx(100 * 0.12)
+    mean = axes.get_lines()[-1].get_ydata()
+    assert list(mean) == pytest.approx([100 * (0.01 + 0.1 / e) for e in range(1, 21)])
+
+
+def test_names_between_the_cost_panels_lie_near_their_points():
+    """Names are pushed apart no further than they must be."""
+    placed = cost._apart([1.0, 1.0, 5.0], [0.2, 0.2, 0.2], 0.0, 6.0)
+    assert placed == pytest.approx([1.0, 1.2, 5.0])
+    assert cost._apart([5.9, 5.9], [0.4, 0.4], 0.0, 6.0) == pytest.approx([5.4, 5.8])
+
+
+def test_points_and_intervals_are_signed_with_a_true_minus():
+    """-0.0012 is a change of 0.12 points; what rounds to zero has no sign."""
+    assert page.points(-0.0012) == "\N{MINUS SIGN}0.12"
+    assert page.points(0.8867) == "+88.67" and page.points(-0.00001) == "0.00"
+    assert page.points(math.nan) == "no effect"
+    assert page.interval(-math.inf, math.inf) == ""

@@ -1,0 +1,240 @@
+"""The report holds all numbers, once, escaped, in one file, the same every time."""
+
+import html
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import studies
+from matplotlib.image import imread
+
+from lenet import data as datasets
+from lenet import report, study, table, webpage
+from lenet.config import FACTORS, Refusal, composed
+from lenet.page import FORMATS
+
+THREE = {"activation": ["relu"], "pooling": ["max"], "optimizer": ["adam"]}
+EVIL = '<script>alert("1")</script>'
+
+
+def draw(monkeypatch, *typed):
+    """What scripts/ablation_chart.py does with these arguments."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "scripts")
+    monkeypatch.setattr(sys, "argv", ["ablation_chart.py", *typed])
+    importlib.import_module("ablation_chart").main()
+
+
+@pytest.fixture(scope="module")
+def arms(tmp_path_factory):
+    """A study of three arms, drawn."""
+    folder = tmp_path_factory.mktemp("outputs") / "arms"
+    lost = {("optimizer=adam", 1)}
+    data = {"data": datasets.load("digits", None).sha256}
+    studies.one_factor(folder, range(7), tried=THREE, diverged=lost, **data)
+    return folder, report.ablation(folder)
+
+
+def test_every_figure_has_its_files_beside_it(arms):
+    """svg, png, pdf, csv, md and tex of each figure, effects.csv and the page."""
+    folder, paths = arms
+    names = {path.name for path in paths}
+    figures = ("ablation_chart", "learning_curves", "costs")
+    forms = (*FORMATS, "csv", "md", "tex")
+    expected = {f"{figure}.{form}" for figure in figures for form in forms}
+    assert names == expected | {"effects.csv", "report.html"}
+    inputs = {"plan.json", "records.jsonl.gz"}
+    assert {path.name for path in folder.iterdir()} == names | inputs
+
+
+def test_all_files_are_identical_when_written_twice(arms, tmp_path):
+    """The same records give the same bytes of every file, in another folder."""
+    folder, paths = arms
+    again = report.write(tmp_path, [study.published(folder)])
+    for one, other in zip(paths, again, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_tables_say_the_same_numbers(arms):
+    """Each arm's effect in points is in CSV, Markdown, LaTeX and HTML."""
+    folder, _ = arms
+    effects = table.read(folder / "effects.csv")
+    assert effects["n"].tolist() == [7, 7, 7] and effects["diverged"].sum() == 1
+    markdown, latex, page = (
+        (folder / name).read_text()
+        for name in ("ablation_chart.md", "ablation_chart.tex", "report.html")
+    )
+    for row in effects.itertuples():
+        number = table.points(row.mean)
+        assert f"| {number} |" in markdown.replace("\\", "")
+        assert f"& {table.typeset(number)} &" in latex
+        assert f'<td data-key="{row.mean!r}">{number}</td>' in page
+    assert "\\toprule" in latex and "\\bottomrule" in latex
+
+
+def test_page_needs_nothing_from_elsewhere(arms):
+    """No address to fetch from, no script or style or image from outside."""
+    page = (arms[0] / "report.html").read_text()
+    addresses = set(re.findall(r"https?://[^\"'\s<>]+", page))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    sources = re.findall(r'\bsrc="([^"]{0,30})', page)
+    assert sources and all(s.startswith("data:image/png;base64,") for s in sources)
+    assert "<link" not in page and "@import" not in page
+    assert page.count("<svg") == 3
+    names = re.findall(r'\bid="([^"]+)"', page)
+    assert len(names) == len(set(names))
+    used = {
+        name
+        for pair in re.findall(r'url\(#([^)]+)|href="#([^"]+)', page)
+        for name in pair
+    }
+    assert used - {""} <= set(names)
+
+
+def test_missed_digits_are_those_that_the_runs_got_wrong(arms):
+    """The first picture is the test image that most runs miss, and its share is right."""
+    folder, _ = arms
+    found = study.published(folder)
+    kept = [~row for row in found.runs["right"] if row is not None]
+    share = np.mean(kept, axis=0)
+    page = (folder / "report.html").read_text()
+    first = re.search(r'alt="test image (\d+), a (\d)".*?<b>(\d+) %</b>', page)
+    place, label, percent = map(int, first.groups())
+    assert share[place] == share.max() and percent == round(100 * share.max())
+    assert label == datasets.load("digits", None).test_labels[place]
+
+
+def test_png_is_the_image_as_ink_on_paper(tmp_path):
+    """The inline pictures decode to the inverted pixels."""
+    image = np.arange(28 * 28, dtype=np.uint8).reshape(28, 28)
+    (tmp_path / "image.png").write_bytes(webpage.png(image))
+    decoded = np.round(255 * imread(tmp_path / "image.png")).astype(np.uint8)
+    np.testing.assert_array_equal(decoded, 255 - image)
+
+
+def test_pictures_of_other_data_are_not_shown():
+    """Without the data, or with others of the same name, the page says so."""
+    assert webpage.images("digits", "00")[0] is None
+    found, why = webpage.images("kmnist", "00")
+    assert found is None and why
+
+
+@pytest.mark.parametrize("base", ["preset=modern", "preset=modern optimizer=sgd"])
+def test_reproduction_commands_mean_the_very_treatment(base):
+    """What is typed composes to the treatment and the seed of the record."""
+    typed = f"{base} activation=tanh optimizer.lr=0.05 dropout=0.25 train_size=100"
+    typed += " head.smoothing=0.1 data=digits seed=7 augmentation=rotate epochs=3"
+    run = composed(typed.split())[0][0]
+    found = {"treatment": dict(run.treatment), "seed": run.seed}
+    modern = composed(["preset=modern"])[0][0].treatment
+    command = webpage.command(found, modern)
+    words = command.removeprefix("python -m lenet.train ").split()
+    again = composed(words)[0][0]
+    assert (dict(again.treatment), again.seed) == (dict(run.treatment), 7)
+    assert "input=" not in command  # what the preset sets is left out
+
+
+def test_names_are_escaped_everywhere(tmp_path):
+    """A level that is a script, a formula or a command of LaTeX stays a text."""
+    tried = {"schedule": [EVIL], "order": ["=1+1"], "input": ["\\input{x}|$"]}
+    studies.one_factor(tmp_path / "s", range(2), tried=tried)
+    paths = report.ablation(tmp_path / "s")
+    page = (tmp_path / "s" / "report.html").read_text()
+    assert html.escape(EVIL) in page and "<script>alert" not in page
+    assert "'=1+1" in (tmp_path / "s" / "effects.csv").read_text()
+    latex = (tmp_path / "s" / "ablation_chart.tex").read_text()
+    assert "\\textbackslash{}input\\{x\\}|\\$" in latex
+    assert "\\|\\$" in (tmp_path / "s" / "ablation_chart.md").read_text()
+    for path in paths:
+        if path.suffix == ".svg":
+            assert "<script>" not in path.read_text()
+
+
+def test_a_factorial_has_ladders_and_interactions(tmp_path):
+    """Main effects, steps in years, Shapley values and pairs; each sums to the gap."""
+    factors = ("units", "head", "augmentation")
+    studies.factorial(tmp_path / "s", factors, range(4), "path", search=range(90, 92))
+    names = {path.name for path in report.ablation(tmp_path / "s")}
+    for figure in ("ladder", "path", "shapley", "interactions", "ablation_chart"):
+        assert f"{figure}.svg" in names
+    effects = table.read(tmp_path / "s" / "effects.csv")
+    sums = effects.groupby("estimand")["mean"].sum()
+    assert sums["ladder"] == pytest.approx(sums["shapley"])
+    assert sums["ladder"] == pytest.approx(sums["path"])
+    pair = effects[effects["estimand"] == "path"]["factor"].tolist()
+    assert sorted(pair) == sorted(factors)
+
+
+def test_two_studies_stand_side_by_side(tmp_path, monkeypatch, capsys):
+    """One chart with a row for each pair of levels, in a folder of its own."""
+    studies.one_factor(tmp_path / "one", range(6), tried=THREE)
+    back = {factor: [studies.PAPER[factor]] for factor in THREE}
+    studies.one_factor(tmp_path / "other", range(6), "modern", back)
+    draw(monkeypatch, "study=one,other", f"output_dir={tmp_path}")
+    assert str(tmp_path / "one-other" / "report.html") in capsys.readouterr().out
+    rows = table.read(tmp_path / "one-other" / "ablation_chart.csv")
+    assert rows.groupby("study")["factor"].count().to_dict() == {"one": 3, "other": 3}
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["study=nothing"], "study=nothing: the studies in"),
+        (["stduy=arms"], "did you mean study"),
+        (["study=arms", "epochs=3"], "epochs= chooses among runs without a study"),
+        (["study=arms", "mix=perhaps"], "mix=true or mix=false"),
+        (["reference=[x=y]", "study=../arms"], "use letters"),
+        (["reference=[activation=relu]"], "none of the 0 runs"),
+    ],
+)
+def test_bad_arguments_are_refused_with_the_fix(arms, monkeypatch, typed, said):
+    """Exit code 2, what is wrong and what to type."""
+    with pytest.raises(Refusal, match=re.escape(said)) as refusal:
+        draw(monkeypatch, f"output_dir={arms[0].parent}", *typed)
+    assert refusal.value.code == 2
+
+
+def test_replace_writes_whole_files_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    """A failed write keeps the old file and no temporary one, and says where."""
+    target = tmp_path / "chart.svg"
+    report.replace(target, b"old")
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report.os, "replace", full_disk)
+    with pytest.raises(Refusal, match="No space") as refusal:
+        report.replace(target, b"new")
+    assert refusal.value.code == 3
+    assert target.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+def test_tables_sort_in_a_browser(tmp_path):
+    """A click on a head sorts by the numbers, a second one backwards."""
+    rows = pd.DataFrame({"treatment": ["b", "a", "c"], "seconds": [9.0, 10.0, 1.5]})
+    script = (Path(webpage.__file__).parent / "webpage.js").read_text()
+    clicks = """
+    const heads = document.querySelectorAll("th button");
+    const order = () => [...document.querySelectorAll("tbody tr")]
+        .map(row => row.cells[0].textContent).join("");
+    const seen = [[1], [1], [0]].map(([i]) => { heads[i].click(); return order(); });
+    document.body.id = seen.join("-");
+    """
+    page = f"<body>{table.as_html(rows)}<script>{script}{clicks}</script></body>"
+    (tmp_path / "page.html").write_text(page)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    line = ["chromium", *flags, profile, (tmp_path / "page.html").as_uri()]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+    assert 'id="cba-abc-abc"' in done.stdout
+
+
+def test_factors_of_the_page_are_those_of_the_config():
+    """Every factor can be narrowed by, as on the command line of training."""
+    assert set(FACTORS) < set(study.NARROWED)

@@ -1,0 +1,176 @@
+"""A study is read from its records alone, and nothing is mixed or lost in silence."""
+
+import itertools
+import json
+
+import pytest
+import studies
+from studies import PAPER, TODAY, make_record
+
+from lenet import study
+from lenet.config import Refusal
+from lenet.effect import arms
+
+MODERN = {**PAPER, **TODAY}
+
+
+def runs_of(tried, seeds=range(3), base=MODERN, **other):
+    """Records of every combination of `tried`, levels with the numbers they bring."""
+    brought = {
+        "sgd": {"optimizer.lr": 0.1, "batch_size": 1},
+        "adam": {"optimizer.lr": 0.002, "batch_size": 64},
+    }
+    found = []
+    for values in itertools.product(*tried.values()):
+        changes = dict(zip(tried, values, strict=True))
+        for value in values:
+            changes |= brought.get(value, {})
+        found += [make_record({**base, **changes}, s, **other) for s in seeds]
+    return found
+
+
+def test_a_number_that_its_level_brings_is_no_factor(tmp_path):
+    """optimizer=sgd,adam differ in lr and batch size too: one factor, optimizer."""
+    tried = {"optimizer": ["sgd", "adam"], "activation": ["relu", "tanh"]}
+    studies.write_runs(tmp_path, runs_of(tried))
+    found = study.adhoc(str(tmp_path), ["optimizer=adam", "activation=relu"], {})
+    assert found.reference == {"optimizer": "adam", "activation": "relu"}
+    assert len(found.runs) == 12 and found.factorial
+    one = found.records[5]["run_id"][:9]
+    again = study.adhoc(str(tmp_path), [one], {})
+    assert again.reference == found.treatments[1] | again.reference
+    assert len(again.of(again.reference)) == 3
+
+
+def test_a_number_that_is_crossed_with_its_level_is_a_factor():
+    """Two learning rates of one optimizer are two levels, and so are numbers alone."""
+    lr = {"optimizer": ["sgd", "adam"], "optimizer.lr": [0.1, 0.2]}
+    rows = [
+        dict(zip(lr, values, strict=True)) for values in itertools.product(*lr.values())
+    ]
+    assert list(study.differing(rows)) == ["optimizer", "optimizer.lr"]
+    rows = [{"optimizer": "sgd", "optimizer.lr": value} for value in (0.1, 0.2, None)]
+    assert list(study.differing(rows)) == ["optimizer.lr"]
+    assert study.joined(study.differing(rows), {}) == {
+        "optimizer.lr": ("optimizer.lr",)
+    }
+
+
+def test_settings_that_change_together_are_one_factor_with_the_name_of_the_plan(
+    tmp_path,
+):
+    """units is activation and init, and its level names both; without a plan too."""
+    studies.factorial(tmp_path / "s", ("units", "head"), seeds=range(2))
+    found = study.published(tmp_path / "s")
+    assert found.settings == {"units": ("activation", "init"), "head": ("head",)}
+    assert found.levels["units"] == ("scaled_tanh+lecun_sqrt", "relu+kaiming")
+    assert found.factorial and found.base == "paper" and found.new == "today"
+    assert found.year("units", "relu+kaiming") == 2015
+    assert list(found.rungs) == ["head", "units"]
+    studies.write_runs(tmp_path, found.records)
+    name = found.records[0]["run_id"]
+    adhoc = study.adhoc(str(tmp_path), [name], {})
+    assert list(adhoc.reference) == ["activation+init", "head"]
+
+
+def test_a_chain_of_treatments_is_a_ladder(tmp_path):
+    """Treatments with one change more each are rungs in their own order."""
+    changes, chain = {}, {"reference": {}}
+    for key in ("augmentation", "activation", "head"):
+        changes = {**changes, key: TODAY[key]}
+        chain[key] = changes
+    studies.write_study(tmp_path / "s", "grid", "paper", {}, chain, range(2))
+    found = study.published(tmp_path / "s")
+    assert list(found.rungs) == ["augmentation", "activation", "head"]
+    assert not found.factorial
+    studies.one_factor(tmp_path / "alone", seeds=range(2))
+    assert not study.published(tmp_path / "alone").rungs
+
+
+def test_missing_runs_are_refused_or_said(tmp_path):
+    """Without a record of each run there is no chart, unless allowed, and then it says."""
+    found = studies.one_factor(tmp_path / "s", seeds=range(3))
+    studies.write_records(tmp_path / "s", found[:-2])
+    with pytest.raises(Refusal, match=r"2 of 33 runs missing.*allow_partial=true"):
+        study.published(tmp_path / "s")
+    partial = study.published(tmp_path / "s", allow_partial=True)
+    assert partial.origin.missing == "2 of 33 runs missing"
+    assert (
+        arms(partial.runs, partial.reference, seeds=partial.seeds)
+        .table["missing"]
+        .sum()
+        == 2
+    )
+
+
+@pytest.mark.parametrize("which", ["record", "plan"])
+def test_an_edited_record_or_plan_is_found(tmp_path, which):
+    """A number edited by hand breaks the seal, and the statistics do not change."""
+    folder = tmp_path / "s"
+    found = studies.one_factor(folder, seeds=range(2))
+    if which == "record":
+        found[3]["response"]["test_error"] = 0.001
+        studies.write_records(folder, found)
+    else:
+        plan = json.loads((folder / "plan.json").read_text())
+        (folder / "plan.json").write_text(json.dumps({**plan, "seeds": [7]}))
+    with pytest.raises(Refusal, match="changed after it was written") as refusal:
+        study.published(folder)
+    assert refusal.value.code == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [
+        ("code", {"code": {"fingerprint": "ef" * 32, "commit": None, "dirty": None}}),
+        ("torch", {"versions": {"torch": "2.7", "lenet": "0"}}),
+        ("data", {"data": "12" * 32}),
+    ],
+)
+def test_other_code_torch_or_data_is_not_mixed_in_silence(tmp_path, key, other):
+    """Runs of two versions are refused with the numbers of each and the way out."""
+    found = runs_of({"activation": ["relu"]})
+    found += runs_of({"activation": ["tanh"]}, **other)
+    studies.write_runs(tmp_path, found)
+    with pytest.raises(Refusal, match=rf"2 versions of {key}.*\(3 runs\).*{key}="):
+        study.adhoc(str(tmp_path), ["activation=relu"], {})
+    if key == "data":
+        with pytest.raises(Refusal, match="2 versions of data"):
+            study.adhoc(str(tmp_path), ["activation=relu"], {}, mix=True)
+    else:
+        mixed = study.adhoc(str(tmp_path), ["activation=relu"], {}, mix=True)
+        assert f"mixed: 2 versions of {key}" in mixed.origin.missing
+
+
+def test_what_is_asked_for_narrows_the_runs(tmp_path):
+    """epochs=3 leaves other budgets out; code= takes the letters a fingerprint begins."""
+    old = {"fingerprint": "ef" * 32, "commit": None, "dirty": None}
+    found = runs_of({"activation": ["relu", "tanh"], "epochs": [3, 5]})
+    found += runs_of({"activation": ["relu", "tanh"]}, code=old)
+    studies.write_runs(tmp_path, found)
+    narrow = {"epochs": "3.0", "code": "abab"}
+    chosen = study.adhoc(str(tmp_path), ["activation=relu"], narrow)
+    assert list(chosen.reference) == ["activation"] and len(chosen.runs) == 6
+    with pytest.raises(Refusal, match="none of the 18 runs"):
+        study.adhoc(str(tmp_path), ["activation=relu"], {"epochs": "4"})
+    with pytest.raises(
+        Refusal, match=r"epochs=3\|5.*activation|activation.*epochs=3\|5"
+    ):
+        study.adhoc(str(tmp_path), ["activation=relu"], {"code": "ab"})
+
+
+def test_one_treatment_alone_has_no_effect(tmp_path):
+    """A folder in which nothing differs is refused in words."""
+    studies.write_runs(tmp_path, runs_of({"activation": ["relu"]}))
+    with pytest.raises(Refusal, match="one treatment"):
+        study.adhoc(str(tmp_path), ["activation=relu"], {})
+
+
+def test_a_path_holds_its_search_apart(tmp_path):
+    """Runs with held-out images choose the order, and are no part of the effects."""
+    factors = ("units", "head")
+    studies.factorial(tmp_path / "s", factors, range(4), "path", search=range(90, 92))
+    found = study.published(tmp_path / "s")
+    assert len(found.runs) == 16 and len(found.held_out) == 8
+    assert set(found.held_out["seed"]) == {90, 91}
+    assert list(found.reference) == list(factors)
