@@ -110,13 +110,19 @@ class Convolution(nn.Module):
 
     def sums(self, maps: Maps) -> Filtered:
         """What the squash is of."""
-        runs, bias = len(self.weight), self.bias.flatten()
-        kernels = self.dense().flatten(0, 1)
-        with_bias = bias if self.norm is None else None
-        sums = functional.conv2d(side_by_side(maps), kernels, with_bias, groups=runs)
-        if self.norm is not None:
-            statistics = self.mean.view(-1), self.var.view(-1)
-            sums = self.norm(sums, bias, *statistics, self.training)
+        bias = self.bias.flatten()
+        if self.norm is None:
+            return self.linear(maps, self.dense(), bias)
+        sums = side_by_side(self.linear(maps, self.dense()))
+        statistics = self.mean.view(-1), self.var.view(-1)
+        return by_run(self.norm(sums, bias, *statistics, self.training), len(self.bias))
+
+    def linear(
+        self, maps: Maps, kernels: Tensor, bias: Tensor | None = None
+    ) -> Filtered:
+        """The maps convolved with kernels [run, map, input, 5, 5]."""
+        runs, kernels = len(kernels), kernels.flatten(0, 1)
+        sums = functional.conv2d(side_by_side(maps), kernels, bias, groups=runs)
         return by_run(sums, runs)
 
 
@@ -126,7 +132,7 @@ class Subsampling(nn.Module):
 
     def __init__(self, runs: int, channels: int, level: str, squash: str) -> None:
         super().__init__()
-        self.reduce = POOLINGS[level].reduce
+        self.reduce, self.share = POOLINGS[level].reduce, POOLINGS[level].share
         self.squash = ACTIVATIONS[squash]
         if POOLINGS[level].trainable:
             self.coefficient = nn.Parameter(torch.empty(runs, channels))
@@ -136,12 +142,16 @@ class Subsampling(nn.Module):
             self.register_parameter("bias", None)
 
     def forward(self, maps: Maps) -> Halved:
-        pooled = self.reduce(side_by_side(maps))
-        if self.coefficient is not None:
-            coefficient, bias = self.coefficient.flatten(), self.bias.flatten()
-            pooled = pooled * coefficient[:, None, None] + bias[:, None, None]
-            pooled = self.squash(pooled)
-        return by_run(pooled, maps.shape[0])
+        return self.pooled(maps) if self.bias is None else self.squash(self.sums(maps))
+
+    def sums(self, maps: Maps) -> Halved:
+        """What the squash is of, where there is one."""
+        coefficient = self.coefficient[:, None, :, None, None]
+        return self.pooled(maps) * coefficient + self.bias[:, None, :, None, None]
+
+    def pooled(self, maps: Maps) -> Halved:
+        """Each four neighbours as one."""
+        return by_run(self.reduce(side_by_side(maps)), len(maps))
 
 
 class Dense(nn.Module):
@@ -157,9 +167,13 @@ class Dense(nn.Module):
         self.squash = ACTIVATIONS[squash] if squash else None
 
     def forward(self, inputs: Float[Tensor, "run batch *fan"]) -> Units:
-        weight = self.weight.flatten(2).mT
-        sums = torch.baddbmm(self.bias[:, None, :], inputs.flatten(2), weight)
+        sums = self.sums(inputs)
         return self.squash(sums) if self.squash else sums
+
+    def sums(self, inputs: Float[Tensor, "run batch *fan"]) -> Units:
+        """What the squash is of."""
+        weight = self.weight.flatten(2).mT
+        return torch.baddbmm(self.bias[:, None, :], inputs.flatten(2), weight)
 
 
 class RadialBasis(nn.Module):

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -417,8 +417,8 @@ SPACE = {  # slots of the workspace; what is numbered belongs to that layer
     "slope4": 400, "d4": 400, "C5": 120, "slope5": 120, "d5": 120, "F6": 84,
     "slope6": 84, "d6": 84, "score": 10, "pull": 10,
 }  # fmt: skip
-Place: Any = namedtuple("Place", list(SPACE))  # a name of its own: numba pickles it
-P = Place(*accumulate([0, *SPACE.values()][:-1]))
+Place: Any = namedtuple("Place", list(SPACE))  # type: ignore[misc]
+P: Any = Place(*accumulate([0, *SPACE.values()][:-1]))
 SLOTS = {
     "C1.weight": 150, "C1.bias": 6, "S2.coefficient": 6, "S2.bias": 6,
     "C3.weight": 2400, "C3.bias": 16, "S4.coefficient": 16, "S4.bias": 16,
@@ -428,10 +428,12 @@ SLOTS = {
 PLAN = "c1 b1 k2 b2 c3 b3 k4 b4 c5 b5 f6 b6 w7 b7 activation squash pooling head"
 Plan: Any = namedtuple("Plan", PLAN.split())  # type: ignore[misc]
 TABLE = "012 123 234 345 045 015 0123 1234 2345 0345 0145 0125 0134 1245 0235 012345"
+# `no_type_check` keeps the checks of jaxtyping's import hook out of compiled functions.
 compiled: Any = njit(cache=True, nogil=True)
 
 
 @compiled
+@no_type_check
 def forward_maps(s, w, plan, inputs, starts):
     """From s[image] to s[S4]."""
     for m in range(6):
@@ -461,6 +463,7 @@ def forward_maps(s, w, plan, inputs, starts):
 
 
 @compiled
+@no_type_check
 def forward_dense(s, w, plan):
     """From s[S4] to s[F6], or to s[score] for the softmax head."""
     for o in range(0, 120, 2):
@@ -475,6 +478,7 @@ def forward_dense(s, w, plan):
 
 
 @compiled
+@no_type_check
 def measure(s, lane, bitmaps):
     """The scores of RBF units: -y (eq. 7), with half of the squared distance."""
     for c in range(10):
@@ -486,6 +490,7 @@ def measure(s, lane, bitmaps):
 
 
 @compiled
+@no_type_check
 def pull_back(s, lane, bitmaps):
     """dE/dF6 of RBF units from dE/dscore."""
     for j in range(84):
@@ -497,6 +502,7 @@ def pull_back(s, lane, bitmaps):
 
 
 @compiled
+@no_type_check
 def judge(s, lane, head, number, label):
     """(loss, prediction) of a lane from its scores; s[pull] becomes dE/dscore."""
     zero, smoothing = np.float32(0), number if head == 2 else np.float32(0)
@@ -519,6 +525,7 @@ def judge(s, lane, head, number, label):
 
 
 @compiled
+@no_type_check
 def backward_dense(s, w, r, plan):
     """The steps of output, F6 and C5; leaves dE/dS4."""
     if plan.head == 2:
@@ -537,6 +544,7 @@ def backward_dense(s, w, r, plan):
 
 
 @compiled
+@no_type_check
 def backward_maps(s, w, r, plan, inputs, starts):
     """The steps of S4, C3, S2 and C1, from dE/dS4."""
     fill(s, P.d2, 1176, s, P.zero)
@@ -566,6 +574,7 @@ def backward_maps(s, w, r, plan, inputs, starts):
 
 
 @compiled
+@no_type_check
 def show(s, images, order, t, scale, shift):
     """Every lane's image of step t into s[image], inside the border."""
     for y in range(28):
@@ -577,12 +586,14 @@ def show(s, images, order, t, scale, shift):
 
 
 @compiled
+@no_type_check
 def keep(final, w, lane):
     for k in range(len(w)):
         final[lane, k] = w[k, lane]
 
 
 @compiled
+@no_type_check
 def train_group(
     s, w, r, plan, inputs, starts, images, labels, order, scale, shift, number, bitmaps,
     final, errors, losses, diverged,
@@ -713,7 +724,7 @@ def train_pass(
         result = (np.zeros(LANES, np.int64), np.zeros(LANES), np.full(LANES, -1))
         train_group(
             s, lanes(weights[chosen]), lanes(steps[chosen]), plan, inputs, starts,
-            images, np.asarray(labels, np.int64), np.ascontiguousarray(order[chosen]),
+            np.ascontiguousarray(images), np.asarray(labels, np.int64), np.ascontiguousarray(order[chosen]),
             *np.ascontiguousarray(numbers[:, chosen]), bitmaps.astype(np.float32),
             final[group * LANES :][:LANES], *result,
         )  # fmt: skip

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from lenet import draw
 from lenet.config import RANGES, Config, Refusal
+from lenet.curvature import curvature
 from lenet.data import Data
 from lenet.factor.augmentation import LEVELS as AUGMENTATIONS
 from lenet.factor.head import LEVELS as HEADS
 from lenet.factor.input import LEVELS as INPUTS
-from lenet.factor.optimizer import DECOUPLED
+from lenet.factor.optimizer import DECOUPLED, SECOND_ORDER
 from lenet.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.factor.order import LEVELS as ORDERS
 from lenet.factor.schedule import LEVELS as SCHEDULES
@@ -32,8 +33,8 @@ Batch = Int64[Tensor, "run batch"]  # which training image comes where
 Pixels = Float[Tensor, "run batch 28 28"]  # in [0, 1]
 Curve = list[dict[str, float]]  # epoch, train_error, test_error, ..., seconds
 SHARED = (*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs")
-SHARED += ("train_size", "validation_size")
-PURPOSES = ("order", "augmentation", "dropout C5", "dropout F6")
+SHARED += ("train_size", "validation_size", "optimizer.samples")
+PURPOSES = ("order", "augmentation", "curvature", "dropout C5", "dropout F6")
 DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
 TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
 
@@ -61,12 +62,13 @@ class Result:
     right: Bool[Tensor, "image"]
     weights: Mapping[str, Tensor]
     curve: Curve
+    step_sizes: tuple[float, float] | None  # sdlm: the range in the first pass
     seconds: float
 
 
 def structure(config: Config) -> tuple[object, ...]:
     """What the runs of a stack have in common."""
-    return tuple(config.treatment[key] for key in SHARED)
+    return tuple(config.treatment.get(key) for key in SHARED)
 
 
 def build(configs: Sequence[Config], data: Data, images: Tensor) -> LeNet5:
@@ -131,6 +133,7 @@ class Stack:
     alive: Bool[Tensor, "run"]
     diverged_step: Int64[Tensor, "run"]
     memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    step_sizes: list[tuple[float, float]] = field(default_factory=list)
 
     @classmethod
     def start(cls, configs: Sequence[Config], data: Data) -> "Stack":
@@ -176,6 +179,8 @@ class Stack:
         number = self.numbers.get(f"head.{head.number}", rates[0])
         wrong, seen = torch.zeros_like(self.diverged_step), 0
         self.model.train()
+        if self.level("optimizer") in SECOND_ORDER:
+            self.estimate_curvature(epoch, data, rates[0])
         for step, batch in enumerate(orders.split(self.batch_size, dim=1)):
             labels = data.train_labels[batch]
             pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
@@ -188,6 +193,21 @@ class Stack:
                 size = self.batch_size
                 report(Progress(epoch, step + 1, self.steps, size, error, None))
         return wrong / seen
+
+    def estimate_curvature(self, epoch: int, data: Data, rates: PerRun) -> None:
+        """Put h_kk, from samples drawn anew for each pass, where the optimizer looks."""
+        samples = int(self.configs[0].number("optimizer.samples"))
+        keys = draw.fold(self.streams["curvature"], epoch)[:, None]
+        order = draw.fold(keys, self.images).argsort(1)[:, :samples]
+        images = data.train_images[self.images[order]] / 255
+        mu, sizes = self.numbers["optimizer.mu"], []
+        for name, values in curvature(self.model, images).items():
+            self.memory.setdefault(name, {})["curvature"] = values
+            sizes.append((rates / (mu + values.flatten(1).mT)).mT)
+        if epoch == 0:
+            every = torch.cat(sizes, 1)
+            low, high = every.amin(1).tolist(), every.amax(1).tolist()
+            self.step_sizes = list(zip(low, high, strict=True))
 
     def orders(self, epoch: int) -> Int64[Tensor, "run image"]:
         """The training images in each run's order."""
@@ -294,6 +314,7 @@ class Stack:
                 right=right[run],
                 weights={key: value[run].clone() for key, value in state.items()},
                 curve=curves[run],
+                step_sizes=self.step_sizes[run] if self.step_sizes else None,
                 seconds=seconds / len(self.configs),
             )
             for run, (alive, step) in enumerate(

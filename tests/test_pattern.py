@@ -1,6 +1,6 @@
 """lenet/pattern.py against PyTorch's autograd in float64, one run at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,15 +26,6 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": functional.silu,
 }
 BITMAPS = np.sign(np.random.default_rng(7).normal(size=(10, 84))).astype(np.float32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """One image at a time is faster on one thread of PyTorch."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def draw(runs: int, pooling: str, connection: str, head: str) -> dict[str, Any]:
@@ -297,7 +288,7 @@ def test_a_diverged_run_is_frozen_and_harms_nobody(structure: dict[str, str]) ->
 
 
 @njit
-def squash(memory, code, count):  # type: ignore[no-untyped-def]
+def squash(memory: Any, code: int, count: int) -> None:
     pattern.activate(memory, code, 0, count, count)
 
 
