@@ -28,8 +28,10 @@ CONF = next(
     for folder in (Path(__file__).parent, Path(__file__).parent.parent)
     if (folder / "conf" / "config.yaml").is_file()
 )
-FACTORS = ("activation", "pooling", "connection", "norm", "head", "init", "optimizer")
-FACTORS += ("schedule", "order", "augmentation", "input")
+FACTORS = (
+    *("activation", "pooling", "connection", "norm", "head", "init"),
+    *("optimizer", "schedule", "order", "augmentation", "input"),
+)
 GROUPS = (*FACTORS, "data", "tracker", "preset")
 PLACES = ("data_dir", "output_dir", "device", "study", "tracker", "replicates")
 Value = str | int | float | None

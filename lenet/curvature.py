@@ -42,7 +42,7 @@ def summed(model: LeNet5, images: Images) -> Curvature:
     signals = [model.input(images)]
     for name in LAYERS:
         signals.append(output(getattr(model, name), signals[-1]))
-    second, found = torch.ones_like(signals[-2]), {}
+    second, found = torch.ones_like(signals[-2]), Curvature()
     if isinstance(model.output, Dense):
         p = signals[-1].softmax(-1)
         second = p * (1 - p)

@@ -72,8 +72,8 @@ class Input(nn.Module):
 class Convolution(nn.Module):
     """C1 and C3: a 5x5 kernel from each listed input to a map, norm, squash.
 
-    A kernel that Table I leaves out has no parameter: the weight is [run, kernel, 5, 5],
-    sorted by map and input, and [run, map, input, 5, 5] where all are there.
+    A kernel that Table I leaves out has no parameter: the weight is [run, kernel, 5,
+    5], sorted by map and input, and [run, map, input, 5, 5] where all are there.
     """
 
     mean: Tensor
@@ -204,8 +204,8 @@ class LeNet5(nn.Module):
     ) -> None:
         super().__init__()
         softmax = HEADS[head].trainable
-        # Picking one of four and a squash that keeps their order commute: then S2 and S4
-        # go first, and C1 and C3 squash a quarter of the units.
+        # Picking one of four and a squash that keeps their order commute: then S2 and
+        # S4 go first, and C1 and C3 squash a quarter of the units.
         self.pool_first = POOLINGS[pooling].picks and activation in ORDER_KEEPING
         self.input = Input(runs)
         self.C1 = Convolution(runs, ((0,),) * 6, norm, activation)

@@ -641,6 +641,21 @@ def lanes(rows: np.ndarray) -> np.ndarray:
     return out
 
 
+def structure(activation: str, pooling: str, connection: str, head: str) -> Any:
+    """(plan, slots of each parameter in use, C3's inputs, where each map's start)."""
+    table = {"table": TABLE.split(), "full": ["012345"] * 16}[connection]
+    inputs = np.array([int(i) for row in table for i in row])
+    starts = np.cumsum([0] + [len(row) for row in table])
+    absent = "S" * (pooling != "subsample") + "o" * (head != "softmax")
+    slots = {name: size for name, size in SLOTS.items() if name[0] not in absent}
+    slots["C3.weight"] = 25 * len(inputs)
+    offsets = accumulate([0, *(slots.get(name, 0) for name in SLOTS)][:-1])
+    code = list(ACTIVATIONS).index(activation)
+    squash = code if head == "softmax" else list(ACTIVATIONS).index("scaled_tanh")
+    codes = (code, squash, list(POOLINGS).index(pooling), HEADS.index(head))
+    return Plan._make([*offsets, *codes]), slots, inputs, starts
+
+
 def flat(
     values: Mapping[str, np.ndarray], slots: Mapping[str, int], runs: int
 ) -> np.ndarray:
@@ -699,22 +714,13 @@ def train_pass(
     then by input, for the `table`; [run, 16, 6, 5, 5] for `full`. Time goes in steps of
     LANES runs, and a thread takes one group of LANES at a time.
     """
-    table = {"table": TABLE.split(), "full": ["012345"] * 16}[connection]
-    inputs = np.array([int(i) for row in table for i in row])
-    starts = np.cumsum([0] + [len(row) for row in table])
-    absent = "S" * (pooling != "subsample") + "o" * (head != "softmax")
-    slots = {name: size for name, size in SLOTS.items() if name[0] not in absent}
-    slots["C3.weight"] = 25 * len(inputs)
+    plan, slots, inputs, starts = structure(activation, pooling, connection, head)
     check(slots, parameters, rates, images, labels, order, bitmaps)
-    offsets = [0, *accumulate(slots.get(name, 0) for name in SLOTS)]
-    code = list(ACTIVATIONS).index(activation)
-    squash = code if head == "softmax" else list(ACTIVATIONS).index("scaled_tanh")
-    codes = (code, squash, list(POOLINGS).index(pooling), HEADS.index(head))
-    plan, runs = Plan._make([*offsets[:-1], *codes]), len(order)
-    weights = flat(parameters, slots, runs)
-    steps = flat(rates, slots, runs)
+    runs, pixels = len(order), np.ascontiguousarray(images)
+    weights, steps = flat(parameters, slots, runs), flat(rates, slots, runs)
     numbers = np.stack([scale / 255, shift, number]).astype(np.float32)
-    final = np.empty((-(-runs // LANES) * LANES, offsets[-1]), np.float32)
+    classes, codes = np.asarray(labels, np.int64), np.asarray(bitmaps, np.float32)
+    final = np.empty((-(-runs // LANES) * LANES, weights.shape[1]), np.float32)
     groups = np.minimum(np.arange(len(final)), runs - 1).reshape(-1, LANES)
 
     def work(group: int) -> tuple[np.ndarray, ...]:
@@ -724,16 +730,17 @@ def train_pass(
         result = (np.zeros(LANES, np.int64), np.zeros(LANES), np.full(LANES, -1))
         train_group(
             s, lanes(weights[chosen]), lanes(steps[chosen]), plan, inputs, starts,
-            np.ascontiguousarray(images), np.asarray(labels, np.int64), np.ascontiguousarray(order[chosen]),
-            *np.ascontiguousarray(numbers[:, chosen]), bitmaps.astype(np.float32),
+            pixels, classes, np.ascontiguousarray(order[chosen], np.int64),
+            *np.ascontiguousarray(numbers[:, chosen]), codes,
             final[group * LANES :][:LANES], *result,
         )  # fmt: skip
         return result
 
     with ThreadPoolExecutor(threads or get_num_threads()) as executor:
         done = list(executor.map(work, range(len(groups))))
-    for name, start in zip(SLOTS, offsets, strict=False):
-        if name in slots:
-            rows = final[:runs, start : start + slots[name]]
-            parameters[name][...] = rows.reshape(parameters[name].shape)
+    start = 0
+    for name, size in slots.items():
+        rows = final[:runs, start : start + size]
+        parameters[name][...] = rows.reshape(parameters[name].shape)
+        start += size
     return Pass(*(np.concatenate(part)[:runs] for part in zip(*done, strict=True)))

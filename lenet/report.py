@@ -8,8 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from lenet import chart, effect, record
 from lenet.config import FACTORS, Refusal, levels
 from lenet.record import Record
@@ -41,7 +39,9 @@ def published(folder: Path) -> tuple[dict[str, Any], list[Record]]:
             raise Refusal(f"{folder}: {name} was changed after it was written", 4)
     missing = set(plan["runs"]) - {one["run_id"] for one in found}
     if missing:
-        raise Refusal(f"{folder}: {len(missing)} of {len(plan['runs'])} runs are missing")
+        raise Refusal(
+            f"{folder}: {len(missing)} of {len(plan['runs'])} runs are missing"
+        )
     return plan, found
 
 

@@ -32,8 +32,10 @@ PerRun = Float[Tensor, "run"]
 Batch = Int64[Tensor, "run batch"]  # which training image comes where
 Pixels = Float[Tensor, "run batch 28 28"]  # in [0, 1]
 Curve = list[dict[str, float]]  # epoch, train_error, test_error, ..., seconds
-SHARED = (*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs")
-SHARED += ("train_size", "validation_size", "optimizer.samples")
+SHARED = (
+    *(*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs"),
+    *("train_size", "validation_size", "optimizer.samples"),
+)
 PURPOSES = ("order", "augmentation", "curvature", "dropout C5", "dropout F6")
 DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
 TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
@@ -104,7 +106,8 @@ def train(
     if len(configs) == 1:
         return train([configs[0]] * 2, data, report)[:1]
     stack = Stack.start(configs, data)
-    began, curves = time.perf_counter(), [[] for _ in configs]
+    began = time.perf_counter()
+    curves: list[Curve] = [[] for _ in configs]
     for epoch in range(stack.epochs):
         errors = {"train_error": stack.run_epoch(epoch, data, report)}
         errors |= stack.evaluate(data)
@@ -150,7 +153,9 @@ class Stack:
             model=build(configs, data, images),
             images=images,
             validation=validation,
-            numbers={key: per_run(configs, key).to(device) for key in keys - set(SHARED)},
+            numbers={
+                key: per_run(configs, key).to(device) for key in keys - set(SHARED)
+            },
             streams={use: draw.stream(seeds, use, device) for use in PURPOSES},
             alive=alive,
             diverged_step=torch.full_like(alive, -1, dtype=torch.int64),
@@ -195,7 +200,7 @@ class Stack:
         return wrong / seen
 
     def estimate_curvature(self, epoch: int, data: Data, rates: PerRun) -> None:
-        """Put h_kk, from samples drawn anew for each pass, where the optimizer looks."""
+        """Put h_kk, from samples drawn for this pass, where the optimizer looks."""
         samples = int(self.configs[0].number("optimizer.samples"))
         keys = draw.fold(self.streams["curvature"], epoch)[:, None]
         order = draw.fold(keys, self.images).argsort(1)[:, :samples]
@@ -265,7 +270,9 @@ class Stack:
         self.alive = self.alive & ~died
         rates = rates * self.alive
         with torch.no_grad():
-            for (name, weight), gradient in zip(parameters.items(), gradients, strict=True):
+            for (name, weight), gradient in zip(
+                parameters.items(), gradients, strict=True
+            ):
                 self.move(name, weight, gradient, rates)
 
     def move(self, name: str, weight: Tensor, gradient: Tensor, rates: PerRun) -> None:
@@ -304,7 +311,9 @@ class Stack:
             errors["validation_error"] = self.right(images, labels)
         return {key: 1 - right.double().mean(1) for key, right in errors.items()}
 
-    def results(self, data: Data, curves: Sequence[Curve], seconds: float) -> list[Result]:
+    def results(
+        self, data: Data, curves: Sequence[Curve], seconds: float
+    ) -> list[Result]:
         """What became of each run."""
         right = self.right(data.test_images, data.test_labels).cpu()
         state = {key: value.cpu() for key, value in self.model.state_dict().items()}

@@ -1,4 +1,6 @@
-"""Draw a study's chart again from its records: python scripts/ablation_chart.py study=quick
+"""Draw a study's chart again from its records alone.
+
+python scripts/ablation_chart.py study=quick
 
 output_dir=outputs is where studies lie.
 """

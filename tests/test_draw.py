@@ -130,6 +130,8 @@ def test_draws_do_not_use_pythons_generator() -> None:
     core = [*(folder / f"{name}.py" for name in ("draw", "model", "stack"))]
     for path in [*core, *(folder / "factor").glob("*.py")]:
         nodes = list(ast.walk(ast.parse(path.read_text())))
-        names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+        names = {
+            alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names
+        }
         names |= {str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)}
         assert "random" not in names, path

@@ -70,15 +70,15 @@ def adam(
     w.sub_(rate * m / (s.sqrt() + number("epsilon") * scale))
 
 
-def sdlm(w: Parameter, g: Parameter, state: State, rate: Tensor, number: Number) -> None:
+def sdlm(
+    w: Parameter, g: Parameter, state: State, rate: Tensor, number: Number
+) -> None:
     """w <- w - rate / (mu + h) g, h the curvature that lenet/curvature.py puts into the
     state before each pass (paper, App. C, p. 41-42)."""
     w.sub_(rate / (number("mu") + state["curvature"]) * g)
 
 
-LEVELS: dict[
-    str, Callable[[Parameter, Parameter, State, Tensor, Number], None]
-] = {
+LEVELS: dict[str, Callable[[Parameter, Parameter, State, Tensor, Number], None]] = {
     "sgd": sgd,
     "momentum": momentum,
     "nesterov": nesterov,
