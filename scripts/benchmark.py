@@ -2,10 +2,10 @@
 
 The same network (full connection, max pooling, ReLU, softmax, Adam) on the same images:
 torchvision's MNIST in a DataLoader with per-image transforms, a plain loop over tensors
-in memory, and stacks of runs. Each case is a process of its own: the best of three passes
-(`repeats=3`) over `images=6400` images, a tenth of them at batch 1. `cases=` keeps the
-cases whose name contains a word. The share is that of the sgemm rate measured in the same
-run, at 2.264 MFLOP an image.
+in memory, and stacks of runs. Each case is a process of its own: the best of three
+passes (`repeats=3`) over `images=6400` images, a tenth of them at batch 1. `cases=`
+keeps the cases whose name contains a word. The share is that of the sgemm rate measured
+in the same run, at 2.264 MFLOP an image.
 """
 
 import json

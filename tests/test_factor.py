@@ -1,7 +1,9 @@
 """Each factor's levels change what they claim, by how much they claim, nothing else."""
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable
 
 import numpy as np
@@ -640,15 +642,18 @@ TORCHS: dict[str, Torchs] = {
     "rmsprop": lambda groups, run: torch.optim.RMSprop(
         groups, alpha=run.number("optimizer.decay"), eps=run.number("optimizer.epsilon")
     ),
-    "adam": lambda groups, run: torch.optim.Adam(groups, **adam_numbers(run)),
-    "adamw": lambda groups, run: torch.optim.AdamW(groups, **adam_numbers(run)),
+    "adam": lambda groups, run: torch.optim.Adam(
+        groups, betas=betas(run), eps=run.number("optimizer.epsilon")
+    ),
+    "adamw": lambda groups, run: torch.optim.AdamW(
+        groups, betas=betas(run), eps=run.number("optimizer.epsilon")
+    ),
 }
 
 
-def adam_numbers(run: Config) -> dict[str, object]:
-    """Adam's numbers as torch calls them."""
-    betas = run.number("optimizer.beta1"), run.number("optimizer.beta2")
-    return {"betas": betas, "eps": run.number("optimizer.epsilon")}
+def betas(run: Config) -> tuple[float, float]:
+    """Adam's averages, as torch calls them."""
+    return run.number("optimizer.beta1"), run.number("optimizer.beta2")
 
 
 @pytest.mark.usefixtures("float64")
@@ -723,7 +728,8 @@ def test_adams_correction_has_the_same_bits_in_any_stack(level: str) -> None:
             value = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}[key]
             return torch.full((runs, 1), value)
 
-        weight, state = torch.zeros(runs, 3), {}
+        weight = torch.zeros(runs, 3)
+        state: dict[str, Tensor] = {}
         for step in range(1, 200):
             gradient = torch.tensor([0.3, -0.02, 1.7]).mul(math.sin(step))
             rate = torch.full((runs, 1), 0.01)
@@ -793,7 +799,7 @@ def test_one_cycle_schedule_rises_and_falls(warmup: float, tiny: Data) -> None:
         )
         expected = []
         for _ in range(15):
-            expected.append(torchs.get_last_lr()[0])
+            expected.append(float(torchs.get_last_lr()[0]))
             sgd.step()
             torchs.step()
         assert found[rising:] == pytest.approx(expected[rising:], abs=1e-6)
@@ -807,7 +813,9 @@ def test_schedules_differ(tiny: Data) -> None:
     runs = [config({"schedule": level, **numbers}) for level in schedule.LEVELS]
     rates = torch.cat([Stack.start(runs, tiny).rates(epoch) for epoch in range(5)])
     rates = rates / runs[0].number("optimizer.lr")
-    assert rates.T.flatten().tolist() == pytest.approx(sum(found, []))
+    assert rates.T.flatten().tolist() == pytest.approx(
+        functools.reduce(operator.iadd, found, [])
+    )
 
 
 # --- order ----------------------------------------------------------------------------
@@ -989,7 +997,7 @@ def test_affine_1998_equals_scipy(digits: Data) -> None:
         # scipy wants rows before columns, and from the new place to the old one
         inverse = np.linalg.inv([[tall, 0], [shear[i] * tall, wide]])
         centre = np.array([13.5, 13.5])
-        offset = centre - inverse @ (centre + [down[i], right[i]])
+        offset = centre - inverse @ ([*centre, down[i], right[i]])
         expected = ndimage.affine_transform(
             before[i].numpy(), inverse, offset, order=1, mode="grid-constant"
         )
@@ -1062,7 +1070,7 @@ def test_augmentation_distorts(level: str, digits: Data) -> None:
     after = distort(level, before, keys, file_numbers(level))
     changed = (after - before).abs().flatten(1).amax(1) > 0.01
     assert changed.double().mean() > 0.7
-    assert 0 <= after.min() and after.max() <= 1 + 1e-6
+    assert after.min() >= 0 and after.max() <= 1 + 1e-6
     other = distort(level, before, keys.roll(1), file_numbers(level))
     assert not torch.allclose(after, other)
 
@@ -1085,7 +1093,7 @@ def test_magnitudes_stay_within_their_numbers() -> None:
     assert shift.abs().max() <= 3.5 and shift.max() > 3.49 and shift.min() < -3.49
     low, high = torch.full((5000,), 0.75).log(), torch.full((5000,), 1.3).log()
     scale = augmentation.between(keys, 0, low, high).exp()
-    assert 0.7499 <= scale.min() and scale.max() <= 1.3001
+    assert scale.min() >= 0.7499 and scale.max() <= 1.3001
     assert scale.median().item() == pytest.approx(math.sqrt(0.75 * 1.3), rel=0.02)
 
 
