@@ -244,7 +244,7 @@ ACTIVATIONS = {  # level: x -> (f(x), f'(x))
 
 
 def maximum(a, b, c, d):
-    """Their maximum; 1 for the first that attains it, 0 for the others."""
+    """Their maximum; 1 for the first that attains it, as in torch, 0 for the others."""
     best, weights = a, [1.0, 0.0, 0.0, 0.0]
     for k, other in enumerate((b, c, d), 1):
         weights = [other.choose(">", best, 0.0, weight) for weight in weights[:k]]
@@ -411,7 +411,10 @@ def undense(s, x, dx, n, d, slope, w, r, k, bias):
         descend(w, r, bias + row, delta)
 
 
-SPACE = {  # slots of the workspace; what is numbered belongs to that layer
+# Slots of the workspace; numbers name the layer. S, C, F: outputs. slope: f'(a). gate:
+# f'(a) times the derivative of pooling, later the delta. sum: four inputs summed. d:
+# dE by the output. plane: a map before pooling. score, pull: of a class, and dE by it.
+SPACE = {
     "zero": 1, "one": 10, "image": 1024, "plane": 784, "gate1": 4704, "sum2": 1176,
     "S2": 1176, "slope2": 1176, "d2": 1176, "gate3": 1600, "sum4": 400, "S4": 400,
     "slope4": 400, "d4": 400, "C5": 120, "slope5": 120, "d5": 120, "F6": 84,

@@ -17,6 +17,7 @@ from lenet.config import Refusal, names
 from lenet.data import FILES, FOLDERS, HTTPS, SHA256, Data, load
 
 IMAGES, LABELS = FILES[:2]
+HEADERS = (16, 8, 16, 8)  # bytes before the content of an idx file
 
 
 def made_up(count: int, seed: int) -> tuple[bytes, bytes]:
@@ -37,7 +38,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     for file, content in zip(FILES, contents, strict=True):
         (folder / file).write_bytes(content)
-    bodies = [c[16 if "images" in f else 8 :] for f, c in zip(FILES, contents)]
+    bodies = [
+        content[header:] for content, header in zip(contents, HEADERS, strict=True)
+    ]
     hashes = tuple(hashlib.sha256(body).hexdigest() for body in bodies)
     monkeypatch.setitem(SHA256, "mnist", hashes)
     return tmp_path

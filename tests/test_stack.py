@@ -103,7 +103,7 @@ def assert_same_bits(one: Result, other: Result) -> None:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_stack_equals_lone_runs(name: str, tiny: Data) -> None:
-    """Three different runs end where each ends alone (with its companion), in float64."""
+    """Three different runs end where each ends alone (with a companion), in float64."""
     small = {"train_size": 18, **STRUCTURES[name]}
     configs = runs(small)
     together = train(configs, tiny)
@@ -310,18 +310,21 @@ def test_diverged_run_knows_its_step(tiny: Data) -> None:
 
 
 def test_planted_infinity_diverges_at_once(tiny: Data) -> None:
-    """A run with an infinite weight diverges at step 0 of its second pass, and its
-    neighbours' weights, memories and running statistics do not see it."""
+    """A run with an infinite weight diverges at step 0 of its second pass and stays
+    where it was; its neighbours' weights, memories and running statistics do not see it."""
     configs = runs({"optimizer": "adam", "norm": "batch"})
     sick, well = (Stack.start(configs, tiny) for _ in range(2))
     for state in (sick, well):
         state.run_epoch(0, tiny, lambda progress: None)
     with torch.no_grad():
         sick.model.output.weight[1, 3, 5] = torch.inf
+    before = [weight[1].detach().clone() for weight in sick.model.parameters()]
     for state in (sick, well):
         state.run_epoch(1, tiny, lambda progress: None)
     assert sick.alive.tolist() == [True, False, True]
     assert sick.diverged_step.tolist() == [-1, 7, -1]
+    for weight, kept in zip(sick.model.parameters(), before, strict=True):
+        assert torch.equal(weight[1], kept)
     for run in (0, 2):
         for name, value in sick.model.state_dict().items():
             assert torch.equal(value[run], well.model.state_dict()[name][run]), name
@@ -389,7 +392,7 @@ def test_held_out_images_are_never_trained_on(tiny: Data) -> None:
 
 
 def test_train_size_takes_the_first_of_one_order(tiny: Data) -> None:
-    """A smaller training set is part of a larger one; null is all but those held out."""
+    """A smaller training set is part of a larger one; null is all not held out."""
     smaller, larger = tiny.split(5, 0)[0], tiny.split(30, 0)[0]
     assert set(smaller.tolist()) < set(larger.tolist())
     images, validation = tiny.split(None, 7)

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +15,16 @@ import pytest
 import torch
 from conftest import config
 
-from lenet import record, train
+from lenet import record, stack, train
 from lenet.config import GROUPS, RANGES, Places, Refusal, levels, names
-from lenet.stack import structure
 
-QUICK = ("data=digits", "epochs=1", "train_size=16", "batch_size=16")
-QUICK += ("augmentation=none",)
+QUICK = (
+    "data=digits",
+    "epochs=1",
+    "train_size=16",
+    "batch_size=16",
+    "augmentation=none",
+)
 LINE = r"test error \d+\.\d\d%, n = 1, \d+ s, \S+/runs/[0-9a-f]{16}/record.json\n"
 
 
@@ -288,7 +293,7 @@ def test_read_only_output_dir_is_refused_before_training(
     def read_only(*arguments: object, **named: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(record.tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
     done = start(*QUICK)
     assert done.code == 3
     assert "Read-only file system" in done.err
@@ -415,7 +420,7 @@ def test_interrupt_keeps_finished_runs_and_says_how_to_go_on(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the second of two stacks: exit code 130, the first has its record."""
-    real, calls = train.train, []
+    real, calls = stack.train, []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -440,9 +445,9 @@ def test_stacks_share_a_structure_and_are_even() -> None:
     tanh = [config({"activation": "tanh"}, seed) for seed in range(2)]
     mixed = [relu[0], tanh[0], *relu[1:], tanh[1]]
     found = list(train.stacks(mixed, size=3))
-    assert [len(stack) for stack in found] == [2, 2, 3, 2]
-    assert all(len({structure(c) for c in stack}) == 1 for stack in found)
-    assert sorted(c.seed for stack in found[:3] for c in stack) == list(range(7))
+    assert [len(alike) for alike in found] == [2, 2, 3, 2]
+    assert all(len({stack.structure(c) for c in alike}) == 1 for alike in found)
+    assert sorted(c.seed for alike in found[:3] for c in alike) == list(range(7))
 
 
 def test_summary_tells_diverged_runs_apart() -> None:
