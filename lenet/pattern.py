@@ -506,8 +506,8 @@ def pull_back(s, lane, bitmaps):
 
 @compiled
 @no_type_check
-def judge(s, lane, head, number, label):
-    """(loss, prediction) of a lane from its scores; s[pull] becomes dE/dscore."""
+def judge(s, lane, head, number, label, factor):
+    """(loss, prediction) of a lane from its scores; s[pull]: factor dE/dscore."""
     zero, smoothing = np.float32(0), number if head == 2 else np.float32(0)
     score = s[P.score : P.score + 10, lane]
     best = np.argmax(score)
@@ -523,7 +523,7 @@ def judge(s, lane, head, number, label):
             goal += np.float32(1) - smoothing
         loss -= goal * score[c]
         share = math.exp(score[c] - partition) if head else zero
-        s[P.pull + c, lane] = share - goal
+        s[P.pull + c, lane] = factor * (share - goal)
     return loss, best
 
 
@@ -578,12 +578,12 @@ def backward_maps(s, w, r, plan, inputs, starts):
 
 @compiled
 @no_type_check
-def show(s, images, order, t, scale, shift):
+def show(s, images, who, t, scale, shift):
     """Every lane's image of step t into s[image], inside the border."""
     for y in range(28):
         for x in range(28):
             for lane in range(LANES):
-                pixel = np.float32(images[order[lane, t], y, x])
+                pixel = images[who[lane], t, y, x]
                 value = pixel * scale[lane] + shift[lane]
                 s[P.image + 32 * (y + 2) + x + 2, lane] = value
 
@@ -598,19 +598,19 @@ def keep(final, w, lane):
 @compiled
 @no_type_check
 def train_group(
-    s, w, r, plan, inputs, starts, images, labels, order, scale, shift, number, bitmaps,
-    final, errors, losses, diverged,
+    s, w, r, plan, inputs, starts, images, labels, factors, who, scale, shift, number,
+    bitmaps,    final, errors, losses, diverged,
 ):  # fmt: skip
     """The pass of LANES runs; writes the four last, of which `diverged` comes as -1."""
-    for t in range(order.shape[1]):
-        show(s, images, order, t, scale, shift)
+    for t in range(images.shape[1]):
+        show(s, images, who, t, scale, shift)
         forward_maps(s, w, plan, inputs, starts)
         forward_dense(s, w, plan)
         for lane in range(LANES):
-            label = labels[order[lane, t]]
+            label, factor = labels[who[lane], t], factors[who[lane], t]
             if plan.head != 2:
                 measure(s, lane, bitmaps)
-            loss, best = judge(s, lane, plan.head, number[lane], label)
+            loss, best = judge(s, lane, plan.head, number[lane], label, factor)
             if plan.head != 2:
                 pull_back(s, lane, bitmaps)
             if diverged[lane] < 0 and math.isfinite(loss):
@@ -670,9 +670,9 @@ def flat(
     return np.concatenate(rows, 1, dtype=np.float32)
 
 
-def check(slots, parameters, rates, images, labels, order, bitmaps):
+def check(slots, parameters, rates, images, labels, factors, bitmaps):
     """ValueError for what would make the kernels read or write astray."""
-    runs = len(order)
+    runs = len(images)
     for name, size in slots.items():
         array = parameters[name]
         if array.dtype != np.float32 or array.shape[0] != runs or array[0].size != size:
@@ -682,10 +682,10 @@ def check(slots, parameters, rates, images, labels, order, bitmaps):
             )
         if rates[name].shape not in ((runs,), array.shape):
             raise ValueError(f"rate of {name}: [{runs}] or {array.shape}, one a weight")
-    if order.size and not 0 <= order.min() <= order.max() < len(images):
-        raise ValueError(f"order goes beyond the {len(images)} images")
-    if images.shape[1:] != (28, 28) or len(labels) != len(images):
-        raise ValueError(f"{images.shape} images with {len(labels)} labels")
+    shape = images.shape[:2]
+    if images.shape[2:] != (28, 28) or labels.shape != shape or factors.shape != shape:
+        shapes = images.shape, labels.shape, factors.shape
+        raise ValueError(f"images, labels, factors do not fit: {shapes}")
     if bitmaps.shape != (10, 84):
         raise ValueError(f"bitmaps are {bitmaps.shape}, not (10, 84)")
 
@@ -695,7 +695,7 @@ def train_pass(
     rates: Mapping[str, np.ndarray],
     images: np.ndarray,
     labels: np.ndarray,
-    order: np.ndarray,
+    factors: np.ndarray,
     *,
     activation: str,
     pooling: str,
@@ -708,21 +708,23 @@ def train_pass(
     threads: int | None = None,
 ) -> Pass:
     """What became of the runs; `parameters` [run, ...] are updated in place by
-    w -= rate dE/dw after every pattern (paper, App. C, p. 41).
+    w -= factor * rate * dE/dw after every pattern (paper, App. C, p. 41).
 
-    rates: as the parameters, or [run]. images: uint8 [image, 28, 28]; labels [image];
-    order: [run, step], which image comes when. The input is pixel/255 * scale + shift;
+    rates: as the parameters, or [run]; factors: [run, step]. images: float32 in [0, 1],
+    [run, step, 28, 28]; labels [run, step]. The input is pixel * scale + shift;
     scale, shift and number are [run]; number: the smoothing of `softmax`, j of
     `rbf_map`. bitmaps: [class, unit], +-1. C3.weight: [run, 60, 5, 5] sorted by map,
     then by input, for the `table`; [run, 16, 6, 5, 5] for `full`. Time goes in steps of
     LANES runs, and a thread takes one group of LANES at a time.
     """
     plan, slots, inputs, starts = structure(activation, pooling, connection, head)
-    check(slots, parameters, rates, images, labels, order, bitmaps)
-    runs, pixels = len(order), np.ascontiguousarray(images)
+    check(slots, parameters, rates, images, labels, factors, bitmaps)
+    runs, pixels = len(images), np.ascontiguousarray(images, np.float32)
     weights, steps = flat(parameters, slots, runs), flat(rates, slots, runs)
-    numbers = np.stack([scale / 255, shift, number]).astype(np.float32)
-    classes, codes = np.asarray(labels, np.int64), np.asarray(bitmaps, np.float32)
+    numbers = np.stack([scale, shift, number]).astype(np.float32)
+    classes = np.ascontiguousarray(labels, np.int64)
+    factors = np.ascontiguousarray(factors, np.float32)
+    codes = np.ascontiguousarray(bitmaps, np.float32)
     final = np.empty((-(-runs // LANES) * LANES, weights.shape[1]), np.float32)
     groups = np.minimum(np.arange(len(final)), runs - 1).reshape(-1, LANES)
 
@@ -733,7 +735,7 @@ def train_pass(
         result = (np.zeros(LANES, np.int64), np.zeros(LANES), np.full(LANES, -1))
         train_group(
             s, lanes(weights[chosen]), lanes(steps[chosen]), plan, inputs, starts,
-            pixels, classes, np.ascontiguousarray(order[chosen], np.int64),
+            pixels, classes, factors, chosen,
             *np.ascontiguousarray(numbers[:, chosen]), codes,
             final[group * LANES :][:LANES], *result,
         )  # fmt: skip

@@ -37,7 +37,10 @@ SCHEMA = 1
 Record = dict[str, Any]
 # What training computes with: an edit of these files, comments and docstrings aside,
 # makes another run of the same treatment and seed.
-CODE = ("draw.py", "data.py", "curvature.py", "model.py", "stack.py", "factor/*.py")
+CODE = (
+    *("draw.py", "data.py", "model.py", "curvature.py", "pattern.py", "stack.py"),
+    "factor/*.py",
+)
 
 
 def run_id(config: Config, data: Data) -> str:

@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lenet import draw
+from lenet import draw, pattern
 from lenet.config import RANGES, Config, Refusal
 from lenet.curvature import curvature
 from lenet.data import Data
 from lenet.factor.augmentation import LEVELS as AUGMENTATIONS
 from lenet.factor.head import LEVELS as HEADS
+from lenet.factor.head import bitmaps
 from lenet.factor.input import LEVELS as INPUTS
 from lenet.factor.optimizer import DECOUPLED, SECOND_ORDER
 from lenet.factor.optimizer import LEVELS as OPTIMIZERS
@@ -38,6 +39,7 @@ SHARED = (
 )
 PURPOSES = ("order", "augmentation", "curvature", "dropout C5", "dropout F6")
 DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
+PATTERNS = 2000  # images at a time in the compiled loop: memory, not arithmetic
 TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
 
 
@@ -186,6 +188,8 @@ class Stack:
         self.model.train()
         if self.level("optimizer") in SECOND_ORDER:
             self.estimate_curvature(epoch, data, rates[0])
+        if self.by_pattern:
+            return self.run_patterns(orders, rates, epoch, data, report)
         for step, batch in enumerate(orders.split(self.batch_size, dim=1)):
             labels = data.train_labels[batch]
             pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
@@ -198,6 +202,62 @@ class Stack:
                 size = self.batch_size
                 report(Progress(epoch, step + 1, self.steps, size, error, None))
         return wrong / seen
+
+    @property
+    def by_pattern(self) -> bool:
+        """Whether a pass may go through the compiled loop of lenet/pattern.py, which
+        does the same arithmetic as the plain one for steps after single images."""
+        treatments = [config.treatment for config in self.configs]
+        return (
+            self.batch_size == 1
+            and self.level("norm") == "none"
+            and self.level("optimizer") in ("sgd", "sdlm")
+            and not any(t["dropout"] or t["optimizer.weight_decay"] for t in treatments)
+            and self.model.C1.weight.device.type == "cpu"
+            and self.model.C1.weight.dtype == torch.float32
+        )
+
+    def run_patterns(
+        self, orders: Tensor, rates: Tensor, epoch: int, data: Data, report: Report
+    ) -> PerRun:
+        """Train one pass, a step after every image, in the compiled loop."""
+        head, wrong = HEADS[self.level("head")], torch.zeros_like(self.diverged_step)
+        number = self.numbers.get(f"head.{head.number}", torch.zeros(len(wrong)))
+        weights = {n: w.detach() for n, w in self.model.named_parameters()}
+        sizes = {name: self.step_size(name, weights[name]) for name in weights}
+        levels = {key: self.level(key) for key in STRUCTURE if key != "norm"}
+        for part, batch in enumerate(orders.split(PATTERNS, dim=1)):
+            first = part * PATTERNS
+            steps = rates[first : first + PATTERNS] * self.alive
+            done = pattern.train_pass(
+                {name: weight.numpy() for name, weight in weights.items()},
+                {name: size.numpy() for name, size in sizes.items()},
+                self.augment(data.train_images[batch] / 255, batch, epoch).numpy(),
+                data.train_labels[batch].numpy(),
+                steps.mT.numpy(),
+                **levels,
+                scale=self.model.input.scale.numpy(),
+                shift=self.model.input.shift.numpy(),
+                number=number.numpy(),
+                bitmaps=bitmaps().numpy(),
+                threads=torch.get_num_threads(),
+            )
+            at = torch.from_numpy(done.diverged)
+            died = self.alive & (at >= 0)
+            step = epoch * self.steps + first + at
+            self.diverged_step = torch.where(died, step, self.diverged_step)
+            self.alive = self.alive & ~died
+            wrong, seen = wrong + torch.from_numpy(done.errors), first + len(batch[0])
+            error = (wrong / seen).mean().item()
+            report(Progress(epoch, seen, self.steps, 1, error, None))
+        return wrong / orders.shape[1]
+
+    def step_size(self, name: str, weight: Tensor) -> Tensor:
+        """What the learning rate is multiplied by: 1, or sdlm's 1 / (mu + h)."""
+        if self.level("optimizer") != "sdlm":
+            return torch.ones(len(weight))
+        mu = self.numbers["optimizer.mu"].view(-1, *[1] * (weight.ndim - 1))
+        return 1 / (mu + self.memory[name]["curvature"])
 
     def estimate_curvature(self, epoch: int, data: Data, rates: PerRun) -> None:
         """Put h_kk, from samples drawn for this pass, where the optimizer looks."""
@@ -309,7 +369,7 @@ class Stack:
             held_out = self.validation
             images, labels = data.train_images[held_out], data.train_labels[held_out]
             errors["validation_error"] = self.right(images, labels)
-        return {key: 1 - right.double().mean(1) for key, right in errors.items()}
+        return {key: (~right).double().mean(1) for key, right in errors.items()}
 
     def results(
         self, data: Data, curves: Sequence[Curve], seconds: float

@@ -63,9 +63,9 @@ def problem(runs: int, steps: int, **structure: str) -> dict[str, Any]:
             name: random.uniform(1e-3, 3e-3, value.shape).astype(np.float32)
             for name, value in parameters.items()
         },
-        "images": random.integers(0, 256, (23, 28, 28)).astype(np.uint8),
-        "labels": random.integers(0, 10, 23),
-        "order": random.integers(0, 23, (runs, steps)),
+        "images": random.random((runs, steps, 28, 28), np.float32),
+        "labels": random.integers(0, 10, (runs, steps)),
+        "factors": random.uniform(0.5, 1.5, (runs, steps)).astype(np.float32),
         "scale": per_run[0],
         "shift": per_run[1] - 1,
         "number": per_run[2] - 0.5 if structure["head"] == "softmax" else per_run[2],
@@ -80,9 +80,8 @@ def copy(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def subset(arguments: dict[str, Any], runs: list[int]) -> dict[str, Any]:
     """The same arguments for some of the runs, in the order given."""
-    chosen = {
-        key: arguments[key][runs] for key in ("order", "scale", "shift", "number")
-    }
+    keys = ("images", "labels", "factors", "scale", "shift", "number")
+    chosen = {key: arguments[key][runs] for key in keys}
     for key in ("parameters", "rates"):
         chosen[key] = {name: value[runs] for name, value in arguments[key].items()}
     return arguments | chosen
@@ -109,9 +108,7 @@ def reference_loss(
     """(loss, prediction) of one pattern of one run, from the paper's equations."""
     squash = ACTIVATIONS[a["activation"]]
     scale, shift, number = (float(a[key][run]) for key in ("scale", "shift", "number"))
-    x = functional.pad(pixels / 255 * scale + shift, (2, 2, 2, 2), value=shift)[
-        None, None
-    ]
+    x = functional.pad(pixels * scale + shift, (2, 2, 2, 2), value=shift)[None, None]
     x = pool(
         squash(functional.conv2d(x, p["C1.weight"], p["C1.bias"])),
         "S2",
@@ -153,17 +150,15 @@ def reference(a: dict[str, Any], run: int) -> tuple[dict[str, Any], int, float]:
         for name, value in a["parameters"].items()
     }
     errors, total = 0, 0.0
-    for t in a["order"][run]:
-        pixels, label = (
-            torch.tensor(a["images"][t]).double(),
-            torch.tensor(a["labels"][t]),
-        )
+    steps = zip(a["images"][run], a["labels"][run], a["factors"][run], strict=True)
+    for image, number, factor in steps:
+        pixels, label = torch.tensor(image).double(), torch.tensor(number)
         loss, prediction = reference_loss(p, pixels, label, a, run)
         gradients = torch.autograd.grad(loss, list(p.values()))
         with torch.no_grad():
             for (name, value), gradient in zip(p.items(), gradients, strict=True):
                 rate = torch.as_tensor(a["rates"][name][run], dtype=torch.float64)
-                value -= rate * gradient
+                value -= float(factor) * rate * gradient
         errors, total = errors + (prediction != int(label)), total + loss.item()
     return {name: value.detach().numpy() for name, value in p.items()}, errors, total
 
@@ -274,7 +269,8 @@ def test_a_diverged_run_is_frozen_and_harms_nobody(structure: dict[str, str]) ->
     end = result.diverged[3]
     assert end > 0
     assert (result.diverged[others] == -1).all()
-    short["order"] = short["order"][:, :end]
+    for key in ("images", "labels", "factors"):
+        short[key] = short[key][:, :end]
     before = pattern.train_pass(**short)
     assert before.loss[3] == result.loss[3]
     assert np.isfinite(result.loss[3])

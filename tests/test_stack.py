@@ -310,7 +310,7 @@ def test_diverged_run_knows_its_step(tiny: Data) -> None:
 
 
 def test_planted_infinity_diverges_at_once(tiny: Data) -> None:
-    """A run with an infinite weight diverges at step 0 of its second pass and stays
+    """A run with an infinite weight diverges at the next step and stays
     where it was; its neighbours' weights, memories and running statistics do not see it."""
     configs = runs({"optimizer": "adam", "norm": "batch"})
     sick, well = (Stack.start(configs, tiny) for _ in range(2))
