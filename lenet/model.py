@@ -146,8 +146,12 @@ class Subsampling(nn.Module):
 
     def sums(self, maps: Maps) -> Halved:
         """What the squash is of, where there is one."""
-        coefficient = self.coefficient[:, None, :, None, None]
-        return self.pooled(maps) * coefficient + self.bias[:, None, :, None, None]
+        # A convolution, since its gradients add up a map's pixels in one order wherever
+        # in a stack the map stands; those of a product do not.
+        kernels, bias = self.coefficient.view(-1, 1, 1, 1), self.bias.flatten()
+        pooled = side_by_side(self.pooled(maps))
+        sums = functional.conv2d(pooled, kernels, bias, groups=len(kernels))
+        return by_run(sums, len(maps))
 
     def pooled(self, maps: Maps) -> Halved:
         """Each four neighbours as one."""

@@ -266,7 +266,9 @@ class Stack:
         order = draw.fold(keys, self.images).argsort(1)[:, :samples]
         images = data.train_images[self.images[order]] / 255
         mu, sizes = self.numbers["optimizer.mu"], []
-        for name, values in curvature(self.model, images).items():
+        scale = self.numbers["optimizer.curvature_scale"]
+        for name, unscaled in curvature(self.model, images).items():
+            values = unscaled * scale.view(-1, *[1] * (unscaled.ndim - 1))
             self.memory.setdefault(name, {})["curvature"] = values
             sizes.append((rates / (mu + values.flatten(1).mT)).mT)
         if epoch == 0:
@@ -340,13 +342,13 @@ class Stack:
         ones, level = [1] * (weight.ndim - 1), self.level("optimizer")
         rate, alive = rates.view(-1, *ones), self.alive.view(-1, *ones)
         decay = self.numbers["optimizer.weight_decay"].view(-1, *ones)
-        if not self.alive.all():
-            gradient = torch.where(alive, gradient, 0)
         if not name.endswith("bias") and bool((decay > 0).any()):
             if level in DECOUPLED:
                 weight.mul_(1 - rate * decay)
             else:
                 gradient = gradient + decay * weight
+        if not self.alive.all():
+            gradient = torch.where(alive, gradient, 0)
 
         def number(key: str) -> Tensor:
             return self.numbers[f"optimizer.{key}"].view(-1, *ones)
@@ -374,7 +376,12 @@ class Stack:
     def results(
         self, data: Data, curves: Sequence[Curve], seconds: float
     ) -> list[Result]:
-        """What became of each run."""
+        """What became of each run; one that broke in its last step has diverged."""
+        sums = [w.detach().flatten(1).sum(1) for w in self.model.parameters()]
+        broken = self.alive & ~torch.stack(sums).isfinite().all(0)
+        last = self.epochs * self.steps - 1
+        self.diverged_step = torch.where(broken, last, self.diverged_step)
+        self.alive = self.alive & ~broken
         right = self.right(data.test_images, data.test_labels).cpu()
         state = {key: value.cpu() for key, value in self.model.state_dict().items()}
         return [

@@ -997,7 +997,7 @@ def test_affine_1998_equals_scipy(digits: Data) -> None:
         # scipy wants rows before columns, and from the new place to the old one
         inverse = np.linalg.inv([[tall, 0], [shear[i] * tall, wide]])
         centre = np.array([13.5, 13.5])
-        offset = centre - inverse @ ([*centre, down[i], right[i]])
+        offset = centre - inverse @ (centre + np.array([down[i], right[i]]))
         expected = ndimage.affine_transform(
             before[i].numpy(), inverse, offset, order=1, mode="grid-constant"
         )
@@ -1184,7 +1184,7 @@ def test_input_levels_differ() -> None:
 
 
 def test_mnist_is_standardized_to_its_known_values(mnist: Data) -> None:
-    """MNIST's pixels have the mean 0.1307 and standard deviation 0.3081 of the books."""
+    """MNIST's pixels have the known mean 0.1307 and standard deviation 0.3081."""
     pixels = mnist.train_images.double() / 255
     scale, shift = input.LEVELS["standardize"](
         pixels.mean().item(), pixels.std().item()

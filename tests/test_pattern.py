@@ -9,7 +9,9 @@ import torch
 from numba import njit
 from torch.nn import functional
 
-from lenet import pattern
+from lenet import pattern, stack
+from lenet.config import composed
+from lenet.data import Data
 
 TABLE_I = [
     (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5), (0, 1, 2, 3),
@@ -300,3 +302,38 @@ def test_an_activation_is_within_a_millionth(activation: str) -> None:
     size = np.maximum(1, np.abs(value.detach().numpy()))
     assert (np.abs(memory[:1000].ravel() - value.detach().numpy()) / size).max() < 1e-6
     assert np.abs(memory[1000:].ravel() - slope.numpy()).max() < 1e-6
+
+
+CROSSED = (
+    {},
+    {"head": "rbf_map", "schedule": "cosine", "train_size": 30},
+    {
+        "optimizer": "sgd",
+        "optimizer.lr": 0.0005,
+        "batch_size": 1,
+        "augmentation": "affine_1998",
+    },
+)
+
+
+@pytest.mark.parametrize("change", CROSSED, ids=str)
+def test_compiled_loop_trains_what_the_plain_loop_trains(
+    change: dict[str, Any], digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lenet.stack gives the same weights, errors and curve through either loop."""
+    overrides = {"preset": "paper", "data": "digits", "epochs": 2, "replicates": 3}
+    overrides |= {"train_size": 60, **change}
+    configs, _ = composed([f"{key}={value}" for key, value in overrides.items()])
+    monkeypatch.setattr(stack, "PATTERNS", 25)  # pieces, the last one smaller
+    assert stack.Stack.start(configs, digits).by_pattern
+    compiled = stack.train(configs, digits)
+    monkeypatch.setattr(stack.Stack, "by_pattern", False)
+    plain = stack.train(configs, digits)
+    for one, other in zip(compiled, plain, strict=True):
+        assert [p["train_error"] for p in one.curve] == [
+            p["train_error"] for p in other.curve
+        ]
+        for name, weights in one.weights.items():
+            torch.testing.assert_close(
+                weights, other.weights[name], rtol=0, atol=2e-6, msg=name
+            )
