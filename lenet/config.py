@@ -28,8 +28,10 @@ CONF = next(
     for folder in (Path(__file__).parent, Path(__file__).parent.parent)
     if (folder / "conf" / "config.yaml").is_file()
 )
-FACTORS = ("activation", "pooling", "connection", "norm", "head", "init", "optimizer")
-FACTORS += ("schedule", "order", "augmentation", "input")
+FACTORS = (
+    *("activation", "pooling", "connection", "norm", "head", "init"),
+    *("optimizer", "schedule", "order", "augmentation", "input"),
+)
 GROUPS = (*FACTORS, "data", "tracker", "preset")
 PLACES = ("data_dir", "output_dir", "device", "study", "tracker", "replicates")
 Value = str | int | float | None
@@ -89,6 +91,9 @@ RANGES = {
     "optimizer.beta2": Range(0, 0.999999),
     "optimizer.decay": Range(0, 0.999999),
     "optimizer.epsilon": Range(1e-12, 1),
+    "optimizer.mu": Range(1e-9, 100),
+    "optimizer.curvature_scale": Range(0, 1000),
+    "optimizer.samples": Range(1, 60_000, whole=True),
     "optimizer.weight_decay": Range(0, 10),
     "optimizer.batch_size": Range(1, 10_000, whole=True),
     "schedule.warmup": Range(0, 0.9),

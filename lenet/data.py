@@ -22,8 +22,10 @@ from torch import Tensor
 from lenet import draw
 from lenet.config import Refusal
 
-FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
-FILES += ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+FILES = (
+    *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+)
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 # SHA-256 of MNIST's decoded arrays (the file without its header); of the .gz file as
 # published for the others (torchvision/prototype/datasets/_builtin/mnist.py, 2022).
@@ -177,8 +179,8 @@ def download(name: str, root: Path) -> None:
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[-1]
         raise Refusal(
-            f"{name} is not in {folder.absolute()} and cannot be downloaded ({reason}). "
-            "Point data_dir= or LENET_DATA to a folder that has "
+            f"{name} is not in {folder.absolute()} and cannot be downloaded "
+            f"({reason}). Point data_dir= or LENET_DATA to a folder that has "
             f"{FOLDERS[name]}/raw/{FILES[0]}, or use data=digits, which needs no "
             "download",
             3,

@@ -18,7 +18,7 @@ KEYS = ("kind", "base", "factors")
 
 @dataclass(frozen=True)
 class Design:
-    """What a study trains: one run for every treatment and seed, the reference first."""
+    """What a study trains: a run for every treatment and seed, the reference first."""
 
     name: str
     kind: str

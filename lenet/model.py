@@ -72,8 +72,8 @@ class Input(nn.Module):
 class Convolution(nn.Module):
     """C1 and C3: a 5x5 kernel from each listed input to a map, norm, squash.
 
-    A kernel that Table I leaves out has no parameter: the weight is [run, kernel, 5, 5],
-    sorted by map and input, and [run, map, input, 5, 5] where all are there.
+    A kernel that Table I leaves out has no parameter: the weight is [run, kernel, 5,
+    5], sorted by map and input, and [run, map, input, 5, 5] where all are there.
     """
 
     mean: Tensor
@@ -110,13 +110,19 @@ class Convolution(nn.Module):
 
     def sums(self, maps: Maps) -> Filtered:
         """What the squash is of."""
-        runs, bias = len(self.weight), self.bias.flatten()
-        kernels = self.dense().flatten(0, 1)
-        with_bias = bias if self.norm is None else None
-        sums = functional.conv2d(side_by_side(maps), kernels, with_bias, groups=runs)
-        if self.norm is not None:
-            statistics = self.mean.view(-1), self.var.view(-1)
-            sums = self.norm(sums, bias, *statistics, self.training)
+        bias = self.bias.flatten()
+        if self.norm is None:
+            return self.linear(maps, self.dense(), bias)
+        sums = side_by_side(self.linear(maps, self.dense()))
+        statistics = self.mean.view(-1), self.var.view(-1)
+        return by_run(self.norm(sums, bias, *statistics, self.training), len(self.bias))
+
+    def linear(
+        self, maps: Maps, kernels: Tensor, bias: Tensor | None = None
+    ) -> Filtered:
+        """The maps convolved with kernels [run, map, input, 5, 5]."""
+        runs, kernels = len(kernels), kernels.flatten(0, 1)
+        sums = functional.conv2d(side_by_side(maps), kernels, bias, groups=runs)
         return by_run(sums, runs)
 
 
@@ -126,7 +132,7 @@ class Subsampling(nn.Module):
 
     def __init__(self, runs: int, channels: int, level: str, squash: str) -> None:
         super().__init__()
-        self.reduce = POOLINGS[level].reduce
+        self.reduce, self.share = POOLINGS[level].reduce, POOLINGS[level].share
         self.squash = ACTIVATIONS[squash]
         if POOLINGS[level].trainable:
             self.coefficient = nn.Parameter(torch.empty(runs, channels))
@@ -136,12 +142,20 @@ class Subsampling(nn.Module):
             self.register_parameter("bias", None)
 
     def forward(self, maps: Maps) -> Halved:
-        pooled = self.reduce(side_by_side(maps))
-        if self.coefficient is not None:
-            coefficient, bias = self.coefficient.flatten(), self.bias.flatten()
-            pooled = pooled * coefficient[:, None, None] + bias[:, None, None]
-            pooled = self.squash(pooled)
-        return by_run(pooled, maps.shape[0])
+        return self.pooled(maps) if self.bias is None else self.squash(self.sums(maps))
+
+    def sums(self, maps: Maps) -> Halved:
+        """What the squash is of, where there is one."""
+        # A convolution, since its gradients add up a map's pixels in one order wherever
+        # in a stack the map stands; those of a product do not.
+        kernels, bias = self.coefficient.view(-1, 1, 1, 1), self.bias.flatten()
+        pooled = side_by_side(self.pooled(maps))
+        sums = functional.conv2d(pooled, kernels, bias, groups=len(kernels))
+        return by_run(sums, len(maps))
+
+    def pooled(self, maps: Maps) -> Halved:
+        """Each four neighbours as one."""
+        return by_run(self.reduce(side_by_side(maps)), len(maps))
 
 
 class Dense(nn.Module):
@@ -157,9 +171,13 @@ class Dense(nn.Module):
         self.squash = ACTIVATIONS[squash] if squash else None
 
     def forward(self, inputs: Float[Tensor, "run batch *fan"]) -> Units:
-        weight = self.weight.flatten(2).mT
-        sums = torch.baddbmm(self.bias[:, None, :], inputs.flatten(2), weight)
+        sums = self.sums(inputs)
         return self.squash(sums) if self.squash else sums
+
+    def sums(self, inputs: Float[Tensor, "run batch *fan"]) -> Units:
+        """What the squash is of."""
+        weight = self.weight.flatten(2).mT
+        return torch.baddbmm(self.bias[:, None, :], inputs.flatten(2), weight)
 
 
 class RadialBasis(nn.Module):
@@ -190,8 +208,8 @@ class LeNet5(nn.Module):
     ) -> None:
         super().__init__()
         softmax = HEADS[head].trainable
-        # Picking one of four and a squash that keeps their order commute: then S2 and S4
-        # go first, and C1 and C3 squash a quarter of the units.
+        # Picking one of four and a squash that keeps their order commute: then S2 and
+        # S4 go first, and C1 and C3 squash a quarter of the units.
         self.pool_first = POOLINGS[pooling].picks and activation in ORDER_KEEPING
         self.input = Input(runs)
         self.C1 = Convolution(runs, ((0,),) * 6, norm, activation)

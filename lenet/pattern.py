@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -244,7 +244,7 @@ ACTIVATIONS = {  # level: x -> (f(x), f'(x))
 
 
 def maximum(a, b, c, d):
-    """Their maximum; 1 for the first that attains it, 0 for the others."""
+    """Their maximum; 1 for the first that attains it, as in torch, 0 for the others."""
     best, weights = a, [1.0, 0.0, 0.0, 0.0]
     for k, other in enumerate((b, c, d), 1):
         weights = [other.choose(">", best, 0.0, weight) for weight in weights[:k]]
@@ -411,14 +411,17 @@ def undense(s, x, dx, n, d, slope, w, r, k, bias):
         descend(w, r, bias + row, delta)
 
 
-SPACE = {  # slots of the workspace; what is numbered belongs to that layer
+# Slots of the workspace; numbers name the layer. S, C, F: outputs. slope: f'(a). gate:
+# f'(a) times the derivative of pooling, later the delta. sum: four inputs summed. d:
+# dE by the output. plane: a map before pooling. score, pull: of a class, and dE by it.
+SPACE = {
     "zero": 1, "one": 10, "image": 1024, "plane": 784, "gate1": 4704, "sum2": 1176,
     "S2": 1176, "slope2": 1176, "d2": 1176, "gate3": 1600, "sum4": 400, "S4": 400,
     "slope4": 400, "d4": 400, "C5": 120, "slope5": 120, "d5": 120, "F6": 84,
     "slope6": 84, "d6": 84, "score": 10, "pull": 10,
 }  # fmt: skip
-Place: Any = namedtuple("Place", list(SPACE))  # a name of its own: numba pickles it
-P = Place(*accumulate([0, *SPACE.values()][:-1]))
+Place: Any = namedtuple("Place", list(SPACE))  # type: ignore[misc]
+P: Any = Place(*accumulate([0, *SPACE.values()][:-1]))
 SLOTS = {
     "C1.weight": 150, "C1.bias": 6, "S2.coefficient": 6, "S2.bias": 6,
     "C3.weight": 2400, "C3.bias": 16, "S4.coefficient": 16, "S4.bias": 16,
@@ -428,10 +431,12 @@ SLOTS = {
 PLAN = "c1 b1 k2 b2 c3 b3 k4 b4 c5 b5 f6 b6 w7 b7 activation squash pooling head"
 Plan: Any = namedtuple("Plan", PLAN.split())  # type: ignore[misc]
 TABLE = "012 123 234 345 045 015 0123 1234 2345 0345 0145 0125 0134 1245 0235 012345"
+# `no_type_check` keeps the checks of jaxtyping's import hook out of compiled functions.
 compiled: Any = njit(cache=True, nogil=True)
 
 
 @compiled
+@no_type_check
 def forward_maps(s, w, plan, inputs, starts):
     """From s[image] to s[S4]."""
     for m in range(6):
@@ -461,6 +466,7 @@ def forward_maps(s, w, plan, inputs, starts):
 
 
 @compiled
+@no_type_check
 def forward_dense(s, w, plan):
     """From s[S4] to s[F6], or to s[score] for the softmax head."""
     for o in range(0, 120, 2):
@@ -475,6 +481,7 @@ def forward_dense(s, w, plan):
 
 
 @compiled
+@no_type_check
 def measure(s, lane, bitmaps):
     """The scores of RBF units: -y (eq. 7), with half of the squared distance."""
     for c in range(10):
@@ -486,6 +493,7 @@ def measure(s, lane, bitmaps):
 
 
 @compiled
+@no_type_check
 def pull_back(s, lane, bitmaps):
     """dE/dF6 of RBF units from dE/dscore."""
     for j in range(84):
@@ -497,8 +505,9 @@ def pull_back(s, lane, bitmaps):
 
 
 @compiled
-def judge(s, lane, head, number, label):
-    """(loss, prediction) of a lane from its scores; s[pull] becomes dE/dscore."""
+@no_type_check
+def judge(s, lane, head, number, label, factor):
+    """(loss, prediction) of a lane from its scores; s[pull]: factor dE/dscore."""
     zero, smoothing = np.float32(0), number if head == 2 else np.float32(0)
     score = s[P.score : P.score + 10, lane]
     best = np.argmax(score)
@@ -514,11 +523,12 @@ def judge(s, lane, head, number, label):
             goal += np.float32(1) - smoothing
         loss -= goal * score[c]
         share = math.exp(score[c] - partition) if head else zero
-        s[P.pull + c, lane] = share - goal
+        s[P.pull + c, lane] = factor * (share - goal)
     return loss, best
 
 
 @compiled
+@no_type_check
 def backward_dense(s, w, r, plan):
     """The steps of output, F6 and C5; leaves dE/dS4."""
     if plan.head == 2:
@@ -537,6 +547,7 @@ def backward_dense(s, w, r, plan):
 
 
 @compiled
+@no_type_check
 def backward_maps(s, w, r, plan, inputs, starts):
     """The steps of S4, C3, S2 and C1, from dE/dS4."""
     fill(s, P.d2, 1176, s, P.zero)
@@ -566,37 +577,40 @@ def backward_maps(s, w, r, plan, inputs, starts):
 
 
 @compiled
-def show(s, images, order, t, scale, shift):
+@no_type_check
+def show(s, images, who, t, scale, shift):
     """Every lane's image of step t into s[image], inside the border."""
     for y in range(28):
         for x in range(28):
             for lane in range(LANES):
-                pixel = np.float32(images[order[lane, t], y, x])
+                pixel = images[who[lane], t, y, x]
                 value = pixel * scale[lane] + shift[lane]
                 s[P.image + 32 * (y + 2) + x + 2, lane] = value
 
 
 @compiled
+@no_type_check
 def keep(final, w, lane):
     for k in range(len(w)):
         final[lane, k] = w[k, lane]
 
 
 @compiled
+@no_type_check
 def train_group(
-    s, w, r, plan, inputs, starts, images, labels, order, scale, shift, number, bitmaps,
-    final, errors, losses, diverged,
+    s, w, r, plan, inputs, starts, images, labels, factors, who, scale, shift, number,
+    bitmaps,    final, errors, losses, diverged,
 ):  # fmt: skip
     """The pass of LANES runs; writes the four last, of which `diverged` comes as -1."""
-    for t in range(order.shape[1]):
-        show(s, images, order, t, scale, shift)
+    for t in range(images.shape[1]):
+        show(s, images, who, t, scale, shift)
         forward_maps(s, w, plan, inputs, starts)
         forward_dense(s, w, plan)
         for lane in range(LANES):
-            label = labels[order[lane, t]]
+            label, factor = labels[who[lane], t], factors[who[lane], t]
             if plan.head != 2:
                 measure(s, lane, bitmaps)
-            loss, best = judge(s, lane, plan.head, number[lane], label)
+            loss, best = judge(s, lane, plan.head, number[lane], label, factor)
             if plan.head != 2:
                 pull_back(s, lane, bitmaps)
             if diverged[lane] < 0 and math.isfinite(loss):
@@ -630,6 +644,21 @@ def lanes(rows: np.ndarray) -> np.ndarray:
     return out
 
 
+def structure(activation: str, pooling: str, connection: str, head: str) -> Any:
+    """(plan, slots of each parameter in use, C3's inputs, where each map's start)."""
+    table = {"table": TABLE.split(), "full": ["012345"] * 16}[connection]
+    inputs = np.array([int(i) for row in table for i in row])
+    starts = np.cumsum([0] + [len(row) for row in table])
+    absent = "S" * (pooling != "subsample") + "o" * (head != "softmax")
+    slots = {name: size for name, size in SLOTS.items() if name[0] not in absent}
+    slots["C3.weight"] = 25 * len(inputs)
+    offsets = accumulate([0, *(slots.get(name, 0) for name in SLOTS)][:-1])
+    code = list(ACTIVATIONS).index(activation)
+    squash = code if head == "softmax" else list(ACTIVATIONS).index("scaled_tanh")
+    codes = (code, squash, list(POOLINGS).index(pooling), HEADS.index(head))
+    return Plan._make([*offsets, *codes]), slots, inputs, starts
+
+
 def flat(
     values: Mapping[str, np.ndarray], slots: Mapping[str, int], runs: int
 ) -> np.ndarray:
@@ -641,9 +670,9 @@ def flat(
     return np.concatenate(rows, 1, dtype=np.float32)
 
 
-def check(slots, parameters, rates, images, labels, order, bitmaps):
+def check(slots, parameters, rates, images, labels, factors, bitmaps):
     """ValueError for what would make the kernels read or write astray."""
-    runs = len(order)
+    runs = len(images)
     for name, size in slots.items():
         array = parameters[name]
         if array.dtype != np.float32 or array.shape[0] != runs or array[0].size != size:
@@ -653,10 +682,10 @@ def check(slots, parameters, rates, images, labels, order, bitmaps):
             )
         if rates[name].shape not in ((runs,), array.shape):
             raise ValueError(f"rate of {name}: [{runs}] or {array.shape}, one a weight")
-    if order.size and not 0 <= order.min() <= order.max() < len(images):
-        raise ValueError(f"order goes beyond the {len(images)} images")
-    if images.shape[1:] != (28, 28) or len(labels) != len(images):
-        raise ValueError(f"{images.shape} images with {len(labels)} labels")
+    shape = images.shape[:2]
+    if images.shape[2:] != (28, 28) or labels.shape != shape or factors.shape != shape:
+        shapes = images.shape, labels.shape, factors.shape
+        raise ValueError(f"images, labels, factors do not fit: {shapes}")
     if bitmaps.shape != (10, 84):
         raise ValueError(f"bitmaps are {bitmaps.shape}, not (10, 84)")
 
@@ -666,7 +695,7 @@ def train_pass(
     rates: Mapping[str, np.ndarray],
     images: np.ndarray,
     labels: np.ndarray,
-    order: np.ndarray,
+    factors: np.ndarray,
     *,
     activation: str,
     pooling: str,
@@ -679,31 +708,24 @@ def train_pass(
     threads: int | None = None,
 ) -> Pass:
     """What became of the runs; `parameters` [run, ...] are updated in place by
-    w -= rate dE/dw after every pattern (paper, App. C, p. 41).
+    w -= factor * rate * dE/dw after every pattern (paper, App. C, p. 41).
 
-    rates: as the parameters, or [run]. images: uint8 [image, 28, 28]; labels [image];
-    order: [run, step], which image comes when. The input is pixel/255 * scale + shift;
+    rates: as the parameters, or [run]; factors: [run, step]. images: float32 in [0, 1],
+    [run, step, 28, 28]; labels [run, step]. The input is pixel * scale + shift;
     scale, shift and number are [run]; number: the smoothing of `softmax`, j of
     `rbf_map`. bitmaps: [class, unit], +-1. C3.weight: [run, 60, 5, 5] sorted by map,
     then by input, for the `table`; [run, 16, 6, 5, 5] for `full`. Time goes in steps of
     LANES runs, and a thread takes one group of LANES at a time.
     """
-    table = {"table": TABLE.split(), "full": ["012345"] * 16}[connection]
-    inputs = np.array([int(i) for row in table for i in row])
-    starts = np.cumsum([0] + [len(row) for row in table])
-    absent = "S" * (pooling != "subsample") + "o" * (head != "softmax")
-    slots = {name: size for name, size in SLOTS.items() if name[0] not in absent}
-    slots["C3.weight"] = 25 * len(inputs)
-    check(slots, parameters, rates, images, labels, order, bitmaps)
-    offsets = [0, *accumulate(slots.get(name, 0) for name in SLOTS)]
-    code = list(ACTIVATIONS).index(activation)
-    squash = code if head == "softmax" else list(ACTIVATIONS).index("scaled_tanh")
-    codes = (code, squash, list(POOLINGS).index(pooling), HEADS.index(head))
-    plan, runs = Plan._make([*offsets[:-1], *codes]), len(order)
-    weights = flat(parameters, slots, runs)
-    steps = flat(rates, slots, runs)
-    numbers = np.stack([scale / 255, shift, number]).astype(np.float32)
-    final = np.empty((-(-runs // LANES) * LANES, offsets[-1]), np.float32)
+    plan, slots, inputs, starts = structure(activation, pooling, connection, head)
+    check(slots, parameters, rates, images, labels, factors, bitmaps)
+    runs, pixels = len(images), np.ascontiguousarray(images, np.float32)
+    weights, steps = flat(parameters, slots, runs), flat(rates, slots, runs)
+    numbers = np.stack([scale, shift, number]).astype(np.float32)
+    classes = np.ascontiguousarray(labels, np.int64)
+    factors = np.ascontiguousarray(factors, np.float32)
+    codes = np.ascontiguousarray(bitmaps, np.float32)
+    final = np.empty((-(-runs // LANES) * LANES, weights.shape[1]), np.float32)
     groups = np.minimum(np.arange(len(final)), runs - 1).reshape(-1, LANES)
 
     def work(group: int) -> tuple[np.ndarray, ...]:
@@ -713,16 +735,17 @@ def train_pass(
         result = (np.zeros(LANES, np.int64), np.zeros(LANES), np.full(LANES, -1))
         train_group(
             s, lanes(weights[chosen]), lanes(steps[chosen]), plan, inputs, starts,
-            images, np.asarray(labels, np.int64), np.ascontiguousarray(order[chosen]),
-            *np.ascontiguousarray(numbers[:, chosen]), bitmaps.astype(np.float32),
+            pixels, classes, factors, chosen,
+            *np.ascontiguousarray(numbers[:, chosen]), codes,
             final[group * LANES :][:LANES], *result,
         )  # fmt: skip
         return result
 
     with ThreadPoolExecutor(threads or get_num_threads()) as executor:
         done = list(executor.map(work, range(len(groups))))
-    for name, start in zip(SLOTS, offsets, strict=False):
-        if name in slots:
-            rows = final[:runs, start : start + slots[name]]
-            parameters[name][...] = rows.reshape(parameters[name].shape)
+    start = 0
+    for name, size in slots.items():
+        rows = final[:runs, start : start + size]
+        parameters[name][...] = rows.reshape(parameters[name].shape)
+        start += size
     return Pass(*(np.concatenate(part)[:runs] for part in zip(*done, strict=True)))

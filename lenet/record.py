@@ -37,7 +37,10 @@ SCHEMA = 1
 Record = dict[str, Any]
 # What training computes with: an edit of these files, comments and docstrings aside,
 # makes another run of the same treatment and seed.
-CODE = ("draw.py", "data.py", "model.py", "stack.py", "factor/*.py")
+CODE = (
+    *("draw.py", "data.py", "model.py", "curvature.py", "pattern.py", "stack.py"),
+    "factor/*.py",
+)
 
 
 def run_id(config: Config, data: Data) -> str:
@@ -115,6 +118,7 @@ def write(
         "seed": config.seed,
         "response": {"test_error": error(result) if finished else None},
         "curve": result.curve,
+        "step_sizes": result.step_sizes,
         "right": packed(result.right.numpy()) if finished else None,
         "images": len(result.right),
         "stack": stack,
@@ -178,7 +182,7 @@ def error(result: Result) -> float:
     return int((~result.right).sum()) / len(result.right)
 
 
-def packed(right: "np.ndarray[Any, Any]") -> str:
+def packed(right: "np.ndarray[Any, np.dtype[np.bool_]]") -> str:
     """Booleans as base64 text of packed bits."""
     return base64.b64encode(np.packbits(right).tobytes()).decode()
 

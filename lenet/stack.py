@@ -15,13 +15,15 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lenet import draw
+from lenet import draw, pattern
 from lenet.config import RANGES, Config, Refusal
+from lenet.curvature import curvature
 from lenet.data import Data
 from lenet.factor.augmentation import LEVELS as AUGMENTATIONS
 from lenet.factor.head import LEVELS as HEADS
+from lenet.factor.head import bitmaps
 from lenet.factor.input import LEVELS as INPUTS
-from lenet.factor.optimizer import DECOUPLED
+from lenet.factor.optimizer import DECOUPLED, SECOND_ORDER
 from lenet.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.factor.order import LEVELS as ORDERS
 from lenet.factor.schedule import LEVELS as SCHEDULES
@@ -31,10 +33,13 @@ PerRun = Float[Tensor, "run"]
 Batch = Int64[Tensor, "run batch"]  # which training image comes where
 Pixels = Float[Tensor, "run batch 28 28"]  # in [0, 1]
 Curve = list[dict[str, float]]  # epoch, train_error, test_error, ..., seconds
-SHARED = (*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs")
-SHARED += ("train_size", "validation_size")
-PURPOSES = ("order", "augmentation", "dropout C5", "dropout F6")
+SHARED = (
+    *(*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs"),
+    *("train_size", "validation_size", "optimizer.samples"),
+)
+PURPOSES = ("order", "augmentation", "curvature", "dropout C5", "dropout F6")
 DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
+PATTERNS = 2000  # images at a time in the compiled loop: memory, not arithmetic
 TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
 
 
@@ -61,12 +66,13 @@ class Result:
     right: Bool[Tensor, "image"]
     weights: Mapping[str, Tensor]
     curve: Curve
+    step_sizes: tuple[float, float] | None  # sdlm: the range in the first pass
     seconds: float
 
 
 def structure(config: Config) -> tuple[object, ...]:
     """What the runs of a stack have in common."""
-    return tuple(config.treatment[key] for key in SHARED)
+    return tuple(config.treatment.get(key) for key in SHARED)
 
 
 def build(configs: Sequence[Config], data: Data, images: Tensor) -> LeNet5:
@@ -102,7 +108,8 @@ def train(
     if len(configs) == 1:
         return train([configs[0]] * 2, data, report)[:1]
     stack = Stack.start(configs, data)
-    began, curves = time.perf_counter(), [[] for _ in configs]
+    began = time.perf_counter()
+    curves: list[Curve] = [[] for _ in configs]
     for epoch in range(stack.epochs):
         errors = {"train_error": stack.run_epoch(epoch, data, report)}
         errors |= stack.evaluate(data)
@@ -131,6 +138,7 @@ class Stack:
     alive: Bool[Tensor, "run"]
     diverged_step: Int64[Tensor, "run"]
     memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    step_sizes: list[tuple[float, float]] = field(default_factory=list)
 
     @classmethod
     def start(cls, configs: Sequence[Config], data: Data) -> "Stack":
@@ -147,7 +155,9 @@ class Stack:
             model=build(configs, data, images),
             images=images,
             validation=validation,
-            numbers={key: per_run(configs, key).to(device) for key in keys - set(SHARED)},
+            numbers={
+                key: per_run(configs, key).to(device) for key in keys - set(SHARED)
+            },
             streams={use: draw.stream(seeds, use, device) for use in PURPOSES},
             alive=alive,
             diverged_step=torch.full_like(alive, -1, dtype=torch.int64),
@@ -176,6 +186,10 @@ class Stack:
         number = self.numbers.get(f"head.{head.number}", rates[0])
         wrong, seen = torch.zeros_like(self.diverged_step), 0
         self.model.train()
+        if self.level("optimizer") in SECOND_ORDER:
+            self.estimate_curvature(epoch, data, rates[0])
+        if self.by_pattern:
+            return self.run_patterns(orders, rates, epoch, data, report)
         for step, batch in enumerate(orders.split(self.batch_size, dim=1)):
             labels = data.train_labels[batch]
             pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
@@ -188,6 +202,79 @@ class Stack:
                 size = self.batch_size
                 report(Progress(epoch, step + 1, self.steps, size, error, None))
         return wrong / seen
+
+    @property
+    def by_pattern(self) -> bool:
+        """Whether a pass may go through the compiled loop of lenet/pattern.py, which
+        does the same arithmetic as the plain one for steps after single images."""
+        treatments = [config.treatment for config in self.configs]
+        return (
+            self.batch_size == 1
+            and self.level("norm") == "none"
+            and self.level("optimizer") in ("sgd", "sdlm")
+            and not any(t["dropout"] or t["optimizer.weight_decay"] for t in treatments)
+            and self.model.C1.weight.device.type == "cpu"
+            and self.model.C1.weight.dtype == torch.float32
+        )
+
+    def run_patterns(
+        self, orders: Tensor, rates: Tensor, epoch: int, data: Data, report: Report
+    ) -> PerRun:
+        """Train one pass, a step after every image, in the compiled loop."""
+        head, wrong = HEADS[self.level("head")], torch.zeros_like(self.diverged_step)
+        number = self.numbers.get(f"head.{head.number}", torch.zeros(len(wrong)))
+        weights = {n: w.detach() for n, w in self.model.named_parameters()}
+        sizes = {name: self.step_size(name, weights[name]) for name in weights}
+        levels = {key: self.level(key) for key in STRUCTURE if key != "norm"}
+        for part, batch in enumerate(orders.split(PATTERNS, dim=1)):
+            first = part * PATTERNS
+            steps = rates[first : first + PATTERNS] * self.alive
+            done = pattern.train_pass(
+                {name: weight.numpy() for name, weight in weights.items()},
+                {name: size.numpy() for name, size in sizes.items()},
+                self.augment(data.train_images[batch] / 255, batch, epoch).numpy(),
+                data.train_labels[batch].numpy(),
+                steps.mT.numpy(),
+                **levels,
+                scale=self.model.input.scale.numpy(),
+                shift=self.model.input.shift.numpy(),
+                number=number.numpy(),
+                bitmaps=bitmaps().numpy(),
+                threads=torch.get_num_threads(),
+            )
+            at = torch.from_numpy(done.diverged)
+            died = self.alive & (at >= 0)
+            step = epoch * self.steps + first + at
+            self.diverged_step = torch.where(died, step, self.diverged_step)
+            self.alive = self.alive & ~died
+            wrong, seen = wrong + torch.from_numpy(done.errors), first + len(batch[0])
+            error = (wrong / seen).mean().item()
+            report(Progress(epoch, seen, self.steps, 1, error, None))
+        return wrong / orders.shape[1]
+
+    def step_size(self, name: str, weight: Tensor) -> Tensor:
+        """What the learning rate is multiplied by: 1, or sdlm's 1 / (mu + h)."""
+        if self.level("optimizer") != "sdlm":
+            return torch.ones(len(weight))
+        mu = self.numbers["optimizer.mu"].view(-1, *[1] * (weight.ndim - 1))
+        return 1 / (mu + self.memory[name]["curvature"])
+
+    def estimate_curvature(self, epoch: int, data: Data, rates: PerRun) -> None:
+        """Put h_kk, from samples drawn for this pass, where the optimizer looks."""
+        samples = int(self.configs[0].number("optimizer.samples"))
+        keys = draw.fold(self.streams["curvature"], epoch)[:, None]
+        order = draw.fold(keys, self.images).argsort(1)[:, :samples]
+        images = data.train_images[self.images[order]] / 255
+        mu, sizes = self.numbers["optimizer.mu"], []
+        scale = self.numbers["optimizer.curvature_scale"]
+        for name, unscaled in curvature(self.model, images).items():
+            values = unscaled * scale.view(-1, *[1] * (unscaled.ndim - 1))
+            self.memory.setdefault(name, {})["curvature"] = values
+            sizes.append((rates / (mu + values.flatten(1).mT)).mT)
+        if epoch == 0:
+            every = torch.cat(sizes, 1)
+            low, high = every.amin(1).tolist(), every.amax(1).tolist()
+            self.step_sizes = list(zip(low, high, strict=True))
 
     def orders(self, epoch: int) -> Int64[Tensor, "run image"]:
         """The training images in each run's order."""
@@ -245,7 +332,9 @@ class Stack:
         self.alive = self.alive & ~died
         rates = rates * self.alive
         with torch.no_grad():
-            for (name, weight), gradient in zip(parameters.items(), gradients, strict=True):
+            for (name, weight), gradient in zip(
+                parameters.items(), gradients, strict=True
+            ):
                 self.move(name, weight, gradient, rates)
 
     def move(self, name: str, weight: Tensor, gradient: Tensor, rates: PerRun) -> None:
@@ -253,13 +342,13 @@ class Stack:
         ones, level = [1] * (weight.ndim - 1), self.level("optimizer")
         rate, alive = rates.view(-1, *ones), self.alive.view(-1, *ones)
         decay = self.numbers["optimizer.weight_decay"].view(-1, *ones)
-        if not self.alive.all():
-            gradient = torch.where(alive, gradient, 0)
         if not name.endswith("bias") and bool((decay > 0).any()):
             if level in DECOUPLED:
                 weight.mul_(1 - rate * decay)
             else:
                 gradient = gradient + decay * weight
+        if not self.alive.all():
+            gradient = torch.where(alive, gradient, 0)
 
         def number(key: str) -> Tensor:
             return self.numbers[f"optimizer.{key}"].view(-1, *ones)
@@ -282,10 +371,17 @@ class Stack:
             held_out = self.validation
             images, labels = data.train_images[held_out], data.train_labels[held_out]
             errors["validation_error"] = self.right(images, labels)
-        return {key: 1 - right.double().mean(1) for key, right in errors.items()}
+        return {key: (~right).double().mean(1) for key, right in errors.items()}
 
-    def results(self, data: Data, curves: Sequence[Curve], seconds: float) -> list[Result]:
-        """What became of each run."""
+    def results(
+        self, data: Data, curves: Sequence[Curve], seconds: float
+    ) -> list[Result]:
+        """What became of each run; one that broke in its last step has diverged."""
+        sums = [w.detach().flatten(1).sum(1) for w in self.model.parameters()]
+        broken = self.alive & ~torch.stack(sums).isfinite().all(0)
+        last = self.epochs * self.steps - 1
+        self.diverged_step = torch.where(broken, last, self.diverged_step)
+        self.alive = self.alive & ~broken
         right = self.right(data.test_images, data.test_labels).cpu()
         state = {key: value.cpu() for key, value in self.model.state_dict().items()}
         return [
@@ -294,6 +390,7 @@ class Stack:
                 right=right[run],
                 weights={key: value[run].clone() for key, value in state.items()},
                 curve=curves[run],
+                step_sizes=self.step_sizes[run] if self.step_sizes else None,
                 seconds=seconds / len(self.configs),
             )
             for run, (alive, step) in enumerate(

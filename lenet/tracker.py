@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lenet.config import Places
 
@@ -40,13 +41,13 @@ def mirror(places: Places, run_id: str) -> None:
         print(f"tracker={name} failed, the run is unharmed: {problem}", file=sys.stderr)
 
 
-def wandb(output_dir: Path, record: dict, study: str) -> None:
+def wandb(output_dir: Path, record: dict[str, Any], study: str) -> None:
     """Config, curve and result as a W&B run; offline unless WANDB_MODE or a key says
     otherwise. The run's id is the record's, so a second mirror adds no second run."""
     import wandb
 
     os.environ.setdefault("WANDB_SILENT", "true")
-    online = bool(os.environ.get("WANDB_API_KEY"))
+    mode: Any = "online" if os.environ.get("WANDB_API_KEY") else "offline"
     run = wandb.init(
         project="lenet",
         id=record["run_id"],
@@ -54,7 +55,7 @@ def wandb(output_dir: Path, record: dict, study: str) -> None:
         group=study or None,
         config={**record["treatment"], "seed": record["seed"]},
         dir=output_dir,
-        mode=os.environ.get("WANDB_MODE") or ("online" if online else "offline"),
+        mode=None if os.environ.get("WANDB_MODE") else mode,
     )
     for point in record["curve"]:
         run.log(point, step=point["epoch"])
@@ -62,7 +63,7 @@ def wandb(output_dir: Path, record: dict, study: str) -> None:
     run.finish()
 
 
-def tensorboard(output_dir: Path, record: dict, study: str) -> None:
+def tensorboard(output_dir: Path, record: dict[str, Any], study: str) -> None:
     """Curve and result as an event file under <output_dir>/tensorboard/<run_id>."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -75,7 +76,7 @@ def tensorboard(output_dir: Path, record: dict, study: str) -> None:
                 writer.add_scalar(name, point[name], point["epoch"])
 
 
-LEVELS: dict[str, Callable[[Path, dict, str], None] | None] = {
+LEVELS: dict[str, Callable[[Path, dict[str, Any], str], None] | None] = {
     "none": None,
     "wandb": wandb,
     "tensorboard": tensorboard,

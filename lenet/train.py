@@ -42,7 +42,7 @@ from lenet.record import Record
 from lenet.stack import Progress, Report, structure, train
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-STACK = 8  # runs in one stack at most; CONTRIBUTING has the measurement
+STACK = 16  # runs in one stack at most; CONTRIBUTING has the measurement
 EXAMPLES = """\
   python -m lenet.train                                    the modern preset on MNIST
   python -m lenet.train activation=relu replicates=5       seeds 0 to 4 as one stack

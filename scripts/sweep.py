@@ -1,7 +1,8 @@
 """Carry out a design and draw its chart: python scripts/sweep.py design=quick
 
 Other keys are those of lenet.train and hold for all runs: replicates=5, epochs=3,
-data=mnist, output_dir=outputs, study=name. The same command again trains what is missing.
+data=mnist, output_dir=outputs, study=name. The same command again trains only what is
+missing.
 """
 
 import sys

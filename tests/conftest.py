@@ -83,7 +83,7 @@ def tiny(digits: Data) -> Data:
 
 @pytest.fixture(scope="session")
 def mnist() -> Data:
-    """MNIST from LENET_DATA; skips where it is not there, for tests download nothing."""
+    """MNIST from LENET_DATA; skips where it is missing, for tests download nothing."""
     root = os.environ.get("LENET_DATA")
     if not root:
         pytest.skip("LENET_DATA is unset: it names the folder that holds MNIST/raw")

@@ -2,11 +2,14 @@
 
 import math
 import re
+from functools import cache
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from lenet.config import (
     CONF,
@@ -21,10 +24,10 @@ from lenet.config import (
     keys,
     levels,
     names,
+    resolve,
 )
 
 TYPED = sorted(RANGES.keys() & keys())
-ENDS = [(key, end) for key in TYPED for end in (RANGES[key].low, RANGES[key].high)]
 NOT_NUMBERS = ("nan", "inf", "-inf", "1e999", "true", "abc", "'1'", "null", "", "[1]")
 SECRET = "a-secret-that-was-planted"
 
@@ -44,26 +47,36 @@ def refusal(*typed: str) -> str:
     return str(caught.value)
 
 
-def setting(key: str, value: float | str) -> list[str]:
-    """A key's value, in a level that has the key, and its partner out of the way."""
-    group, _, name = key.partition(".")
-    typed = [f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}"]
-    if name:
-        level = next(lv for lv, content in levels(group).items() if name in content)
-        typed.insert(0, f"{group}={level}")
-    if name.endswith("_low"):
-        typed.append(f"{key.removesuffix('low')}high={RANGES[key].high}")
-    if name.endswith("_high"):
-        typed.append(f"{key.removesuffix('high')}low={RANGES[key].low}")
-    return typed
+def by_level() -> dict[str, list[str]]:
+    """For each level (as it is typed) the keys that it has; "" for no level."""
+    found: dict[str, list[str]] = {"": [key for key in TYPED if "." not in key]}
+    for key in TYPED:
+        group, _, name = key.rpartition(".")
+        owners = (
+            [lv for lv, own in levels(group).items() if name in own] if group else []
+        )
+        for level in owners[:1]:
+            found.setdefault(f"{group}={level}", []).append(key)
+    return found
 
 
-def outside(key: str, end: float) -> float:
+BY_LEVEL = by_level()
+
+
+@cache
+def tree(level: str) -> dict[str, Any]:
+    """What Hydra makes of conf/ with this level."""
+    with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
+        content = OmegaConf.to_container(compose("config", level.split()), resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def outside(key: str, end: str) -> float:
     """The nearest number beyond an end of a key's range."""
-    away = math.copysign(1, end - RANGES[key].low - 1e-12)
-    if RANGES[key].whole:
-        return int(end + away)
-    return math.nextafter(end, away * math.inf)
+    away = -1 if end == "low" else 1
+    value: float = getattr(RANGES[key], end)
+    return int(value + away) if RANGES[key].whole else math.nextafter(value, away * 1e9)
 
 
 def chosen(key: str, runs: list[Config]) -> object:
@@ -153,17 +166,32 @@ def test_last_seed_stays_in_range() -> None:
     assert f"to {last}" in message
 
 
-@pytest.mark.parametrize(("key", "end"), ENDS)
-def test_ends_of_a_range_are_allowed_and_just_outside_refused(
-    key: str, end: float
-) -> None:
-    """Each number may be at both ends of its range, and no step beyond them."""
-    runs, _ = composed(setting(key, end))
-    assert chosen(key, runs) == end
+@pytest.mark.parametrize("end", ["low", "high"])
+@pytest.mark.parametrize("level", list(BY_LEVEL))
+def test_ends_of_a_range_are_allowed(level: str, end: str) -> None:
+    """Each number of a level may be at both ends of its range."""
+    values = {key: getattr(RANGES[key], end) for key in BY_LEVEL[level]}
+    typed = [f"{key}={value!r}" for key, value in values.items()]
+    if end == "high" and not level:
+        typed.remove(f"seed={RANGES['seed'].high!r}")  # no room for the replicates
+        del values["seed"]
+    runs, _ = composed([*level.split(), *typed])
+    assert {key: chosen(key, runs) for key in values} == values
+
+
+@pytest.mark.parametrize("end", ["low", "high"])
+@pytest.mark.parametrize("key", TYPED)
+def test_just_outside_a_range_is_refused(key: str, end: str) -> None:
+    """The nearest number beyond an end is refused with key, value and range."""
     beyond = outside(key, end)
-    message = refusal(*setting(key, beyond))
-    assert f"{key}={beyond}" in message
-    assert f"{key} is {RANGES[key]}" in message
+    group, _, name = key.rpartition(".")
+    level = next(level for level, own in BY_LEVEL.items() if key in own)
+    content = tree(level)
+    changed = {**content[group], name: beyond} if group else beyond
+    with pytest.raises(Refusal) as caught:
+        resolve({**content, group or key: changed})
+    message = f"{key}={beyond} is out of range: {key} is {RANGES[key]}"
+    assert (caught.value.code, str(caught.value)) == (2, message)
 
 
 def test_ranges_cover_every_number_of_every_level() -> None:
@@ -197,7 +225,7 @@ def test_equal_numbers_are_one_treatment() -> None:
     assert len(set(zeros)) == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     key=st.sampled_from(["optimizer.lr", "epochs", "dropout", "head.smoothing"]),
     number=st.one_of(st.floats(), st.integers(), st.integers(0, 20), st.floats(0, 1)),

@@ -68,7 +68,7 @@ def test_stream_of_a_seed_ignores_its_neighbours() -> None:
 def test_uniform_is_uniform() -> None:
     """Numbers lie in [0, 1), evenly: mean 1/2, variance 1/12, flat in 64 bins."""
     numbers = draw.uniform(draw.fold(draw.stream([0], "flat"), torch.arange(COUNT)))
-    assert 0 <= numbers.min() and numbers.max() < 1
+    assert numbers.min() >= 0 and numbers.max() < 1
     assert numbers.double().mean().item() == pytest.approx(1 / 2, abs=0.003)
     assert numbers.double().var().item() == pytest.approx(1 / 12, abs=0.001)
     bins = torch.histc(numbers, 64, 0, 1)
@@ -130,6 +130,8 @@ def test_draws_do_not_use_pythons_generator() -> None:
     core = [*(folder / f"{name}.py" for name in ("draw", "model", "stack"))]
     for path in [*core, *(folder / "factor").glob("*.py")]:
         nodes = list(ast.walk(ast.parse(path.read_text())))
-        names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+        names = {
+            alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names
+        }
         names |= {str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)}
         assert "random" not in names, path

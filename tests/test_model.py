@@ -366,7 +366,7 @@ def test_keep_multiplies_a_layers_output(layer: str) -> None:
 
 def test_structure_names_what_the_model_takes() -> None:
     """STRUCTURE lists the model's levels, in order."""
-    assert STRUCTURE == tuple(PAPER)
+    assert tuple(PAPER) == STRUCTURE
 
 
 def test_unknown_level_is_an_error() -> None:

@@ -1,6 +1,6 @@
 """lenet/pattern.py against PyTorch's autograd in float64, one run at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,9 @@ import torch
 from numba import njit
 from torch.nn import functional
 
-from lenet import pattern
+from lenet import pattern, stack
+from lenet.config import composed
+from lenet.data import Data
 
 TABLE_I = [
     (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5), (0, 1, 2, 3),
@@ -26,15 +28,6 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": functional.silu,
 }
 BITMAPS = np.sign(np.random.default_rng(7).normal(size=(10, 84))).astype(np.float32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """One image at a time is faster on one thread of PyTorch."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def draw(runs: int, pooling: str, connection: str, head: str) -> dict[str, Any]:
@@ -72,9 +65,9 @@ def problem(runs: int, steps: int, **structure: str) -> dict[str, Any]:
             name: random.uniform(1e-3, 3e-3, value.shape).astype(np.float32)
             for name, value in parameters.items()
         },
-        "images": random.integers(0, 256, (23, 28, 28)).astype(np.uint8),
-        "labels": random.integers(0, 10, 23),
-        "order": random.integers(0, 23, (runs, steps)),
+        "images": random.random((runs, steps, 28, 28), np.float32),
+        "labels": random.integers(0, 10, (runs, steps)),
+        "factors": random.uniform(0.5, 1.5, (runs, steps)).astype(np.float32),
         "scale": per_run[0],
         "shift": per_run[1] - 1,
         "number": per_run[2] - 0.5 if structure["head"] == "softmax" else per_run[2],
@@ -89,9 +82,8 @@ def copy(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def subset(arguments: dict[str, Any], runs: list[int]) -> dict[str, Any]:
     """The same arguments for some of the runs, in the order given."""
-    chosen = {
-        key: arguments[key][runs] for key in ("order", "scale", "shift", "number")
-    }
+    keys = ("images", "labels", "factors", "scale", "shift", "number")
+    chosen = {key: arguments[key][runs] for key in keys}
     for key in ("parameters", "rates"):
         chosen[key] = {name: value[runs] for name, value in arguments[key].items()}
     return arguments | chosen
@@ -118,9 +110,7 @@ def reference_loss(
     """(loss, prediction) of one pattern of one run, from the paper's equations."""
     squash = ACTIVATIONS[a["activation"]]
     scale, shift, number = (float(a[key][run]) for key in ("scale", "shift", "number"))
-    x = functional.pad(pixels / 255 * scale + shift, (2, 2, 2, 2), value=shift)[
-        None, None
-    ]
+    x = functional.pad(pixels * scale + shift, (2, 2, 2, 2), value=shift)[None, None]
     x = pool(
         squash(functional.conv2d(x, p["C1.weight"], p["C1.bias"])),
         "S2",
@@ -162,17 +152,15 @@ def reference(a: dict[str, Any], run: int) -> tuple[dict[str, Any], int, float]:
         for name, value in a["parameters"].items()
     }
     errors, total = 0, 0.0
-    for t in a["order"][run]:
-        pixels, label = (
-            torch.tensor(a["images"][t]).double(),
-            torch.tensor(a["labels"][t]),
-        )
+    steps = zip(a["images"][run], a["labels"][run], a["factors"][run], strict=True)
+    for image, number, factor in steps:
+        pixels, label = torch.tensor(image).double(), torch.tensor(number)
         loss, prediction = reference_loss(p, pixels, label, a, run)
         gradients = torch.autograd.grad(loss, list(p.values()))
         with torch.no_grad():
             for (name, value), gradient in zip(p.items(), gradients, strict=True):
                 rate = torch.as_tensor(a["rates"][name][run], dtype=torch.float64)
-                value -= rate * gradient
+                value -= float(factor) * rate * gradient
         errors, total = errors + (prediction != int(label)), total + loss.item()
     return {name: value.detach().numpy() for name, value in p.items()}, errors, total
 
@@ -283,7 +271,8 @@ def test_a_diverged_run_is_frozen_and_harms_nobody(structure: dict[str, str]) ->
     end = result.diverged[3]
     assert end > 0
     assert (result.diverged[others] == -1).all()
-    short["order"] = short["order"][:, :end]
+    for key in ("images", "labels", "factors"):
+        short[key] = short[key][:, :end]
     before = pattern.train_pass(**short)
     assert before.loss[3] == result.loss[3]
     assert np.isfinite(result.loss[3])
@@ -297,7 +286,7 @@ def test_a_diverged_run_is_frozen_and_harms_nobody(structure: dict[str, str]) ->
 
 
 @njit
-def squash(memory, code, count):  # type: ignore[no-untyped-def]
+def squash(memory: Any, code: int, count: int) -> None:
     pattern.activate(memory, code, 0, count, count)
 
 
@@ -313,3 +302,38 @@ def test_an_activation_is_within_a_millionth(activation: str) -> None:
     size = np.maximum(1, np.abs(value.detach().numpy()))
     assert (np.abs(memory[:1000].ravel() - value.detach().numpy()) / size).max() < 1e-6
     assert np.abs(memory[1000:].ravel() - slope.numpy()).max() < 1e-6
+
+
+CROSSED = (
+    {},
+    {"head": "rbf_map", "schedule": "cosine", "train_size": 30},
+    {
+        "optimizer": "sgd",
+        "optimizer.lr": 0.0005,
+        "batch_size": 1,
+        "augmentation": "affine_1998",
+    },
+)
+
+
+@pytest.mark.parametrize("change", CROSSED, ids=str)
+def test_compiled_loop_trains_what_the_plain_loop_trains(
+    change: dict[str, Any], digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lenet.stack gives the same weights, errors and curve through either loop."""
+    overrides = {"preset": "paper", "data": "digits", "epochs": 2, "replicates": 3}
+    overrides |= {"train_size": 60, **change}
+    configs, _ = composed([f"{key}={value}" for key, value in overrides.items()])
+    monkeypatch.setattr(stack, "PATTERNS", 25)  # pieces, the last one smaller
+    assert stack.Stack.start(configs, digits).by_pattern
+    compiled = stack.train(configs, digits)
+    monkeypatch.setattr(stack.Stack, "by_pattern", False)
+    plain = stack.train(configs, digits)
+    for one, other in zip(compiled, plain, strict=True):
+        assert [p["train_error"] for p in one.curve] == [
+            p["train_error"] for p in other.curve
+        ]
+        for name, weights in one.weights.items():
+            torch.testing.assert_close(
+                weights, other.weights[name], rtol=0, atol=2e-6, msg=name
+            )

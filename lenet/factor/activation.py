@@ -17,6 +17,17 @@ def scaled_tanh(a: Units) -> Units:
     return AMPLITUDE * torch.tanh(SLOPE * a)
 
 
+def sigmoid(a: Units) -> Units:
+    """1 / (1 + exp(-a)), by way of tanh: torch.sigmoid's last bits depend on where in
+    memory a unit lies, and so on the stack."""
+    return (1 + torch.tanh(a / 2)) / 2
+
+
+def silu(a: Units) -> Units:
+    """a sigmoid(a) (Hendrycks and Gimpel, 2016)."""
+    return a * sigmoid(a)
+
+
 def leaky_relu(a: Units) -> Units:
     """a where positive, 0.01 a elsewhere (Maas et al., 2013)."""
     return functional.leaky_relu(a, 0.01)
@@ -25,10 +36,10 @@ def leaky_relu(a: Units) -> Units:
 LEVELS: dict[str, Callable[[Units], Units]] = {
     "scaled_tanh": scaled_tanh,
     "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
+    "sigmoid": sigmoid,
     "relu": torch.relu,
     "leaky_relu": leaky_relu,
     "gelu": functional.gelu,
-    "silu": functional.silu,
+    "silu": silu,
 }
 ORDER_KEEPING = set(LEVELS) - {"gelu", "silu"}  # a <= b gives f(a) <= f(b)

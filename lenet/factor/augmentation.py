@@ -32,7 +32,9 @@ def affine_1998(images: Images, keys: Keys, number: Number) -> Images:
     trained on were distorted; the magnitudes are measured on its Fig. 7.
     """
     scale = between(keys, 0, number("scale_low").log(), number("scale_high").log())
-    squeeze = between(keys, 1, number("squeeze_low").log(), number("squeeze_high").log())
+    squeeze = between(
+        keys, 1, number("squeeze_low").log(), number("squeeze_high").log()
+    )
     shear = symmetric(keys, 2, number("shear"))
     right = symmetric(keys, 3, number("shift_x"))
     down = symmetric(keys, 4, number("shift_y"))
@@ -59,21 +61,25 @@ def rotate(images: Images, keys: Keys, number: Number) -> Images:
 
 
 def elastic(images: Images, keys: Keys, number: Number) -> Images:
-    """Displacements: uniform noise in +-1, smoothed by a Gaussian of sigma pixels, times
-    alpha (Simard, Steinkraus and Platt, 2003)."""
+    """Displacements: uniform noise in +-1, smoothed by a Gaussian of sigma pixels,
+    times alpha (Simard, Steinkraus and Platt, 2003)."""
     count, height, width = images.shape
     cells = torch.arange(2 * height * width, device=images.device)
     noise = 2 * draw.uniform(draw.fold(keys[:, None], cells)) - 1
-    fields = noise.view(count, 2, height, width)
+    fields = noise.view(count, 2, height, width).to(images)
     smooth = gaussian(number("sigma"), max(height, width))
-    fields = smooth[:, None, :height, :height] @ fields @ smooth[:, None, :width, :width]
+    fields = (
+        smooth[:, None, :height, :height] @ fields @ smooth[:, None, :width, :width]
+    )
     fields = fields * number("alpha")[:, None, None, None]
     pixels = torch.stack([2 * fields[:, 0] / width, 2 * fields[:, 1] / height], -1)
     identity = torch.eye(2, 3, device=images.device).expand(count, 2, 3)
     return sample(images, grid(identity, images) + pixels)
 
 
-def between(keys: Keys, index: int, low: Tensor, high: Tensor) -> Float[Tensor, "image"]:
+def between(
+    keys: Keys, index: int, low: Tensor, high: Tensor
+) -> Float[Tensor, "image"]:
     """A number per image, uniform from low to high."""
     return low + (high - low) * draw.uniform(draw.fold(keys, index))
 
@@ -112,7 +118,7 @@ def sample(images: Images, where: Tensor) -> Images:
 def gaussian(sigma: Float[Tensor, "image"], size: int) -> Tensor:
     """Smoothing matrices [image, size, size]; what leaves the image is lost."""
     at = torch.arange(size, device=sigma.device)
-    offset = (at[:, None] - at).float() / sigma[:, None, None]
+    offset = (at[:, None] - at) / sigma[:, None, None]
     return (-0.5 * offset**2).exp() / (sigma[:, None, None] * math.sqrt(2 * math.pi))
 
 

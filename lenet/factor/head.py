@@ -1,7 +1,8 @@
 """The output layer and its loss: 1998's radial basis functions, or softmax.
 
 Every head gives logits, the largest of which is the class: the RBF units' are minus
-their distance y_i = 1/2 |x - w_i|^2, half of the paper's, as in the authors' later code.
+their distance y_i = 1/2 |x - w_i|^2, half of the paper's, as in the authors' later
+code; the j of eq. 9 is measured in halves too.
 """
 
 from collections.abc import Callable

@@ -21,12 +21,14 @@ def batch(maps: Maps, bias: PerMap, mean: PerMap, var: PerMap, training: bool) -
 
     In training the statistics are the batch's, and the running ones (mean, var) are
     updated in place with a weight of 0.1 per 64 images, so that they average over as
-    many images whatever the batch size; otherwise the running ones are used.
+    many images whatever the batch size; otherwise the running ones are used. In this
+    memory layout a map's sums have one order, wherever in a stack it stands.
     Source: Ioffe and Szegedy, ICML 2015, Algorithm 1.
     """
     momentum = min(MOMENTUM, MOMENTUM * len(maps) / MOMENTUM_BATCH)
+    apart = maps.contiguous()
     return functional.batch_norm(
-        maps, mean, var, None, bias, training, momentum, EPSILON
+        apart, mean, var, None, bias, training, momentum, EPSILON
     )
 
 

@@ -70,14 +70,22 @@ def adam(
     w.sub_(rate * m / (s.sqrt() + number("epsilon") * scale))
 
 
-LEVELS: dict[
-    str, Callable[[Parameter, Parameter, State, Tensor, Number], None]
-] = {
+def sdlm(
+    w: Parameter, g: Parameter, state: State, rate: Tensor, number: Number
+) -> None:
+    """w <- w - rate / (mu + h) g, h the curvature that lenet/curvature.py puts into the
+    state before each pass (paper, App. C, p. 41-42)."""
+    w.sub_(rate / (number("mu") + state["curvature"]) * g)
+
+
+LEVELS: dict[str, Callable[[Parameter, Parameter, State, Tensor, Number], None]] = {
     "sgd": sgd,
     "momentum": momentum,
     "nesterov": nesterov,
     "rmsprop": rmsprop,
     "adam": adam,
     "adamw": adam,
+    "sdlm": sdlm,
 }
+SECOND_ORDER = {"sdlm"}  # needs the curvature
 DECOUPLED = {"adamw"}  # weight decay acts on the weights, not through the gradient

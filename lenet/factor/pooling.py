@@ -16,11 +16,13 @@ class Pooling:
     """How four neighbours become one.
 
     trainable: a coefficient, a bias and a squash follow. picks: the one is one of them.
+    share: the weight with which an input counts.
     """
 
     reduce: Callable[[Maps], Halved]
     trainable: bool = False
     picks: bool = False
+    share: float = 1.0
 
 
 def total(maps: Maps) -> Halved:
@@ -45,7 +47,7 @@ def stride(maps: Maps) -> Halved:
 
 LEVELS = {
     "subsample": Pooling(total, trainable=True),
-    "average": Pooling(average),
+    "average": Pooling(average, share=1 / 4),
     "max": Pooling(largest, picks=True),
     "stride": Pooling(stride, picks=True),
 }

@@ -1,0 +1,475 @@
+"""A finished run is never lost or changed, and a damaged one is never believed."""
+
+import base64
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import config
+from safetensors.torch import save
+
+from lenet import record
+from lenet.config import Config, Refusal
+from lenet.data import Data
+from lenet.record import Record
+from lenet.stack import Result, mistakes, train
+
+ABOUT = {"size": 2, "position": 0, "threads": 1, "device": "cpu"}
+FIELDS = {"schema", "run_id", "status", "diverged_step", "treatment", "seed"}
+FIELDS |= {"response", "curve", "right", "images", "stack", "code", "data", "weights"}
+FIELDS |= {"versions", "hardware", "seconds", "step_sizes", "seal"}
+RELU, TANH = config(), config({"activation": "tanh"})
+
+
+@pytest.fixture(scope="module")
+def results(digits: Data) -> list[Result]:
+    """One trained run of each of two activations."""
+    return [train([c], small(digits))[0] for c in (RELU, TANH)]
+
+
+def small(digits: Data) -> Data:
+    """A few of the digits, so that training takes no time."""
+    return replace(
+        digits,
+        train_images=digits.train_images[:46],
+        train_labels=digits.train_labels[:46],
+        test_images=digits.test_images[:11],
+        test_labels=digits.test_labels[:11],
+    )
+
+
+@pytest.fixture
+def data(digits: Data) -> Data:
+    return small(digits)
+
+
+@pytest.fixture
+def output(tmp_path: Path, data: Data, results: list[Result]) -> str:
+    """An output folder with the records of both runs."""
+    for c, result in zip((RELU, TANH), results, strict=True):
+        record.write(str(tmp_path), c, data, result, ABOUT)
+    return str(tmp_path)
+
+
+def place(output: str, of: Config, data: Data) -> Path:
+    return record.folder(output, record.run_id(of, data))
+
+
+def files(output: str) -> dict[str, bytes]:
+    """Every file under a folder, with its content."""
+    paths = (path for path in Path(output).rglob("*") if path.is_file())
+    return {str(path.relative_to(output)): path.read_bytes() for path in paths}
+
+
+def test_run_id_is_that_of_treatment_seed_and_data(data: Data) -> None:
+    """The same run has the same id, in whatever order its treatment is written."""
+    name = record.run_id(RELU, data)
+    backwards = dict(reversed(list(RELU.treatment.items())))
+    assert record.run_id(Config(backwards, 0), data) == name
+    assert len(name) == 16
+    assert set(name) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize("key", sorted(RELU.treatment))
+def test_run_id_depends_on_every_key_of_the_treatment(key: str, data: Data) -> None:
+    """No level and no number can change without another run id."""
+    changed = {**RELU.treatment, key: "another"}
+    assert record.run_id(Config(changed, 0), data) != record.run_id(RELU, data)
+
+
+def test_run_id_depends_on_seed_data_and_code(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another seed, data set or training code is another run."""
+    name = record.run_id(RELU, data)
+    others = [
+        record.run_id(Config(RELU.treatment, 1), data),
+        record.run_id(RELU, replace(data, sha256="0" * 64)),
+    ]
+    monkeypatch.setattr(record, "fingerprint", lambda: "edited")
+    others.append(record.run_id(RELU, data))
+    assert name not in others
+    assert len(set(others)) == 3
+
+
+def test_fingerprint_is_of_the_training_code() -> None:
+    """The fingerprint covers every module that training computes with."""
+    root = Path(record.__file__).parent
+    covered = {p.name for pattern in record.CODE for p in root.glob(pattern)}
+    assert {"draw.py", "data.py", "model.py", "stack.py", "head.py"} <= covered
+    assert not {"record.py", "train.py", "tracker.py", "chart.py"} & covered
+
+
+def test_fingerprint_ignores_comments_and_docstrings() -> None:
+    """Explaining the code better makes no run stale; changing it does."""
+    plain = "def f(x):\n    return x + 1\n"
+    explained = (
+        '"""A module."""\n\ndef f(x):  # adds\n    """One more."""\n    return x+1\n'
+    )
+    assert record.syntax(plain) == record.syntax(explained)
+    assert record.syntax(plain) != record.syntax(plain.replace("1", "2"))
+    text = "def f(x):\n    return 'one'\n"
+    assert record.syntax(text) != record.syntax(text.replace("one", "two"))
+
+
+def test_record_has_every_field(output: str, data: Data, results: list[Result]) -> None:
+    """A record says what the run was, what came out, and where it was made."""
+    found = record.find(output, record.run_id(RELU, data))
+    assert found is not None
+    assert found.keys() == FIELDS
+    assert found["treatment"] == RELU.treatment
+    assert (found["status"], found["seed"]) == ("finished", 0)
+    assert (found["data"], found["stack"]) == (data.sha256, ABOUT)
+    assert found["curve"] == results[0].curve
+    point = found["curve"][-1]
+    assert {"epoch", "train_error", "test_error", "seconds"} <= point.keys()
+    assert {"python", "lenet", "torch", "numpy"} <= found["versions"].keys()
+    assert found["code"].keys() == {"fingerprint", "commit", "dirty"}
+    assert found["hardware"]
+    assert found["seconds"] > 0
+    weights = (place(output, RELU, data) / "model.safetensors").read_bytes()
+    assert found["weights"] == hashlib.sha256(weights).hexdigest()
+
+
+def test_right_bits_are_the_test_error(output: str, data: Data) -> None:
+    """The bits of the images classified correctly give the test error, and so does
+    the curve's last point; they are in the order of the test file."""
+    for c in (RELU, TANH):
+        found = record.find(output, record.run_id(c, data))
+        assert found is not None
+        bits = np.frombuffer(base64.b64decode(found["right"]), np.uint8)
+        right = np.unpackbits(bits)[: found["images"]]
+        assert found["images"] == len(data.test_images) == 11
+        assert found["response"]["test_error"] == 1 - right.mean()
+        assert found["curve"][-1]["test_error"] == pytest.approx(1 - right.mean())
+        logits = record.load([found], output)(data.test_images / 255)
+        wrong = mistakes(logits, data.test_labels)[0]
+        assert right.astype(bool).tolist() == (~wrong).tolist()
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 10_000])
+def test_packed_bits_come_back(count: int) -> None:
+    """Packing is undone by unpacking, for any number of images."""
+    right = np.random.default_rng(count).random(count) < 0.5
+    assert (record.unpacked(record.packed(right), count) == right).all()
+
+
+def test_diverged_run_has_a_record_without_weights(
+    tmp_path: Path, data: Data, results: list[Result]
+) -> None:
+    """A run that diverged is a result: its step is kept, and it has no test error."""
+    result = replace(results[0], diverged_step=3)
+    written = record.write(str(tmp_path), RELU, data, result, ABOUT)
+    assert (written["status"], written["diverged_step"]) == ("diverged", 3)
+    assert written["response"] == {"test_error": None}
+    assert written["weights"] is None
+    assert len(files(str(tmp_path))) == 1
+    with pytest.raises(Refusal, match="diverged"):
+        record.load([written], str(tmp_path))
+
+
+def test_first_writer_wins(output: str, data: Data, results: list[Result]) -> None:
+    """A finished run is not written again, not even its time of change."""
+    path = place(output, RELU, data) / "record.json"
+    before, changed = files(output), path.stat().st_mtime_ns
+    other = replace(results[0], seconds=99.0, weights=results[1].weights)
+    written = record.write(output, RELU, data, other, ABOUT)
+    assert files(output) == before
+    assert path.stat().st_mtime_ns == changed
+    assert written["seconds"] == results[0].seconds
+
+
+def write_one(output: str, data: Data, result: Result, factor: float) -> Record:
+    """The record of a run whose training is not deterministic."""
+    weights = {key: value * factor for key, value in result.weights.items()}
+    return record.write(output, RELU, data, replace(result, weights=weights), ABOUT)
+
+
+def test_writers_at_once_leave_one_record_with_its_weights(
+    tmp_path: Path, data: Data, results: list[Result]
+) -> None:
+    """Of several processes that end the same run, one has written both files."""
+    output = str(tmp_path)
+    with get_context("fork").Pool(4) as pool:
+        write = partial(write_one, output, data, results[0])
+        written = pool.map(write, [float(i + 1) for i in range(8)], chunksize=1)
+    assert all(other == written[0] for other in written)
+    assert {Path(name).name for name in files(output)} == {
+        "record.json",
+        "model.safetensors",
+    }
+    record.load(written[:1], output)
+
+
+def test_no_temporary_file_is_left(output: str) -> None:
+    """A run's folder holds its record and its weights, and nothing else."""
+    names = sorted(Path(name).name for name in files(output))
+    assert names == ["model.safetensors"] * 2 + ["record.json"] * 2
+
+
+def test_weights_of_a_killed_attempt_are_replaced(
+    tmp_path: Path, data: Data, results: list[Result]
+) -> None:
+    """Weights without a record are no run's: the record's own are written."""
+    left = place(str(tmp_path), RELU, data)
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"of an attempt that was killed")
+    written = record.write(str(tmp_path), RELU, data, results[0], ABOUT)
+    record.load([written], str(tmp_path))
+
+
+@pytest.mark.parametrize("step", ["fsync", "link"])
+def test_write_that_fails_leaves_no_record(
+    tmp_path: Path,
+    data: Data,
+    results: list[Result],
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    """A full disk is exit code 3 with the path; nothing is torn, and it can be tried
+    again."""
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, step, full)
+        with pytest.raises(Refusal, match="No space left") as caught:
+            record.write(str(tmp_path), RELU, data, results[0], ABOUT)
+    assert caught.value.code == 3
+    assert str(tmp_path) in str(caught.value)
+    assert not files(str(tmp_path))
+    assert record.find(str(tmp_path), record.run_id(RELU, data)) is None
+    written = record.write(str(tmp_path), RELU, data, results[0], ABOUT)
+    assert record.find(str(tmp_path), written["run_id"]) == written
+
+
+def edit(change: Callable[[Record], Any]) -> Callable[[bytes], bytes]:
+    """An edit of a record by hand, its seal left as it was."""
+
+    def edited(content: bytes) -> bytes:
+        found = json.loads(content)
+        change(found)
+        return json.dumps(found, indent=1).encode()
+
+    return edited
+
+
+def flip(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda content: content[:-2],
+    "half": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "not UTF-8": lambda content: b"\xff\xfe" + content,
+    "a list": lambda content: b"[]",
+    "a number": lambda content: b"1",
+    "nested": lambda content: b"[" * 100_000,
+    "no seal": edit(lambda found: found.pop("seal")),
+    "test error": edit(lambda found: found["response"].update(test_error=0.001)),
+    "not a number": edit(
+        lambda found: found["response"].update(test_error=float("nan"))
+    ),
+    "seed": edit(lambda found: found.update(seed=1)),
+    "level": edit(lambda found: found["treatment"].update(activation="gelu")),
+    "curve": edit(lambda found: found["curve"][0].update(train_error=0.5)),
+    "added": edit(lambda found: found.update(note="better")),
+    "removed": edit(lambda found: found.pop("hardware")),
+    "schema": edit(lambda found: found.update(schema=0)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_record_is_set_aside(
+    output: str,
+    data: Data,
+    damage: str,
+    capsys: pytest.CaptureFixture[str],
+    results: list[Result],
+) -> None:
+    """A record that is not as it was written goes to quarantine/ and is reported on
+    stderr; the run counts as missing and can be made again."""
+    folder = place(output, RELU, data)
+    path = folder / "record.json"
+    damaged = DAMAGES[damage](path.read_bytes())
+    path.write_bytes(damaged)
+    with pytest.raises(Refusal) as caught:
+        record.read(path)
+    assert caught.value.code == 4
+    assert str(path) in str(caught.value)
+    assert record.find(output, folder.name) is None
+    out, err = capsys.readouterr()
+    assert not out
+    assert folder.name in err
+    assert "quarantine" in err
+    aside = list((Path(output) / "quarantine").glob(f"*/{folder.name}/record.json"))
+    assert [other.read_bytes() for other in aside] == [damaged]
+    assert not folder.exists()
+    record.write(output, RELU, data, results[0], ABOUT)
+    assert record.find(output, folder.name) is not None
+
+
+def test_every_flipped_bit_is_noticed(output: str, data: Data) -> None:
+    """There is no byte of a record in which a flipped bit goes unnoticed.
+
+    White space between the values is no content, so it is left out.
+    """
+    path = place(output, RELU, data) / "record.json"
+    content = path.read_bytes()
+    visible = [at for at, byte in enumerate(content) if byte not in b" \n"]
+    for at in visible[::7]:
+        path.write_bytes(flip(content, at))
+        with pytest.raises(Refusal):
+            record.read(path)
+
+
+def test_record_copied_from_another_run_is_set_aside(output: str, data: Data) -> None:
+    """A record with a good seal in another run's folder is not that run's."""
+    source, target = (place(output, c, data) / "record.json" for c in (TANH, RELU))
+    target.write_bytes(source.read_bytes())
+    assert record.find(output, target.parent.name) is None
+    assert record.find(output, source.parent.name) is not None
+    assert (Path(output) / "quarantine").is_dir()
+
+
+def test_record_that_cannot_be_read_is_left_alone(
+    output: str, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails while reading says nothing about the record: exit code 3."""
+
+    def broken(path: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    before = files(output)
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "read_bytes", broken)
+        with pytest.raises(Refusal, match="Input/output error") as caught:
+            record.find(output, record.run_id(RELU, data))
+    assert caught.value.code == 3
+    assert files(output) == before
+
+
+def test_record_of_another_schema_is_left_alone(output: str, data: Data) -> None:
+    """A whole record of another schema is refused with the version that reads it."""
+    path = place(output, RELU, data) / "record.json"
+    found = json.loads(path.read_bytes())
+    del found["seal"]
+    found["schema"] = record.SCHEMA + 1
+    path.write_text(json.dumps({**found, "seal": record.digest(found)}))
+    with pytest.raises(Refusal, match=found["versions"]["lenet"]):
+        record.find(output, path.parent.name)
+    assert path.exists()
+
+
+def test_unknown_run_is_missing(tmp_path: Path) -> None:
+    """A run without a record is not finished, and looking for it writes nothing."""
+    assert record.find(str(tmp_path), "0" * 16) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_loaded_stack_has_the_recorded_test_errors(output: str, data: Data) -> None:
+    """Each run, and the runs of one structure as a stack, are as they were trained."""
+    found = list(record.records(output))
+    assert [one["treatment"]["activation"] for one in found].count("tanh") == 1
+    for stack in ([found[0]], [found[1]], [found[1], found[1]]):
+        model = record.load(stack, output)
+        assert not model.training
+        wrong = mistakes(model(data.test_images / 255), data.test_labels)
+        errors = [one["response"]["test_error"] for one in stack]
+        assert wrong.double().mean(1).tolist() == pytest.approx(errors)
+
+
+def test_stack_of_two_structures_is_refused(output: str) -> None:
+    """relu and tanh are two programs: they are loaded one after the other."""
+    with pytest.raises(Refusal, match="structure"):
+        record.load(list(record.records(output)), output)
+    with pytest.raises(Refusal, match="structure"):
+        record.load([], output)
+
+
+class Malicious:
+    """What runs code as it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pytest.fail, ("the weights were unpickled",)
+
+
+WEIGHTS: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda content: content[:-1],
+    "empty": lambda content: b"",
+    "bit-flipped": lambda content: flip(content, len(content) - 1),
+    "a pickle": lambda content: pickle.dumps(Malicious()),
+    "other tensors": lambda content: save({"C1.weight": torch.zeros(6, 1, 5, 5)}),
+}
+
+
+@pytest.mark.parametrize("damage", WEIGHTS)
+def test_damaged_weights_are_refused_before_loading(
+    output: str, data: Data, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that are not the record's are not read as tensors at all."""
+    path = place(output, RELU, data) / "model.safetensors"
+    path.write_bytes(WEIGHTS[damage](path.read_bytes()))
+    monkeypatch.setattr(record, "load_tensors", lambda content: pytest.fail("was read"))
+    with pytest.raises(Refusal, match="SHA-256") as caught:
+        record.load([record.select(path.parent.name, output)], output)
+    assert caught.value.code == 4
+    assert str(path) in str(caught.value)
+
+
+def test_weights_of_another_run_are_refused(output: str, data: Data) -> None:
+    """The weights of another run, whole as they are, are not this run's."""
+    source, target = (
+        place(output, c, data) / "model.safetensors" for c in (TANH, RELU)
+    )
+    target.write_bytes(source.read_bytes())
+    with pytest.raises(Refusal, match="SHA-256"):
+        record.load([record.select(target.parent.name, output)], output)
+
+
+def test_missing_weights_are_named(output: str, data: Data) -> None:
+    """A record without its weights file is refused with the path."""
+    path = place(output, RELU, data) / "model.safetensors"
+    path.unlink()
+    with pytest.raises(Refusal, match="cannot be read") as caught:
+        record.load([record.select(path.parent.name, output)], output)
+    assert caught.value.code == 3
+
+
+def test_run_is_selected_by_prefix_or_folder(output: str, data: Data) -> None:
+    """run= is a unique prefix of a run id, or a run's folder."""
+    names = [record.run_id(c, data) for c in (RELU, TANH)]
+    for name in names:
+        assert record.select(name, output)["run_id"] == name
+        assert record.select(name[:8], output)["run_id"] == name
+        assert record.select(f"{output}/runs/{name}", "elsewhere")["run_id"] == name
+
+
+@pytest.mark.parametrize(("run", "count"), [("", 2), ("zz", 0), ("../runs", 0)])
+def test_ambiguous_prefix_is_refused(output: str, run: str, count: int) -> None:
+    """A prefix that fits no run, or several, is refused with their number."""
+    with pytest.raises(Refusal, match=f"fits {count} of the 2 runs"):
+        record.select(run, output)
+
+
+def test_frame_has_a_row_per_run(output: str) -> None:
+    """The table of records has the factors, the response and the right bits."""
+    found = list(record.records(output))
+    table = record.frame(found)
+    assert len(table) == 2
+    assert set(table["activation"]) == {"relu", "tanh"}
+    assert {"run_id", "seed", "status", "test_error", "right"} <= set(table)
+    for row in table.itertuples():
+        assert row.test_error == 1 - row.right.mean()

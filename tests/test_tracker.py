@@ -1,0 +1,231 @@
+"""A tracker gets a copy of a run, and can fail without harm to it."""
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import config
+
+from lenet import record, tracker
+from lenet.config import Places, names
+from lenet.data import Data
+from lenet.record import Record
+from lenet.stack import train
+
+FAULTS = {
+    "absent": "raise ModuleNotFoundError(\"No module named 'wandb'\")",
+    "crashing": "raise RuntimeError('the server said no')",
+    "exiting": "raise SystemExit(7)",
+    "killed": "import os; os.kill(os.getpid(), 9)",
+    "noisy": "import os, sys; sys.stderr.buffer.write(b'\\xff\\n'); os._exit(3)",
+}
+
+
+@pytest.fixture
+def output(tmp_path: Path, tiny: Data) -> str:
+    """An output folder with the record of one run of three epochs."""
+    run = config({"epochs": 3, "train_size": 7})
+    about = {"size": 2, "position": 0, "threads": 1, "device": "cpu"}
+    record.write(str(tmp_path), run, tiny, train([run], tiny)[0], about)
+    return str(tmp_path)
+
+
+def only(output: str) -> Record:
+    """The one record of an output folder, its seal verified."""
+    (found,) = record.records(output)
+    return found
+
+
+def mirror(output: str, name: str, study: str | None = None) -> None:
+    places = Places(output_dir=output, tracker=name, study=study)
+    tracker.mirror(places, only(output)["run_id"])
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key and no mode: as on a machine that knows nothing of W&B."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a package in wandb's place that does what it is told as it is imported."""
+
+    def put(source: str) -> None:
+        folder = tmp_path / "instead"
+        folder.mkdir()
+        (folder / "wandb.py").write_text(source)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    return put
+
+
+def events(path: Path) -> list[Any]:
+    """What an offline run's file holds: LevelDB's log format, a protobuf per entry."""
+    from wandb.proto import wandb_internal_pb2 as proto
+
+    content, at, entry, found = path.read_bytes(), 7, b"", []
+    while at + 7 <= len(content):
+        left = 32_768 - at % 32_768
+        if left < 7:
+            at += left
+            continue
+        _, size, kind = struct.unpack("<IHB", content[at : at + 7])
+        entry += content[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # whole, or the last part
+            found.append(proto.Record.FromString(entry))
+            entry = b""
+    return found
+
+
+def values(items: Any) -> dict[str, Any]:
+    """The keys of a W&B message with their decoded values."""
+    return {
+        item.key or "/".join(item.nested_key): json.loads(item.value_json)
+        for item in items
+    }
+
+
+def test_none_starts_no_process(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tracker=none, the default, costs nothing."""
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("was started"))
+    mirror(output, Places().tracker)
+
+
+def test_every_level_of_tracker_is_in_the_code() -> None:
+    """conf/tracker and the code list the same trackers."""
+    assert set(names("tracker")) == set(tracker.LEVELS)
+
+
+def test_wandb_mirrors_config_curve_and_result(
+    output: str, offline: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without a key W&B writes an offline run that holds what the record holds."""
+    pytest.importorskip("wandb", reason="the extra wandb is not installed")
+    before = only(output)
+    mirror(output, "wandb", study="a-study")
+    assert capfd.readouterr() == ("", "")
+    assert only(output) == before
+    (path,) = Path(output).glob(f"wandb/offline-run-*/run-{before['run_id']}.wandb")
+    found = events(path)
+    (run,) = [event.run for event in found if event.WhichOneof("record_type") == "run"]
+    assert (run.run_id, run.project, run.run_group) == (
+        before["run_id"],
+        "lenet",
+        "a-study",
+    )
+    mirrored = values(run.config.update)
+    assert {**before["treatment"], "seed": 0}.items() <= mirrored.items()
+    history = [values(event.history.item) for event in found if event.history.item]
+    assert len(history) == 3
+    for point, logged in zip(before["curve"], history, strict=True):
+        assert point.items() <= logged.items()
+    summary: dict[str, Any] = {}
+    for event in found:
+        summary |= values(event.summary.update)
+    error = before["response"]["test_error"]
+    assert summary["test_error"] == pytest.approx(error)
+    assert summary["status"] == "finished"
+
+
+def test_tensorboard_mirrors_config_and_curve(
+    output: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The event file holds the treatment and each error at each epoch."""
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    before = only(output)
+    mirror(output, "tensorboard", study="a-study")
+    assert capfd.readouterr() == ("", "")
+    assert only(output) == before
+    folder = Path(output) / "tensorboard" / "a-study" / before["run_id"]
+    found = EventAccumulator(str(folder)).Reload()
+    for name in ("train_error", "test_error"):
+        logged = [(event.step, event.value) for event in found.Scalars(name)]
+        curve = [(point["epoch"], point[name]) for point in before["curve"]]
+        assert [step for step, _ in logged] == [epoch for epoch, _ in curve]
+        assert [v for _, v in logged] == pytest.approx([v for _, v in curve])
+    (text,) = found.Tensors("config/text_summary")
+    assert b'"activation": "relu"' in text.tensor_proto.string_val[0]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_tracker_that_fails_costs_one_warning(
+    output: str,
+    fault: str,
+    broken: Callable[[str], None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """An absent or crashing tracker leaves the record alone and warns in one line."""
+    path = record.folder(output, only(output)["run_id"]) / "record.json"
+    before = (path.read_bytes(), path.stat().st_mtime_ns)
+    broken(FAULTS[fault])
+    mirror(output, "wandb")
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    out, err = capfd.readouterr()
+    assert not out
+    assert err.count("\n") == 1
+    assert err.startswith("tracker=wandb failed, the run is unharmed: ")
+    assert err.split(": ", 1)[1].strip()
+
+
+def test_missing_extra_is_named(
+    output: str, broken: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where the package is missing the warning says how to install it."""
+    broken(FAULTS["absent"])
+    mirror(output, "wandb")
+    assert "pip install lenet[wandb]" in capfd.readouterr().err
+
+
+def test_tracker_that_hangs_is_stopped(
+    output: str,
+    broken: Callable[[str], None],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tracker has bounded time; then there is one warning, and the run is kept."""
+    monkeypatch.setattr(tracker, "SECONDS", 0.5)
+    broken("import time; time.sleep(60)")
+    before = only(output)
+    mirror(output, "wandb")
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert "timed out" in err
+    assert only(output) == before
+
+
+def test_tracker_sees_the_key_and_nothing_prints_it(
+    output: str,
+    broken: Callable[[str], None],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a key W&B is online, and the key is in no file and in no output."""
+    secret = "a-secret-that-was-planted"
+    monkeypatch.setenv("WANDB_API_KEY", secret)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    broken("def init(**given): raise RuntimeError(given['mode'])")
+    mirror(output, "wandb")
+    out, err = capfd.readouterr()
+    assert err.strip().endswith("online")
+    assert secret not in out + err
+    written = [path for path in Path(output).rglob("*") if path.is_file()]
+    assert all(secret.encode() not in path.read_bytes() for path in written)
+
+
+def test_training_imports_no_tracker() -> None:
+    """Importing the entry point imports neither wandb nor tensorboard."""
+    code = "import sys, lenet.train; print({'wandb', 'tensorboard'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
