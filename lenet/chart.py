@@ -400,7 +400,8 @@ def _seeing(rows: list[_Row]) -> bool:
 def _axis_label(side: Side, response: Response) -> str:
     what = response.name.replace("_", " ")
     good = "left" if response.lower_is_better else "right"
-    return f"{what}: difference from {side.reference}, percentage points ({good} is better)"
+    unit = f"percentage points ({good} is better)"
+    return f"{what}: difference from {side.reference}, {unit}"
 
 
 def _caption(
@@ -428,7 +429,7 @@ def _caption(
         else "",
         f"Verdicts: p <= 0.05 after Holm over {tests} {family.get(kind, kind)};",
         "equivalent: the 90 % interval is within",
-        f"\N{PLUS-MINUS SIGN}{100 * response.margin:g} points (dotted, where the scale shows it).",
+        f"\N{PLUS-MINUS SIGN}{100 * response.margin:g} points (dotted, if not too near zero).",
         f"A diverged run counts as an error of {100 * response.diverged:g} %."
         if effects["diverged"].any()
         else "",

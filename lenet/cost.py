@@ -42,8 +42,8 @@ BLUE = VERDICTS["better"][0]
 def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """A row per treatment: n, diverged, seconds, parameters, and its test error.
 
-    seconds: to train one run of a stack, the median. mean, low, high: of the test error,
-    over the seeds; a diverged run counts as chance, as in the effects.
+    seconds: to train one run of a stack, the median. mean, low, high: of the test
+    error over the seeds; a diverged run counts as chance, as in the effects.
     """
     rows = []
     for treatment, found in runs.items():
@@ -120,7 +120,7 @@ def error_against_cost(
 
 
 def finding(costs: pd.DataFrame, reference: str) -> str:
-    """One sentence: the treatment of lowest error, and its cost beside the reference."""
+    """One sentence: the treatment of lowest error, and its cost by the reference."""
     best = costs.sort_values(["mean", "treatment"]).iloc[0]
     lead = f"{best['treatment']} has the lowest mean error, {100 * best['mean']:.2f} %"
     base = costs[costs["treatment"] == reference]

@@ -71,7 +71,7 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
 
 
 def estimated(study: Study) -> Effects:
-    """All effects that a study's runs allow: of a factorial, of a ladder, or of arms."""
+    """All effects that a study's runs allow: of a factorial, a ladder, or of arms."""
     about: dict[str, Any] = {"study": study.name, "seeds": study.seeds}
     found = []
     try:

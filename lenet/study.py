@@ -83,12 +83,12 @@ class Study:
 
     @property
     def factorial(self) -> bool:
-        """Whether all combinations of two levels each are there, of two factors or more."""
+        """Whether all combinations of two levels are there, of two factors or more."""
         return len(self.levels) > 1 and len(self.treatments) == 2 ** len(self.levels)
 
     @property
     def new(self) -> str:
-        """What the other end of a ladder is called: the plan's word for all its levels."""
+        """The other end of a ladder: what the plan calls all its levels."""
         tried = (self.plan or {}).get("levels", {})
         joint = {factor for factor, keys in self.settings.items() if len(keys) > 1}
         words = {str(list(tried[factor])[-1]) for factor in joint & set(tried)}
@@ -115,7 +115,7 @@ class Study:
         return ", ".join(f"{f}: {v}" for f, v in named.items()) or self.base
 
     def year(self, factor: str, level: Level) -> int:
-        """The year from which a level can be had: the latest of its parts; 0: unknown."""
+        """The year from which a level can be had, of its latest part; 0: unknown."""
         keys = self.settings[factor]
         values = str(level).split("+") if len(keys) > 1 else [str(level)]
         parts = zip(keys, values, strict=True)
@@ -323,7 +323,7 @@ def alike(found: Sequence[Record], mix: bool) -> str:
         if not mix or key == "data":
             raise Refusal(
                 f"the runs are of {len(counts)} versions of {key}, whose difference "
-                f"would pass for an effect: {listed}. Choose one, {choice}, which works "
+                f"would pass for an effect: {listed}. Choose one, {choice}, which goes "
                 f"with output_dir= and reference=; or train again what is old{mixing}"
             )
         remarks.append(f"mixed: {len(counts)} versions of {key}: {listed}")

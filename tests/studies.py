@@ -64,7 +64,7 @@ FINGERPRINT, DATA_SHA256 = "ab" * 32, "cd" * 32
 
 
 def make_record(treatment, seed, images=500, **other):
-    """A sealed record; its error is what WORTH says, with noise from seed and digits."""
+    """A sealed record; its error is what WORTH says, with noise of seed and digits."""
     name = record.digest([treatment, seed, other])[:16]
     rng = np.random.default_rng([int(name, 16), 1])
     changed = [k for k in WORTH if treatment[k] == TODAY[k]]
@@ -169,7 +169,7 @@ def write_records(folder, found):
 
 
 def one_factor(folder, seeds=range(12), preset="paper", tried=None, **other):
-    """Each level alone: `tried` maps factors to levels, by default the other preset's."""
+    """Each level alone: `tried` maps factors to levels, by default those of today."""
     to = TODAY if preset == "paper" else PAPER
     plain = {k: [to[k]] for k in TODAY if "." not in k and k != "batch_size"}
     tried = tried or plain

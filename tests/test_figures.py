@@ -80,7 +80,7 @@ def make_curves(treatments, name="level{}", epochs=20):
 
 @pytest.mark.parametrize(("arms", "name"), [(3, "l{}"), (30, "{} " + LONG)])
 def test_texts_do_not_overlap_or_leave_the_page(arms, name):
-    """No figure has texts that overlap or leave it, for 3 and 30 arms, short and long."""
+    """No figure has texts that overlap or leave, for 3 and 30 arms, short or long."""
     rows, dots, ends, seconds = make_steps(arms, name)
     first = name.format(0)
     for figure in (

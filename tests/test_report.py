@@ -15,7 +15,7 @@ import studies
 from matplotlib.image import imread
 
 from lenet import data as datasets
-from lenet import report, study, table, webpage
+from lenet import missed, report, study, table, webpage
 from lenet.config import FACTORS, Refusal, composed
 from lenet.page import FORMATS
 
@@ -97,7 +97,7 @@ def test_page_needs_nothing_from_elsewhere(arms):
 
 
 def test_missed_digits_are_those_that_the_runs_got_wrong(arms):
-    """The first picture is the test image that most runs miss, and its share is right."""
+    """The first picture is the image that most runs miss, and its share is right."""
     folder, _ = arms
     found = study.published(folder)
     kept = [~row for row in found.runs["right"] if row is not None]
@@ -112,15 +112,15 @@ def test_missed_digits_are_those_that_the_runs_got_wrong(arms):
 def test_png_is_the_image_as_ink_on_paper(tmp_path):
     """The inline pictures decode to the inverted pixels."""
     image = np.arange(28 * 28, dtype=np.uint8).reshape(28, 28)
-    (tmp_path / "image.png").write_bytes(webpage.png(image))
+    (tmp_path / "image.png").write_bytes(missed.png(image))
     decoded = np.round(255 * imread(tmp_path / "image.png")).astype(np.uint8)
     np.testing.assert_array_equal(decoded, 255 - image)
 
 
 def test_pictures_of_other_data_are_not_shown():
     """Without the data, or with others of the same name, the page says so."""
-    assert webpage.images("digits", "00")[0] is None
-    found, why = webpage.images("kmnist", "00")
+    assert missed.images("digits", "00")[0] is None
+    found, why = missed.images("kmnist", "00")
     assert found is None and why
 
 

@@ -88,7 +88,7 @@ def test_a_chain_of_treatments_is_a_ladder(tmp_path):
 
 
 def test_missing_runs_are_refused_or_said(tmp_path):
-    """Without a record of each run there is no chart, unless allowed, and then it says."""
+    """Without a record of each run there is no chart, or one that says so."""
     found = studies.one_factor(tmp_path / "s", seeds=range(3))
     studies.write_records(tmp_path / "s", found[:-2])
     with pytest.raises(Refusal, match=r"2 of 33 runs missing.*allow_partial=true"):
@@ -143,7 +143,7 @@ def test_other_code_torch_or_data_is_not_mixed_in_silence(tmp_path, key, other):
 
 
 def test_what_is_asked_for_narrows_the_runs(tmp_path):
-    """epochs=3 leaves other budgets out; code= takes the letters a fingerprint begins."""
+    """epochs=3 leaves other budgets out; code= takes the first letters of it."""
     old = {"fingerprint": "ef" * 32, "commit": None, "dirty": None}
     found = runs_of({"activation": ["relu", "tanh"], "epochs": [3, 5]})
     found += runs_of({"activation": ["relu", "tanh"]}, code=old)
