@@ -429,7 +429,7 @@ def _caption(
         else "",
         f"Verdicts: p <= 0.05 after Holm over {tests} {family.get(kind, kind)};",
         "equivalent: the 90 % interval is within",
-        f"\N{PLUS-MINUS SIGN}{100 * response.margin:g} points (dotted, if not too near zero).",
+        f"\N{PLUS-MINUS SIGN}{100 * response.margin:g} points (dotted, if apart).",
         f"A diverged run counts as an error of {100 * response.diverged:g} %."
         if effects["diverged"].any()
         else "",

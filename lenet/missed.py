@@ -21,7 +21,7 @@ WORST = 40  # images shown
 def section(study: Study) -> str:
     """The test images that most runs get wrong, with how many of the runs do."""
     kept = [one for one in study.records if one["right"]]
-    opening = '<section id="missed"><h2>Digits that most runs miss</h2>\n'
+    opening = '<section id="missed"><h2>Digits that runs miss most</h2>\n'
     if not kept:
         return f"{opening}<p>No run kept which images it got right.</p></section>"
     wrong = np.zeros(kept[0]["images"])

@@ -122,8 +122,8 @@ def about(study: Study) -> list[str]:
     )
     name = html.escape(study.name)
     how = (
-        "Each command trains that run again, at the commit below and with the same "
-        "torch, to the same bits."
+        "Each command trains that run again, at the commit below, with the same "
+        "torch and kind of processor, to the same bits."
     )
     listed = (
         f'<section id="runs"><h2>Runs of {name}</h2><p>{how}</p>\n'
