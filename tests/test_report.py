@@ -30,6 +30,12 @@ def draw(monkeypatch, *typed):
     importlib.import_module("ablation_chart").main()
 
 
+@pytest.fixture
+def svg_alone(monkeypatch):
+    """Figures as SVG only: the page needs no more, and the rest takes seconds."""
+    monkeypatch.setattr(report, "FORMATS", {"svg": FORMATS["svg"]})
+
+
 @pytest.fixture(scope="module")
 def arms(tmp_path_factory):
     """A study of three arms, drawn."""
@@ -139,6 +145,7 @@ def test_reproduction_commands_mean_the_very_treatment(base):
     assert "input=" not in command  # what the preset sets is left out
 
 
+@pytest.mark.usefixtures("svg_alone")
 def test_names_are_escaped_everywhere(tmp_path):
     """A level that is a script, a formula or a command of LaTeX stays a text."""
     tried = {"schedule": [EVIL], "order": ["=1+1"], "input": ["\\input{x}|$"]}
@@ -155,6 +162,7 @@ def test_names_are_escaped_everywhere(tmp_path):
             assert "<script>" not in path.read_text()
 
 
+@pytest.mark.usefixtures("svg_alone")
 def test_a_factorial_has_ladders_and_interactions(tmp_path):
     """Main effects, steps in years, Shapley values and pairs; each sums to the gap."""
     factors = ("units", "head", "augmentation")
@@ -170,6 +178,7 @@ def test_a_factorial_has_ladders_and_interactions(tmp_path):
     assert sorted(pair) == sorted(factors)
 
 
+@pytest.mark.usefixtures("svg_alone")
 def test_two_studies_stand_side_by_side(tmp_path, monkeypatch, capsys):
     """One chart with a row for each pair of levels, in a folder of its own."""
     studies.one_factor(tmp_path / "one", range(6), tried=THREE)
