@@ -244,12 +244,13 @@ class LeNet5(nn.Module):
         images: Float[Tensor, "*run batch 28 28"],
         keep: Mapping[str, Units] | None = None,
     ) -> Float[Tensor, "run batch class"]:
-        """Logits: the largest is the class."""
-        if not self.pool_first:
-            return self.activations(images, keep)["output"]
+        """Logits: the largest is the class. Without gradients no layer is kept."""
         signal = self.input(images)
         for convolution, pooling in ((self.C1, self.S2), (self.C3, self.S4)):
-            signal = convolution.squash(pooling(convolution.sums(signal)))
+            if self.pool_first:
+                signal = convolution.squash(pooling(convolution.sums(signal)))
+            else:
+                signal = pooling(convolution(signal))
         for name in ("C5", "F6", "output"):
             signal = getattr(self, name)(signal)
             if keep and name in keep:

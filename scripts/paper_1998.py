@@ -1,0 +1,184 @@
+"""Figures 5, 6 and 8 of the paper again, from the records of two studies.
+
+python scripts/sweep.py design=paper_1998
+python scripts/sweep.py design=paper_1998_size
+python scripts/paper_1998.py [output_dir=outputs] [data_dir=...]
+
+Draws over the published values: the error after each pass, the error by the size of the
+training set, and the test patterns that most seeds get wrong. Prints them as a table.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lenet import chart, data, record, report
+from lenet.config import Refusal
+from lenet.record import Record
+from lenet.train import command
+
+# Fig. 5, read from the drawing, +-0.03; the training error is that of the presentation.
+TEST = [2.65, 2.24, 1.48, 1.43, 1.43, 1.09, 1.04, 1.07, 0.99, 0.96, 0.96, 0.99]
+TEST += [0.96] * 8
+TRAIN = [4.89, 3.04, 1.77, 1.48, 1.22, 0.91, 0.78, 0.70, 0.57, 0.49, 0.47, 0.44, 0.41]
+TRAIN += [0.39]
+# Fig. 6: images in the training set, distorted or not: test and training error.
+SIZES = {"15,000": 1.68, "30,000": 1.14, "60,000": 0.95, "60,000 distorted": 0.82}
+SHOWN = 60  # patterns of Fig. 8
+BLUE, RED, GREY = "#0072B2", "#D55E00", "#666666"
+
+
+def group(found: list[Record], **changes: Any) -> list[Record]:
+    """The finished runs that differ from the preset in these keys alone."""
+    base: dict[str, Any] = {"train_size": None, "augmentation": "none", "head": "rbf"}
+    wanted = {**base, **changes}
+    return [
+        one
+        for one in found
+        if one["status"] == "finished"
+        and all(one["treatment"][key] == value for key, value in wanted.items())
+    ]
+
+
+def curves(found: list[Record], key: str) -> "np.ndarray[Any, Any]":
+    """Errors in % as [run, pass]."""
+    return 100 * np.array([[point[key] for point in one["curve"]] for one in found])
+
+
+def figure_5(found: list[Record]) -> Figure:
+    """Mean and spread of test and training error per pass, over the published curve."""
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    axes = figure.subplots()
+    test, train = curves(found, "test_error"), curves(found, "train_error")
+    passes = np.arange(1, test.shape[1] + 1)
+    for values, published, color, name in (
+        (test, TEST, BLUE, "test"),
+        (train, TRAIN, RED, "training, as presented"),
+    ):
+        low, high = values.min(0), values.max(0)
+        axes.fill_between(passes, low, high, color=color, alpha=0.2, lw=0)
+        axes.plot(passes, values.mean(0), color=color, label=f"{name}: mean of runs")
+        at = passes[: len(published)]
+        axes.plot(at, published, "o", mfc="none", color=color, label=f"{name}: 1998")
+    axes.set(xlabel="pass", ylabel="error, %", ylim=(0, 5.2), xticks=passes)
+    axes.legend(frameon=False)
+    last = test[:, -1]
+    axes.set_title(
+        f"LeNet-5 as published: {last.mean():.2f} % after {len(passes)} passes, "
+        "0.95 % in 1998",
+        loc="left",
+        weight="bold",
+    )
+    caption = (
+        f"n = {len(found)} seeds; band: lowest to highest. Circles: Fig. 5, p. 10."
+    )
+    figure.supxlabel(caption, fontsize=8, color=GREY)
+    return figure
+
+
+def figure_6(sizes: dict[str, list[Record]]) -> Figure:
+    """Test error by training set: every run, the mean and the published value."""
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    axes = figure.subplots()
+    for place, (name, found) in enumerate(sizes.items()):
+        errors = curves(found, "test_error")[:, -1]
+        axes.plot([place] * len(errors), errors, "o", color=BLUE, alpha=0.35)
+        axes.plot([place - 0.2, place + 0.2], [errors.mean()] * 2, color=BLUE, lw=2)
+        axes.plot(place + 0.3, SIZES[name], "D", color=RED)
+        axes.annotate(f"{errors.mean():.2f}", (place - 0.42, errors.mean()))
+    axes.plot([], [], "D", color=RED, label="published (Fig. 6, p. 11)")
+    axes.plot([], [], color=BLUE, lw=2, label="mean over seeds")
+    axes.set_xticks(range(len(sizes)), [f"{n}\nn = {len(f)}" for n, f in sizes.items()])
+    axes.set(ylabel="test error after 20 passes, %", xlim=(-0.6, len(sizes) - 0.4))
+    axes.set_title("More images, less error", loc="left", weight="bold")
+    axes.legend(frameon=False)
+    return figure
+
+
+def figure_8(found: list[Record], data_dir: str | None) -> Figure:
+    """The test patterns that most seeds get wrong: label > commonest guess is unknown,
+    so the share of seeds that miss it is printed."""
+    digits = data.load("mnist", data_dir)
+    right = np.stack([record.unpacked(one["right"], one["images"]) for one in found])
+    missed = (~right).mean(0)
+    worst = np.argsort(-missed, kind="stable")[:SHOWN]
+    figure = Figure(figsize=(9, 6.2), layout="constrained")
+    for axes, index in zip(figure.subplots(6, 10).flat, worst, strict=True):
+        axes.imshow(digits.test_images[index], cmap="gray_r")
+        label = int(digits.test_labels[index])
+        axes.set_title(f"{label}  {missed[index]:.0%}", fontsize=8)
+        axes.axis("off")
+    always = int((missed == 1).sum())
+    figure.suptitle(
+        f"{always} test patterns are missed by all {len(found)} seeds; "
+        "label and share of seeds that miss it",
+        weight="bold",
+    )
+    return figure
+
+
+def rows(sizes: dict[str, list[Record]]) -> pd.DataFrame:
+    """What Fig. 5 and 6 say, beside the published values, in %."""
+    main = sizes["60,000"]
+    test, train = curves(main, "test_error"), curves(main, "train_error")
+    at = [("Fig. 5, test, pass", test, p, TEST[p - 1]) for p in (1, 3, 6, 10, 20)]
+    at += [("Fig. 5, training, pass", train, p, TRAIN[p - 1]) for p in (1, 3, 6, 10)]
+    at += [("Fig. 5, training, pass", train, 20, 0.35)]
+    table = [
+        (f"{name} {p}", len(values), values[:, p - 1], value)
+        for name, values, p, value in at
+    ]
+    for name, found in sizes.items():
+        last = curves(found, "test_error")[:, -1]
+        table.append((f"Fig. 6, {name}", len(found), last, SIZES[name]))
+    return pd.DataFrame(
+        [
+            (what, n, values.mean(), values.std(ddof=1), published)
+            for what, n, values, published in table
+        ],
+        columns=["what", "n", "mean", "sd", "published"],
+    )
+
+
+def main() -> None:
+    """The entry point."""
+    given: dict[str, str] = {"output_dir": "outputs"}
+    if "--help" in sys.argv or "-h" in sys.argv:
+        print(__doc__)
+        return
+    for text in sys.argv[1:]:
+        key, _, value = text.partition("=")
+        if key not in ("output_dir", "data_dir") or not value:
+            raise Refusal(f"{text}: write output_dir= or data_dir=")
+        given[key] = value
+    folder = Path(given["output_dir"]) / "paper_1998"
+    _, found = report.published(folder)
+    _, others = report.published(folder.with_name("paper_1998_size"))
+    sizes = {
+        "15,000": group(others, train_size=15000),
+        "30,000": group(others, train_size=30000),
+        "60,000": group(found),
+        "60,000 distorted": group(others, augmentation="affine_1998"),
+    }
+    if empty := [name for name, runs in sizes.items() if len(runs) < 2]:
+        raise Refusal(f"{folder} has too few runs of: {', '.join(empty)}")
+    figures = {
+        "figure_5": figure_5(sizes["60,000"]),
+        "figure_6": figure_6(sizes),
+        "figure_8": figure_8(sizes["60,000"], given.get("data_dir")),
+    }
+    for name, figure in figures.items():
+        print("\n".join(map(str, chart.save(figure, folder / name))))
+    table = rows(sizes)
+    table.to_csv(folder / "figures.csv", index=False, float_format="%.4f")
+    print(table.to_string(index=False, float_format="%.2f"))
+    hours = sum(one["seconds"] for one in sizes["60,000"]) / len(sizes["60,000"]) / 3600
+    print(f"{60 * hours:.1f} minutes a run of 20 passes; two to three days in 1998")
+
+
+if __name__ == "__main__":
+    command(main)
