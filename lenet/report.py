@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from lenet import chart, cost, curve, effect, interaction, ladder, table, webpage
 from lenet.config import Refusal
@@ -38,6 +39,16 @@ def replace(path: Path, content: bytes) -> None:
             raise
     except OSError as problem:
         raise Refusal(f"{path} cannot be written: {problem.strerror}", 3) from None
+
+
+def save(
+    figure: Figure, path: Path, formats: Sequence[str] = ("svg", "png")
+) -> list[Path]:
+    """The files written: `path` with the suffix of each format."""
+    paths = [Path(f"{path}.{form}") for form in formats]
+    for target, form in zip(paths, formats, strict=True):
+        replace(target, rendered(figure, form))
+    return paths
 
 
 def ablation(folder: Path) -> list[Path]:

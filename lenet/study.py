@@ -147,7 +147,24 @@ class Study:
 
 
 def published(folder: Path, allow_partial: bool = False, mix: bool = False) -> Study:
-    """The study in a folder: every seal checked, and no run missing unless allowed."""
+    """The study in a folder, with no run missing unless that is allowed."""
+    plan, found = read(folder)
+    planned = set(plan["runs"])
+    found = [one for one in found if one["run_id"] in planned]
+    missing = len(planned) - len({one["run_id"] for one in found})
+    said = f"{missing} of {len(planned)} runs missing" if missing else ""
+    if missing and not (allow_partial and found):
+        raise Refusal(
+            f"{folder}: {said}; the sweep's command again trains them, and "
+            "allow_partial=true draws what there is and says so"
+        )
+    return gathered(
+        plan["study"], found, plan["reference"], plan=plan, remark=said, mix=mix
+    )
+
+
+def read(folder: Path) -> tuple[dict[str, Any], list[Record]]:
+    """The plan and the records of a published study, every seal checked."""
     try:
         plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
         lines = gzip.decompress((folder / "records.jsonl.gz").read_bytes()).splitlines()
@@ -159,19 +176,7 @@ def published(folder: Path, allow_partial: bool = False, mix: bool = False) -> S
         if sealed.get("seal") != record.digest(content):
             name = sealed.get("run_id", "plan.json")
             raise Refusal(f"{folder}: {name} was changed after it was written", 4)
-    planned = list(dict.fromkeys(plan["runs"]))
-    held = {one["run_id"] for one in found}
-    missing = len(set(planned) - held)
-    said = f"{missing} of {len(planned)} runs missing" if missing else ""
-    if missing and not (allow_partial and held):
-        raise Refusal(
-            f"{folder}: {said}; the sweep's command again trains them, and "
-            "allow_partial=true draws what there is and says so"
-        )
-    found = [one for one in found if one["run_id"] in set(planned)]
-    return gathered(
-        plan["study"], found, plan["reference"], plan=plan, remark=said, mix=mix
-    )
+    return plan, found
 
 
 def adhoc(

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lenet import chart, data, record, report
+from lenet import data, record, report, study
 from lenet.config import Refusal
 from lenet.record import Record
 from lenet.train import command
@@ -156,8 +156,8 @@ def main() -> None:
             raise Refusal(f"{text}: write output_dir= or data_dir=")
         given[key] = value
     folder = Path(given["output_dir"]) / "paper_1998"
-    _, found = report.published(folder)
-    _, others = report.published(folder.with_name("paper_1998_size"))
+    _, found = study.read(folder)
+    _, others = study.read(folder.with_name("paper_1998_size"))
     sizes = {
         "15,000": group(others, train_size=15000),
         "30,000": group(others, train_size=30000),
@@ -172,7 +172,7 @@ def main() -> None:
         "figure_8": figure_8(sizes["60,000"], given.get("data_dir")),
     }
     for name, figure in figures.items():
-        print("\n".join(map(str, chart.save(figure, folder / name))))
+        print("\n".join(map(str, report.save(figure, folder / name))))
     table = rows(sizes)
     table.to_csv(folder / "figures.csv", index=False, float_format="%.4f")
     print(table.to_string(index=False, float_format="%.2f"))

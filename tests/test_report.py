@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import studies
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from lenet import data as datasets
@@ -221,6 +222,13 @@ def test_replace_writes_whole_files_and_leaves_nothing_behind(tmp_path, monkeypa
         report.replace(target, b"new")
     assert refusal.value.code == 3
     assert target.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_save_names_its_files_by_their_formats(tmp_path):
+    """A figure of another script is written the same way."""
+    paths = report.save(Figure(), tmp_path / "figure", ["svg", "pdf"])
+    assert [path.name for path in paths] == ["figure.svg", "figure.pdf"]
+    assert all(path.stat().st_size > 500 for path in paths)
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
