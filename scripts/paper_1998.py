@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.figure import Figure
 
 from lenet import data, record, report, study
@@ -29,7 +30,8 @@ TRAIN += [0.39]
 # Fig. 6: images in the training set, distorted or not: test and training error.
 SIZES = {"15,000": 1.68, "30,000": 1.14, "60,000": 0.95, "60,000 distorted": 0.82}
 SHOWN = 60  # patterns of Fig. 8
-BLUE, RED, GREY = "#0072B2", "#D55E00", "#666666"
+BLUE, _, _, RED, *_ = seaborn.color_palette("colorblind")
+GREY = "#666666"
 
 
 def group(found: list[Record], **changes: Any) -> list[Record]:
