@@ -33,7 +33,8 @@ def carry_out(
     plan["seal"] = record.digest(plan)
     report.replace(folder / "plan.json", json.dumps(plan, indent=1).encode())
     report.replace(folder / "records.jsonl.gz", packed(found))
-    return report.ablation(folder)
+    # A design in which no level varies has no effect to chart: its records are it.
+    return report.ablation(folder) if design.factors else [folder / "records.jsonl.gz"]
 
 
 def packed(found: Sequence[Record]) -> bytes:
