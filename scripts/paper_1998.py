@@ -96,14 +96,17 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
     axes.plot([], [], color=BLUE, lw=2, label="mean over seeds")
     axes.set_xticks(range(len(sizes)), [f"{n}\nn = {len(f)}" for n, f in sizes.items()])
     axes.set(ylabel="test error after 20 passes, %", xlim=(-0.6, len(sizes) - 0.4))
-    axes.set_title("More images, less error", loc="left", weight="bold")
+    axes.set_title(
+        "By training set: more images help, these distortions do not",
+        loc="left",
+        weight="bold",
+    )
     axes.legend(frameon=False)
     return figure
 
 
 def figure_8(found: list[Record], data_dir: str | None) -> Figure:
-    """The test patterns that most seeds get wrong: label > commonest guess is unknown,
-    so the share of seeds that miss it is printed."""
+    """The test patterns that most seeds get wrong, with label and share of seeds."""
     digits = data.load("mnist", data_dir)
     right = np.stack([record.unpacked(one["right"], one["images"]) for one in found])
     missed = (~right).mean(0)
