@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lenet import report
 from lenet.config import Refusal
-from lenet.train import command
+from lenet.terminal import command
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ from torch.nn import functional
 from lenet import data as datasets
 from lenet.config import Refusal, composed
 from lenet.stack import Stack
-from lenet.train import command, reuse_memory
+from lenet.terminal import command
+from lenet.train import reuse_memory
 
 EPOCH, MFLOP = 60_000, 2.264  # forward and backward of one image, modern structure
 TYPED = {"repeats": "3", "images": "6400", "cases": "", "device": "cpu", "data_dir": ""}
@@ -37,7 +38,9 @@ def network() -> nn.Module:
     )  # fmt: skip
 
 
-def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+def step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor
+) -> None:
     """One step of the usual loop."""
     optimizer.zero_grad()
     functional.cross_entropy(model(x), y).backward()
@@ -61,7 +64,9 @@ def dataloader(data: datasets.Data, count: int, batch: int, workers: int, affine
         def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
             return transform(images[index][0]), images[index][1]
 
-    loader = torch.utils.data.DataLoader(Transformed(), batch, True, num_workers=workers)
+    loader = torch.utils.data.DataLoader(
+        Transformed(), batch, True, num_workers=workers
+    )
     model = network()
     optimizer = torch.optim.Adam(model.parameters())
 
@@ -90,7 +95,11 @@ def ours(
 ) -> Callable[[], None]:
     """A pass of a stack of `runs` runs; a lone run has its companion."""
     augmentation = "affine_1998" if affine else "none"
-    line = [f"augmentation={augmentation}", f"batch_size={batch}", f"train_size={count}"]
+    line = [
+        f"augmentation={augmentation}",
+        f"batch_size={batch}",
+        f"train_size={count}",
+    ]
     configs, _ = composed([*line, f"replicates={max(runs, 2)}", "epochs=1"])
     stack = Stack.start(configs, data)
 
@@ -145,7 +154,9 @@ def cases(device: str) -> list[dict]:
     for batch, affine in ((64, False), (64, True), (1, False)):
         about = {"batch": batch, "affine": affine, "processes": 1}
         for workers in (0, 2):
-            found.append({"loop": "DataLoader", "workers": workers, "threads": 2, **about})
+            found.append(
+                {"loop": "DataLoader", "workers": workers, "threads": 2, **about}
+            )
         if not affine:
             for threads in (1, 2):
                 found.append({"loop": "in memory", "threads": threads, **about})
@@ -193,7 +204,9 @@ def main() -> None:
             raise Refusal(f"{text}: write {', '.join(f'{k}=' for k in typed)}")
         typed[key] = value
     rate = {threads: sgemm(threads) for threads in (1, 2)}
-    print(f"sgemm: {rate[1] / 1e3:.0f} GFLOP/s on one thread, {rate[2] / 1e3:.0f} on two\n")
+    print(
+        f"sgemm: {rate[1] / 1e3:.0f} GFLOP/s on one thread, {rate[2] / 1e3:.0f} on two\n"
+    )
     print("| loop | batch | affine | threads | s per epoch and run | share of sgemm |")
     print("|---|---|---|---|---|---|")
     for case in cases(typed["device"]):

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from lenet import design, sweep
 from lenet.config import Refusal
-from lenet.train import command, progress_bar
+from lenet.terminal import command
+from lenet.train import progress_bar
 
 
 def main() -> None:
