@@ -1,42 +1,281 @@
-"""Carry out a design: train what has no record, then write the study and its chart."""
+"""Carry out a design: plan it, train what has no record, write the study and its chart.
 
-import gzip
-import json
-from collections.abc import Callable, Sequence
+What is done is known from the records alone, so the same call again trains what is
+missing and nothing else, whatever stopped the last one.
+"""
+
+import os
+import secrets
+import select
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from signal import Signals
+from typing import Any
 
-from lenet import record, report, train
-from lenet.config import Config
+from lenet import plan as plans
+from lenet import record, report, store, train, worker
+from lenet.config import Config, Places, Refusal
 from lenet.design import Design
-from lenet.record import Record
-from lenet.stack import Report
+from lenet.store import Record
+from lenet.worker import Job, Message, Worker
+
+TRIES = 2  # of a run by itself, after the stacks that it was in have failed
+PATIENCE = 600.0  # seconds without a word after which a worker hangs
+WAIT = 2.0  # seconds until runs that another sweep holds are looked at again
+
+
+@dataclass
+class State:
+    """How far a sweep is: what waits, what came, what was given up and why.
+
+    work: what all of it takes, and `worked` what is done of that, as `cost` measures.
+    """
+
+    total: int
+    work: float
+    waiting: deque[Job]
+    began: float
+    worked: float = 0.0
+    done: int = 0
+    diverged: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    workers: list[Worker] = field(default_factory=list)
+
+
+Show = Callable[[State], None]
+
+
+def silent(state: State) -> None:
+    """Show nothing."""
 
 
 def carry_out(
-    design: Design, progress: Callable[[Sequence[Config]], Report]
+    design: Design,
+    workers: int | None = None,
+    show: Show = silent,
+    command: Sequence[str] = worker.COMMAND,
 ) -> list[Path]:
     """The files of a study, once every run of its design has a record.
 
-    The same call again trains only what is missing.
+    workers: processes that train at a time. A Refusal (1) names the runs that failed.
     """
-    found = train.run(design.runs, design.places, progress)
-    folder = Path(design.places.output_dir) / (design.places.study or design.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = {
-        "study": folder.name,
-        "design": design.name,
-        "kind": design.kind,
-        "factors": list(design.factors),
-        "reference": dict(design.reference),
-        "runs": [done["run_id"] for done in found],
-    }
-    plan["seal"] = record.digest(plan)
-    report.replace(folder / "plan.json", json.dumps(plan, indent=1).encode())
-    report.replace(folder / "records.jsonl.gz", packed(found))
+    places = design.places
+    plan, runs = make(design)
+    folder = Path(places.output_dir) / plan["study"]
+    store.prepare(places.output_dir)
+    earlier = plans.published(folder)
+    store.replace(folder / "plan.json", plans.text(plan))
+
+    def find(name: str) -> Record | None:
+        return store.find(places.output_dir, name) or earlier.get(name)
+
+    found = {name: find(name) for name in runs}
+    missing = {name: config for name, config in runs.items() if not found[name]}
+    if missing:
+        failures = train_all(missing, places, workers or cores(), show, command)
+        found |= {name: find(name) for name in missing}
+        if failures:
+            raise Refusal(table(failures, runs, len(runs)), 1)
+    done = [one for one in found.values() if one]
+    if len(done) < len(runs):
+        lost = len(runs) - len(done)
+        raise Refusal(f"{lost} records were changed or lost meanwhile: run it again", 1)
+    store.replace(folder / "records.jsonl.gz", plans.packed(done))
     return report.ablation(folder)
 
 
-def packed(found: Sequence[Record]) -> bytes:
-    """Records as compressed lines of JSON; the same bytes for the same records."""
-    lines = "".join(json.dumps(one, sort_keys=True) + "\n" for one in found)
-    return gzip.compress(lines.encode(), mtime=0)
+def make(design: Design) -> tuple[dict[str, Any], dict[str, Config]]:
+    """The plan of a design, and its runs by run id."""
+    data = train.load(design.runs, design.places)
+    runs = {record.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs}
+    ids, count = list(runs), len(design.seeds)
+    searched = len(design.arms) * count
+    each = len(design.search) // len(design.arms)
+    arms = [
+        {
+            "name": arm.name,
+            "levels": dict(arm.levels),
+            "changes": dict(arm.changes),
+            "treatment": dict(arm.treatment),
+            "runs": ids[i * count : (i + 1) * count],
+            "search": ids[searched + i * each : searched + (i + 1) * each],
+        }
+        for i, arm in enumerate(design.arms)
+    ]
+    plan = {
+        "study": design.places.study or design.name,
+        "design": design.name,
+        "kind": design.kind,
+        "preset": design.preset,
+        "factors": design.keys,
+        "levels": {f: dict(tried) for f, tried in design.factors.items()},
+        "reference": dict(design.arms[0].treatment),
+        "arms": arms,
+        "seeds": list(design.seeds),
+        "search_seeds": [run.seed for run in design.search[:each]],
+        "runs": ids,
+        "data": {name: one.sha256 for name, one in sorted(data.items())},
+        "code": {"fingerprint": record.fingerprint(), **record.commit()},
+    }
+    return plan, runs
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def train_all(
+    missing: Mapping[str, Config],
+    places: Places,
+    count: int,
+    show: Show = silent,
+    command: Sequence[str] = worker.COMMAND,
+) -> dict[str, str]:
+    """Train runs in `count` processes; the causes of those that failed, by run id."""
+    size = min(train.STACK, max(2, -(-len(missing) // count)))
+    jobs = [Job(runs) for runs in train.stacks(missing, size)]
+    jobs.sort(key=cost, reverse=True)  # the long ones first, so that none is last
+    work = sum(cost(job) for job in jobs)
+    state = State(len(missing), work, deque(jobs), time.monotonic())
+    count = min(count, len(jobs))
+    try:
+        while state.waiting or any(one.job for one in state.workers):
+            while len(state.workers) < min(count, unfinished(state)):
+                state.workers.append(worker.start(max(1, cores() // count), command))
+            hand_out(state, places)
+            listen(state, places)
+            show(state)
+    finally:
+        for one in state.workers:
+            one.stop()
+    return state.failures
+
+
+def cost(job: Job) -> float:
+    """What a job takes, in passes of one run: four times as much by single images."""
+    config = next(iter(job.runs.values()))
+    passes = config.number("epochs") * (1 + 3 / config.number("batch_size"))
+    return len(job.runs) * passes
+
+
+def seconds_left(state: State) -> float | None:
+    """How long a sweep still takes if it goes on as it did; None before any progress."""
+    parts = sum(one.part * cost(one.job) for one in state.workers if one.job)
+    worked = state.worked + parts
+    if not worked:
+        return None
+    return (time.monotonic() - state.began) * (state.work - worked) / worked
+
+
+def unfinished(state: State) -> int:
+    """Jobs that wait or are in work."""
+    return len(state.waiting) + sum(one.job is not None for one in state.workers)
+
+
+def hand_out(state: State, places: Places) -> None:
+    """Give a job to every worker that is ready for one."""
+    for one in state.workers:
+        due = [job for job in state.waiting if job.not_before <= time.monotonic()]
+        if one.ready and not one.job and due:
+            state.waiting.remove(due[0])
+            one.hand(due[0], places)
+
+
+def listen(state: State, places: Places) -> None:
+    """Take in what the workers say within a moment, and end those that are silent."""
+    pipes = [one.process.stdout for one in state.workers]
+    speaking, _, _ = select.select(pipes, [], [], 0.2)
+    for one in list(state.workers):
+        messages: list[Message] | None = []
+        if one.process.stdout in speaking:
+            messages = one.messages()
+        elif one.job and time.monotonic() - one.heard > PATIENCE:
+            messages = [{"failed": f"no word for {PATIENCE:.0f} s: hung"}]
+        if messages is None:
+            messages = [{"failed": death(one)}]
+        for message in messages:
+            take(state, one, message, places)
+
+
+def death(one: Worker) -> str:
+    """What ended a worker."""
+    code = one.process.wait()
+    if code >= 0:
+        return f"exit code {code}"
+    memory = " (out of memory?)" if code == -9 else ""
+    return f"killed by {Signals(-code).name}{memory}"
+
+
+def take(state: State, one: Worker, message: Message, places: Places) -> None:
+    """Take in one message of a worker."""
+    job = one.job
+    if "ready" in message:
+        one.ready = True
+    if "refused" in message:
+        raise Refusal(message["refused"], message["code"])
+    if "part" in message:
+        one.part = message["part"]
+    if "done" in message and job:
+        done = message["done"]
+        state.done += len(done)
+        state.diverged += sum(status == "diverged" for status in done.values())
+        state.worked += cost(job) * len(done) / len(job.runs)
+        others = {n: c for n, c in job.runs.items() if n not in done}
+        if others:
+            state.waiting.append(Job(others, job.tries, time.monotonic() + WAIT))
+        one.job = None
+        if said := one.complaints():
+            print(said, file=sys.stderr)
+    if "failed" in message:
+        said = one.complaints()
+        one.stop()
+        state.workers.remove(one)
+        if job:
+            give_up(state, job, message, said, places)
+        elif not one.ready:
+            raise Refusal(f"no worker can start: {message['failed']}\n{said}", 3)
+
+
+def give_up(
+    state: State, job: Job, message: Message, said: str, places: Places
+) -> None:
+    """Record a failed attempt, then try its halves, or one run again, or no more."""
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    attempt = {
+        "runs": list(job.runs),
+        "tries": job.tries + 1,
+        "cause": message["failed"],
+        "said": f"{message.get('traceback', '')}{said}"[-10_000:],
+        "time": now,
+        "host": socket.gethostname(),
+    }
+    name = f"{now}-{secrets.token_hex(4)}.json"
+    store.replace(Path(places.output_dir) / "attempts" / name, plans.text(attempt))
+    names = list(job.runs)
+    if len(names) > 1:
+        for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+            state.waiting.appendleft(Job({name: job.runs[name] for name in half}))
+    elif job.tries + 1 < TRIES:
+        state.waiting.append(Job(job.runs, job.tries + 1))
+    else:
+        state.failures[names[0]] = message["failed"]
+
+
+def table(failures: Mapping[str, str], runs: Mapping[str, Config], total: int) -> str:
+    """The runs that failed, one a line with its cause, and what to do."""
+    lines = [
+        f"  {name} seed={runs[name].seed}: {why}" for name, why in failures.items()
+    ]
+    return "\n".join(
+        [
+            f"{len(failures)} of {total} runs failed; the others are kept:",
+            *lines,
+            "what they said is in attempts/; the same command tries them again",
+        ]
+    )

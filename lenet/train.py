@@ -9,7 +9,7 @@ import ctypes
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import hydra
 import torch
@@ -96,27 +96,31 @@ def attempt(
 ) -> list[Record | None]:
     """As `run`, with None for the runs that another process is training."""
     reuse_memory()
-    device = choose_device(places.device)
-    sets = {str(config.treatment["data"]) for config in configs}
-    data = {name: datasets.load(name, places.data_dir, device) for name in sets}
+    data = load(configs, places)
     ids = [record.run_id(c, data[str(c.treatment["data"])]) for c in configs]
     found = {name: store.find(places.output_dir, name) for name in ids}
     missing = {n: c for n, c in zip(ids, configs, strict=True) if not found[n]}
     if missing:
         store.prepare(places.output_dir)
-    named = {id(config): name for name, config in missing.items()}
-    for stack in stacks(list(missing.values())):
-        dataset = data[str(stack[0].treatment["data"])]
-        with store.claim(places.output_dir, [named[id(c)] for c in stack]) as mine:
+    for stack in stacks(missing):
+        with store.claim(places.output_dir, list(stack)) as mine:
             # Another process may have finished a run before this one could claim it.
             found |= {name: store.find(places.output_dir, name) for name in mine}
-            rest = [missing[name] for name in mine if not found[name]]
+            rest = [stack[name] for name in mine if not found[name]]
             if rest:
+                dataset = data[str(rest[0].treatment["data"])]
                 done = carry(rest, dataset, places.output_dir, begin(rest))
                 found |= {one["run_id"]: one for one in done}
         for name in mine:
             tracker.mirror(places, name)
     return [found[name] for name in ids]
+
+
+def load(configs: Sequence[Config], places: Places) -> dict[str, Data]:
+    """The data sets of these runs, by name, on the device that they are trained on."""
+    device = choose_device(places.device)
+    names = {str(config.treatment["data"]) for config in configs}
+    return {name: datasets.load(name, places.data_dir, device) for name in names}
 
 
 def carry(
@@ -135,15 +139,18 @@ def carry(
     return done
 
 
-def stacks(configs: Sequence[Config], size: int = STACK) -> Iterator[list[Config]]:
-    """Runs of one structure together, in even stacks of at most `size`."""
-    by_structure: dict[object, list[Config]] = {}
-    for config in configs:
-        by_structure.setdefault(structure(config), []).append(config)
+def stacks(
+    runs: Mapping[str, Config], size: int = STACK
+) -> Iterator[dict[str, Config]]:
+    """Runs of one structure together, in even stacks of at most `size`; by run id."""
+    by_structure: dict[object, list[str]] = {}
+    for name, config in runs.items():
+        by_structure.setdefault(structure(config), []).append(name)
     for alike in by_structure.values():
         count = -(-len(alike) // size)
         for part in range(count):
-            yield alike[part * len(alike) // count : (part + 1) * len(alike) // count]
+            names = alike[part * len(alike) // count : (part + 1) * len(alike) // count]
+            yield {name: runs[name] for name in names}
 
 
 @contextlib.contextmanager
