@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from lenet.forecast import duration
 from lenet.sweep import Show, State, seconds_left
 from lenet.worker import Worker
 
@@ -25,10 +26,10 @@ def board(console: Console) -> Iterator[Show]:
 
     def show(state: State) -> None:
         (at, before), now = last[-1], state.done + len(state.failures)
-        if now == state.total or (now > before and time.monotonic() - at > EVERY):
-            if now > before:
-                print(overall(state), file=console.file, flush=True)
-                last.append((time.monotonic(), now))
+        due = now == state.total or time.monotonic() - at > EVERY
+        if now > before and due:
+            print(overall(state), file=console.file, flush=True)
+            last.append((time.monotonic(), now))
 
     yield show
 
@@ -53,13 +54,3 @@ def of_worker(one: Worker) -> str:
         return "  idle" if one.ready else "  starting"
     seeds = sorted(config.seed for config in one.job.runs.values())
     return f"  {one.part:4.0%} of {len(seeds)} runs, seeds {seeds[0]} to {seeds[-1]}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    return (
-        f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
-    )

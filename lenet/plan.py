@@ -29,6 +29,7 @@ class Run:
     state: str
     why: str = ""
     seconds: float = 0.0
+    error: float | None = None
 
     def __str__(self) -> str:
         why = f": {self.why}" if self.why else ""
@@ -100,26 +101,45 @@ def progress(output_dir: str, plan: Mapping[str, Any]) -> list[Run]:
     done = published(Path(output_dir) / plan["study"]) | done
     others: dict[str, Record] = {}
     if len(done.keys() & set(plan["runs"])) < len(plan["runs"]):
-        for name in set(store.finished(output_dir)) - set(plan["runs"]):
-            if one := peek(output_dir, name):
-                others[store.digest([one["treatment"], one["seed"]])] = one
-    runs = []
-    for name, arm, seed, identity in planned(plan):
-        state, why, seconds = "missing", "never trained", 0.0
-        if name in done:
-            finished = done[name]["status"] == "finished"
-            state, seconds = "done" if finished else "diverged", done[name]["seconds"]
-            why = "" if finished else f"at step {done[name]['diverged_step']}"
-        elif name in failures:
-            state, why = "failed", str(failures[name]["cause"])
-        elif identity in others:
-            commit = str(others[identity]["code"]["commit"])[:10]
-            state = "stale"
-            why = (
-                f"trained by other code or data (commit {commit}): would be made again"
-            )
-        runs.append(Run(name, arm, seed, state, why, seconds))
-    return runs
+        for one in sound(output_dir):
+            others[store.digest([one["treatment"], one["seed"]])] = one
+    return [
+        state(*one, done=done, failures=failures, others=others)
+        for one in planned(plan)
+    ]
+
+
+def state(
+    name: str,
+    arm: str,
+    seed: int,
+    identity: str,
+    done: Mapping[str, Record],
+    failures: Mapping[str, Record],
+    others: Mapping[str, Record],
+) -> Run:
+    """A run's state, from the records, the failed attempts and other code's records."""
+    if name in done:
+        one = done[name]
+        seconds, error = one["seconds"], one["response"]["test_error"]
+        if one["status"] == "finished":
+            return Run(name, arm, seed, "done", "", seconds, error)
+        why = f"at step {one['diverged_step']}"
+        return Run(name, arm, seed, "diverged", why, seconds)
+    if name in failures:
+        return Run(name, arm, seed, "failed", str(failures[name]["cause"]))
+    if identity in others:
+        commit = str(others[identity]["code"]["commit"])[:10]
+        why = f"trained by other code or data (commit {commit}): would be made again"
+        return Run(name, arm, seed, "stale", why)
+    return Run(name, arm, seed, "missing", "never trained")
+
+
+def sound(output_dir: str) -> Iterator[Record]:
+    """The records of an output directory that verify."""
+    for name in store.finished(output_dir):
+        if one := peek(output_dir, name):
+            yield one
 
 
 def peek(output_dir: str, name: str) -> Record | None:

@@ -230,7 +230,7 @@ def find(output_dir: str, name: str) -> Record | None:
     except Refusal as problem:
         if problem.code != 4:
             raise
-    return quarantine(output_dir, name)
+        return quarantine(output_dir, name)
 
 
 def of_run(path: Path, name: str) -> Record:
@@ -241,27 +241,42 @@ def of_run(path: Path, name: str) -> Record:
     return record
 
 
+def fault(output_dir: str, name: str) -> str | None:
+    """What is wrong with a finished run's record or weights, None if nothing is."""
+    place = folder(output_dir, name)
+    try:
+        expected = of_run(place / "record.json", name)["weights"]
+    except Refusal as problem:
+        if problem.code != 4:
+            raise
+        return str(problem)
+    path = place / "model.safetensors"
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        found = None
+    if found == expected:
+        return None
+    return f"{path} is not what was trained: its SHA-256 is {found}, not {expected}"
+
+
 def quarantine(output_dir: str, name: str) -> Record | None:
     """Move a broken run aside; its record, if another process made it anew meanwhile."""
     place, aside = folder(output_dir, name), Path(output_dir) / "quarantine"
     with claim(output_dir, [name]) as mine:
         if not mine or not (place / "record.json").exists():
             return None
-        try:
+        problem = fault(output_dir, name)
+        if not problem:
             return of_run(place / "record.json", name)
-        except Refusal as problem:
-            try:
-                aside.mkdir(exist_ok=True)
-                place.rename(
-                    Path(tempfile.mkdtemp(dir=aside, prefix=f"{name}-")) / name
-                )
-            except OSError as cause:
-                where = f"and cannot be moved to {aside}: {cause.strerror}"
-                raise Refusal(f"{problem}; {where}", 3) from None
-            print(
-                f"{problem}; moved to {aside}, the run is made again", file=sys.stderr
-            )
-            return None
+        try:
+            aside.mkdir(exist_ok=True)
+            place.rename(Path(tempfile.mkdtemp(dir=aside, prefix=f"{name}-")) / name)
+        except OSError as cause:
+            where = f"and cannot be moved to {aside}: {cause.strerror}"
+            raise Refusal(f"{problem}; {where}", 3) from None
+    print(f"{problem}; moved to {aside}, the run is made again", file=sys.stderr)
+    return None
 
 
 def finished(output_dir: str) -> list[str]:

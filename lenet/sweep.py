@@ -17,8 +17,8 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
+from lenet import forecast, record, report, store, train, worker
 from lenet import plan as plans
-from lenet import record, report, store, train, worker
 from lenet.config import Config, Places, Refusal
 from lenet.design import Design
 from lenet.store import Record
@@ -54,43 +54,8 @@ def silent(state: State) -> None:
     """Show nothing."""
 
 
-def carry_out(
-    design: Design,
-    workers: int | None = None,
-    show: Show = silent,
-    command: Sequence[str] = worker.COMMAND,
-) -> list[Path]:
-    """The files of a study, once every run of its design has a record.
-
-    workers: processes that train at a time. A Refusal (1) names the runs that failed.
-    """
-    places = design.places
-    plan, runs = make(design)
-    folder = Path(places.output_dir) / plan["study"]
-    store.prepare(places.output_dir)
-    earlier = plans.published(folder)
-    store.replace(folder / "plan.json", plans.text(plan))
-
-    def find(name: str) -> Record | None:
-        return store.find(places.output_dir, name) or earlier.get(name)
-
-    found = {name: find(name) for name in runs}
-    missing = {name: config for name, config in runs.items() if not found[name]}
-    if missing:
-        failures = train_all(missing, places, workers or cores(), show, command)
-        found |= {name: find(name) for name in missing}
-        if failures:
-            raise Refusal(table(failures, runs, len(runs)), 1)
-    done = [one for one in found.values() if one]
-    if len(done) < len(runs):
-        lost = len(runs) - len(done)
-        raise Refusal(f"{lost} records were changed or lost meanwhile: run it again", 1)
-    store.replace(folder / "records.jsonl.gz", plans.packed(done))
-    return report.ablation(folder)
-
-
 def make(design: Design) -> tuple[dict[str, Any], dict[str, Config]]:
-    """The plan of a design, and its runs by run id."""
+    """The plan of a design, and its runs by run id; nothing is written."""
     data = train.load(design.runs, design.places)
     runs = {record.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs}
     ids, count = list(runs), len(design.seeds)
@@ -123,6 +88,70 @@ def make(design: Design) -> tuple[dict[str, Any], dict[str, Config]]:
         "code": {"fingerprint": record.fingerprint(), **record.commit()},
     }
     return plan, runs
+
+
+def carry_out(
+    plan: Mapping[str, Any],
+    runs: Mapping[str, Config],
+    places: Places,
+    workers: int | None = None,
+    show: Show = silent,
+    command: Sequence[str] = worker.COMMAND,
+) -> list[Path]:
+    """The files of a study, once every run of its plan has a record.
+
+    workers: processes that train at a time. A Refusal (1) names the runs that failed.
+    """
+    folder = Path(places.output_dir) / plan["study"]
+    store.prepare(places.output_dir)
+    earlier = plans.published(folder)
+    store.replace(folder / "plan.json", plans.text(plan))
+
+    def find(name: str) -> Record | None:
+        return store.find(places.output_dir, name) or earlier.get(name)
+
+    found = {name: find(name) for name in runs}
+    missing = {name: config for name, config in runs.items() if not found[name]}
+    if missing:
+        failures = train_all(missing, places, workers or cores(), show, command)
+        found |= {name: find(name) for name in missing}
+        if failures:
+            raise Refusal(table(failures, runs, len(runs)), 1)
+    done = [one for one in found.values() if one]
+    if len(done) < len(runs):
+        lost = len(runs) - len(done)
+        raise Refusal(f"{lost} records were changed or lost meanwhile: run it again", 1)
+    store.replace(folder / "records.jsonl.gz", plans.packed(done))
+    return report.ablation(folder)
+
+
+def outlook(
+    plan: Mapping[str, Any],
+    runs: Mapping[str, Config],
+    places: Places,
+    workers: int | None,
+) -> str:
+    """Each run and its state, then the time, the disk and the chance of a verdict."""
+    output_dir, count = places.output_dir, workers or cores()
+    states = plans.progress(output_dir, plan)
+    missing = [
+        runs[run.run_id] for run in states if run.state not in ("done", "diverged")
+    ]
+    hardware = record.hardware(str(train.choose_device(places.device)))
+    taken = forecast.seconds(missing, plans.sound(output_dir), hardware)
+    time = "unknown: no record of this machine tells"
+    if taken is not None:
+        time = f"{forecast.duration(taken / count)} with workers={count}"
+    needed, free = forecast.disk(len(missing), output_dir)
+    return "\n".join(
+        [
+            *(str(run) for run in states),
+            plans.summary(plan, states),
+            f"time: {time}" if missing else "time: nothing is left to train",
+            f"disk: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free",
+            forecast.verdict(plan, forecast.spread(states)),
+        ]
+    )
 
 
 def cores() -> int:

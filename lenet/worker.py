@@ -102,7 +102,7 @@ def start(threads: int, command: Sequence[str] = COMMAND) -> Worker:
             stdout=subprocess.PIPE,
             stderr=file,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            preexec_fn=ignore_interrupt,
+            preexec_fn=ignore_interrupt,  # noqa: PLW1509  # the sweep has no threads
         )
         return Worker(process, open(file.name, "rb"), time.monotonic())
 
@@ -129,7 +129,7 @@ def work(job: Message, tell: Callable[[Message], None]) -> None:
         tell({"done": {one["run_id"]: one["status"] for one in found if one}})
     except Refusal as refusal:
         tell({"refused": str(refusal), "code": refusal.code})
-    except Exception as problem:  # whatever it is: the sweep records it and goes on
+    except Exception as problem:  # noqa: BLE001  # any: the sweep records it, goes on
         cause = f"{type(problem).__name__}: {problem}"
         tell({"failed": cause, "traceback": traceback.format_exc()})
 

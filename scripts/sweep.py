@@ -89,25 +89,48 @@ def status(given: Mapping[str, str], overrides: Sequence[str]) -> None:
         raise Refusal("say study=<name>, or design=<name>")
     planned = plan.read(Path(output_dir) / study)
     runs = plan.progress(output_dir, planned)
-    say(plan.summary(planned, runs))
-    say("\n".join(str(run) for run in runs if run.state in ("failed", "diverged")))
+    shown = [str(run) for run in runs if run.state in ("failed", "diverged")]
+    say("\n".join([plan.summary(planned, runs), *shown]))
 
 
 def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -> None:
     """Plan a study, or carry it out."""
-    from lenet import sweep  # with torch, for which `status` need not wait
+    from lenet import (
+        effect,
+        forecast,
+        sweep,
+    )  # with torch, for which `status` need not wait
     from lenet.board import board
 
     if "design" not in given:
         raise Refusal(f"say design=<name>; designs: {', '.join(design.available())}")
     count = workers(given)
     chosen = design.load(given["design"], overrides, given.get("yes") == "true")
-    console = Console(stderr=True)
     for note in chosen.notes:
         print(f"note: {note}", file=sys.stderr)
-    with board(console) as show:
-        paths = sweep.carry_out(chosen, count, show)
+    planned, runs = sweep.make(chosen)
+    if action == "plan":
+        say(sweep.outlook(planned, runs, chosen.places, count))
+        return
+    if len(planned["seeds"]) < effect.blocks_needed(forecast.tests(planned)):
+        print(f"note: {forecast.verdict(planned, None)}", file=sys.stderr)
+    with board(Console(stderr=True)) as show:
+        paths = sweep.carry_out(planned, runs, chosen.places, count, show)
     say("\n".join(str(path) for path in paths))
+
+
+def check(given: Mapping[str, str], overrides: Sequence[str], action: str) -> None:
+    """Verify all runs of an output directory, or train one of them again."""
+    from lenet import verify  # with torch, for which `status` need not wait
+
+    output_dir = place(overrides, "output_dir", "outputs")
+    if action == "verify":
+        say(verify.everything(output_dir))
+        return
+    if "run" not in given:
+        raise Refusal("say run=<the start of a run id>, or a run's folder")
+    data_dir = place(overrides, "data_dir", "") or None
+    say(verify.rerun(given["run"], output_dir, data_dir))
 
 
 if __name__ == "__main__":
