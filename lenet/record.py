@@ -123,7 +123,7 @@ def error(result: Result) -> float:
     return int((~result.right).sum()) / len(result.right)
 
 
-def packed(right: "np.ndarray[Any, Any]") -> str:
+def packed(right: "np.ndarray[Any, np.dtype[np.bool_]]") -> str:
     """Booleans as base64 text of packed bits."""
     return base64.b64encode(np.packbits(right).tobytes()).decode()
 

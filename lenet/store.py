@@ -93,8 +93,8 @@ def unwritable(place: Path, problem: OSError) -> Refusal:
     free = shutil.disk_usage(there).free / 1e6
     cause = problem.strerror or str(problem)
     return Refusal(
-        f"{place} cannot be written: {cause} ({free:,.0f} MB free); make it writable or "
-        "free some space, then give the same command again",
+        f"{place} cannot be written: {cause} ({free:,.0f} MB free); make it writable "
+        "or free some space, then give the same command again",
         3,
     )
 
@@ -261,7 +261,7 @@ def fault(output_dir: str, name: str) -> str | None:
 
 
 def quarantine(output_dir: str, name: str) -> Record | None:
-    """Move a broken run aside; its record, if another process made it anew meanwhile."""
+    """Move a broken run aside; its record, if another process has made it anew."""
     place, aside = folder(output_dir, name), Path(output_dir) / "quarantine"
     with claim(output_dir, [name]) as mine:
         if not mine or not (place / "record.json").exists():

@@ -194,7 +194,7 @@ def cost(job: Job) -> float:
 
 
 def seconds_left(state: State) -> float | None:
-    """How long a sweep still takes if it goes on as it did; None before any progress."""
+    """How long a sweep takes yet if it goes on as it did; None before any progress."""
     parts = sum(one.part * cost(one.job) for one in state.workers if one.job)
     worked = state.worked + parts
     if not worked:
@@ -218,7 +218,7 @@ def hand_out(state: State, places: Places) -> None:
 
 def listen(state: State, places: Places) -> None:
     """Take in what the workers say within a moment, and end those that are silent."""
-    pipes = [one.process.stdout for one in state.workers]
+    pipes = [one.process.stdout for one in state.workers if one.process.stdout]
     speaking, _, _ = select.select(pipes, [], [], 0.2)
     for one in list(state.workers):
         messages: list[Message] | None = []

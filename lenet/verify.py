@@ -1,4 +1,4 @@
-"""Whether what is stored is what was trained: every seal, every weight file, every bit."""
+"""Whether what is stored is what was trained: each seal, weight file and bit."""
 
 import json
 import secrets
@@ -14,7 +14,7 @@ from lenet.store import Record
 
 
 def everything(output_dir: str) -> str:
-    """How many runs and studies are sound; broken runs go to quarantine: a Refusal (4)."""
+    """How many runs and studies are sound; a broken one is moved, and a Refusal (4)."""
     names = store.finished(output_dir)
     broken = [name for name in names if store.fault(output_dir, name)]
     for name in broken:

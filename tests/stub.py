@@ -1,0 +1,77 @@
+"""A worker whose training is a stub: at once, the same numbers for the same seed.
+
+The writer, the protocol and the sweep are the real ones. `python tests/stub.py FAULT`
+is a worker; a fault befalls the stack that has seed 3 in it.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from lenet import train, worker
+from lenet.config import Config
+from lenet.data import Data
+from lenet.stack import Progress, Report, Result
+
+BAD = 3  # the seed of the run that a fault befalls
+
+
+def result(config: Config) -> Result:
+    """What a run becomes: a function of its seed."""
+    point = {"epoch": 1, "train_error": 0.5, "test_error": 0.25, "seconds": 0.1}
+    return Result(
+        diverged_step=None,
+        right=torch.arange(8) % 4 != config.seed % 4,
+        weights={"C1.weight": torch.full((2, 3), float(config.seed))},
+        curve=[point],
+        seconds=0.1,
+    )
+
+
+def stub(
+    configs: Sequence[Config], data: Data, report: Report = lambda now: None
+) -> list[Result]:
+    """In the place of lenet.stack.train."""
+    report(Progress(0, 1, 2, 7, 0.5, None))
+    return [result(config) for config in configs]
+
+
+def memory() -> None:
+    raise MemoryError("no memory for so many runs")
+
+
+FAULTS: dict[str, Callable[[], object]] = {
+    "none": lambda: None,
+    "exception": lambda: 1 / 0,
+    "exit": lambda: sys.exit(7),
+    "memory": memory,
+    "segfault": lambda: os.kill(os.getpid(), 11),
+    "kill": lambda: os.kill(os.getpid(), 9),
+    "hang": lambda: time.sleep(3600),
+    "slow": lambda: time.sleep(20),
+}
+
+
+def main() -> None:
+    """The worker's process."""
+    fault, once = sys.argv[1], sys.argv[2:]
+
+    def faulty(
+        configs: Sequence[Config], data: Data, report: Report = lambda now: None
+    ) -> list[Result]:
+        if any(config.seed == BAD for config in configs):
+            if not once or not os.path.exists(once[0]):
+                if once:
+                    open(once[0], "w").close()
+                FAULTS[fault]()
+        return stub(configs, data, report)
+
+    train.train = faulty
+    worker.main()
+
+
+if __name__ == "__main__":
+    main()
