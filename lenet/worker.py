@@ -123,7 +123,7 @@ def work(job: Message, tell: Callable[[Message], None]) -> None:
     try:
         if record.fingerprint() != job["fingerprint"]:
             raise Refusal(
-                "the training code was changed while the sweep ran: start it again"
+                "the training code changed while the sweep ran: start it again"
             )
         found = train.attempt(configs, Places(**job["places"]), lambda stack: report)
         tell({"done": {one["run_id"]: one["status"] for one in found if one}})

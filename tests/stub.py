@@ -8,12 +8,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
-from lenet import train, worker
-from lenet.config import Config
+from lenet import sweep, train, worker
+from lenet.config import Config, Places
 from lenet.data import Data
+from lenet.design import Arm, Design
 from lenet.stack import Progress, Report, Result
 
 BAD = 3  # the seed of the run that a fault befalls
@@ -28,6 +30,33 @@ def result(config: Config) -> Result:
         weights={"C1.weight": torch.full((2, 3), float(config.seed))},
         curve=[point],
         seconds=0.1,
+    )
+
+
+def small(
+    seeds: int = 4, levels: Sequence[str] = ("relu", "tanh")
+) -> tuple[dict[str, Any], dict[str, Config]]:
+    """A plan of one factor on digits, and its runs."""
+    from conftest import config as plain  # checks every shape: a worker need not
+
+    arms = [
+        Arm({"activation": level}, {"activation": level}, treatment)
+        for level in levels
+        for treatment in [plain({"activation": level}).treatment]
+    ]
+    places = Places(study="small")
+    return sweep.make(
+        Design(
+            name="small",
+            kind="one_factor",
+            preset="modern",
+            factors={"activation": {level: {"activation": level} for level in levels}},
+            arms=arms,
+            seeds=list(range(seeds)),
+            search=[],
+            places=places,
+            notes=[],
+        )
     )
 
 
@@ -62,11 +91,11 @@ def main() -> None:
     def faulty(
         configs: Sequence[Config], data: Data, report: Report = lambda now: None
     ) -> list[Result]:
-        if any(config.seed == BAD for config in configs):
-            if not once or not os.path.exists(once[0]):
-                if once:
-                    open(once[0], "w").close()
-                FAULTS[fault]()
+        happened = bool(once) and os.path.exists(once[0])
+        if any(config.seed == BAD for config in configs) and not happened:
+            for name in once:
+                open(name, "w").close()
+            FAULTS[fault]()
         return stub(configs, data, report)
 
     train.train = faulty

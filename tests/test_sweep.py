@@ -8,16 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import config as plain
+from faults import carry_out as here
+from stub import small
 
 from lenet import plan as plans
 from lenet import report, store, sweep, train
-from lenet.config import Config, Places, Refusal
+from lenet.config import Places, Refusal
 
 ROOT = Path(__file__).parent.parent
 STUB = Path(__file__).with_name("stub.py")
@@ -28,45 +29,18 @@ def worker(fault: str = "none", once: Path | None = None) -> list[str]:
     return [sys.executable, str(STUB), fault, *([str(once)] if once else [])]
 
 
-def small(
-    seeds: int = 4, levels: Sequence[str] = ("relu", "tanh")
-) -> tuple[dict[str, Any], dict[str, Config]]:
-    """A plan of one factor on digits, and its runs."""
-    from lenet.design import Arm, Design
-
-    arms = [
-        Arm({"activation": level}, {"activation": level}, treatment)
-        for level in levels
-        for treatment in [plain({"activation": level}).treatment]
-    ]
-    places = Places(study="small")
-    return sweep.make(
-        Design(
-            name="small",
-            kind="one_factor",
-            preset="modern",
-            factors={"activation": {level: {"activation": level} for level in levels}},
-            arms=arms,
-            seeds=list(range(seeds)),
-            search=[],
-            places=places,
-            notes=[],
-        )
-    )
-
-
 def carry_out(
     output_dir: Path,
     fault: str = "none",
     once: Path | None = None,
     workers: int = 1,
     seeds: int = 4,
-    show: sweep.Show = sweep.silent,
+    levels: Sequence[str] = ("relu", "tanh"),
 ) -> list[Path]:
     """A small sweep with stub workers."""
-    plan, runs = small(seeds)
-    places = Places(output_dir=str(output_dir))
-    return sweep.carry_out(plan, runs, places, workers, show, worker(fault, once))
+    plan, runs = small(seeds, levels)
+    places, command = Places(output_dir=str(output_dir)), worker(fault, once)
+    return sweep.carry_out(plan, runs, places, workers, command=command)
 
 
 def attempts(output_dir: Path) -> list[dict[str, Any]]:
@@ -105,7 +79,7 @@ def test_sweep_again_trains_nothing(tmp_path: Path) -> None:
 
 def test_sweep_trains_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
     """More seeds are added to those that are done, whose files stay as they are."""
-    carry_out(tmp_path, seeds=2)
+    here(small(2), tmp_path)
     old = {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/*")}
     carry_out(tmp_path, seeds=3)
     assert len(list(tmp_path.glob("runs/*/record.json"))) == 6
@@ -114,23 +88,28 @@ def test_sweep_trains_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
 
 def test_study_goes_on_from_its_published_records(tmp_path: Path) -> None:
     """In a fresh clone, without the raw runs, only what is new is trained."""
-    carry_out(tmp_path, seeds=2)
+    here(small(2), tmp_path)
     for path in sorted((tmp_path / "runs").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    carry_out(tmp_path, seeds=3)
+    here(small(3), tmp_path)
     assert len(list(tmp_path.glob("runs/*/record.json"))) == 2
     assert len(plans.published(tmp_path / "small")) == 6
+
+
+def slow(*values: str) -> Any:
+    """A case that only the slow tests try."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(
     ("fault", "cause"),
     [
-        ("exception", "ZeroDivisionError: division by zero"),
+        slow("exception", "ZeroDivisionError: division by zero"),
         ("exit", "exit code 7"),
-        ("memory", "MemoryError: no memory for so many runs"),
-        ("segfault", "killed by SIGSEGV"),
-        ("kill", r"killed by SIGKILL \(out of memory\?\)"),
-        ("hang", "no word for 6 s: hung"),
+        slow("memory", "MemoryError: no memory for so many runs"),
+        slow("segfault", "killed by SIGSEGV"),
+        slow("kill", r"killed by SIGKILL \(out of memory\?\)"),
+        slow("hang", "no word for 5 s: hung"),
     ],
 )
 def test_one_bad_run_is_found_and_the_others_finish(
@@ -138,22 +117,22 @@ def test_one_bad_run_is_found_and_the_others_finish(
 ) -> None:
     """A stack that fails is tried in halves until the bad run is alone, and again; the
     attempts say why; every other run has its record, and exit code 1 is meant."""
-    monkeypatch.setattr(sweep, "PATIENCE", 6.0)
+    monkeypatch.setattr(sweep, "PATIENCE", 5.0)
     with pytest.raises(Refusal) as caught:
-        carry_out(tmp_path, fault)
+        carry_out(tmp_path, fault, levels=["relu"])
     assert caught.value.code == 1
     message = str(caught.value)
-    assert "2 of 8 runs failed" in message and len(re.findall(cause, message)) == 2
-    plan, runs = small()
+    assert "1 of 4 runs failed" in message and re.search(cause, message)
+    plan, runs = small(levels=["relu"])
     done = {name for name in runs if store.find(str(tmp_path), name)}
     assert {runs[name].seed for name in runs.keys() - done} == {3}
     found = attempts(tmp_path)
-    assert [len(one["runs"]) for one in found] == [4, 4, 2, 2, 1, 1, 1, 1]
+    assert [len(one["runs"]) for one in found] == [4, 2, 1, 1]
     assert all(re.search(cause, one["cause"]) for one in found)
     states = {run.run_id: run for run in plans.progress(str(tmp_path), plan)}
     assert all(states[name].state == "failed" for name in runs.keys() - done)
-    carry_out(tmp_path)
-    assert len(list(tmp_path.glob("runs/*/record.json"))) == 8
+    carry_out(tmp_path, levels=["relu"])
+    assert len(list(tmp_path.glob("runs/*/record.json"))) == 4
 
 
 def test_a_fault_that_does_not_come_back_costs_nothing(tmp_path: Path) -> None:
@@ -206,8 +185,7 @@ def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
 
 def test_run_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
     """A claimed run is not trained twice: the sweep comes back to it later."""
-    plan, runs = small()
-    places, held = Places(output_dir=str(tmp_path)), list(runs)[0]
+    held = next(iter(small()[1]))
     seen: list[float] = []
     with store.claim(str(tmp_path), [held]) as mine:
         assert mine == [held]
@@ -220,7 +198,7 @@ def test_run_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
         time.sleep(1)
         assert thread.is_alive() and not store.find(str(tmp_path), held)
     thread.join(60)
-    assert seen and store.find(str(places.output_dir), held)
+    assert seen and store.find(str(tmp_path), held)
 
 
 def start(output_dir: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -290,7 +268,7 @@ def status(output_dir: Path) -> str:
 
 def test_status_counts_what_is_done_without_torch(tmp_path: Path) -> None:
     """status reads files and imports no torch."""
-    carry_out(tmp_path)
+    here(small(), tmp_path)
     assert status(tmp_path).startswith("study small: 8 of 8 runs done;")
     code = "import sys, lenet.plan; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -298,15 +276,15 @@ def test_status_counts_what_is_done_without_torch(tmp_path: Path) -> None:
 
 def test_plan_says_why_a_run_is_not_done(tmp_path: Path) -> None:
     """done, missing, and stale: trained by other code."""
-    carry_out(tmp_path, seeds=2)
+    here(small(2), tmp_path)
     plan, runs = small(3)
     stale = next(iter(runs))
-    (tmp_path / "runs" / stale).rename(tmp_path / "runs" / "0" * 16)
-    other = tmp_path / "runs" / ("0" * 16) / "record.json"
-    record = {k: v for k, v in store.read(other).items() if k != "seal"}
-    other.write_text(json.dumps(store.sealed({**record, "run_id": "0" * 16})))
+    other = store.folder(str(tmp_path), "0" * 16)
+    store.folder(str(tmp_path), stale).rename(other)
+    record = {**store.read(other / "record.json"), "run_id": other.name}
+    del record["seal"]
+    (other / "record.json").write_text(json.dumps(store.sealed(record)))
     (tmp_path / "small" / "records.jsonl.gz").unlink()
-    runs_by_state: Mapping[str, list[str]] = {}
     states = [run.state for run in plans.progress(str(tmp_path), plan)]
     assert states == ["stale", "done", "missing", "done", "done", "missing"]
 
@@ -320,15 +298,15 @@ def test_outlook_tells_time_disk_and_the_least_number_of_seeds(tmp_path: Path) -
     assert (
         "n = 4 over 1 effects: no verdict possible, replicates=6 is the least" in text
     )
-    carry_out(tmp_path, seeds=3)
+    here(small(3), tmp_path)
     assert "time: 0 s with workers=1" in sweep.outlook(plan, runs, places, 1)
-    carry_out(tmp_path)
+    here(small(), tmp_path)
     assert "nothing is left to train" in sweep.outlook(plan, runs, places, 1)
 
 
 def test_train_command_skips_what_a_sweep_has_trained(tmp_path: Path) -> None:
     """Sweep and lenet.train share their store: a run that is there is not made again."""
-    carry_out(tmp_path)
+    here(small(), tmp_path)
     _, runs = small()
     found = train.run(list(runs.values()), Places(output_dir=str(tmp_path)))
     assert [one["run_id"] for one in found] == list(runs)
