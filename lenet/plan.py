@@ -83,15 +83,17 @@ def attempts(output_dir: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def planned(plan: Mapping[str, Any]) -> Iterator[tuple[str, str, int, str]]:
-    """Run id, arm, seed and identity (treatment and seed) of each run of a plan."""
+def planned(
+    plan: Mapping[str, Any],
+) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
+    """Run id, arm, seed and treatment of each run of a plan."""
     for part, seeds in (("runs", "seeds"), ("search", "search_seeds")):
         for arm in plan["arms"]:
             for name, seed in zip(arm.get(part, []), plan[seeds], strict=True):
                 changed = plan["search_changes"] if part == "search" else {}
                 treatment = {**arm["treatment"], **changed}
                 label = arm["name"] + (" (search)" if changed else "")
-                yield name, label, seed, store.digest([treatment, seed])
+                yield name, label, seed, treatment
 
 
 def progress(output_dir: str, plan: Mapping[str, Any]) -> list[Run]:
@@ -113,7 +115,7 @@ def state(
     name: str,
     arm: str,
     seed: int,
-    identity: str,
+    treatment: Mapping[str, Any],
     done: Mapping[str, Record],
     failures: Mapping[str, Record],
     others: Mapping[str, Record],
@@ -128,6 +130,7 @@ def state(
         return Run(name, arm, seed, "diverged", why, seconds)
     if name in failures:
         return Run(name, arm, seed, "failed", str(failures[name]["cause"]))
+    identity = store.digest([treatment, seed])
     if identity in others:
         commit = str(others[identity]["code"]["commit"])[:10]
         why = f"trained by other code or data (commit {commit}): would be made again"

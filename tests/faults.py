@@ -39,6 +39,7 @@ CALLS = {
 KILL, FULL, BROKEN, QUOTA = "signal=KILL", "error=ENOSPC", "error=EIO", "error=EDQUOT"
 TRIED = {KILL: tuple(CALLS), FULL: ("write", "fsync", "link", "rename", "mkdir")}
 TRIED |= {BROKEN: ("write", "fsync", "link", "rename"), QUOTA: ("write", "mkdir")}
+ROOT = Path(__file__).parent.parent
 Plan = tuple[Mapping[str, Any], Mapping[str, Config]]
 
 
