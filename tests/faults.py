@@ -158,6 +158,8 @@ def inject(planned: Plan, fault: str, call: str) -> Outcome:
                 problems.append(f"{when}: exit code {code}")
             if forked(lambda: carry_out(planned, place)) != 0:
                 problems.append(f"{when}: the same sweep again does not end well")
+            if (place / "quarantine").exists():
+                problems.append(f"{when}: a reader could see half a file")
             now = files(place)
             lost += sum(now.get(path) != content for path, content in finished.items())
             if told(now) != expected:

@@ -141,6 +141,38 @@ def test_number_edited_by_hand_is_found_by_the_sweep(
     assert errors == [{"test_error": 0.25}] * 4
 
 
+def test_record_of_another_run_is_no_record_of_this_one(tmp_path: Path) -> None:
+    """A whole folder copied over another, seal and weights and all, is found."""
+    planned = faults.planned()
+    faults.carry_out(planned, tmp_path)
+    (tmp_path / "small" / "records.jsonl.gz").unlink()
+    first, second = (
+        store.folder(str(tmp_path), name) for name in store.finished(str(tmp_path))[:2]
+    )
+    shutil.rmtree(first)
+    shutil.copytree(second, first)
+    assert faults.carry_out(planned, tmp_path) == 0
+    assert store.read(first / "record.json")["run_id"] == first.name
+    assert len(plans.published(tmp_path / "small")) == 4
+
+
+def test_weights_that_a_killed_attempt_left_are_not_taken_for_new_ones(
+    tmp_path: Path,
+) -> None:
+    """Weights without a record are nobody's: they and temporary files are removed."""
+    planned = faults.planned()
+    place = store.folder(str(tmp_path), next(iter(planned[1])))
+    place.mkdir(parents=True)
+    for name in ("model.safetensors", ".record.json.abc"):
+        (place / name).write_bytes(b"half")
+    assert faults.carry_out(planned, tmp_path) == 0
+    assert sorted(p.name for p in place.iterdir()) == [
+        "model.safetensors",
+        "record.json",
+    ]
+    verify.everything(str(tmp_path))
+
+
 def test_missing_weights_are_found(tmp_path: Path) -> None:
     """A record without the weights that it names is no finished run."""
     faults.carry_out(faults.planned(), tmp_path)
@@ -263,26 +295,46 @@ def synthetic(output_dir: Path, count: int) -> None:
     store.replace(output_dir / "small" / "plan.json", plans.text(plan))
 
 
+RESUME = """
+import sys, time, stub
+from lenet import sweep
+from lenet.config import Places
+
+def train_all(*_):
+    print(time.process_time())
+    sys.exit()
+
+sweep.train_all = train_all
+sweep.carry_out(*stub.small(5000), Places(output_dir=sys.argv[1], device="cpu"))
+"""
+
+
+def seconds_of_children() -> float:
+    """The processor time of the commands that were run so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.slow
 def test_ten_thousand_runs_are_looked_through_in_seconds(tmp_path: Path) -> None:
-    """On a processor of its own, status takes under 2 s and resume begins, or finds that
-    nothing is missing, in under 5 s; both with the start of Python and the imports."""
+    """Of processor time, the start of Python and its imports included, status takes
+    under 2 s, and a sweep begins to train the one run that is missing within 5 s; a
+    quarter more is allowed, for this machine may be shared."""
     synthetic(tmp_path, 10_000)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = seconds_of_children()
     assert status(tmp_path).startswith("study small: 10000 of 10000 runs done;")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
-    code = f"""
-import faults, pathlib
-assert faults.carry_out(faults.small(5000), pathlib.Path({str(tmp_path)!r})) == 0
-"""
+    took = seconds_of_children() - before
+    shutil.rmtree(store.folder(str(tmp_path), store.finished(str(tmp_path))[0]))
     path = f"{faults.ROOT}:{faults.ROOT / 'tests'}"
-    environment = {**os.environ, "PYTHONPATH": path}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-    last = resource.getrusage(resource.RUSAGE_CHILDREN)
-    took = last.ru_utime + last.ru_stime - after.ru_utime - after.ru_stime
-    print(f"resume and publish: {took:.1f} s")
-    assert took < 15  # of which publishing 10,000 records is most
+    begun = subprocess.run(
+        [sys.executable, "-c", RESUME, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    print(f"status {took:.2f} s, resume {float(begun.stdout):.2f} s")
+    assert took < 2 * 1.25 and float(begun.stdout) < 5 * 1.25
 
 
 @needs_strace
