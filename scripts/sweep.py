@@ -3,7 +3,7 @@
 The same command again trains what is missing and nothing else.
 
   action=run      train what has no record, then write the study (the default)
-  action=plan     each run: done, missing, failed, stale; time, disk, chance of a verdict
+  action=plan     each run: done, missing, failed, stale; time, disk, verdict or not
   action=status   how far a study is, from its plan: study=<name>
   action=verify   check the seal of every record and the hash of every weight file
   action=rerun    train one run again and compare its bits: run=<start of its id>

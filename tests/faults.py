@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ Plan = tuple[Mapping[str, Any], Mapping[str, Config]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fault did: points tried, finished runs lost or changed, what went wrong."""
+    """What a fault did: points tried, files of finished runs lost, what went wrong."""
 
     fault: str
     call: str
@@ -63,8 +64,11 @@ def carry_out(planned: Plan, output_dir: Path) -> int:
         train.attempt(list(missing.values()), places)
         return {}
 
-    changed = ((train, "train", stub), (sweep, "train_all", here))
-    changed += ((report, "ablation", lambda folder: []),)
+    changed: list[tuple[ModuleType, str, object]] = [
+        (train, "train", stub),
+        (sweep, "train_all", here),
+        (report, "ablation", lambda folder: []),
+    ]
     kept = [(module, name, getattr(module, name)) for module, name, _ in changed]
     for module, name, new in changed:
         setattr(module, name, new)

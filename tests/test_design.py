@@ -126,10 +126,10 @@ def test_treatments_that_are_the_same_are_trained_once(written: Written) -> None
     ],
 )
 def test_bad_designs_are_refused_with_the_fix(
-    written: Written, content: dict[str, object], message: str
+    written: Written, tmp_path: Path, content: dict[str, object], message: str
 ) -> None:
     """What a design file gets wrong is said before anything runs."""
-    (design.CONF / "design" / "quick.yaml").write_text("")
+    (tmp_path / "design" / "quick.yaml").write_text("")
     assert message in refused(written(**content))
 
 

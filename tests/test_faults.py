@@ -19,8 +19,8 @@ from stub import result, small, stub
 from test_sweep import start, status, wait_for_a_record
 
 from lenet import plan as plans
-from lenet import record, store, verify
-from lenet.config import Refusal
+from lenet import record, store, train, verify
+from lenet.config import Places, Refusal
 
 needs_strace = pytest.mark.skipif(
     shutil.which("strace") is None, reason="strace puts the faults in: apt install it"
@@ -199,9 +199,9 @@ def test_run_that_comes_out_otherwise_is_reported_and_both_are_kept(
     faults.carry_out(faults.planned(), tmp_path)
     before = faults.files(tmp_path)
     name = store.finished(str(tmp_path))[0]
-    monkeypatch.setattr(verify.stack, "train", stub)
+    monkeypatch.setattr("lenet.stack.train", stub)
     assert "the same bits again" in verify.rerun(name, str(tmp_path), None)
-    monkeypatch.setattr(verify.stack, "train", other)
+    monkeypatch.setattr("lenet.stack.train", other)
     with pytest.raises(
         Refusal, match="right, weights differ on the same code"
     ) as caught:
@@ -278,7 +278,7 @@ def synthetic(output_dir: Path, count: int) -> None:
     first = next(iter(runs))
     template = record.content(
         runs[first],
-        faults.train.load(list(runs.values())[:1], faults.Places())["digits"],
+        train.load(list(runs.values())[:1], Places())["digits"],
         result(runs[first]),
         {"size": 2, "position": 0, "threads": 1, "device": "cpu"},
         b"",

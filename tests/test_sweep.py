@@ -305,7 +305,7 @@ def test_outlook_tells_time_disk_and_the_least_number_of_seeds(tmp_path: Path) -
 
 
 def test_train_command_skips_what_a_sweep_has_trained(tmp_path: Path) -> None:
-    """Sweep and lenet.train share their store: a run that is there is not made again."""
+    """Sweep and lenet.train share their store: what is there is not made again."""
     here(small(), tmp_path)
     _, runs = small()
     found = train.run(list(runs.values()), Places(output_dir=str(tmp_path)))
