@@ -63,7 +63,7 @@ def reuse_memory() -> None:
     """Have glibc keep freed memory instead of giving it back to the kernel.
 
     The maps of a stack are megabytes that are freed and asked for again at every step;
-    without this, half of a step's time goes into the kernel's clearing of new pages.
+    without this, the kernel may have to clear new pages at every one.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
