@@ -97,7 +97,7 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
     axes.set_xticks(range(len(sizes)), [f"{n}\nn = {len(f)}" for n, f in sizes.items()])
     axes.set(ylabel="test error after 20 passes, %", xlim=(-0.6, len(sizes) - 0.4))
     axes.set_title(
-        "By training set: more images help, these distortions do not",
+        "Test error by training set, here and in 1998",
         loc="left",
         weight="bold",
     )
