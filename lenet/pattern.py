@@ -16,7 +16,7 @@ comes in. All is one module because numba's cache notices changes in one file on
 import inspect
 import math
 from collections import namedtuple
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
@@ -262,6 +262,70 @@ POOLINGS = {  # level: four pixels -> (pooled, its derivatives)
 HEADS = ("rbf", "rbf_map", "softmax")
 
 
+def rate_only(g, m, v, c):
+    return g
+
+
+def momentum(g, m, v, c):
+    m[0] = m[0].fma(c.first, g)
+    return m[0]
+
+
+def nesterov(g, m, v, c):
+    m[0] = m[0].fma(c.first, g)
+    return m[0].fma(c.first, g)
+
+
+def rmsprop(g, m, v, c):
+    v[0] = (g * g - v[0]).fma(c.rest, v[0])
+    return g / (v[0].call("sqrt") + c.epsilon)
+
+
+def adam(g, m, v, c):
+    m[0] = (g - m[0]).fma(c.first_rest, m[0])
+    v[0] = (g * g - v[0]).fma(c.rest, v[0])
+    return m[0] / (v[0].call("sqrt") + c.epsilon)
+
+
+def sdlm(g, m, v, c):
+    return g * v[0]
+
+
+# level: (its rule, what its memory m and v is called in lenet/factor/optimizer.py); a
+# rule updates m and v and returns what times the rate is taken from the weight.
+OPTIMIZERS: dict[str, tuple[Any, tuple[str | None, str | None]]] = {
+    "sgd": (rate_only, (None, None)),
+    "momentum": (momentum, ("velocity", None)),
+    "nesterov": (nesterov, ("velocity", None)),
+    "rmsprop": (rmsprop, (None, "square")),
+    "adam": (adam, ("mean", "square")),
+    "adamw": (adam, ("mean", "square")),
+    "sdlm": (sdlm, (None, "step_size")),
+}
+# What a step needs, a vector each: alive (1 or 0), rate, decay (added to the gradient),
+# keep (what weights are multiplied by), first and 1 - first, 1 - second, epsilon.
+Numbers: Any = namedtuple(
+    "Numbers",
+    ["alive", "rate", "decay", "keep", "first", "first_rest", "rest", "epsilon"],
+)
+
+
+@emitted
+def move(code, w, g, m, v, start, n, numbers):
+    """A step of n weights from `start` on; their gradients become 0 again."""
+    c = Numbers._make(numbers[i] for i in range(len(Numbers._fields)))
+    zero = c.alive * 0.0
+    for number, (rule, _) in enumerate(OPTIMIZERS.values()):
+        with when(code, number), loop(n) as turn:
+            k = turn + start
+            gradient = w[k].fma(c.decay, g[k])
+            # What a diverged run has for a gradient may be no number.
+            gradient = c.alive.choose(">", 0.0, gradient, 0.0)
+            change = rule(gradient, m.at(k), v.at(k), c)
+            w[k] = w[k] * c.keep - c.rate * change
+            g[k] = zero
+
+
 @emitted
 def activate(s, code, x, slope, n):
     """s[x : x + n] becomes f(x), s[slope : slope + n] becomes f'(x)."""
@@ -288,12 +352,12 @@ def pool(s, code, x, gate, total, out, half, w, coefficient, bias):
                 s[out + place] = pooled
 
 
-def descend(w, r, k, gradient):
-    w[k] = w[k] - r[k] * gradient
+def descend(g, r, k, gradient):
+    g[k] = g[k] - r[k] * gradient
 
 
 @emitted
-def unsquash(s, d, slope, total, n, w, r, coefficient, bias):
+def unsquash(s, d, slope, total, n, w, g, r, coefficient, bias):
     """d by the output of a subsampling map becomes d by its sums; both parameters."""
     factor, by_bias, by_coefficient = w[coefficient], s.cell(), s.cell()
     with loop(n) as q:
@@ -301,12 +365,12 @@ def unsquash(s, d, slope, total, n, w, r, coefficient, bias):
         by_bias.add(delta, 1.0)
         by_coefficient.add(delta, s[total + q])
         s[d + q] = delta * factor
-    descend(w, r, bias, by_bias[0])
-    descend(w, r, coefficient, by_coefficient[0])
+    descend(g, r, bias, by_bias[0])
+    descend(g, r, coefficient, by_coefficient[0])
 
 
 @emitted
-def unpool(s, gate, d, half, w, r, bias):
+def unpool(s, gate, d, half, g, r, bias):
     """The gate times d of its window: the convolution's delta; and its bias."""
     total = [s.cell(), s.cell()]
     with loop(half * 2) as row, loop(half) as column:
@@ -316,7 +380,7 @@ def unpool(s, gate, d, half, w, r, bias):
             delta = s[place] * value
             s[place] = delta
             total[side].add(delta, 1.0)
-    descend(w, r, bias, total[0][0] + total[1][0])
+    descend(g, r, bias, total[0][0] + total[1][0])
 
 
 @emitted
@@ -359,7 +423,7 @@ def spread(s, out, d, w, k, low, count):
 
 
 def learn(pixels, parts):
-    def emit(s, d, x, side, rows, w, r, k):
+    def emit(s, d, x, side, rows, g, r, k):
         """One row of a kernel descends by the sum over the map of d[p] x[p + kx]."""
         total = [[s.cell(), s.cell()] for kx in range(5)]  # two: latency
         with loop(rows) as row:
@@ -372,7 +436,7 @@ def learn(pixels, parts):
                     for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
                         total[kx][column % 2].add(deltas[column - kx], value)
         for kx in range(5):
-            descend(w, r, k + kx, total[kx][0][0] + total[kx][1][0])
+            descend(g, r, k + kx, total[kx][0][0] + total[kx][1][0])
 
     return emitted(emit)
 
@@ -381,34 +445,60 @@ correlate_14, correlate_10 = correlate(14), correlate(10)
 learn_28, learn_10 = learn(14, 2), learn(10, 1)
 
 
-@emitted
-def dense(s, x, n, out, w, k, bias):
-    """Two outputs of a dense layer; n is a multiple of 4."""
-    total = [[s.cell() for phase in range(4)] for row in range(2)]
-    with loop(n / 4) as q:
-        line = s.at(x + q * 4)
+def dense(images):
+    def emit(s, x, n, out, w, k, bias):
+        """Two outputs of a dense layer for every image; n is a multiple of 4."""
+        phases = max(1, 4 // images)  # sums that do not wait for each other
+        pairs = [(row, image) for row in range(2) for image in range(images)]
+        total = {pair: [s.cell() for phase in range(phases)] for pair in pairs}
+        with loop(n / phases) as q:
+            lines = [s.at(x + q * phases + SIZE * image) for image in range(images)]
+            factors = [w.at(k + n * row + q * phases) for row in range(2)]
+            for phase in range(phases):
+                values = [line[phase] for line in lines]
+                for row, image in pairs:
+                    total[row, image][phase].add(factors[row][phase], values[image])
+        for row, image in pairs:
+            cells = [cell[0] for cell in total[row, image]]
+            while len(cells) > 1:
+                cells = [a + b for a, b in zip(cells[::2], cells[1::2], strict=True)]
+            s[out + row + SIZE * image] = cells[0] + w[bias + row]
+
+    return emitted(emit)
+
+
+def undense(images, change):
+    def emit(s, x, dx, n, d, slope, w, g, r, k, bias):
+        """Two outputs for every image, in one sweep over the weights: dx += w delta,
+        and the change of g by the sum of delta x."""
+        deltas = [
+            [s[d + row + SIZE * i] * s[slope + row + SIZE * i] for i in range(images)]
+            for row in range(2)
+        ]
+        with loop(n) as q:
+            values = [s[x + q + SIZE * image] for image in range(images)]
+            totals = [s[dx + q + SIZE * image] for image in range(images)]
+            for row in range(2):
+                place = k + n * row + q
+                weight, sums = w[place], deltas[row][0] * values[0]
+                for delta, value in zip(deltas[row][1:], values[1:], strict=True):
+                    sums = delta.fma(value, sums)
+                for image, delta in enumerate(deltas[row]):
+                    totals[image] = weight.fma(delta, totals[image])
+                change(g, r, place, sums)
+            for image, total in enumerate(totals):
+                s[dx + q + SIZE * image] = total
         for row in range(2):
-            factors = w.at(k + n * row + q * 4)
-            for phase in range(4):
-                total[row][phase].add(factors[phase], line[phase])
-    for row in range(2):
-        first, second, third, fourth = (cell[0] for cell in total[row])
-        s[out + row] = (first + second) + (third + fourth) + w[bias + row]
+            sums = deltas[row][0]
+            for delta in deltas[row][1:]:
+                sums = sums + delta
+            change(g, r, bias + row, sums)
+
+    return emitted(emit)
 
 
-@emitted
-def undense(s, x, dx, n, d, slope, w, r, k, bias):
-    """Two outputs: dx += w delta and the descent in one sweep over the weights."""
-    deltas = [s[d + row] * s[slope + row] for row in range(2)]
-    with loop(n) as q:
-        value, total = s[x + q], s[dx + q]
-        for row, delta in enumerate(deltas):
-            place = k + n * row + q
-            total = w[place].fma(delta, total)
-            descend(w, r, place, delta * value)
-        s[dx + q] = total
-    for row, delta in enumerate(deltas):
-        descend(w, r, bias + row, delta)
+def gather(g, r, k, gradient):
+    g[k] = g[k] + gradient
 
 
 # Slots of the workspace; numbers name the layer. S, C, F: outputs. slope: f'(a). gate:
@@ -422,14 +512,24 @@ SPACE = {
 }  # fmt: skip
 Place: Any = namedtuple("Place", list(SPACE))  # type: ignore[misc]
 P: Any = Place(*accumulate([0, *SPACE.values()][:-1]))
+SIZE = sum(SPACE.values())
+TILE = 4  # images that share a sweep over the weights of C5, F6 and output
+dense_1, dense_tile = dense(1), dense(TILE)
+undense_1, undense_tile = undense(1, descend), undense(TILE, gather)
 SLOTS = {
     "C1.weight": 150, "C1.bias": 6, "S2.coefficient": 6, "S2.bias": 6,
     "C3.weight": 2400, "C3.bias": 16, "S4.coefficient": 16, "S4.bias": 16,
     "C5.weight": 48000, "C5.bias": 120, "F6.weight": 10080, "F6.bias": 84,
     "output.weight": 840, "output.bias": 10,
 }  # fmt: skip
-PLAN = "c1 b1 k2 b2 c3 b3 k4 b4 c5 b5 f6 b6 w7 b7 activation squash pooling head"
+# Where each parameter starts, the codes of the levels, which input each kernel of C3
+# has and which is each map's first kernel, and the bitmaps of the RBF units.
+PLAN = """
+c1 b1 k2 b2 c3 b3 k4 b4 c5 b5 f6 b6 w7 b7 activation squash pooling head rule
+inputs starts bitmaps
+"""
 Plan: Any = namedtuple("Plan", PLAN.split())  # type: ignore[misc]
+Group: Any = namedtuple("Group", "who scale shift number")
 TABLE = "012 123 234 345 045 015 0123 1234 2345 0345 0145 0125 0134 1245 0235 012345"
 # `no_type_check` keeps the checks of jaxtyping's import hook out of compiled functions.
 compiled: Any = njit(cache=True, nogil=True)
@@ -437,7 +537,7 @@ compiled: Any = njit(cache=True, nogil=True)
 
 @compiled
 @no_type_check
-def forward_maps(s, w, plan, inputs, starts):
+def forward_maps(s, w, plan):
     """From s[image] to s[S4]."""
     for m in range(6):
         fill(s, P.plane, 784, w, plan.b1 + m)
@@ -453,9 +553,9 @@ def forward_maps(s, w, plan, inputs, starts):
         activate(s, plan.activation, P.S2, P.slope2, 1176)
     for m in range(16):
         fill(s, P.plane, 100, w, plan.b3 + m)
-        for k in range(starts[m], starts[m + 1]):
+        for k in range(plan.starts[m], plan.starts[m + 1]):
             for y in range(10):
-                out, window = P.plane + 10 * y, P.S2 + 196 * inputs[k] + 14 * y
+                out, window = P.plane + 10 * y, P.S2 + 196 * plan.inputs[k] + 14 * y
                 correlate_10(s, out, window, 14, w, plan.c3 + 25 * k)
         gate, total, out = P.gate3 + 100 * m, P.sum4 + 25 * m, P.S4 + 25 * m
         activate(s, plan.activation, P.plane, gate, 100)
@@ -470,14 +570,45 @@ def forward_maps(s, w, plan, inputs, starts):
 def forward_dense(s, w, plan):
     """From s[S4] to s[F6], or to s[score] for the softmax head."""
     for o in range(0, 120, 2):
-        dense(s, P.S4, 400, P.C5 + o, w, plan.c5 + 400 * o, plan.b5 + o)
+        dense_1(s, P.S4, 400, P.C5 + o, w, plan.c5 + 400 * o, plan.b5 + o)
     activate(s, plan.activation, P.C5, P.slope5, 120)
     for o in range(0, 84, 2):
-        dense(s, P.C5, 120, P.F6 + o, w, plan.f6 + 120 * o, plan.b6 + o)
+        dense_1(s, P.C5, 120, P.F6 + o, w, plan.f6 + 120 * o, plan.b6 + o)
     activate(s, plan.squash, P.F6, P.slope6, 84)
     if plan.head == 2:
         for o in range(0, 10, 2):
-            dense(s, P.F6, 84, P.score + o, w, plan.w7 + 84 * o, plan.b7 + o)
+            dense_1(s, P.F6, 84, P.score + o, w, plan.w7 + 84 * o, plan.b7 + o)
+
+
+@compiled
+@no_type_check
+def drop(s, first, slope, mask, group, t):
+    """Multiply outputs and their slopes by their masks [run, image, unit]."""
+    for lane in range(LANES):
+        for k, factor in enumerate(mask[group.who[lane], t]):
+            s[first + k, lane] *= factor
+            s[slope + k, lane] *= factor
+
+
+@compiled
+@no_type_check
+def forward_tile(s, w, plan, shown, group, first, count):
+    """forward_dense for the images of a tile, with dropout on C5 and F6."""
+    for o in range(0, 120, 2):
+        dense_tile(s, P.S4, 400, P.C5 + o, w, plan.c5 + 400 * o, plan.b5 + o)
+    for i in range(count):
+        activate(s[i], plan.activation, P.C5, P.slope5, 120)
+        if shown.masks.size:
+            drop(s[i], P.C5, P.slope5, shown.masks[:, :, :120], group, first + i)
+    for o in range(0, 84, 2):
+        dense_tile(s, P.C5, 120, P.F6 + o, w, plan.f6 + 120 * o, plan.b6 + o)
+    for i in range(count):
+        activate(s[i], plan.squash, P.F6, P.slope6, 84)
+        if shown.masks.size:
+            drop(s[i], P.F6, P.slope6, shown.masks[:, :, 120:], group, first + i)
+    if plan.head == 2:
+        for o in range(0, 10, 2):
+            dense_tile(s, P.F6, 84, P.score + o, w, plan.w7 + 84 * o, plan.b7 + o)
 
 
 @compiled
@@ -506,9 +637,12 @@ def pull_back(s, lane, bitmaps):
 
 @compiled
 @no_type_check
-def judge(s, lane, head, number, label, factor):
-    """(loss, prediction) of a lane from its scores; s[pull]: factor dE/dscore."""
-    zero, smoothing = np.float32(0), number if head == 2 else np.float32(0)
+def judge(s, lane, plan, number, label, factor):
+    """(loss, prediction); and factor times dE by s[pull], or s[d6] of RBF units."""
+    zero, head = np.float32(0), plan.head
+    if head != 2:
+        measure(s, lane, plan.bitmaps)
+    smoothing = number if head == 2 else zero
     score = s[P.score : P.score + 10, lane]
     best = np.argmax(score)
     top = max(score[best], -number) if head == 1 else score[best]
@@ -524,6 +658,8 @@ def judge(s, lane, head, number, label, factor):
         loss -= goal * score[c]
         share = math.exp(score[c] - partition) if head else zero
         s[P.pull + c, lane] = factor * (share - goal)
+    if head != 2:
+        pull_back(s, lane, plan.bitmaps)
     return loss, best
 
 
@@ -535,57 +671,114 @@ def backward_dense(s, w, r, plan):
         fill(s, P.d6, 84, s, P.zero)
         for o in range(0, 10, 2):
             k, b, d = plan.w7 + 84 * o, plan.b7 + o, P.pull + o
-            undense(s, P.F6, P.d6, 84, d, P.one + o, w, r, k, b)
+            undense_1(s, P.F6, P.d6, 84, d, P.one + o, w, w, r, k, b)
     fill(s, P.d5, 120, s, P.zero)
     for o in range(0, 84, 2):
         k, b, d = plan.f6 + 120 * o, plan.b6 + o, P.d6 + o
-        undense(s, P.C5, P.d5, 120, d, P.slope6 + o, w, r, k, b)
+        undense_1(s, P.C5, P.d5, 120, d, P.slope6 + o, w, w, r, k, b)
     fill(s, P.d4, 400, s, P.zero)
     for o in range(0, 120, 2):
         k, b, d = plan.c5 + 400 * o, plan.b5 + o, P.d5 + o
-        undense(s, P.S4, P.d4, 400, d, P.slope5 + o, w, r, k, b)
+        undense_1(s, P.S4, P.d4, 400, d, P.slope5 + o, w, w, r, k, b)
 
 
 @compiled
 @no_type_check
-def backward_maps(s, w, r, plan, inputs, starts):
-    """The steps of S4, C3, S2 and C1, from dE/dS4."""
+def backward_tile(s, w, g, plan):
+    """The gradients of output, F6 and C5 for the images of a tile; leaves dE/dS4."""
+    for i in range(TILE):
+        if plan.head == 2:
+            fill(s[i], P.d6, 84, s[i], P.zero)
+        fill(s[i], P.d5, 120, s[i], P.zero)
+        fill(s[i], P.d4, 400, s[i], P.zero)
+    if plan.head == 2:
+        for o in range(0, 10, 2):
+            k, b, d = plan.w7 + 84 * o, plan.b7 + o, P.pull + o
+            undense_tile(s, P.F6, P.d6, 84, d, P.one + o, w, g, g, k, b)
+    for o in range(0, 84, 2):
+        k, b, d = plan.f6 + 120 * o, plan.b6 + o, P.d6 + o
+        undense_tile(s, P.C5, P.d5, 120, d, P.slope6 + o, w, g, g, k, b)
+    for o in range(0, 120, 2):
+        k, b, d = plan.c5 + 400 * o, plan.b5 + o, P.d5 + o
+        undense_tile(s, P.S4, P.d4, 400, d, P.slope5 + o, w, g, g, k, b)
+
+
+@compiled
+@no_type_check
+def backward_maps(s, w, g, r, plan):
+    """The changes of g by S4, C3, S2 and C1, from dE/dS4."""
     fill(s, P.d2, 1176, s, P.zero)
     for m in range(16):
         d, delta = P.d4 + 25 * m, P.gate3 + 100 * m
         if plan.pooling == 0:
             slope, total = P.slope4 + 25 * m, P.sum4 + 25 * m
-            unsquash(s, d, slope, total, 25, w, r, plan.k4 + m, plan.b4 + m)
-        unpool(s, delta, d, 5, w, r, plan.b3 + m)
-        for k in range(starts[m], starts[m + 1]):
-            i, kernel = 196 * inputs[k], plan.c3 + 25 * k
+            unsquash(s, d, slope, total, 25, w, g, r, plan.k4 + m, plan.b4 + m)
+        unpool(s, delta, d, 5, g, r, plan.b3 + m)
+        for k in range(plan.starts[m], plan.starts[m + 1]):
+            i, kernel = 196 * plan.inputs[k], plan.c3 + 25 * k
             for y in range(14):
                 low = max(0, y - 9)
                 count = min(4, y) - low + 1
                 spread(s, P.d2 + i + 14 * y, delta + 10 * y, w, kernel, low, count)
             for ky in range(5):
-                learn_10(s, delta, P.S2 + i + 14 * ky, 14, 10, w, r, kernel + 5 * ky)
+                learn_10(s, delta, P.S2 + i + 14 * ky, 14, 10, g, r, kernel + 5 * ky)
     for m in range(6):
         d, delta = P.d2 + 196 * m, P.gate1 + 784 * m
         if plan.pooling == 0:
             slope, total = P.slope2 + 196 * m, P.sum2 + 196 * m
-            unsquash(s, d, slope, total, 196, w, r, plan.k2 + m, plan.b2 + m)
-        unpool(s, delta, d, 14, w, r, plan.b1 + m)
+            unsquash(s, d, slope, total, 196, w, g, r, plan.k2 + m, plan.b2 + m)
+        unpool(s, delta, d, 14, g, r, plan.b1 + m)
         for ky in range(5):
             kernel = plan.c1 + 25 * m + 5 * ky
-            learn_28(s, delta, P.image + 32 * ky, 32, 28, w, r, kernel)
+            learn_28(s, delta, P.image + 32 * ky, 32, 28, g, r, kernel)
 
 
 @compiled
 @no_type_check
-def show(s, images, who, t, scale, shift):
+def show(s, shown, group, t):
     """Every lane's image of step t into s[image], inside the border."""
+    for lane in range(LANES):
+        run, scale, shift = group.who[lane], group.scale[lane], group.shift[lane]
+        picture = shown.pictures[shown.order[run, t]]
+        if shown.where.size:
+            sample(s, lane, picture, shown.where[run, t], scale, shift)
+            continue
+        for y in range(28):
+            for x in range(28):
+                pixel = picture[y, x] * scale + shift
+                s[P.image + 32 * (y + 2) + x + 2, lane] = pixel
+
+
+@compiled
+@no_type_check
+def sample(s, lane, picture, where, scale, shift):
+    """Show a picture sampled bilinearly at `where` its pixels come from; 0 outside."""
+    half = np.float32(13.5)
     for y in range(28):
+        down = np.float32(y) - half
+        across = where[0, 1] * down + where[0, 2] + half
+        along = where[1, 1] * down + where[1, 2] + half
         for x in range(28):
-            for lane in range(LANES):
-                pixel = images[who[lane], t, y, x]
-                value = pixel * scale[lane] + shift[lane]
-                s[P.image + 32 * (y + 2) + x + 2, lane] = value
+            right = np.float32(x) - half
+            px, py = where[0, 0] * right + across, where[1, 0] * right + along
+            value = np.float32(0)
+            if -1 < px < 28 and -1 < py < 28:
+                column, row = int(math.floor(px)), int(math.floor(py))
+                fx, fy = px - np.float32(column), py - np.float32(row)
+                if column >= 0 and row >= 0 and column < 27 and row < 27:
+                    top = (
+                        picture[row, column] * (1 - fx) + picture[row, column + 1] * fx
+                    )
+                    low = picture[row + 1, column] * (1 - fx)
+                    low += picture[row + 1, column + 1] * fx
+                    value = top * (1 - fy) + low * fy
+                else:
+                    for j in range(max(row, 0), min(row + 2, 28)):
+                        weight = fy if j > row else 1 - fy
+                        for i in range(max(column, 0), min(column + 2, 28)):
+                            share = fx if i > column else 1 - fx
+                            value += weight * share * picture[j, i]
+            s[P.image + 32 * (y + 2) + x + 2, lane] = value * scale + shift
 
 
 @compiled
@@ -597,33 +790,129 @@ def keep(final, w, lane):
 
 @compiled
 @no_type_check
-def train_group(
-    s, w, r, plan, inputs, starts, images, labels, factors, who, scale, shift, number,
-    bitmaps,    final, errors, losses, diverged,
-):  # fmt: skip
-    """The pass of LANES runs; writes the four last, of which `diverged` comes as -1."""
-    for t in range(images.shape[1]):
-        show(s, images, who, t, scale, shift)
-        forward_maps(s, w, plan, inputs, starts)
+def each_pattern(s, w, r, plan, shown, group, factors, final, errors, losses, ended):
+    """The pass of LANES runs with a step after every image; writes the four last, of
+    which `ended` comes as -1."""
+    for t in range(shown.order.shape[1]):
+        show(s, shown, group, t)
+        forward_maps(s, w, plan)
         forward_dense(s, w, plan)
         for lane in range(LANES):
-            label, factor = labels[who[lane], t], factors[who[lane], t]
-            if plan.head != 2:
-                measure(s, lane, bitmaps)
-            loss, best = judge(s, lane, plan.head, number[lane], label, factor)
-            if plan.head != 2:
-                pull_back(s, lane, bitmaps)
-            if diverged[lane] < 0 and math.isfinite(loss):
+            run = group.who[lane]
+            label, factor = shown.labels[run, t], factors[run, t]
+            loss, best = judge(s, lane, plan, group.number[lane], label, factor)
+            if ended[lane] < 0 and math.isfinite(loss):
                 losses[lane] += loss
                 errors[lane] += best != label
-            elif diverged[lane] < 0:
-                diverged[lane] = t
+            elif ended[lane] < 0:
+                ended[lane] = t
                 keep(final, w, lane)
         backward_dense(s, w, r, plan)
-        backward_maps(s, w, r, plan, inputs, starts)
+        backward_maps(s, w, w, r, plan)
     for lane in range(LANES):
-        if diverged[lane] < 0:
+        if ended[lane] < 0:
             keep(final, w, lane)
+
+
+@compiled
+@no_type_check
+def learn_tile(s, w, g, less, plan, shown, group, first, count, factor, losses, wrong):
+    """Add the gradients of a tile of images to g, their losses and errors to those."""
+    for i in range(count):
+        show(s[i], shown, group, first + i)
+        forward_maps(s[i], w, plan)
+    forward_tile(s, w, plan, shown, group, first, count)
+    for i in range(count):
+        for lane in range(LANES):
+            label = shown.labels[group.who[lane], first + i]
+            loss, best = judge(s[i], lane, plan, group.number[lane], label, factor)
+            losses[lane] += loss
+            wrong[lane] += best != label
+    for i in range(count, TILE):  # no image: it pulls at nothing
+        s[i, P.pull : P.pull + 10] = 0
+        s[i, P.d6 : P.d6 + 84] = 0
+    backward_tile(s, w, g, plan)
+    for i in range(count):
+        backward_maps(s[i], w, g, less, plan)
+
+
+@compiled
+@no_type_check
+def step_group(w, g, m, v, plan, group, steps, decays, parts, numbers, ended):
+    """A step of LANES runs; one that has ended, or whose rate is 0, stays as it is."""
+    for lane in range(LANES):
+        rate, _, epsilon = steps[group.who[lane]]
+        alive = ended[lane] < 0 and rate > 0
+        numbers[0, lane], numbers[1, lane] = alive, rate * alive
+        numbers[7, lane] = epsilon
+    for start, length, decayed in parts:
+        for lane in range(LANES):
+            shrink = steps[group.who[lane], 1] * numbers[0, lane]
+            numbers[2, lane] = decays[group.who[lane]] * decayed
+            numbers[3, lane] = 1 - shrink * decayed
+        move(plan.rule, w, g, m, v, start, length, numbers)
+
+
+@compiled
+@no_type_check
+def each_batch(
+    s, w, m, v, plan, shown, group, size, steps, decays, parts, numbers,
+    errors, losses, ended,
+):  # fmt: skip
+    """The pass of LANES runs with a step after every `size` images."""
+    g, less = np.zeros_like(w), np.full((plan.c5, LANES), np.float32(-1))
+    total = shown.order.shape[1]
+    for start in range(0, total, size):
+        stop, loss, wrong = min(start + size, total), np.zeros(LANES), np.zeros(LANES)
+        for first in range(start, stop, TILE):
+            count, factor = min(TILE, stop - first), np.float32(1 / (stop - start))
+            learn_tile(
+                s, w, g, less, plan, shown, group, first, count, factor, loss, wrong
+            )
+        step = start // size
+        for lane in range(LANES):
+            if ended[lane] < 0 and math.isfinite(loss[lane]):
+                losses[lane] += loss[lane]
+                errors[lane] += int(wrong[lane])
+            elif ended[lane] < 0:
+                ended[lane] = step
+        now = steps[:, step]
+        step_group(w, g, m, v, plan, group, now, decays, parts, numbers, ended)
+
+
+class Shown(NamedTuple):
+    """What the runs of a pass see, one image after the other."""
+
+    pictures: np.ndarray  # float32 in [0, 1], [picture, 28, 28]
+    order: np.ndarray  # [run, image]: which picture
+    labels: np.ndarray  # [run, image]
+    where: np.ndarray  # [run, image, 2, 3]: `Source` of the augmentation, or empty
+    masks: np.ndarray  # [run, image, 204]: factors of C5 and F6 (dropout), or empty
+
+
+class Network(NamedTuple):
+    """What the runs are, apart from their parameters."""
+
+    activation: str
+    pooling: str
+    connection: str
+    head: str
+    scale: np.ndarray  # [run]: the input is pixel * scale + shift
+    shift: np.ndarray
+    number: np.ndarray  # [run]: the smoothing of `softmax`, j of `rbf_map`
+    bitmaps: np.ndarray  # [class, unit], +-1
+
+
+class Steps(NamedTuple):
+    """What an optimizer does after every batch; see lenet/factor/optimizer.py."""
+
+    optimizer: str
+    batch_size: int  # the last batch of a pass may be smaller
+    each: np.ndarray  # [run, step, 3]: rate, share that decay takes, epsilon
+    decay: np.ndarray  # [run]: times the weight is added to the gradient
+    first: np.ndarray  # [run]: momentum or beta1
+    second: np.ndarray  # [run]: beta2 or the decay of squares
+    memory: Mapping[str, Mapping[str, np.ndarray]]  # its tensors, as the parameters
 
 
 class Pass(NamedTuple):
@@ -631,7 +920,7 @@ class Pass(NamedTuple):
 
     errors: np.ndarray  # wrong predictions, each made before its step
     loss: np.ndarray  # summed over the patterns, float64
-    diverged: np.ndarray  # the step whose loss is not finite, from which on the
+    diverged: np.ndarray  # the step with a loss that is not finite, from which on the
     # run is as it was and no longer counted; or -1
 
 
@@ -644,19 +933,23 @@ def lanes(rows: np.ndarray) -> np.ndarray:
     return out
 
 
-def structure(activation: str, pooling: str, connection: str, head: str) -> Any:
-    """(plan, slots of each parameter in use, C3's inputs, where each map's start)."""
-    table = {"table": TABLE.split(), "full": ["012345"] * 16}[connection]
+def structure(network: Network, optimizer: str = "sgd") -> Any:
+    """(plan, slots of each parameter in use)."""
+    everything = ["012345"] * 16
+    table = {"table": TABLE.split(), "full": everything}[network.connection]
     inputs = np.array([int(i) for row in table for i in row])
     starts = np.cumsum([0] + [len(row) for row in table])
-    absent = "S" * (pooling != "subsample") + "o" * (head != "softmax")
+    softmax = network.head == "softmax"
+    absent = "S" * (network.pooling != "subsample") + "o" * (not softmax)
     slots = {name: size for name, size in SLOTS.items() if name[0] not in absent}
     slots["C3.weight"] = 25 * len(inputs)
     offsets = accumulate([0, *(slots.get(name, 0) for name in SLOTS)][:-1])
-    code = list(ACTIVATIONS).index(activation)
-    squash = code if head == "softmax" else list(ACTIVATIONS).index("scaled_tanh")
-    codes = (code, squash, list(POOLINGS).index(pooling), HEADS.index(head))
-    return Plan._make([*offsets, *codes]), slots, inputs, starts
+    code, scaled = map(list(ACTIVATIONS).index, (network.activation, "scaled_tanh"))
+    pooling, head = list(POOLINGS).index(network.pooling), HEADS.index(network.head)
+    codes = (code, code if softmax else scaled, pooling, head)
+    rule = list(OPTIMIZERS).index(optimizer)
+    bitmaps = np.ascontiguousarray(network.bitmaps, np.float32)
+    return Plan._make([*offsets, *codes, rule, inputs, starts, bitmaps]), slots
 
 
 def flat(
@@ -670,82 +963,156 @@ def flat(
     return np.concatenate(rows, 1, dtype=np.float32)
 
 
-def check(slots, parameters, rates, images, labels, factors, bitmaps):
-    """ValueError for what would make the kernels read or write astray."""
-    runs = len(images)
+def unflat(
+    rows: np.ndarray, slots: Mapping[str, int], values: Mapping[str, np.ndarray]
+) -> None:
+    """The inverse of flat, into `values`."""
+    start = 0
     for name, size in slots.items():
-        array = parameters[name]
+        part = rows[: len(values[name]), start : start + size]
+        values[name][...] = part.reshape(values[name].shape)
+        start += size
+
+
+def checked(shown: Shown) -> Shown:
+    """`shown` as the kernels take it; ValueError for what they would read astray."""
+    pictures, order, labels, where, masks = shown
+    shapes = [array.shape for array in shown]
+    if pictures.shape[1:] != (28, 28) or labels.shape != order.shape:
+        raise ValueError(f"pictures, order and labels do not fit: {shapes[:3]}")
+    if order.size and not 0 <= order.min() <= order.max() < len(pictures):
+        raise ValueError(f"order goes beyond the {len(pictures)} pictures")
+    if where.size and where.shape != (*order.shape, 2, 3):
+        raise ValueError(f"where is {where.shape}, not {(*order.shape, 2, 3)}")
+    if masks.size and masks.shape != (*order.shape, 204):
+        raise ValueError(f"masks are {masks.shape}, not {(*order.shape, 204)}")
+    where = where if where.size else np.empty((0, 0, 2, 3))
+    masks = masks if masks.size else np.empty((0, 0, 204))
+    kinds = (np.float32, np.int64, np.int64, np.float32, np.float32)
+    pairs = zip((pictures, order, labels, where, masks), kinds, strict=True)
+    return Shown(*(np.ascontiguousarray(array, kind) for array, kind in pairs))
+
+
+def check(
+    slots: Mapping[str, int], values: Mapping[str, np.ndarray], runs: int
+) -> None:
+    """ValueError for parameters that the kernels would read or write astray."""
+    for name, size in slots.items():
+        array = values[name]
         if array.dtype != np.float32 or array.shape[0] != runs or array[0].size != size:
             raise ValueError(
                 f"{name} is {array.dtype} {array.shape}: give float32 [{runs}, ...] of "
                 f"{size} numbers a run"
             )
-        if rates[name].shape not in ((runs,), array.shape):
-            raise ValueError(f"rate of {name}: [{runs}] or {array.shape}, one a weight")
-    shape = images.shape[:2]
-    if images.shape[2:] != (28, 28) or labels.shape != shape or factors.shape != shape:
-        shapes = images.shape, labels.shape, factors.shape
-        raise ValueError(f"images, labels, factors do not fit: {shapes}")
-    if bitmaps.shape != (10, 84):
-        raise ValueError(f"bitmaps are {bitmaps.shape}, not (10, 84)")
+
+
+def workspace(images: int, background: np.ndarray) -> np.ndarray:
+    """[image, slot, lane], with the border of every image in place."""
+    s = lanes(np.zeros((LANES, images * SIZE), np.float32)).reshape(images, SIZE, LANES)
+    s[:, P.one : P.one + 10], s[:, P.image : P.image + 1024] = 1, background
+    return s
+
+
+def by_group(
+    work: Callable[[Any, int, tuple[np.ndarray, ...]], None],
+    network: Network,
+    threads: int | None,
+) -> Pass:
+    """What `work` says of every group of LANES runs, the last run repeated to fill; a
+    thread takes one group at a time."""
+    runs = len(network.scale)
+    groups = np.minimum(np.arange(-(-runs // LANES) * LANES), runs - 1)
+    numbers = np.stack(network[4:7]).astype(np.float32)
+
+    def one(index: int) -> tuple[np.ndarray, ...]:
+        who = groups[index * LANES :][:LANES]
+        group = Group(who, *np.ascontiguousarray(numbers[:, who]))
+        result = (np.zeros(LANES, np.int64), np.zeros(LANES), np.full(LANES, -1))
+        work(group, index, result)
+        return result
+
+    with ThreadPoolExecutor(threads or get_num_threads()) as executor:
+        done = list(executor.map(one, range(len(groups) // LANES)))
+    return Pass(*(np.concatenate(part)[:runs] for part in zip(*done, strict=True)))
 
 
 def train_pass(
     parameters: Mapping[str, np.ndarray],
     rates: Mapping[str, np.ndarray],
-    images: np.ndarray,
-    labels: np.ndarray,
     factors: np.ndarray,
-    *,
-    activation: str,
-    pooling: str,
-    connection: str,
-    head: str,
-    scale: np.ndarray,
-    shift: np.ndarray,
-    number: np.ndarray,
-    bitmaps: np.ndarray,
+    shown: Shown,
+    network: Network,
     threads: int | None = None,
 ) -> Pass:
     """What became of the runs; `parameters` [run, ...] are updated in place by
     w -= factor * rate * dE/dw after every pattern (paper, App. C, p. 41).
 
-    rates: as the parameters, or [run]; factors: [run, step]. images: float32 in [0, 1],
-    [run, step, 28, 28]; labels [run, step]. The input is pixel * scale + shift;
-    scale, shift and number are [run]; number: the smoothing of `softmax`, j of
-    `rbf_map`. bitmaps: [class, unit], +-1. C3.weight: [run, 60, 5, 5] sorted by map,
-    then by input, for the `table`; [run, 16, 6, 5, 5] for `full`. Time goes in steps of
-    LANES runs, and a thread takes one group of LANES at a time.
+    rates: as the parameters, or [run]; factors: [run, image]. C3.weight: [run, 60, 5,
+    5] sorted by map, then by input, for the `table`; [run, 16, 6, 5, 5] for `full`.
+    There is no dropout. Time goes in steps of LANES runs.
     """
-    plan, slots, inputs, starts = structure(activation, pooling, connection, head)
-    check(slots, parameters, rates, images, labels, factors, bitmaps)
-    runs, pixels = len(images), np.ascontiguousarray(images, np.float32)
+    (plan, slots), shown = structure(network), checked(shown)
+    runs = len(shown.order)
+    check(slots, parameters, runs)
+    for name in slots:
+        if rates[name].shape not in ((runs,), parameters[name].shape):
+            shapes = f"[{runs}] or {parameters[name].shape}"
+            raise ValueError(f"rate of {name}: {shapes}, one a weight")
+    if factors.shape != shown.order.shape:
+        raise ValueError(f"factors are {factors.shape}, not {shown.order.shape}")
     weights, steps = flat(parameters, slots, runs), flat(rates, slots, runs)
-    numbers = np.stack([scale, shift, number]).astype(np.float32)
-    classes = np.ascontiguousarray(labels, np.int64)
     factors = np.ascontiguousarray(factors, np.float32)
-    codes = np.ascontiguousarray(bitmaps, np.float32)
     final = np.empty((-(-runs // LANES) * LANES, weights.shape[1]), np.float32)
-    groups = np.minimum(np.arange(len(final)), runs - 1).reshape(-1, LANES)
 
-    def work(group: int) -> tuple[np.ndarray, ...]:
-        chosen = groups[group]
-        s = lanes(np.zeros((LANES, sum(SPACE.values())), np.float32))
-        s[P.one : P.one + 10], s[P.image : P.image + 1024] = 1, shift[chosen]
-        result = (np.zeros(LANES, np.int64), np.zeros(LANES), np.full(LANES, -1))
-        train_group(
-            s, lanes(weights[chosen]), lanes(steps[chosen]), plan, inputs, starts,
-            pixels, classes, factors, chosen,
-            *np.ascontiguousarray(numbers[:, chosen]), codes,
-            final[group * LANES :][:LANES], *result,
+    def work(group: Any, index: int, result: tuple[np.ndarray, ...]) -> None:
+        w, r = lanes(weights[group.who]), lanes(steps[group.who])
+        s, part = workspace(1, group.shift)[0], final[index * LANES :][:LANES]
+        each_pattern(s, w, r, plan, shown, group, factors, part, *result)
+
+    done = by_group(work, network, threads)
+    unflat(final, slots, parameters)
+    return done
+
+
+def train_batches(
+    parameters: Mapping[str, np.ndarray],
+    steps: Steps,
+    shown: Shown,
+    network: Network,
+    threads: int | None = None,
+) -> Pass:
+    """What became of the runs, with a step of their optimizer after every batch on the
+    mean of its losses; `parameters` and `steps.memory` are updated in place."""
+    (plan, slots), shown = structure(network, steps.optimizer), checked(shown)
+    runs = len(shown.order)
+    rule = OPTIMIZERS[steps.optimizer]
+    kept = [name for name in rule[1] if name]
+    changing = [parameters, *(steps.memory[name] for name in kept)]
+    for values in changing:
+        check(slots, values, runs)
+    rows = [flat(values, slots, runs) for values in changing]
+    height = -(-runs // LANES) * LANES
+    final = [np.empty((height, row.shape[1]), np.float32) for row in rows]
+    starts = accumulate([0, *slots.values()][:-1])
+    decayed = (not name.endswith("bias") for name in slots)
+    parts = np.array(list(zip(starts, slots.values(), decayed, strict=True)))
+    each, decay = (np.ascontiguousarray(a, np.float32) for a in steps[2:4])
+
+    def work(group: Any, index: int, result: tuple[np.ndarray, ...]) -> None:
+        state = [lanes(row[group.who]) for row in rows]
+        memory = dict(zip(kept, state[1:], strict=True))
+        m, v = (memory.get(name or "", state[0][:0]) for name in rule[1])
+        first, second = steps.first[group.who], steps.second[group.who]
+        numbers = np.zeros((len(Numbers._fields), LANES), np.float32)
+        numbers[4:7] = first, 1 - first, 1 - second
+        each_batch(
+            workspace(TILE, group.shift), state[0], m, v, plan, shown, group,
+            steps.batch_size, each, decay, parts, numbers, *result,
         )  # fmt: skip
-        return result
+        for whole, part in zip(final, state, strict=True):
+            whole[index * LANES :][:LANES] = part.T
 
-    with ThreadPoolExecutor(threads or get_num_threads()) as executor:
-        done = list(executor.map(work, range(len(groups))))
-    start = 0
-    for name, size in slots.items():
-        rows = final[:runs, start : start + size]
-        parameters[name][...] = rows.reshape(parameters[name].shape)
-        start += size
-    return Pass(*(np.concatenate(part)[:runs] for part in zip(*done, strict=True)))
+    done = by_group(work, network, threads)
+    for whole, values in zip(final, changing, strict=True):
+        unflat(whole, slots, values)
+    return done

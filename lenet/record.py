@@ -38,7 +38,8 @@ Record = dict[str, Any]
 # What training computes with: an edit of these files, comments and docstrings aside,
 # makes another run of the same treatment and seed.
 CODE = (
-    *("draw.py", "data.py", "model.py", "curvature.py", "pattern.py", "stack.py"),
+    *("draw.py", "data.py", "model.py", "curvature.py", "pattern.py"),
+    *("compiled.py", "stack.py"),
     "factor/*.py",
 )
 

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lenet import draw, pattern
+from lenet import compiled, draw
 from lenet.config import RANGES, Config, Refusal
 from lenet.curvature import curvature
 from lenet.data import Data
 from lenet.factor.augmentation import LEVELS as AUGMENTATIONS
+from lenet.factor.augmentation import Number
 from lenet.factor.head import LEVELS as HEADS
-from lenet.factor.head import bitmaps
 from lenet.factor.input import LEVELS as INPUTS
 from lenet.factor.optimizer import DECOUPLED, SECOND_ORDER
 from lenet.factor.optimizer import LEVELS as OPTIMIZERS
@@ -39,7 +39,6 @@ SHARED = (
 )
 PURPOSES = ("order", "augmentation", "curvature", "dropout C5", "dropout F6")
 DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
-PATTERNS = 2000  # images at a time in the compiled loop: memory, not arithmetic
 TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
 
 
@@ -188,8 +187,8 @@ class Stack:
         self.model.train()
         if self.level("optimizer") in SECOND_ORDER:
             self.estimate_curvature(epoch, data, rates[0])
-        if self.by_pattern:
-            return self.run_patterns(orders, rates, epoch, data, report)
+        if compiled.can_run(self):
+            return self.run_compiled(orders, rates, epoch, data, report)
         for step, batch in enumerate(orders.split(self.batch_size, dim=1)):
             labels = data.train_labels[batch]
             pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
@@ -203,54 +202,26 @@ class Stack:
                 report(Progress(epoch, step + 1, self.steps, size, error, None))
         return wrong / seen
 
-    @property
-    def by_pattern(self) -> bool:
-        """Whether a pass may go through the compiled loop of lenet/pattern.py, which
-        does the same arithmetic as the plain one for steps after single images."""
-        treatments = [config.treatment for config in self.configs]
-        return (
-            self.batch_size == 1
-            and self.level("norm") == "none"
-            and self.level("optimizer") in ("sgd", "sdlm")
-            and not any(t["dropout"] or t["optimizer.weight_decay"] for t in treatments)
-            and self.model.C1.weight.device.type == "cpu"
-            and self.model.C1.weight.dtype == torch.float32
-        )
-
-    def run_patterns(
+    def run_compiled(
         self, orders: Tensor, rates: Tensor, epoch: int, data: Data, report: Report
     ) -> PerRun:
-        """Train one pass, a step after every image, in the compiled loop."""
-        head, wrong = HEADS[self.level("head")], torch.zeros_like(self.diverged_step)
-        number = self.numbers.get(f"head.{head.number}", torch.zeros(len(wrong)))
-        weights = {n: w.detach() for n, w in self.model.named_parameters()}
-        sizes = {name: self.step_size(name, weights[name]) for name in weights}
-        levels = {key: self.level(key) for key in STRUCTURE if key != "norm"}
-        for part, batch in enumerate(orders.split(PATTERNS, dim=1)):
-            first = part * PATTERNS
-            steps = rates[first : first + PATTERNS] * self.alive
-            done = pattern.train_pass(
-                {name: weight.numpy() for name, weight in weights.items()},
-                {name: size.numpy() for name, size in sizes.items()},
-                self.augment(data.train_images[batch] / 255, batch, epoch).numpy(),
-                data.train_labels[batch].numpy(),
-                steps.mT.numpy(),
-                **levels,
-                scale=self.model.input.scale.numpy(),
-                shift=self.model.input.shift.numpy(),
-                number=number.numpy(),
-                bitmaps=bitmaps().numpy(),
-                threads=torch.get_num_threads(),
-            )
+        """Train one pass in compiled loops, some images at a time."""
+        wrong, seen, size = torch.zeros_like(self.diverged_step), 0, self.batch_size
+        pictures = data.train_images / 255
+        for batch in orders.split(size * max(1, compiled.IMAGES // size), dim=1):
+            step, labels = seen // size, data.train_labels[batch]
+            some = rates[step : step + math.ceil(batch.shape[1] / size)]
+            done = compiled.train_part(self, batch, some, epoch, step, pictures, labels)
             at = torch.from_numpy(done.diverged)
             died = self.alive & (at >= 0)
-            step = epoch * self.steps + first + at
-            self.diverged_step = torch.where(died, step, self.diverged_step)
+            at = epoch * self.steps + step + at
+            self.diverged_step = torch.where(died, at, self.diverged_step)
             self.alive = self.alive & ~died
-            wrong, seen = wrong + torch.from_numpy(done.errors), first + len(batch[0])
+            wrong, seen = wrong + torch.from_numpy(done.errors), seen + batch.shape[1]
             error = (wrong / seen).mean().item()
-            report(Progress(epoch, seen, self.steps, 1, error, None))
-        return wrong / orders.shape[1]
+            last = math.ceil(seen / size)
+            report(Progress(epoch, last, self.steps, size, error, None))
+        return wrong / seen
 
     def step_size(self, name: str, weight: Tensor) -> Tensor:
         """What the learning rate is multiplied by: 1, or sdlm's 1 / (mu + h)."""
@@ -300,6 +271,11 @@ class Stack:
         level = self.level("augmentation")
         if level == "none":
             return pixels
+        draws = self.draws(batch, epoch)
+        return AUGMENTATIONS[level](pixels.flatten(0, 1), *draws).view_as(pixels)
+
+    def draws(self, batch: Batch, epoch: int) -> tuple[Tensor, Number]:
+        """The key of each image of each run for augmentation, and its numbers."""
         streams = draw.fold(self.streams["augmentation"], epoch)
         keys = draw.fold(streams[:, None], batch).flatten()
 
@@ -307,8 +283,7 @@ class Stack:
             values = self.numbers[f"augmentation.{name}"]
             return values.repeat_interleave(batch.shape[1])
 
-        distorted = AUGMENTATIONS[level](pixels.flatten(0, 1), keys, number)
-        return distorted.view_as(pixels)
+        return keys, number
 
     def keep(self, batch: Batch, epoch: int) -> dict[str, Tensor] | None:
         """Dropout's masks over C5 and F6, divided by the share that is kept."""

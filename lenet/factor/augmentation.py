@@ -17,6 +17,9 @@ from lenet import draw
 Images = Float[Tensor, "image height width"]
 Keys = Int64[Tensor, "image"]
 Number = Callable[[str], Float[Tensor, "image"]]
+Level = Callable[[Images, Keys, Number], Images]
+# Where the pixel at p, from the centre, x right and y down, comes from: A p + b.
+Source = Float[Tensor, "image 2 3"]
 
 
 def none(images: Images, keys: Keys, number: Number) -> Images:
@@ -24,7 +27,7 @@ def none(images: Images, keys: Keys, number: Number) -> Images:
     return images
 
 
-def affine_1998(images: Images, keys: Keys, number: Number) -> Images:
+def affine_1998(keys: Keys, number: Number) -> Source:
     """Planar affine distortions of a share of the images (paper, p. 11).
 
     Translation, scaling, squeezing (horizontal compression with vertical elongation, or
@@ -41,23 +44,23 @@ def affine_1998(images: Images, keys: Keys, number: Number) -> Images:
     wide, tall = (scale + squeeze).exp(), (scale - squeeze).exp()
     forward = (wide, shear * tall, torch.zeros_like(wide), tall)
     chosen = draw.uniform(draw.fold(keys, 5)) < number("share")
-    moved = affine(images, forward, right, down)
-    return torch.where(chosen[:, None, None], moved, images)
+    still = torch.eye(2, 3, device=keys.device)
+    return torch.where(chosen[:, None, None], source(forward, right, down), still)
 
 
-def shift(images: Images, keys: Keys, number: Number) -> Images:
+def shift(keys: Keys, number: Number) -> Source:
     """Translations by up to shift_pixels, horizontally and vertically."""
     right, down = (symmetric(keys, i, number("shift_pixels")) for i in (0, 1))
     one, zero = torch.ones_like(right), torch.zeros_like(right)
-    return affine(images, (one, zero, zero, one), right, down)
+    return source((one, zero, zero, one), right, down)
 
 
-def rotate(images: Images, keys: Keys, number: Number) -> Images:
+def rotate(keys: Keys, number: Number) -> Source:
     """Rotations about the centre by up to `degrees` in either direction."""
     angle = symmetric(keys, 0, number("degrees")) * (math.pi / 180)
     cos, sin = angle.cos(), angle.sin()
     zero = torch.zeros_like(cos)
-    return affine(images, (cos, -sin, sin, cos), zero, zero)
+    return source((cos, -sin, sin, cos), zero, zero)
 
 
 def elastic(images: Images, keys: Keys, number: Number) -> Images:
@@ -89,19 +92,27 @@ def symmetric(keys: Keys, index: int, bound: Tensor) -> Float[Tensor, "image"]:
     return between(keys, index, -bound, bound)
 
 
-def affine(
-    images: Images, forward: tuple[Tensor, ...], right: Tensor, down: Tensor
-) -> Images:
-    """Images whose point p (from the centre; x right, y down) has moved to M p + t.
+def source(forward: tuple[Tensor, ...], right: Tensor, down: Tensor) -> Source:
+    """Of images whose point p has moved to M p + t.
 
     forward: M row by row, each [image]; right and down: t in pixels.
     """
     a, b, c, d = forward
-    det = a * d - b * c
-    inverse = torch.stack([d, -b, -c, a], -1).view(-1, 2, 2) / det[:, None, None]
-    width, height = images.shape[2], images.shape[1]
-    t = torch.stack([2 * right / width, 2 * down / height], -1)[..., None]
-    return sample(images, grid(torch.cat([inverse, -inverse @ t], -1), images))
+    inverse = torch.stack([d, -b, -c, a], -1).view(-1, 2, 2)
+    inverse = inverse / (a * d - b * c)[:, None, None]
+    t = torch.stack([right, down], -1)[..., None]
+    return torch.cat([inverse, -inverse @ t], -1)
+
+
+def affine(images: Images, where: Source) -> Images:
+    """The images, each pixel from its source; height and width are the same."""
+    theta = torch.cat([where[..., :2], where[..., 2:] * 2 / images.shape[2]], -1)
+    return sample(images, grid(theta, images))
+
+
+def affinely(motion: Callable[[Keys, Number], Source]) -> Level:
+    """The level that moves pixels so."""
+    return lambda images, keys, number: affine(images, motion(keys, number))
 
 
 def grid(theta: Float[Tensor, "image 2 3"], images: Images) -> Tensor:
@@ -122,10 +133,9 @@ def gaussian(sigma: Float[Tensor, "image"], size: int) -> Tensor:
     return (-0.5 * offset**2).exp() / (sigma[:, None, None] * math.sqrt(2 * math.pi))
 
 
-LEVELS: dict[str, Callable[[Images, Keys, Number], Images]] = {
+MOTIONS = {"affine_1998": affine_1998, "shift": shift, "rotate": rotate}
+LEVELS: dict[str, Level] = {
     "none": none,
-    "affine_1998": affine_1998,
-    "shift": shift,
-    "rotate": rotate,
+    **{name: affinely(motion) for name, motion in MOTIONS.items()},
     "elastic": elastic,
 }
