@@ -63,6 +63,17 @@ def rotate(keys: Keys, number: Number) -> Source:
     return source((cos, -sin, sin, cos), zero, zero)
 
 
+def affine_today(keys: Keys, number: Number) -> Source:
+    """Rotation, scaling, horizontal shearing and translation of every image, as small
+    as handwriting varies (Ciresan, Meier and Schmidhuber, CVPR 2012)."""
+    angle = symmetric(keys, 0, number("degrees")) * (math.pi / 180)
+    scale = between(keys, 1, number("scale_low").log(), number("scale_high").log())
+    shear = symmetric(keys, 2, number("shear"))
+    right, down = (symmetric(keys, i, number("shift_pixels")) for i in (3, 4))
+    cos, sin = scale.exp() * angle.cos(), scale.exp() * angle.sin()
+    return source((cos, shear * cos - sin, sin, shear * sin + cos), right, down)
+
+
 def elastic(images: Images, keys: Keys, number: Number) -> Images:
     """Displacements: uniform noise in +-1, smoothed by a Gaussian of sigma pixels,
     times alpha (Simard, Steinkraus and Platt, 2003)."""
@@ -133,7 +144,12 @@ def gaussian(sigma: Float[Tensor, "image"], size: int) -> Tensor:
     return (-0.5 * offset**2).exp() / (sigma[:, None, None] * math.sqrt(2 * math.pi))
 
 
-MOTIONS = {"affine_1998": affine_1998, "shift": shift, "rotate": rotate}
+MOTIONS = {
+    "affine_1998": affine_1998,
+    "affine": affine_today,
+    "shift": shift,
+    "rotate": rotate,
+}
 LEVELS: dict[str, Level] = {
     "none": none,
     **{name: affinely(motion) for name, motion in MOTIONS.items()},
