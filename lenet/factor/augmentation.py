@@ -118,7 +118,9 @@ def source(forward: tuple[Tensor, ...], right: Tensor, down: Tensor) -> Source:
 def affine(images: Images, where: Source) -> Images:
     """The images, each pixel from its source; height and width are the same."""
     theta = torch.cat([where[..., :2], where[..., 2:] * 2 / images.shape[2]], -1)
-    return sample(images, grid(theta, images))
+    still = (where == torch.eye(2, 3, device=where.device)).all(-1).all(-1)
+    moved = sample(images, grid(theta, images))
+    return torch.where(still[:, None, None], images, moved)  # still: bit for bit
 
 
 def affinely(motion: Callable[[Keys, Number], Source]) -> Level:
