@@ -276,11 +276,11 @@ def test_split_that_does_not_fit_is_refused(start: Start) -> None:
 def test_output_dir_that_is_a_file_is_refused_before_training(
     start: Start, tmp_path: Path, no_training: None
 ) -> None:
-    """An output folder that cannot be is exit code 3, before hours of training."""
+    """An output folder that cannot be is exit code 2, before hours of training."""
     (tmp_path / "file").write_text("mine")
     done = start(*QUICK, "output_dir=file")
-    assert done.code == 3
-    assert "file/runs cannot be written" in done.err
+    assert done.code == 2
+    assert "output_dir=file is a file: name a folder" in done.err
     assert "Traceback" not in done.err
     assert (tmp_path / "file").read_text() == "mine"
 
