@@ -1,7 +1,8 @@
 """A pass of a stack through the compiled loops of lenet/pattern.py.
 
 The same arithmetic as the plain loop of lenet/stack.py, for float32 on a processor and
-every level but batch norm. Here tensors and levels become the loops' plain arrays.
+every level but batch norm and the adversaries. Here tensors and levels become the
+loops' plain arrays.
 """
 
 from collections.abc import Mapping
@@ -39,8 +40,8 @@ SECOND = {"rmsprop": "decay", "adam": "beta2", "adamw": "beta2"}
 def can_run(stack: "Stack") -> bool:
     """Whether the loops know all that this stack asks for."""
     weight = stack.model.C1.weight
-    plain = stack.level("norm") == "none" and weight.dtype == torch.float32
-    return plain and weight.device.type == "cpu"
+    plain = stack.level("norm") == stack.level("adversary") == "none"
+    return plain and weight.dtype == torch.float32 and weight.device.type == "cpu"
 
 
 def by_pattern(stack: "Stack") -> bool:

@@ -30,7 +30,7 @@ CONF = next(
 )
 FACTORS = (
     *("activation", "pooling", "connection", "norm", "head", "init"),
-    *("optimizer", "schedule", "order", "augmentation", "input"),
+    *("optimizer", "schedule", "order", "augmentation", "input", "adversary"),
 )
 GROUPS = (*FACTORS, "data", "tracker", "preset")
 PLACES = ("data_dir", "output_dir", "device", "study", "tracker", "replicates")
@@ -109,6 +109,10 @@ RANGES = {
     "augmentation.degrees": Range(0, 180),
     "augmentation.alpha": Range(0, 1000),
     "augmentation.sigma": Range(0.5, 14),
+    "adversary.epsilon": Range(0, 1),
+    "adversary.step": Range(0, 1),
+    "adversary.steps": Range(1, 1000, whole=True),
+    "adversary.held_out": Range(1, 30_000, whole=True),
 }
 DEVICES = ("auto", "cpu", "cuda")
 

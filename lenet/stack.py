@@ -19,6 +19,7 @@ from lenet import compiled, draw
 from lenet.config import RANGES, Config, Refusal
 from lenet.curvature import curvature
 from lenet.data import Data
+from lenet.factor import adversary
 from lenet.factor.augmentation import LEVELS as AUGMENTATIONS
 from lenet.factor.augmentation import Number
 from lenet.factor.head import LEVELS as HEADS
@@ -36,8 +37,12 @@ Curve = list[dict[str, float]]  # epoch, train_error, test_error, ..., seconds
 SHARED = (
     *(*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs"),
     *("train_size", "validation_size", "optimizer.samples"),
+    *("adversary", "adversary.steps", "adversary.held_out"),
 )
-PURPOSES = ("order", "augmentation", "curvature", "dropout C5", "dropout F6")
+PURPOSES = (
+    *("order", "augmentation", "curvature", "dropout C5", "dropout F6"),
+    *("adversary", "watch"),
+)
 DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
 TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
 
@@ -145,7 +150,8 @@ class Stack:
         treatment, device = configs[0].treatment, data.train_images.device
         train_size, held_out = treatment["train_size"], treatment["validation_size"]
         assert not isinstance(train_size, str | float) and isinstance(held_out, int)
-        images, validation = data.split(train_size, held_out)
+        watched = int(configs[0].number("adversary.held_out"))
+        images, validation = data.split(train_size, max(held_out, watched))
         keys = {key for config in configs for key in config.treatment} & set(RANGES)
         seeds = [config.seed for config in configs]
         alive = torch.ones(len(configs), dtype=torch.bool, device=device)
@@ -192,6 +198,7 @@ class Stack:
         for step, batch in enumerate(orders.split(self.batch_size, dim=1)):
             labels = data.train_labels[batch]
             pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
+            pixels = self.oppose(pixels, labels, batch, epoch)
             logits = self.model(pixels, self.keep(batch, epoch))
             losses = head.loss(logits, labels, number).mean(1)
             self.update(losses, rates[step], epoch * self.steps + step)
@@ -285,6 +292,24 @@ class Stack:
 
         return keys, number
 
+    def oppose(
+        self, pixels: Pixels, labels: Tensor, batch: Batch, epoch: int
+    ) -> Pixels:
+        """Each run's images, moved to where its loss is larger."""
+        if self.level("adversary") == "none":
+            return pixels
+        head = HEADS[self.level("head")]
+        number = self.numbers.get(f"head.{head.number}", self.numbers["optimizer.lr"])
+        return adversary.opposed(
+            self.level("adversary"),
+            self.model,
+            pixels,
+            lambda logits: head.loss(logits, labels, number),
+            draw.fold(draw.fold(self.streams["adversary"], epoch)[:, None], batch),
+            (self.numbers["adversary.epsilon"], self.numbers["adversary.step"]),
+            int(self.configs[0].number("adversary.steps")),
+        )
+
     def keep(self, batch: Batch, epoch: int) -> dict[str, Tensor] | None:
         """Dropout's masks over C5 and F6, divided by the share that is kept."""
         share = 1 - self.numbers["dropout"][:, None, None]
@@ -346,7 +371,25 @@ class Stack:
             held_out = self.validation
             images, labels = data.train_images[held_out], data.train_labels[held_out]
             errors["validation_error"] = self.right(images, labels)
+        if watched := int(self.configs[0].number("adversary.held_out")):
+            errors["pgd_error"] = self.withstood(data, self.validation[:watched])
         return {key: (~right).double().mean(1) for key, right in errors.items()}
+
+    def withstood(self, data: Data, images: Tensor) -> Bool[Tensor, "run image"]:
+        """Which of these training images each run classifies correctly under PGD."""
+        parts = images.split(TEST_BATCH)
+        keys = [draw.fold(self.streams["watch"][:, None], part) for part in parts]
+        found = [
+            adversary.withstood(
+                self.model,
+                data.train_images[part] / 255,
+                data.train_labels[part],
+                key,
+                self.numbers["adversary.epsilon"],
+            )
+            for part, key in zip(parts, keys, strict=True)
+        ]
+        return torch.cat(found, 1)
 
     def results(
         self, data: Data, curves: Sequence[Curve], seconds: float

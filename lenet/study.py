@@ -23,6 +23,7 @@ from lenet.store import Record
 
 NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment
 BELONGS = {"batch_size": "optimizer"}  # dotted numbers say to what they belong
+LATER = {"adversary": "none"}  # factors that came later, and what all runs had before
 
 
 @dataclass(frozen=True)
@@ -197,9 +198,14 @@ def adhoc(
         kept = " ".join(f"{key}={value}" for key, value in narrow.items())
         raise Refusal(f"none of the {len(every)} runs in {output_dir} fits {kept}")
     alike(found, mix)
-    columns = differing([one["treatment"] for one in found])
+    columns = differing(map(settings_of, found))
     base = chosen(found, columns, reference)
     return gathered(name, found, base, mix=mix)
+
+
+def settings_of(one: Record) -> Mapping[str, Value]:
+    """The settings of a run, those of factors that came later among them."""
+    return {**LATER, **one["treatment"]}
 
 
 def fits(one: Record, narrow: Mapping[str, str]) -> bool:
@@ -208,7 +214,7 @@ def fits(one: Record, narrow: Mapping[str, str]) -> bool:
     for key, typed in narrow.items():
         if key in about and not about[key].startswith(typed):
             return False
-        if key not in about and not same(one["treatment"].get(key), typed):
+        if key not in about and not same(settings_of(one).get(key), typed):
             return False
     return True
 
@@ -234,10 +240,9 @@ def chosen(
         runs = [one for one in found if one["run_id"].startswith(*reference or ["-"])]
     else:
         runs = [one for one in found if fits(one, typed)]
-    treatments = {tuple(one["treatment"][c] for c in columns): one for one in runs}
+    treatments = {tuple(settings_of(one)[c] for c in columns) for one in runs}
     if len(treatments) == 1:
-        treatment: Mapping[str, Value] = runs[0]["treatment"]
-        return treatment
+        return settings_of(runs[0])
     offered = ", ".join(
         f"{key}={'|'.join(map(shown, unique(values)))}"
         for key, values in columns.items()
@@ -259,12 +264,12 @@ def gathered(
     mix: bool = False,
 ) -> Study:
     """The Study of these records, with effects measured from the treatment `base`."""
-    mixed, plan = alike(found, mix), plan or {}
+    mixed, plan, base = alike(found, mix), plan or {}, {**LATER, **base}
     key, search = "validation_size", plan.get("kind") == "path"
     measured = [
         one for one in found if not search or one["treatment"][key] == base[key]
     ]
-    columns = differing([base, *(one["treatment"] for one in measured)])
+    columns = differing([base, *map(settings_of, measured)])
     if not columns:
         raise Refusal(f"{name}: all {len(found)} runs are of one treatment: no effect")
     settings = joined(columns, plan)
@@ -291,7 +296,7 @@ def frame(
     about = ["run_id", "seed", "status", "seconds", "right"]
     runs = runs[[*about, *found[0]["response"]]].copy()
     for factor, keys in settings.items():
-        levels = [level(one["treatment"], keys) for one in found]
+        levels = [level(settings_of(one), keys) for one in found]
         runs[factor] = pd.Series(levels, runs.index, dtype=object)
     return runs
 

@@ -16,7 +16,7 @@ import pandas as pd
 from lenet import missed, table
 from lenet.config import FACTORS, RANGES, Value, composed, levels
 from lenet.store import Record
-from lenet.study import Study, shown, unique
+from lenet.study import Study, settings_of, shown, unique
 
 INKS = {  # colours of the figures that a dark page needs in another shade
     "#000000": "ink",
@@ -145,7 +145,7 @@ def commands(study: Study) -> list[str]:
 
 def command(one: Record, base: Mapping[str, Value]) -> str:
     """What to type for one run, given what the modern preset would set."""
-    treatment: Mapping[str, Value] = one["treatment"]
+    treatment = settings_of(one)
     words = [
         f"{factor}={treatment[factor]}"
         for factor in (*FACTORS, "data")

@@ -35,7 +35,9 @@ PLAIN = {
     "order": "reshuffle",
     "augmentation": "none",
     "input": "standardize",
+    "adversary": "none",
 }
+SMALL = {"adversary.steps": 2, "adversary.held_out": 5}  # for tests of few images
 NUMBERS: dict[str, Value] = {
     "batch_size": 7,
     "epochs": 1,
@@ -57,6 +59,7 @@ def config(changes: Mapping[str, Value] | None = None, seed: int = 0) -> Config:
         if f"{factor}.{key}" in RANGES
     }
     del numbers["optimizer.batch_size"]
+    numbers |= {key: value for key, value in SMALL.items() if key in numbers}
     treatment = {**chosen, **numbers, **NUMBERS}
     assert changes.keys() <= treatment.keys(), f"unknown: {changes}"
     return Config({**treatment, **changes}, seed)

@@ -21,11 +21,13 @@ from torch.nn import functional
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import affine as torchvision_affine
 
+from lenet import data as datasets
 from lenet import draw
-from lenet.config import CONF, FACTORS, RANGES, Config, levels, names
+from lenet.config import CONF, FACTORS, RANGES, Config, Value, levels, names
 from lenet.data import Data
 from lenet.factor import (
     activation,
+    adversary,
     augmentation,
     connection,
     head,
@@ -38,7 +40,7 @@ from lenet.factor import (
     schedule,
 )
 from lenet.model import LeNet5
-from lenet.stack import Stack, mistakes
+from lenet.stack import Stack, mistakes, train
 
 MODULES = {
     "activation": activation,
@@ -52,6 +54,7 @@ MODULES = {
     "order": order,
     "augmentation": augmentation,
     "input": input,
+    "adversary": adversary,
 }
 BASE = {
     "activation": "tanh",
@@ -1213,3 +1216,122 @@ def test_mnist_is_standardized_to_its_known_values(mnist: Data) -> None:
     )
     assert 1 / scale == pytest.approx(0.3081, abs=1e-4)
     assert -shift / scale == pytest.approx(0.1307, abs=1e-4)
+
+
+# --- adversary ------------------------------------------------------------------------
+
+
+def opposing(level: str, head_level: str = "softmax") -> Stack:
+    """Two runs on 46 digits, of different radii, before their first step."""
+    radii = ({"adversary.epsilon": e, "adversary.step": s} for e, s in RADII)
+    own = [{} if level == "none" else changes for changes in radii]
+    levels_ = {"adversary": level, "head": head_level, "activation": "tanh"}
+    configs = [config({**levels_, **o}, seed) for seed, o in enumerate(own)]
+    return Stack.start(configs, DIGITS)
+
+
+RADII = ((0.2, 0.15), (0.05, 0.02))
+DIGITS = datasets.load("digits", None)
+BATCH = torch.tensor([[3, 5, 7], [2, 3, 11]])
+
+
+def by_hand(state: Stack, run: int, steps: int) -> Tensor:
+    """The images of one run, moved by the formula, each step from a plain loss."""
+    level = head.LEVELS[state.level("head")]
+    images = DIGITS.train_images[BATCH] / 255
+    key = draw.fold(draw.stream([run], "adversary"), 4)[0]
+    keys = draw.fold(draw.fold(key, BATCH[run])[:, None], places(784))
+    (epsilon, step), given = RADII[run], images[run]
+    noise = (2 * draw.uniform(keys) - 1).view_as(given)
+    moved = (given + epsilon * noise).clamp(0, 1)
+    for _ in range(steps):
+        both = images.clone()
+        both[run] = moved
+        both.requires_grad_()
+        number = torch.zeros(2)
+        losses = level.loss(state.model(both), DIGITS.train_labels[BATCH], number)
+        (gradient,) = torch.autograd.grad(losses.sum(), both)
+        moved = moved + step * gradient[run].sign()
+        moved = (given + (moved - given).clamp(-epsilon, epsilon)).clamp(0, 1)
+    return moved
+
+
+@pytest.mark.parametrize("head_level", head.LEVELS)
+@pytest.mark.parametrize("level", adversary.LEVELS)
+def test_adversary_moves_images_as_its_formula_says(
+    level: str, head_level: str
+) -> None:
+    """No move, one step or some steps up the run's own loss, from a start drawn by
+    (seed, epoch, image), within the run's own radius."""
+    state, images = opposing(level, head_level), DIGITS.train_images[BATCH] / 255
+    labels = DIGITS.train_labels[BATCH]
+    found = state.oppose(images, labels, BATCH, 4)
+    steps = {"none": 0, "fgsm": 1, "pgd": 2}[level]
+    for run in (0, 1):
+        expected = by_hand(state, run, steps) if steps else images[run]
+        torch.testing.assert_close(found[run], expected, rtol=0, atol=1e-6)
+        assert (found[run] - images[run]).abs().max() <= RADII[run][0] + 1e-6
+    assert torch.equal(found, state.oppose(images, labels, BATCH, 4))
+
+
+@pytest.mark.parametrize("level", [v for v in adversary.LEVELS if v != "none"])
+def test_adversary_makes_the_loss_larger(level: str) -> None:
+    """The images that are trained on are harder, and no two levels' are the same."""
+    state, images = opposing(level), DIGITS.train_images[BATCH] / 255
+    labels = DIGITS.train_labels[BATCH]
+    found = state.oppose(images, labels, BATCH, 0)
+    before, after = (
+        head.LEVELS["softmax"].loss(state.model(x), labels, torch.zeros(2)).sum(1)
+        for x in (images, found)
+    )
+    assert (after > before).all()
+    other = opposing("pgd" if level == "fgsm" else "fgsm")
+    assert (found != other.oppose(images, labels, BATCH, 0)).any()
+
+
+def test_adversary_leaves_running_statistics_alone() -> None:
+    """Batch norm counts the images that are trained on, and not those on the way."""
+    levels_ = {"adversary": "pgd", "norm": "batch"}
+    state = Stack.start([config(levels_, seed) for seed in (0, 1)], DIGITS)
+    state.model.train()
+    before = state.model.C1.mean.clone()
+    state.oppose(DIGITS.train_images[BATCH] / 255, DIGITS.train_labels[BATCH], BATCH, 0)
+    assert torch.equal(state.model.C1.mean, before)
+    assert all(part.training for part in state.model.modules())
+
+
+@pytest.mark.parametrize("level", adversary.LEVELS)
+def test_adversary_is_watched_on_held_out_images(level: str) -> None:
+    """With an adversary, and only then, training images are held out and the PGD error
+    on them is in the curve: at epsilon 0 the error, and at 0.1 more."""
+    changes: dict[str, Value] = {"adversary": level, "train_size": 600, "epochs": 2}
+    own: list[dict[str, Value]] = [{}, {}]
+    if level != "none":
+        changes["adversary.held_out"] = 60
+        own = [{"adversary.epsilon": e, "adversary.step": 0.0} for e in (0.0, 0.1)]
+    configs = [config({**changes, **o}, 3) for o in own]
+    state = Stack.start(configs, DIGITS)
+    assert not set(state.images.tolist()) & set(state.validation.tolist())
+    assert len(state.validation) == (0 if level == "none" else 60)
+    for result in train(configs, DIGITS):
+        assert ("pgd_error" in result.curve[0]) == (level != "none")
+    if level != "none":
+        still, moved = (result.curve[0] for result in train(configs, DIGITS))
+        assert still["pgd_error"] == still["validation_error"]
+        assert moved["pgd_error"] > moved["validation_error"] + 0.1
+
+
+def test_held_out_images_may_be_those_of_validation() -> None:
+    """validation_size=70 holds out 70 images, of which the first 60 are watched."""
+    changes = {"adversary": "fgsm", "adversary.held_out": 60, "validation_size": 70}
+    state = Stack.start([config({**changes, "train_size": 200})] * 2, DIGITS)
+    assert len(state.validation) == 70
+    assert state.withstood(DIGITS, state.validation[:60]).shape == (2, 60)
+
+
+def test_catastrophic_overfitting_is_noticed() -> None:
+    """A PGD error that leaps above its lowest is; slow progress and noise are not."""
+    assert adversary.overfitting([1.0, 0.9, 0.4, 0.35, 0.99, 1.0]) == 5
+    assert adversary.overfitting([0.9, 0.5, 0.55, 0.3, 0.4]) is None
+    assert adversary.overfitting([1.0, 1.0]) is None
+    assert adversary.overfitting([]) is None

@@ -44,6 +44,17 @@ STRUCTURES: dict[str, Changes] = {
     "norm=batch": {"norm": "batch"},
     "dropout": {"dropout": 0.3},
     **{
+        f"adversary={level} {name}": {"adversary": level, **changes}
+        for level in levels("adversary")
+        if level != "none"
+        for name, changes in (
+            ("plain", {}),
+            ("norm=batch", {"norm": "batch", "dropout": 0.3}),
+            ("head=rbf", {"head": "rbf", "pooling": "subsample"}),
+            ("batch 1", {"batch_size": 1, "optimizer": "sgd", "train_size": 5}),
+        )
+    },
+    **{
         f"augmentation={level}": {"augmentation": level}
         for level in levels("augmentation")
         if level != "none"
