@@ -56,7 +56,7 @@ def shape(config: Config) -> tuple[object, ...]:
 def kin(config: Config) -> tuple[Value, ...]:
     """What roughly decides the time of a pass."""
     keys = ("data", "batch_size", "train_size", "validation_size")
-    return tuple(config.treatment[key] for key in keys)
+    return tuple(config.treatment.get(key) for key in (*keys, "adversary"))
 
 
 def spread(runs: Sequence[Run]) -> float | None:

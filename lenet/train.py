@@ -35,6 +35,7 @@ from lenet.config import (
     resolve,
 )
 from lenet.data import Data
+from lenet.factor.adversary import overfitting
 from lenet.stack import Progress, Report, structure, train
 from lenet.store import Record
 from lenet.terminal import command, refusals, say
@@ -190,6 +191,9 @@ def summary(found: Sequence[Record], places: Places) -> str:
     )
     diverged = len(found) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
+    curves = [[p["pgd_error"] for p in r["curve"] if "pgd_error" in p] for r in found]
+    if overfitted := sum(overfitting(curve) is not None for curve in curves):
+        lost += f", {overfitted} overfitted catastrophically to the adversary"
     seconds = sum(r["seconds"] for r in found)
     where = store.folder(places.output_dir, found[0]["run_id"])
     others = f" and {len(found) - 1} more" if len(found) > 1 else ""
