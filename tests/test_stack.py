@@ -11,7 +11,7 @@ from conftest import PLAIN, config
 from torch import Tensor
 from torch.nn import functional
 
-from lenet import draw
+from lenet import compiled, draw
 from lenet.config import FACTORS, Config, Refusal, Value, levels
 from lenet.curvature import curvature
 from lenet.data import Data
@@ -221,7 +221,7 @@ def marquardts() -> list[Config]:
 def test_sdlm_run_has_the_same_bits_in_any_stack(tiny: Data) -> None:
     """In the compiled loop too, where the curvature is the stack's."""
     configs = marquardts()
-    assert Stack.start(configs, tiny).by_pattern
+    assert compiled.can_run(Stack.start(configs, tiny))
     three = train(configs, tiny)
     for chosen in ([0], [2, 1], [1, 0]):
         smaller = train([configs[place] for place in chosen], tiny)
