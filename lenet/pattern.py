@@ -16,7 +16,7 @@ comes in. All is one module because numba's cache notices changes in one file on
 import inspect
 import math
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
@@ -28,6 +28,7 @@ from numba import get_num_threads, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+SLICES = 4  # of every batch; their gradients are added up in this order
 LANES = 8  # as fast as 16 on AVX-512, and half as many runs fill two cores
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
 INTEGERS = ir.VectorType(ir.IntType(32), LANES)
@@ -327,6 +328,30 @@ def move(code, w, g, m, v, start, n, numbers):
 
 
 @emitted
+def add_slice(g, h, n):
+    """g += h; h becomes 0."""
+    with loop(n) as k:
+        total = h[k]
+        g[k] = g[k] + total
+        h[k] = total * 0.0
+
+
+@emitted
+def add_lanes(g, n):
+    """Every SLICES lanes become their sum, added up as add_slice would."""
+    with loop(n) as k:
+        vector = g[k].value
+        first = [lane - lane % SLICES for lane in range(LANES)]
+        places = [[lane + part for lane in first] for part in range(SLICES)]
+        masks = [ir.Constant(INTEGERS, place) for place in places]
+        parts = [g.builder.shuffle_vector(vector, vector, mask) for mask in masks]
+        total = Value(g.builder, parts[0])
+        for part in parts[1:]:
+            total = total + Value(g.builder, part)
+        g[k] = total
+
+
+@emitted
 def activate(s, code, x, slope, n):
     """s[x : x + n] becomes f(x), s[slope : slope + n] becomes f'(x)."""
     for number, rule in enumerate(ACTIVATIONS.values()):
@@ -529,7 +554,7 @@ c1 b1 k2 b2 c3 b3 k4 b4 c5 b5 f6 b6 w7 b7 activation squash pooling head rule
 inputs starts bitmaps
 """
 Plan: Any = namedtuple("Plan", PLAN.split())  # type: ignore[misc]
-Group: Any = namedtuple("Group", "who scale shift number")
+Group: Any = namedtuple("Group", "who slices scale shift number")
 TABLE = "012 123 234 345 045 015 0123 1234 2345 0345 0145 0125 0134 1245 0235 012345"
 # `no_type_check` keeps the checks of jaxtyping's import hook out of compiled functions.
 compiled: Any = njit(cache=True, nogil=True)
@@ -582,30 +607,31 @@ def forward_dense(s, w, plan):
 
 @compiled
 @no_type_check
-def drop(s, first, slope, mask, group, t):
+def drop(s, first, slope, mask, group, at):
     """Multiply outputs and their slopes by their masks [run, image, unit]."""
     for lane in range(LANES):
-        for k, factor in enumerate(mask[group.who[lane], t]):
-            s[first + k, lane] *= factor
-            s[slope + k, lane] *= factor
+        if at[lane] >= 0:
+            for k, factor in enumerate(mask[group.who[lane], at[lane]]):
+                s[first + k, lane] *= factor
+                s[slope + k, lane] *= factor
 
 
 @compiled
 @no_type_check
-def forward_tile(s, w, plan, shown, group, first, count):
+def forward_tile(s, w, plan, shown, group, at):
     """forward_dense for the images of a tile, with dropout on C5 and F6."""
     for o in range(0, 120, 2):
         dense_tile(s, P.S4, 400, P.C5 + o, w, plan.c5 + 400 * o, plan.b5 + o)
-    for i in range(count):
+    for i in range(TILE):
         activate(s[i], plan.activation, P.C5, P.slope5, 120)
         if shown.masks.size:
-            drop(s[i], P.C5, P.slope5, shown.masks[:, :, :120], group, first + i)
+            drop(s[i], P.C5, P.slope5, shown.masks[:, :, :120], group, at[i])
     for o in range(0, 84, 2):
         dense_tile(s, P.C5, 120, P.F6 + o, w, plan.f6 + 120 * o, plan.b6 + o)
-    for i in range(count):
+    for i in range(TILE):
         activate(s[i], plan.squash, P.F6, P.slope6, 84)
         if shown.masks.size:
-            drop(s[i], P.F6, P.slope6, shown.masks[:, :, 120:], group, first + i)
+            drop(s[i], P.F6, P.slope6, shown.masks[:, :, 120:], group, at[i])
     if plan.head == 2:
         for o in range(0, 10, 2):
             dense_tile(s, P.F6, 84, P.score + o, w, plan.w7 + 84 * o, plan.b7 + o)
@@ -735,10 +761,13 @@ def backward_maps(s, w, g, r, plan):
 
 @compiled
 @no_type_check
-def show(s, shown, group, t):
-    """Every lane's image of step t into s[image], inside the border."""
+def show(s, shown, group, at):
+    """Every lane's image, of those `at`, into s[image], inside the border; -1: none."""
     for lane in range(LANES):
         run, scale, shift = group.who[lane], group.scale[lane], group.shift[lane]
+        t = at[lane]
+        if t < 0:
+            continue
         picture = shown.pictures[shown.order[run, t]]
         if shown.where.size:
             sample(s, lane, picture, shown.where[run, t], scale, shift)
@@ -794,7 +823,7 @@ def each_pattern(s, w, r, plan, shown, group, factors, final, errors, losses, en
     """The pass of LANES runs with a step after every image; writes the four last, of
     which `ended` comes as -1."""
     for t in range(shown.order.shape[1]):
-        show(s, shown, group, t)
+        show(s, shown, group, np.full(LANES, t))
         forward_maps(s, w, plan)
         forward_dense(s, w, plan)
         for lane in range(LANES):
@@ -816,24 +845,57 @@ def each_pattern(s, w, r, plan, shown, group, factors, final, errors, losses, en
 
 @compiled
 @no_type_check
-def learn_tile(s, w, g, less, plan, shown, group, first, count, factor, losses, wrong):
+def learn_tile(s, w, g, less, plan, shown, group, at, factor, losses, wrong):
     """Add the gradients of a tile of images to g, their losses and errors to those."""
-    for i in range(count):
-        show(s[i], shown, group, first + i)
-        forward_maps(s[i], w, plan)
-    forward_tile(s, w, plan, shown, group, first, count)
-    for i in range(count):
+    for i in range(TILE):
+        show(s[i], shown, group, at[i])
+        if at[i].max() >= 0:
+            forward_maps(s[i], w, plan)
+    forward_tile(s, w, plan, shown, group, at)
+    for i in range(TILE):
         for lane in range(LANES):
-            label = shown.labels[group.who[lane], first + i]
+            if at[i, lane] < 0:  # no image: it pulls at nothing
+                s[i, P.pull : P.pull + 10, lane] = 0
+                s[i, P.d6 : P.d6 + 84, lane] = 0
+                continue
+            label = shown.labels[group.who[lane], at[i, lane]]
             loss, best = judge(s[i], lane, plan, group.number[lane], label, factor)
             losses[lane] += loss
             wrong[lane] += best != label
-    for i in range(count, TILE):  # no image: it pulls at nothing
-        s[i, P.pull : P.pull + 10] = 0
-        s[i, P.d6 : P.d6 + 84] = 0
     backward_tile(s, w, g, plan)
-    for i in range(count):
-        backward_maps(s[i], w, g, less, plan)
+    for i in range(TILE):
+        if at[i].max() >= 0:
+            backward_maps(s[i], w, g, less, plan)
+
+
+@compiled
+@no_type_check
+def learn_batch(
+    s, w, g, h, less, plan, shown, group, start, stop,    losses, wrong
+):  # fmt: skip
+    """Add the gradients of a batch to g, slice by slice; h is 0 before and after.
+
+    Slice i of a batch is every SLICES-th image from the i-th on. A run in one lane has
+    them one after the other, a run in SLICES lanes has each in a lane of its own: both
+    add up the same numbers in the same order.
+    """
+    at, spread = np.empty((TILE, LANES), np.int64), group.slices.max() > 0
+    factor, length = np.float32(1 / (stop - start)), -(-(stop - start) // SLICES)
+    for turn in range(1 if spread else SLICES):
+        into = h if turn else g
+        for first in range(0, length, TILE):
+            for i in range(TILE):
+                for lane in range(LANES):
+                    t = start + turn + group.slices[lane] + SLICES * (first + i)
+                    at[i, lane] = t if t < stop else -1
+            if at.max() >= 0:
+                learn_tile(
+                    s, w, into, less, plan, shown, group, at, factor, losses, wrong
+                )
+        if turn:
+            add_slice(g, h, len(g))
+    if spread:
+        add_lanes(g, len(g))
 
 
 @compiled
@@ -859,19 +921,23 @@ def each_batch(
     s, w, m, v, plan, shown, group, size, steps, decays, parts, numbers,
     errors, losses, ended,
 ):  # fmt: skip
-    """The pass of LANES runs with a step after every `size` images."""
+    """The pass of a group's runs with a step after every `size` images."""
     g, less = np.zeros_like(w), np.full((plan.c5, LANES), np.float32(-1))
-    total = shown.order.shape[1]
+    h, total = np.zeros_like(w), shown.order.shape[1]
     for start in range(0, total, size):
-        stop, loss, wrong = min(start + size, total), np.zeros(LANES), np.zeros(LANES)
-        for first in range(start, stop, TILE):
-            count, factor = min(TILE, stop - first), np.float32(1 / (stop - start))
-            learn_tile(
-                s, w, g, less, plan, shown, group, first, count, factor, loss, wrong
-            )
-        step = start // size
+        loss, wrong = np.zeros(LANES), np.zeros(LANES)
+        stop, step = min(start + size, total), start // size
+        learn_batch(s, w, g, h, less, plan, shown, group, start, stop, loss, wrong)
         for lane in range(LANES):
-            if ended[lane] < 0 and math.isfinite(loss[lane]):
+            home = lane - group.slices[lane]
+            if home < lane:
+                loss[home], wrong[home] = (
+                    loss[home] + loss[lane],
+                    wrong[home] + wrong[lane],
+                )
+        for lane in range(LANES):
+            home = lane - group.slices[lane]
+            if ended[home] < 0 and math.isfinite(loss[home]):
                 losses[lane] += loss[lane]
                 errors[lane] += int(wrong[lane])
             elif ended[lane] < 0:
@@ -1013,27 +1079,46 @@ def workspace(images: int, background: np.ndarray) -> np.ndarray:
     return s
 
 
+def lane_groups(runs: int, slices: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(the run of every lane, the slice of each batch that a lane has) of each group.
+
+    LANES runs fill a group. A few that remain take SLICES lanes each, if `slices`; a
+    group that is not full has the last run again.
+    """
+    full = runs // LANES * LANES
+    if not slices or runs - full > LANES // 2:
+        full = -(-runs // LANES) * LANES
+    who = np.minimum(np.arange(full), runs - 1).reshape(-1, LANES)
+    none, few = np.zeros(LANES, np.int64), LANES // SLICES
+    groups = [(lanes, none) for lanes in who]
+    for first in range(full, runs, few):
+        lanes = np.minimum(np.arange(first, first + few), runs - 1).repeat(SLICES)
+        groups.append((lanes, np.arange(LANES) % SLICES))
+    return groups
+
+
 def by_group(
-    work: Callable[[Any, int, tuple[np.ndarray, ...]], None],
+    work: Callable[[Any, tuple[np.ndarray, ...]], Sequence[np.ndarray]],
     network: Network,
+    slices: bool,
     threads: int | None,
-) -> Pass:
-    """What `work` says of every group of LANES runs, the last run repeated to fill; a
-    thread takes one group at a time."""
-    runs = len(network.scale)
-    groups = np.minimum(np.arange(-(-runs // LANES) * LANES), runs - 1)
+) -> tuple[Pass, list[np.ndarray]]:
+    """What becomes of the runs, and what `work` gives for each group, [lane, value], as
+    [run, value]; a thread takes one group at a time."""
+    groups = lane_groups(len(network.scale), slices)
     numbers = np.stack(network[4:7]).astype(np.float32)
 
-    def one(index: int) -> tuple[np.ndarray, ...]:
-        who = groups[index * LANES :][:LANES]
-        group = Group(who, *np.ascontiguousarray(numbers[:, who]))
+    def one(lanes_of: tuple[np.ndarray, np.ndarray]) -> Any:
+        who, part = lanes_of
+        group = Group(who, part, *np.ascontiguousarray(numbers[:, who]))
         result = (np.zeros(LANES, np.int64), np.zeros(LANES), np.full(LANES, -1))
-        work(group, index, result)
-        return result
+        return *result, *work(group, result)
 
     with ThreadPoolExecutor(threads or get_num_threads()) as executor:
-        done = list(executor.map(one, range(len(groups) // LANES)))
-    return Pass(*(np.concatenate(part)[:runs] for part in zip(*done, strict=True)))
+        done = zip(*executor.map(one, groups), strict=True)
+    home = np.flatnonzero(np.concatenate([part for _, part in groups]) == 0)
+    values = [np.concatenate(part)[home[: len(network.scale)]] for part in done]
+    return Pass(*values[:3]), values[3:]
 
 
 def train_pass(
@@ -1062,14 +1147,14 @@ def train_pass(
         raise ValueError(f"factors are {factors.shape}, not {shown.order.shape}")
     weights, steps = flat(parameters, slots, runs), flat(rates, slots, runs)
     factors = np.ascontiguousarray(factors, np.float32)
-    final = np.empty((-(-runs // LANES) * LANES, weights.shape[1]), np.float32)
 
-    def work(group: Any, index: int, result: tuple[np.ndarray, ...]) -> None:
+    def work(group: Any, result: tuple[np.ndarray, ...]) -> list[np.ndarray]:
         w, r = lanes(weights[group.who]), lanes(steps[group.who])
-        s, part = workspace(1, group.shift)[0], final[index * LANES :][:LANES]
-        each_pattern(s, w, r, plan, shown, group, factors, part, *result)
+        s, final = workspace(1, group.shift)[0], np.empty((LANES, len(w)), np.float32)
+        each_pattern(s, w, r, plan, shown, group, factors, final, *result)
+        return [final]
 
-    done = by_group(work, network, threads)
+    done, (final,) = by_group(work, network, False, threads)
     unflat(final, slots, parameters)
     return done
 
@@ -1091,14 +1176,12 @@ def train_batches(
     for values in changing:
         check(slots, values, runs)
     rows = [flat(values, slots, runs) for values in changing]
-    height = -(-runs // LANES) * LANES
-    final = [np.empty((height, row.shape[1]), np.float32) for row in rows]
     starts = accumulate([0, *slots.values()][:-1])
     decayed = (not name.endswith("bias") for name in slots)
     parts = np.array(list(zip(starts, slots.values(), decayed, strict=True)))
     each, decay = (np.ascontiguousarray(a, np.float32) for a in steps[2:4])
 
-    def work(group: Any, index: int, result: tuple[np.ndarray, ...]) -> None:
+    def work(group: Any, result: tuple[np.ndarray, ...]) -> list[np.ndarray]:
         state = [lanes(row[group.who]) for row in rows]
         memory = dict(zip(kept, state[1:], strict=True))
         m, v = (memory.get(name or "", state[0][:0]) for name in rule[1])
@@ -1109,10 +1192,9 @@ def train_batches(
             workspace(TILE, group.shift), state[0], m, v, plan, shown, group,
             steps.batch_size, each, decay, parts, numbers, *result,
         )  # fmt: skip
-        for whole, part in zip(final, state, strict=True):
-            whole[index * LANES :][:LANES] = part.T
+        return [part.T for part in state]
 
-    done = by_group(work, network, threads)
+    done, final = by_group(work, network, True, threads)
     for whole, values in zip(final, changing, strict=True):
         unflat(whole, slots, values)
     return done

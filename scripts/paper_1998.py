@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 
 from lenet import data, record, report, study
 from lenet.config import Refusal
-from lenet.record import Record
-from lenet.train import command
+from lenet.store import Record
+from lenet.terminal import command
 
 # Fig. 5, read from the drawing, +-0.03; the training error is that of the presentation.
 TEST = [2.65, 2.24, 1.48, 1.43, 1.43, 1.09, 1.04, 1.07, 0.99, 0.96, 0.96, 0.99]

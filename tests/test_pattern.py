@@ -359,3 +359,16 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
             torch.testing.assert_close(
                 weights, other.weights[name], rtol=0, atol=5e-6, msg=name
             )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 9])
+def test_a_run_has_its_bits_in_a_stack_of_any_size(size: int, digits: Data) -> None:
+    """Alone, in lanes that share its batches, or in one lane of a full group."""
+    line = ["data=digits", "epochs=2", "train_size=65", "batch_size=30", "dropout=0.2"]
+    configs, _ = composed([*line, "augmentation=affine", "replicates=13"])
+    whole = stack.train(configs, digits)
+    part = stack.train(configs[3 : 3 + size], digits)
+    for one, other in zip(whole[3:], part, strict=False):
+        assert one.curve[-1]["train_error"] == other.curve[-1]["train_error"]
+        for name, weights in other.weights.items():
+            assert torch.equal(one.weights[name], weights), name
