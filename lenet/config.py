@@ -93,6 +93,7 @@ RANGES = {
     "optimizer.epsilon": Range(1e-12, 1),
     "optimizer.mu": Range(1e-9, 100),
     "optimizer.curvature_scale": Range(0, 1000),
+    "optimizer.curvature_kept": Range(0, 1),
     "optimizer.samples": Range(1, 60_000, whole=True),
     "optimizer.weight_decay": Range(0, 10),
     "optimizer.batch_size": Range(1, 10_000, whole=True),

@@ -290,7 +290,8 @@ class LeNet5(nn.Module):
         if isinstance(module, Convolution):
             shape: tuple[int, ...] = (len(module.inputs), module.fan, 5, 5)
             fan_in = torch.tensor([25.0 * len(row) for row in module.inputs])
-            fan_out = 25.0 * shape[0]
+            # Table I leads from each map of S2 to 10 of C3's, not to all 16.
+            fan_out = 25.0 * sum(map(len, module.inputs)) / module.fan
         else:
             shape = tuple(module.weight.shape[1:])
             fan_in = torch.full(shape[:1], float(math.prod(shape[1:])))

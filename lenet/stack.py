@@ -238,16 +238,24 @@ class Stack:
         return 1 / (mu + self.memory[name]["curvature"])
 
     def estimate_curvature(self, epoch: int, data: Data, rates: PerRun) -> None:
-        """Put h_kk, from samples drawn for this pass, where the optimizer looks."""
+        """Put h_kk, from samples drawn for this pass, where the optimizer looks.
+
+        A share of it may stay from the pass before: none in 1998, all of it in LUSH's
+        demo; between lies the running mean of Efficient BackProp (LeCun et al., 1998).
+        """
         samples = int(self.configs[0].number("optimizer.samples"))
         keys = draw.fold(self.streams["curvature"], epoch)[:, None]
         order = draw.fold(keys, self.images).argsort(1)[:, :samples]
         images = data.train_images[self.images[order]] / 255
         mu, sizes = self.numbers["optimizer.mu"], []
         scale = self.numbers["optimizer.curvature_scale"]
-        for name, unscaled in curvature(self.model, images).items():
-            values = unscaled * scale.view(-1, *[1] * (unscaled.ndim - 1))
-            self.memory.setdefault(name, {})["curvature"] = values
+        kept = self.numbers["optimizer.curvature_kept"]
+        for name, found in curvature(self.model, images).items():
+            ones, memory = [1] * (found.ndim - 1), self.memory.setdefault(name, {})
+            values = found * scale.view(-1, *ones)
+            before = memory.get("curvature", values)
+            values = values.lerp(before, kept.view(-1, *ones))
+            memory["curvature"] = values
             sizes.append((rates / (mu + values.flatten(1).mT)).mT)
         if epoch == 0:
             every = torch.cat(sizes, 1)

@@ -102,6 +102,18 @@ def test_run_id_depends_on_seed_data_and_code(
     assert len(set(others)) == 3
 
 
+def test_record_has_the_range_of_sdlms_step_sizes(tmp_path: Path, data: Data) -> None:
+    """Least and largest eta/(mu + h) of the first pass, as trained; null without h."""
+    run = config({"optimizer": "sdlm", "train_size": 5})
+    (result,) = train([run], data)
+    done = record.write(str(tmp_path), run, data, result, ABOUT)
+    low, high = done["step_sizes"]
+    assert (low, high) == result.step_sizes
+    assert 0 < low < high < 0.0251  # eta/mu is 0.025
+    (plain,) = train([RELU], data)
+    assert record.write(str(tmp_path), RELU, data, plain, ABOUT)["step_sizes"] is None
+
+
 def test_fingerprint_is_of_the_training_code() -> None:
     """The fingerprint covers every module that training computes with."""
     root = Path(record.__file__).parent

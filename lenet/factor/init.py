@@ -28,6 +28,11 @@ def lecun_sqrt(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
     return (2 * draw.uniform(keys) - 1) * (1.2 / fan_in.sqrt())
 
 
+def lush(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
+    """Uniform in +-1/sqrt(F), as in LUSH, the authors' later code (2002)."""
+    return (2 * draw.uniform(keys) - 1) / fan_in.sqrt()
+
+
 def xavier(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
     """Uniform in +-sqrt(6/(fan in + fan out)) (Glorot and Bengio, 2010, eq. 16)."""
     return (2 * draw.uniform(keys) - 1) * (6 / (fan_in + fan_out)).sqrt()
@@ -53,6 +58,7 @@ def orthogonal(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
 LEVELS: dict[str, Callable[[Keys, FanIn, float], Weights]] = {
     "lecun": lecun,
     "lecun_sqrt": lecun_sqrt,
+    "lush": lush,
     "xavier": xavier,
     "kaiming": kaiming,
     "orthogonal": orthogonal,
