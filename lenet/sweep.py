@@ -84,11 +84,23 @@ def make(design: Design) -> tuple[dict[str, Any], dict[str, Config]]:
         "arms": arms,
         "seeds": list(design.seeds),
         "search_seeds": [run.seed for run in design.search[:each]],
+        "search_changes": changed(design),
         "runs": ids,
         "data": {name: one.sha256 for name, one in sorted(data.items())},
         "code": {"fingerprint": record.fingerprint(), **record.commit()},
     }
     return plan, runs
+
+
+def changed(design: Design) -> dict[str, Any]:
+    """What the search of a path sets in the treatment of every arm."""
+    arm = design.arms[0].treatment
+    return {
+        key: value
+        for run in design.search[:1]
+        for key, value in run.treatment.items()
+        if arm[key] != value
+    }
 
 
 def carry_out(

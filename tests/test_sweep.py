@@ -16,8 +16,8 @@ import pytest
 from faults import carry_out as here
 from stub import small
 
+from lenet import design, report, store, sweep, train
 from lenet import plan as plans
-from lenet import report, store, sweep, train
 from lenet.config import Places, Refusal
 
 ROOT = Path(__file__).parent.parent
@@ -272,6 +272,14 @@ def test_status_counts_what_is_done_without_torch(tmp_path: Path) -> None:
     assert status(tmp_path).startswith("study small: 8 of 8 runs done;")
     code = "import sys, lenet.plan; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("name", ["quick", "path"])
+def test_plan_lists_each_run_with_what_it_trains(name: str) -> None:
+    """Seed and treatment of every run of a plan, those of a path's search included."""
+    plan, runs = sweep.make(design.load(name, ["data=digits"]))
+    listed = {one: (seed, treatment) for one, _, seed, treatment in plans.planned(plan)}
+    assert listed == {one: (c.seed, dict(c.treatment)) for one, c in runs.items()}
 
 
 def test_plan_says_why_a_run_is_not_done(tmp_path: Path) -> None:
