@@ -18,6 +18,7 @@ from lenet.factor.augmentation import MOTIONS
 from lenet.factor.head import LEVELS as HEADS
 from lenet.factor.head import bitmaps
 from lenet.factor.optimizer import DECOUPLED, memory
+from lenet.kernel import OPTIMIZERS
 from lenet.model import STRUCTURE
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def steps(
         count = done + 1 + torch.arange(len(rates))[:, None]
         scale = (1 - second**count).sqrt()
         rates, epsilon = rates * scale / (1 - first**count), epsilon * scale
-    kinds = [kind for kind in pattern.OPTIMIZERS[level][1] if kind]
+    kinds = [kind for kind in OPTIMIZERS[level][1] if kind]
     return pattern.Steps(
         level,
         stack.batch_size,

@@ -27,8 +27,8 @@ from lenet.store import SCHEMA, Record, digest
 # What training computes with: an edit of these files, comments and docstrings aside,
 # makes another run of the same treatment and seed.
 CODE = (
-    *("draw.py", "data.py", "attack.py", "model.py", "curvature.py", "pattern.py"),
-    *("compiled.py", "stack.py"),
+    *("draw.py", "data.py", "attack.py", "model.py", "curvature.py", "vector.py"),
+    *("kernel.py", "lane.py", "pattern.py", "compiled.py", "stack.py"),
     "factor/*.py",
 )
 

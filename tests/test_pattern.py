@@ -9,7 +9,7 @@ import torch
 from numba import njit
 from torch.nn import functional
 
-from lenet import compiled, pattern, stack
+from lenet import compiled, kernel, pattern, stack, vector
 from lenet.config import composed
 from lenet.data import Data
 from lenet.factor.optimizer import LEVELS
@@ -298,15 +298,15 @@ def test_a_diverged_run_is_frozen_and_harms_nobody(structure: dict[str, str]) ->
 
 @njit
 def squash(memory: Any, code: int, count: int) -> None:
-    pattern.activate(memory, code, 0, count, count)
+    kernel.activate(memory, code, 0, count, count)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_an_activation_is_within_a_millionth(activation: str) -> None:
     """Value and slope, from -20 to 20: 1e-6 of torch in float64, relative above 1."""
     x = np.linspace(-20, 20, 8000).astype(np.float32)
-    memory = np.concatenate([x, x]).reshape(-1, pattern.LANES)
-    squash(memory, list(pattern.ACTIVATIONS).index(activation), 1000)
+    memory = np.concatenate([x, x]).reshape(-1, vector.LANES)
+    squash(memory, list(kernel.ACTIVATIONS).index(activation), 1000)
     exact = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     value = ACTIVATIONS[activation](exact)
     (slope,) = torch.autograd.grad(value.sum(), exact)
@@ -320,6 +320,7 @@ def test_an_activation_is_within_a_millionth(activation: str) -> None:
 TAME = {"optimizer.epsilon": 0.01}
 TRAINED: tuple[dict[str, Any], ...] = tuple(
     {"optimizer": level, "preset": "modern", "optimizer.lr": 0.0005}
+    | {"augmentation": "none"}
     | (TAME if level in ("rmsprop", "adam", "adamw") else {})
     for level in LEVELS
     if level != "sdlm"
