@@ -5,7 +5,7 @@ every level but batch norm and the adversaries. Here tensors and levels become t
 loops' plain arrays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from lenet.factor.augmentation import MOTIONS
 from lenet.factor.head import LEVELS as HEADS
 from lenet.factor.head import bitmaps
 from lenet.factor.optimizer import DECOUPLED, memory
-from lenet.kernel import OPTIMIZERS
+from lenet.kernel import ACTIVATIONS, OPTIMIZERS, POOLINGS
+from lenet.kernel import HEADS as COMPILED_HEADS
 from lenet.model import STRUCTURE
 
 if TYPE_CHECKING:
@@ -28,6 +29,15 @@ Batch = Int64[Tensor, "run image"]  # which training image comes where
 Pictures = Float[Tensor, "picture 28 28"]  # in [0, 1]
 NOTHING = torch.empty(0)
 IMAGES = 4000  # at a time: memory for what is drawn, and how often the bar moves
+# The levels that the loops know; a stack with another goes through the plain loop.
+KNOWN: dict[str, Container[str]] = {
+    "activation": ACTIVATIONS,
+    "pooling": POOLINGS,
+    "norm": ("none",),
+    "head": COMPILED_HEADS,
+    "optimizer": OPTIMIZERS,
+    "adversary": ("none",),
+}
 # What the loops call `first` and `second` of an optimizer's numbers.
 FIRST = {
     "momentum": "momentum",
@@ -41,8 +51,8 @@ SECOND = {"rmsprop": "decay", "adam": "beta2", "adamw": "beta2"}
 def can_run(stack: "Stack") -> bool:
     """Whether the loops know all that this stack asks for."""
     weight = stack.model.C1.weight
-    plain = stack.level("norm") == stack.level("adversary") == "none"
-    return plain and weight.dtype == torch.float32 and weight.device.type == "cpu"
+    known = all(stack.level(factor) in levels for factor, levels in KNOWN.items())
+    return known and weight.dtype == torch.float32 and weight.device.type == "cpu"
 
 
 def by_pattern(stack: "Stack") -> bool:

@@ -51,7 +51,6 @@ inputs starts bitmaps
 """
 Plan: Any = namedtuple("Plan", PLAN.split())  # type: ignore[misc]
 Group: Any = namedtuple("Group", "who slices scale shift number")
-TABLE = "012 123 234 345 045 015 0123 1234 2345 0345 0145 0125 0134 1245 0235 012345"
 # `no_type_check` keeps the checks of jaxtyping's import hook out of compiled functions.
 
 

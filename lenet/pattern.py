@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import get_num_threads
 
+from lenet.factor.connection import LEVELS as CONNECTIONS
 from lenet.kernel import (
     ACTIVATIONS,
     HEADS,
@@ -19,7 +20,7 @@ from lenet.kernel import (
     Numbers,
     P,
 )
-from lenet.lane import SLOTS, TABLE, Group, Plan, each_batch, each_pattern
+from lenet.lane import SLOTS, Group, Plan, each_batch, each_pattern
 from lenet.vector import LANES
 
 
@@ -78,9 +79,8 @@ def lanes(rows: np.ndarray) -> np.ndarray:
 
 def structure(network: Network, optimizer: str = "sgd") -> Any:
     """(plan, slots of each parameter in use)."""
-    everything = ["012345"] * 16
-    table = {"table": TABLE.split(), "full": everything}[network.connection]
-    inputs = np.array([int(i) for row in table for i in row])
+    table = CONNECTIONS[network.connection]
+    inputs = np.array([i for row in table for i in row])
     starts = np.cumsum([0] + [len(row) for row in table])
     softmax = network.head == "softmax"
     absent = "S" * (network.pooling != "subsample") + "o" * (not softmax)

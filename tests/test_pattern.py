@@ -373,3 +373,18 @@ def test_a_run_has_its_bits_in_a_stack_of_any_size(size: int, digits: Data) -> N
         assert one.curve[-1]["train_error"] == other.curve[-1]["train_error"]
         for name, weights in other.weights.items():
             assert torch.equal(one.weights[name], weights), name
+
+
+def test_level_that_the_compiled_loop_lacks_goes_through_the_plain_one(
+    digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new level needs no compiled twin: relu is still relu without its own."""
+    line = ["data=digits", "train_size=30", "epochs=1", "augmentation=none"]
+    line += ["optimizer=sgd", "optimizer.lr=0.001", "replicates=2"]
+    configs, _ = composed(line)
+    fast = stack.train(configs, digits)
+    monkeypatch.setitem(compiled.KNOWN, "activation", ())
+    plain = stack.train(configs, digits)
+    for one, other in zip(fast, plain, strict=True):
+        for name, weights in one.weights.items():
+            torch.testing.assert_close(weights, other.weights[name], rtol=0, atol=5e-6)
