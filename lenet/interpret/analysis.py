@@ -1,0 +1,344 @@
+"""Every analysis of one run, computed once: its results lie beside the run's record.
+
+A result is a few tables and arrays by name, in a folder that is named by the method and
+the hash of weights, data, numbers and code, so that another number or an edited formula
+is another result.
+"""
+
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lenet import record
+from lenet.attack import Untargeted, pgd
+from lenet.config import Refusal, suggest
+from lenet.data import Data
+from lenet.interpret import overview, probe, sae, sanity
+from lenet.interpret.gradcam import (
+    GradCam,
+    cells,
+    normalised,
+    placed,
+    receptive_field,
+    stretched,
+)
+from lenet.interpret.network import CHUNK, check, predictions, untrained
+from lenet.interpret.probe import Probe
+from lenet.interpret.sae import Sae
+from lenet.interpret.saliency import Saliency
+from lenet.interpret.sanity import Sanity
+from lenet.model import LeNet5
+
+Array = npt.NDArray[Any]
+Result = dict[str, pd.DataFrame | Array]
+CODE = (
+    "analysis",
+    "gradcam",
+    "network",
+    "overview",
+    "probe",
+    "sae",
+    "saliency",
+    "sanity",
+)
+OTHER = 1_000_000  # added to a run's seed: weights that it never had
+
+
+class Subject(NamedTuple):
+    """One run, as a stack of one: trained, as it began, and with other weights."""
+
+    model: LeNet5
+    untrained: LeNet5
+    random: LeNet5
+    data: Data
+    seed: int
+
+    def test(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first test images, in [0, 1], and their labels."""
+        return self.data.test_images[:count] / 255, self.data.test_labels[:count]
+
+    def train(self, count: int) -> tuple[Tensor, Tensor]:
+        """Training images in [0, 1], from a fixed permutation, and their labels."""
+        some, _ = self.data.split(min(count, len(self.data.train_images)), 0)
+        return self.data.train_images[some] / 255, self.data.train_labels[some]
+
+    def ten(self) -> tuple[Tensor, Tensor]:
+        """The first test image of each class, and the classes that the run sees."""
+        first = first_of_each(self.data.test_labels)
+        images = self.data.test_images[first] / 255
+        return images, predictions(self.model, images)
+
+
+def first_of_each(labels: Tensor) -> Tensor:
+    """The place of the first image of each class."""
+    return torch.stack([(labels == c).nonzero()[0, 0] for c in range(10)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """Which test image is drawn in every layer."""
+
+    image: int = 0
+
+    def __post_init__(self) -> None:
+        if self.image < 0:
+            raise Refusal(f"layers.image={self.image}: images count from 0")
+
+
+Specs = Mapping[str, Any]
+SPECS: dict[str, Any] = {
+    "layers": Layers(),
+    "saliency": Saliency(),
+    "gradcam": GradCam(),
+    "sanity": Sanity(),
+    "probe": Probe(),
+    "sae": Sae(),
+}
+
+
+def of_layers(subject: Subject, specs: Specs) -> Result:
+    """Kernels and maps of one test image."""
+    images, place = subject.data.test_images, specs["layers"].image
+    if place >= len(images):
+        raise Refusal(
+            f"layers.image={place}: the test images are 0 to {len(images) - 1}"
+        )
+    found: Result = dict(overview.maps(subject.model, images[place] / 255))
+    return found
+
+
+def of_saliency(subject: Subject, specs: Specs) -> Result:
+    """The signed maps of ten digits, [digit, 28, 28] by method."""
+    images, classes = subject.ten()
+    methods = sanity.explainers(specs["saliency"], specs["gradcam"], subject.seed)
+    return {
+        name: explain(subject.model, images, classes)[0].numpy()
+        for name, explain in methods.items()
+    } | {"classes": classes[0].numpy()}
+
+
+def of_gradcam(subject: Subject, specs: Specs) -> Result:
+    """Grad-CAM of ten digits: signed, as published, and stretched over the image."""
+    images, classes = subject.ten()
+    layer = specs["gradcam"].layer
+    signed = cells(subject.model, images, classes, layer)
+    field = receptive_field(subject.model, layer)
+    return {
+        "signed": placed(signed, field)[0].numpy(),
+        "positive": placed(normalised(signed), field)[0].numpy(),
+        "stretched": stretched(normalised(signed))[0].numpy(),
+        "classes": classes[0].numpy(),
+    }
+
+
+def of_sanity(subject: Subject, specs: Specs) -> Result:
+    """Deletion, insertion and randomised layers, with their baselines."""
+    images, _ = subject.test(specs["sanity"].images)
+    classes = predictions(subject.model, images)
+    methods = sanity.explainers(specs["saliency"], specs["gradcam"], subject.seed)
+    maps = {name: f(subject.model, images, classes) for name, f in methods.items()}
+    ranked = sanity.orders(maps, images, subject.seed)
+    networks = subject.model, subject.random
+    return {
+        "faithfulness": sanity.faithfulness(
+            subject.model, images, classes, ranked, specs["sanity"]
+        ),
+        "randomisation": sanity.randomisation(*networks, images, classes, methods),
+    }
+
+
+def of_probe(subject: Subject, specs: Specs) -> Result:
+    """Probes of the trained network, also on attacked images, and of the untrained."""
+    spec = specs["probe"]
+    train, (images, labels) = subject.train(spec.train), subject.test(spec.test)
+    tests = {"clean": images}
+    if spec.epsilon:
+        tests["attacked"] = attacked(subject.model, images, labels, spec)
+    tables = {
+        "trained": probe.probes(
+            subject.model, train, tests, labels, spec, subject.seed
+        ),
+        "untrained": probe.probes(
+            subject.untrained, train, {"clean": images}, labels, spec, subject.seed
+        ),
+    }
+    named = [table.assign(weights=name) for name, table in tables.items()]
+    return {"probes": pd.concat(named, ignore_index=True)}
+
+
+def attacked(model: LeNet5, images: Tensor, labels: Tensor, spec: Probe) -> Tensor:
+    """The images of each run, changed by at most epsilon a pixel to be misread."""
+    check(model, images)
+    found = [
+        pgd(
+            model,
+            some,
+            Untargeted(answers),
+            epsilon=spec.epsilon,
+            step=2.5 * spec.epsilon / spec.attack_steps,
+            steps=spec.attack_steps,
+        ).images
+        for some, answers in zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
+    ]
+    return torch.cat(found, 1)
+
+
+def of_sae(subject: Subject, specs: Specs) -> Result:
+    """Sparse autoencoders of the trained and the untrained network, and the latents."""
+    spec = specs["sae"]
+    (train, _), (test, labels) = subject.train(spec.train), subject.test(spec.test)
+    tables = [
+        sae.curve(model, train, test, labels, spec, subject.seed).assign(weights=name)
+        for name, model in (
+            ("trained", subject.model),
+            ("untrained", subject.untrained),
+        )
+    ]
+    latents = sae.portraits(subject.model, train, test, labels, spec, subject.seed)
+    return {"sae": pd.concat(tables, ignore_index=True), "latents": latents}
+
+
+def of_mistakes(subject: Subject, specs: Specs) -> Result:
+    """What the run answers for every test image."""
+    images, labels = subject.test(len(subject.data.test_images))
+    return {"answers": overview.answers(subject.model, images, labels)}
+
+
+class Method(NamedTuple):
+    """A function, and the names of the numbers that it reads."""
+
+    result: Callable[[Subject, Specs], Result]
+    reads: tuple[str, ...]
+
+
+METHODS = {
+    "layers": Method(of_layers, ("layers",)),
+    "saliency": Method(of_saliency, ("saliency", "gradcam")),
+    "gradcam": Method(of_gradcam, ("gradcam",)),
+    "sanity": Method(of_sanity, ("saliency", "gradcam", "sanity")),
+    "probe": Method(of_probe, ("probe",)),
+    "sae": Method(of_sae, ("sae",)),
+    "mistakes": Method(of_mistakes, ()),
+}
+
+
+def with_number(specs: Specs, key: str, text: str) -> dict[str, Any]:
+    """The specs with one field changed: `probe.train`, to what `text` says."""
+    name, _, field = key.partition(".")
+    if name not in specs:
+        raise Refusal(suggest(name, specs, "method with numbers", "methods"))
+    known = {
+        one.name: getattr(specs[name], one.name)
+        for one in dataclasses.fields(specs[name])
+    }
+    if field not in known:
+        raise Refusal(suggest(field, known, f"number of {name}", "numbers"))
+    value = read(key, text, known[field])
+    return {**specs, name: dataclasses.replace(specs[name], **{field: value})}
+
+
+def read(key: str, text: str, like: Any) -> Any:
+    """A typed value of the kind of another one."""
+    if isinstance(like, bool):
+        if text not in ("true", "false"):
+            raise Refusal(f"{key}={text}: write {key}=true or {key}=false")
+        return text == "true"
+    try:
+        if isinstance(like, tuple):
+            return tuple(type(like[0])(part) for part in text.strip("[]").split(","))
+        return type(like)(text)
+    except ValueError:
+        kind = "a list such as [1,2]" if isinstance(like, tuple) else "a number"
+        raise Refusal(f"{key}={text} is not {kind}") from None
+
+
+def subject(one: record.Record, root: str, data: Data) -> Subject:
+    """A run, loaded from root/runs after its hash is checked, with its data."""
+    if data.sha256 != one["data"]:
+        raise Refusal(
+            f"run {one['run_id']} was trained on other data than the "
+            f"{data.name} that lies here: give its data_dir",
+            4,
+        )
+    model, treatment, seed = record.load([one], root), one["treatment"], one["seed"]
+    began, other = (
+        untrained(model, [treatment], [start]) for start in (seed, seed + OTHER)
+    )
+    return Subject(model, began, other, data, seed)
+
+
+def result(
+    method: str,
+    one: record.Record,
+    root: str,
+    specs: Specs,
+    load: Callable[[], Subject],
+) -> tuple[Result, bool]:
+    """The result of a method on a run, and whether it was there already.
+
+    load: gives the run's subject, if it is needed.
+    """
+    numbers = {name: dataclasses.asdict(specs[name]) for name in METHODS[method].reads}
+    key = record.digest(
+        [method, one["weights"], one["data"], one["seed"], numbers, code()]
+    )
+    place = (
+        record.folder(root, one["run_id"]) / "interpretation" / f"{method}-{key[:16]}"
+    )
+    if place.is_dir():
+        return opened(place), True
+    found = METHODS[method].result(load(), specs)
+    keep(place, found)
+    return opened(place), False
+
+
+def code() -> str:
+    """The hash of the code that results come from, comments and docstrings aside."""
+    root = Path(__file__).parent
+    files = [*(root / f"{name}.py" for name in CODE), root.parent / "attack.py"]
+    trees = [record.syntax(file.read_text(encoding="utf-8")) for file in files]
+    return record.digest([record.fingerprint(), *trees])
+
+
+def keep(place: Path, found: Result) -> None:
+    """Write a result so that its folder is there whole or not at all."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+        for name, value in found.items():
+            if isinstance(value, pd.DataFrame):
+                value.to_csv(aside / f"{name}.csv", index=False)
+            else:
+                np.save(aside / f"{name}.npy", value, allow_pickle=False)
+        try:
+            os.rename(aside, place)
+        except OSError:
+            if not place.is_dir():
+                raise
+            shutil.rmtree(aside)  # another process was first
+    except OSError as problem:
+        raise Refusal(f"{place} cannot be written: {problem.strerror}", 3) from None
+
+
+def opened(place: Path) -> Result:
+    """A result that was kept."""
+    found: Result = {
+        path.stem: np.load(path, allow_pickle=False)
+        for path in sorted(place.glob("*.npy"))
+    }
+    for path in sorted(place.glob("*.csv")):
+        # Names stay texts: the layer "none" is no missing value.
+        found[path.stem] = pd.read_csv(
+            path, keep_default_na=False, na_values=[""], float_precision="round_trip"
+        )
+    return found

@@ -1,0 +1,116 @@
+"""What every analysis asks of a stack of networks: classes, features, what follows a
+layer, and the same networks before training.
+
+Images are pixels in [0, 1], [batch, 28, 28] for all runs or one batch per run.
+"""
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lenet.config import Refusal, Value, suggest
+from lenet.model import LAYERS, Convolution, LeNet5
+
+Images = Float[Tensor, "*run batch 28 28"]
+Pictures = Float[Tensor, "run batch 28 28"]  # a map in the place of each image
+Logits = Float[Tensor, "run batch class"]
+Classes = Int64[Tensor, "run batch"]
+MAPS = ("C1", "S2", "C3", "S4")
+CHUNK = 500  # images at a time: memory, not arithmetic
+
+
+def check(model: LeNet5, images: Tensor) -> None:
+    """Refuse images that the network would misread, and a network still in training."""
+    if model.training:
+        raise Refusal("the network is in training mode: call model.eval() first")
+    if images.shape[-2:] != (28, 28) or images.dim() not in (3, 4):
+        shape = list(images.shape)
+        raise Refusal(f"images have the shape {shape}: give [batch, 28, 28]")
+    if images.dim() == 4 and len(images) != len(model.input.scale):
+        runs = len(model.input.scale)
+        raise Refusal(
+            f"images for {len(images)} runs, but the stack has {runs}: give "
+            f"[batch, 28, 28] or [{runs}, batch, 28, 28]"
+        )
+    if not images.shape[-3]:
+        raise Refusal("there are no images: give at least one")
+    if not images.is_floating_point():
+        raise Refusal(f"images are {images.dtype}: give pixels in [0, 1], images / 255")
+    low, high = images.min().item(), images.max().item()
+    if not 0 <= low <= high <= 1:  # also where one is no number
+        raise Refusal(
+            f"pixels lie in [{low:.3g}, {high:.3g}]: give pixels in [0, 1]; "
+            "the network normalises them itself"
+        )
+
+
+def check_layer(layer: str, known: Iterable[str] = LAYERS) -> None:
+    """Refuse the name of a layer that is none of these."""
+    if layer not in known:
+        raise Refusal(suggest(layer, known, "layer", "layers"))
+
+
+def chunks(images: Images) -> Iterator[Images]:
+    """The images in batches of at most CHUNK."""
+    yield from images.split(CHUNK, -3)
+
+
+@torch.no_grad()
+def logits(model: LeNet5, images: Images) -> Logits:
+    """The logits of every image, a chunk at a time."""
+    check(model, images)
+    return torch.cat([model(some) for some in chunks(images)], 1)
+
+
+def predictions(model: LeNet5, images: Images) -> Classes:
+    """The class that each run sees in each image."""
+    return logits(model, images).argmax(-1)
+
+
+@torch.no_grad()
+def features(
+    model: LeNet5, images: Images, layer: str
+) -> Float[Tensor, "run batch feature"]:
+    """What a layer gives for every image, its maps laid out in a row."""
+    check(model, images)
+    check_layer(layer)
+    seen = [model.activations(some)[layer].flatten(2) for some in chunks(images)]
+    return torch.cat(seen, 1)
+
+
+def onward(
+    model: LeNet5, layer: str, features: Float[Tensor, "run batch feature"]
+) -> Logits:
+    """The logits if a layer gave these features: the layers after it, on them."""
+    signal = features
+    if layer in MAPS:
+        side = {"C1": 28, "S2": 14, "C3": 10, "S4": 5}[layer]
+        signal = features.unflatten(2, (-1, side, side))
+    for name in LAYERS[LAYERS.index(layer) + 1 :]:
+        signal = getattr(model, name)(signal)
+    return signal
+
+
+@torch.no_grad()
+def untrained(
+    model: LeNet5, treatments: Sequence[Mapping[str, Value]], seeds: Sequence[int]
+) -> LeNet5:
+    """The networks as they were before training, each from a seed.
+
+    Same structure and scaling of the images; norm statistics as at the start. With the
+    seeds of the runs these are the weights from which the runs were trained.
+    """
+    fresh = copy.deepcopy(model)
+    numbers = [
+        torch.tensor([float(one.get(f"init.{key}") or 0) for one in treatments])
+        for key in ("coefficient", "bias")
+    ]
+    fresh.initialise(seeds, [str(one["init"]) for one in treatments], *numbers)
+    for layer in fresh.children():
+        if isinstance(layer, Convolution):
+            layer.mean.zero_()
+            layer.var.fill_(1)
+    return fresh

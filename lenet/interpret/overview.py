@@ -1,0 +1,70 @@
+"""What a network does with digits, at a glance: what it answers, and its maps."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lenet.interpret.network import Images, check, logits
+from lenet.model import LAYERS, LeNet5
+
+CLASSES = range(10)
+
+
+def answers(
+    model: LeNet5, images: Images, labels: Int64[Tensor, "image"]
+) -> pd.DataFrame:
+    """A row per run and image: label, answer, and how sure the network is of it.
+
+    probability: softmax of the answer; margin: its logit minus the next largest.
+    """
+    seen = logits(model, images)
+    best = seen.topk(2, -1)
+    sure = seen.softmax(-1).amax(-1)
+    runs, count = best.indices.shape[:2]
+    return pd.DataFrame(
+        {
+            "run": np.repeat(np.arange(runs), count),
+            "image": np.tile(np.arange(count), runs),
+            "label": labels.cpu().repeat(runs).numpy(),
+            "answer": best.indices[..., 0].flatten().cpu().numpy(),
+            "probability": sure.flatten().cpu().numpy(),
+            "margin": -best.values.diff(dim=-1).flatten().cpu().numpy(),
+        }
+    )
+
+
+def confusion(table: pd.DataFrame) -> pd.DataFrame:
+    """How often each label (row) gets each answer (column), over the rows of `answers`.
+
+    Several runs are added up.
+    """
+    counts = pd.crosstab(table["label"], table["answer"])
+    return counts.reindex(index=CLASSES, columns=CLASSES, fill_value=0)
+
+
+def mistakes(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `answers` that are wrong, the surest of them first."""
+    wrong = table[table["label"] != table["answer"]]
+    return wrong.sort_values(["margin", "image"], ascending=[False, True])
+
+
+@torch.no_grad()
+def maps(
+    model: LeNet5, image: Float[Tensor, "28 28"]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """What every layer of the first run gives for one image, and the kernels that make
+    C1's and C3's maps: [map, input, 5, 5], NaN where Table I has none."""
+    check(model, image[None])
+    seen = model.activations(image[None])
+    found = {name: seen[name][0, 0].cpu().numpy() for name in LAYERS}
+    for name in ("C1", "C3"):
+        layer = getattr(model, name)
+        kernels = layer.dense()[0].clone()
+        there = torch.zeros(kernels.shape[:2], dtype=torch.bool).flatten()
+        there[layer.kernels.cpu()] = True
+        kernels[~there.view(kernels.shape[:2])] = torch.nan
+        found[f"{name} kernels"] = kernels.cpu().numpy()
+    return found

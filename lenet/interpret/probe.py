@@ -1,0 +1,134 @@
+"""Linear probes: what a linear map can read from each layer, beside what it could read
+without training.
+
+A probe is multinomial logistic regression from a layer's features to the digit, learned
+on training images and tested on test images. Two baselines say what its accuracy is
+worth: the same layer of the untrained network, and a control task, shuffled labels
+(after Hewitt and Liang, EMNLP 2019). An image is shown once, so shuffled labels can be
+learned by heart alone: the control's accuracy on its own training images says how much
+a probe of this size can memorise, and selectivity is the test accuracy minus that. On
+test images, their labels shuffled too, the control is at chance.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from jaxtyping import Int64
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from lenet import draw
+from lenet.config import Refusal
+from lenet.interpret.network import Images, check, features
+from lenet.model import LAYERS, LeNet5
+
+Features = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Images to learn from and to test on; the weight of the squared weights; and how
+    far the test images are attacked, where that is not 0: PGD in the L-infinity ball.
+
+    Features are centred and divided by the layer's standard deviation; the loss is
+    mean cross-entropy + decay/2 |weights|^2.
+    """
+
+    train: int = 10_000
+    test: int = 5000
+    decay: float = 1e-3
+    iterations: int = 200
+    epsilon: float = 0.1  # in units of a pixel
+    attack_steps: int = 20
+
+    def __post_init__(self) -> None:
+        whole = (self.train, self.test, self.iterations, self.attack_steps)
+        if min(whole) < 1 or not self.decay > 0 or not 0 <= self.epsilon <= 1:
+            raise Refusal(
+                f"{self}: whole numbers are 1 or more, decay is positive, epsilon is "
+                "from 0 (no attack) to 1"
+            )
+
+
+def shuffled(labels: Int64[Tensor, "image"], seed: int) -> Int64[Tensor, "image"]:
+    """The same labels in an order that has nothing to do with the images."""
+    keys = draw.fold(draw.stream([seed], "control"), torch.arange(len(labels)))
+    return labels[keys.argsort().to(labels.device)]
+
+
+def fit(train: Features, labels: Labels, spec: Probe) -> LogisticRegression:
+    """The probe; that it stopped early is seen from its `n_iter_`."""
+    strength = 1 / (spec.decay * len(labels))
+    probe = LogisticRegression(C=strength, max_iter=spec.iterations, tol=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the table says so
+        return probe.fit(train, labels)
+
+
+def probes(
+    model: LeNet5,
+    train: tuple[Images, Int64[Tensor, "image"]],
+    tests: Mapping[str, Images],
+    labels: Int64[Tensor, "test"],
+    spec: Probe = Probe(),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Accuracies of the probes, a row per run, layer, task and kind of test images.
+
+    tests: the test images by kind, such as clean and attacked, of one order, with their
+    labels; the probes are learned on `train`. The seed shuffles the control's labels.
+    Columns: run, layer, features, task (digit | control), images, accuracy and
+    train_accuracy (fractions), n_train, n_test, converged.
+    """
+    check(model, train[0])
+    tasks = {
+        "digit": (train[1].cpu().numpy(), labels.cpu().numpy()),
+        "control": tuple(shuffled(y, seed).cpu().numpy() for y in (train[1], labels)),
+    }
+    rows: list[dict[str, Any]] = []
+    for layer in LAYERS:
+        learned = features(model, train[0], layer)
+        tested = {name: features(model, some, layer) for name, some in tests.items()}
+        for run, some in enumerate(learned):
+            mean, scale = some.mean(0), some.std(correction=0).clamp(min=1e-12)
+            inputs = ((some - mean) / scale).cpu().numpy()
+            for task, (wanted, answers) in tasks.items():
+                probe = fit(inputs, wanted, spec)
+                about = {
+                    "run": run,
+                    "layer": layer,
+                    "features": inputs.shape[1],
+                    "task": task,
+                    "train_accuracy": probe.score(inputs, wanted),
+                    "n_train": len(inputs),
+                    "n_test": len(answers),
+                    "converged": bool(probe.n_iter_.max() < spec.iterations),
+                }
+                for name, seen in tested.items():
+                    others = ((seen[run] - mean) / scale).cpu().numpy()
+                    score = float((probe.predict(others) == answers).mean())
+                    rows.append({**about, "images": name, "accuracy": score})
+    return pd.DataFrame(rows)
+
+
+def selectivity(
+    table: pd.DataFrame, keys: Sequence[str] = ("run", "layer", "images")
+) -> pd.DataFrame:
+    """Test accuracy on digits minus the control's accuracy on its training images.
+
+    One row per combination of the keys, with both accuracies.
+    """
+    tasks = dict(list(table.groupby("task")))
+    digit = tasks["digit"][[*keys, "accuracy"]]
+    control = tasks["control"][[*keys, "train_accuracy"]]
+    both = digit.merge(control, on=list(keys), validate="one_to_one", sort=False)
+    both = both.rename(columns={"train_accuracy": "memorised"})
+    return both.assign(selectivity=both["accuracy"] - both["memorised"])

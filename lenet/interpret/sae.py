@@ -1,0 +1,268 @@
+"""Sparse autoencoders: a layer's features as sums of a few out of many directions.
+
+With x a feature vector, centred and scaled so that the mean variance of a unit is 1,
+
+    z = relu(x E + b), all but the `active` largest set to 0,    x' = z D,
+
+the rows of D of length 1, loss |x - x'|^2 / units + penalty |z|_1 / units. TopK (Gao et
+al., 2024) has penalty 0; L1 (Bricken et al., 2023) has `active` = all. A stack of
+autoencoders is trained as one program: the axis `auto` has the features of a network
+and its own `active` and `penalty` for each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from lenet import draw
+from lenet.config import Refusal
+from lenet.interpret.network import Images, check_layer, features, onward
+from lenet.model import LAYERS, LeNet5
+
+Features = Float[Tensor, "auto image unit"]
+Latents = Float[Tensor, "auto image latent"]
+PerAuto = Float[Tensor, "auto"]
+TOP = 8  # images shown of a latent
+DEAD = 1e-4  # a latent that fires on a smaller share of the images is dead
+
+
+@dataclass(frozen=True)
+class Sae:
+    """A layer, latents per unit, which sparsities, and how they are trained."""
+
+    layer: str = "F6"
+    expansion: int = 4
+    active: tuple[int, ...] = (1, 2, 4, 8, 16, 32)  # of TopK
+    penalty: tuple[float, ...] = (0.3, 1.0, 2.0, 4.0, 8.0)  # of L1
+    train: int = 20_000
+    test: int = 10_000
+    steps: int = 1000
+    batch: int = 256
+    lr: float = 2e-3
+    shown: int = 8  # `active` of the autoencoder whose latents are shown
+
+    def __post_init__(self) -> None:
+        check_layer(self.layer, LAYERS[:-1])
+        whole = (self.expansion, self.train, self.test, self.steps, self.batch)
+        if (
+            min(*whole, *self.active, self.shown) < 1
+            or not min(self.lr, *self.penalty) > 0
+        ):
+            raise Refusal(f"{self}: whole numbers are 1 or more, the others positive")
+
+
+class Autoencoder(NamedTuple):
+    """A stack of autoencoders, and what makes features of a network theirs."""
+
+    mean: Float[Tensor, "auto 1 unit"]
+    scale: Float[Tensor, "auto 1 1"]
+    encoder: Float[Tensor, "auto unit latent"]
+    bias: Float[Tensor, "auto 1 latent"]
+    decoder: Float[Tensor, "auto latent unit"]
+    active: Int64[Tensor, "auto"]
+
+    def encode(self, given: Features) -> Latents:
+        """z of features as the network gives them."""
+        centred = (given - self.mean) / self.scale
+        sums = torch.baddbmm(self.bias, centred, self.encoder)
+        return largest(sums.relu(), self.active)
+
+    def decode(self, codes: Latents) -> Features:
+        """Features as the network gives them."""
+        return codes @ self.decoder * self.scale + self.mean
+
+
+def largest(codes: Latents, active: Int64[Tensor, "auto"]) -> Latents:
+    """All but the `active` largest codes set to 0."""
+    count = codes.shape[-1]
+    if int(active.min()) >= count:
+        return codes
+    ordered = codes.topk(min(int(active.max()), count), -1).values
+    places = (active.clamp(max=count) - 1)[:, None, None]
+    return codes * (codes >= ordered.gather(-1, places.expand(-1, codes.shape[1], 1)))
+
+
+def fit(
+    given: Features,
+    active: Int64[Tensor, "auto"],
+    penalty: PerAuto,
+    spec: Sae = Sae(),
+    seed: int = 0,
+) -> Autoencoder:
+    """Trained autoencoders: Adam, its rate falling to 0 in a line.
+
+    All of them start from the same directions, E the transpose of D, and see the same
+    images in the same order: draws keyed by the seed.
+    """
+    autos, count, units = given.shape
+    mean = given.mean(1, keepdim=True)
+    scale = (given - mean).square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-12)
+    shape = (spec.expansion * units, units)
+    places = torch.arange(shape[0] * units, device=given.device).view(shape)
+    start = draw.fold(draw.stream([seed], "sae", given.device), places)
+    decoder = unit_length(draw.normal(start).to(given.dtype)).repeat(autos, 1, 1)
+    bias = given.new_zeros(autos, 1, shape[0])
+    encoder = decoder.mT.clone()
+    learned = [part.requires_grad_() for part in (encoder, bias, decoder)]
+    auto = Autoencoder(mean, scale, encoder, bias, decoder, active)
+    optimizer = torch.optim.Adam(learned, lr=spec.lr)
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, spec.steps)
+    for batch in batches(count, spec, seed):
+        some = given[:, batch.to(given.device)]
+        codes = auto.encode(some)
+        off = ((some - auto.decode(codes)) / scale).square().sum(-1)
+        losses = (off + penalty[:, None] * codes.sum(-1)).mean(1) / units
+        optimizer.zero_grad()
+        losses.sum().backward()
+        optimizer.step()
+        decay.step()
+        with torch.no_grad():
+            decoder.copy_(unit_length(decoder))
+    return Autoencoder(*(part.detach() for part in auto))
+
+
+def unit_length(directions: Float[Tensor, "*auto latent unit"]) -> Tensor:
+    """The same directions with length 1."""
+    return directions / directions.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+
+
+def batches(count: int, spec: Sae, seed: int) -> list[Int64[Tensor, "batch"]]:
+    """Which images come in each step: every image once, in a new order each time."""
+    passes = -(-spec.steps * spec.batch // count)
+    keys = draw.fold(draw.stream([seed], "sae order"), torch.arange(passes)[:, None])
+    order = draw.fold(keys, torch.arange(count)).argsort(dim=1).flatten()
+    return list(order.split(spec.batch)[: spec.steps])
+
+
+def unexplained(given: Features, rebuilt: Features) -> PerAuto:
+    """The fraction of variance unexplained: 1 for the mean, 0 for what was given.
+
+    sum |x - x'|^2 / sum |x - mean x|^2, over the images at hand.
+    """
+    off = (given - rebuilt).double().square().sum((1, 2))
+    spread = (given - given.mean(1, keepdim=True)).double().square().sum((1, 2))
+    return off / spread
+
+
+def dead(codes: Latents) -> Bool[Tensor, "auto latent"]:
+    """Latents that fire on less than DEAD of the images, and on less than one image."""
+    return (codes > 0).sum(1) < max(1.0, DEAD * codes.shape[1])
+
+
+def principal(
+    train: Features, test: Features, components: Sequence[int]
+) -> list[Features]:
+    """The test features rebuilt from the first components of the training features."""
+    mean = train.mean(1, keepdim=True)
+    directions = torch.linalg.eigh((train - mean).mT @ (train - mean)).eigenvectors
+    rebuilt = []
+    for count in components:
+        some = directions[..., -count:]
+        rebuilt.append((test - mean) @ some @ some.mT + mean)
+    return rebuilt
+
+
+def trained(
+    given: Features, settings: Sequence[float], topk: bool, spec: Sae, seed: int
+) -> list[Autoencoder]:
+    """For each setting, of TopK or L1, the autoencoders of all runs."""
+    runs, count = len(given), len(settings)
+    numbers = torch.tensor(settings, device=given.device).repeat_interleave(runs)
+    every = torch.full_like(numbers, spec.expansion * given.shape[-1])
+    active, penalty = (numbers, 0 * numbers) if topk else (every, numbers)
+    stack = given.repeat(count, 1, 1)
+    auto = fit(stack, active.long(), penalty.to(given.dtype), spec, seed)
+    parts = zip(*(part.split(runs) for part in auto), strict=True)
+    return [Autoencoder(*part) for part in parts]
+
+
+def curve(
+    model: LeNet5,
+    train: Images,
+    test: Images,
+    labels: Int64[Tensor, "test"],
+    spec: Sae = Sae(),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How well few directions rebuild a layer, a row per run, method and setting.
+
+    method: topk, l1, pca (the first `setting` components), mean (of the training
+    features) and itself (nothing is replaced). Columns: l0, latents at work per image;
+    fvu, the fraction of variance unexplained; dead, the share of latents dead on the
+    training images; error, that of the network with the layer's features replaced by
+    what was rebuilt, on the n test images; n_train.
+    """
+    given, seen = (features(model, some, spec.layer) for some in (train, test))
+    rows: list[dict[str, Any]] = []
+
+    def add(method: str, setting: float, rebuilt: Features, **about: Tensor) -> None:
+        answers = onward(model, spec.layer, rebuilt).argmax(-1)
+        values = {"fvu": unexplained(seen, rebuilt), **about}
+        values["error"] = (answers != labels).double().mean(1)
+        for run in range(len(seen)):
+            numbers = {key: value[run].item() for key, value in values.items()}
+            rows.append({"run": run, "method": method, "setting": setting, **numbers})
+
+    for method, settings in (("topk", spec.active), ("l1", spec.penalty)):
+        autos = trained(given, settings, method == "topk", spec, seed)
+        for setting, auto in zip(settings, autos, strict=True):
+            codes, unused = auto.encode(seen), dead(auto.encode(given))
+            share = unused.double().mean(1)
+            l0 = (codes > 0).double().sum(-1).mean(1)
+            add(method, setting, auto.decode(codes), l0=l0, dead=share)
+    none = torch.zeros(len(given))
+    few = [count for count in spec.active if count <= given.shape[-1]]
+    for count, rebuilt in zip(few, principal(given, seen, few), strict=True):
+        add("pca", count, rebuilt, l0=none + count, dead=none)
+    mean = given.mean(1, keepdim=True).expand_as(seen)
+    add("mean", 0, mean, l0=none, dead=none)
+    add("itself", 0, seen, l0=none + seen.shape[-1], dead=none)
+    return pd.DataFrame(rows).assign(n=len(labels), n_train=given.shape[1])
+
+
+def portraits(
+    model: LeNet5,
+    train: Images,
+    test: Images,
+    labels: Int64[Tensor, "test"],
+    spec: Sae = Sae(),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The latents of the first run's TopK autoencoder, the most used ones first.
+
+    latent; fires, the share of the test images; mass, the latent's share of all that
+    latents give; class_0 to class_9, the shares of its mass by label; image_0 to
+    image_7, the test images that activate it most, -1 where it fires on fewer;
+    unit_0 ..., its direction in D.
+    """
+    given, seen = (features(model, some, spec.layer)[:1] for some in (train, test))
+    auto = trained(given, [spec.shown], True, spec, seed)[0]
+    codes = auto.encode(seen)[0].T  # [latent, image]
+    mass = codes.sum(1)
+    classes = torch.stack([codes[:, labels == c].sum(1) for c in range(10)], 1)
+    top = codes.topk(min(TOP, codes.shape[1]), 1)
+    parts = {
+        "class": classes / mass.clamp(min=1e-12)[:, None],
+        "image": top.indices.where(top.values > 0, -1),
+        "unit": auto.decoder[0],
+    }
+    columns = {
+        f"{name}_{i}": column.cpu().numpy()
+        for name, part in parts.items()
+        for i, column in enumerate(part.unbind(1))
+    }
+    share = mass / mass.sum().clamp(min=1e-12)
+    table = pd.DataFrame(
+        {
+            "latent": range(len(codes)),
+            "fires": (codes > 0).double().mean(1).cpu().numpy(),
+            "mass": share.cpu().numpy(),
+            **columns,
+        }
+    )
+    return table.sort_values(["mass", "latent"], ascending=[False, True])
