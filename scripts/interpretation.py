@@ -24,14 +24,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lenet import data as datasets
-from lenet import record, report, study
+from lenet import record, report, store, study
 from lenet.config import FACTORS, Refusal, composed, suggest
 from lenet.data import Data
 from lenet.interpret import analysis, curves, overview, pictures, probe
 from lenet.interpret.analysis import METHODS, SPECS, Result
 from lenet.page import Origin
-from lenet.record import Record
-from lenet.train import command
+from lenet.store import Record
+from lenet.terminal import command
 
 OWN = ("run", "study", "treatment", "preset", "methods", "output_dir", "data_dir")
 
@@ -102,10 +102,10 @@ def chosen(given: Mapping[str, str]) -> tuple[list[Group], Path]:
     """The groups of runs that are meant, and where their figures go."""
     output_dir = given.get("output_dir", "outputs")
     if "run" in given:
-        one = record.select(given["run"], output_dir)
+        one = store.select(given["run"], output_dir)
         place = Path(given["run"])
         if not (place / "record.json").is_file():
-            place = record.folder(output_dir, one["run_id"])
+            place = store.folder(output_dir, one["run_id"])
         name = f"run {one['run_id'][:8]}"
         return [Group(name, [one], str(place.parent.parent))], place / "interpretation"
     if "study" in given:
@@ -142,7 +142,7 @@ def of_preset(name: str, given: Mapping[str, str], output_dir: str) -> Group:
     keys = [f"{key}={value}" for key, value in given.items() if key not in OWN]
     configs, _ = composed([f"preset={name}", *keys, *places])
     data = loaded(str(configs[0].treatment["data"]), given.get("data_dir"))
-    found = [record.find(output_dir, record.run_id(one, data)) for one in configs]
+    found = [store.find(output_dir, record.run_id(one, data)) for one in configs]
     if missing := found.count(None):
         line = " ".join([f"preset={name}", *keys, *places])
         raise Refusal(
@@ -189,7 +189,7 @@ def weighted(group: Group) -> list[Record]:
     """The runs of a group whose weights are here; a Refusal if there are none."""
 
     def there(one: Record) -> bool:
-        place = record.folder(group.root, one["run_id"])
+        place = store.folder(group.root, one["run_id"])
         return one["weights"] and (place / "model.safetensors").is_file()
 
     runs = [one for one in group.runs if there(one)]
@@ -262,7 +262,7 @@ def tables(found: Sequence[Analysed], folder: Path) -> Iterator[Path]:
     for name, table in written.items():
         path = folder / f"{name}.csv"
         text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-        report.replace(path, text.encode())
+        store.replace(path, text.encode())
         yield path
 
 

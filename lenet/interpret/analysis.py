@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lenet import record
+from lenet import record, store
 from lenet.attack import Untargeted, pgd
 from lenet.config import Refusal, suggest
 from lenet.data import Data
@@ -262,7 +262,7 @@ def read(key: str, text: str, like: Any) -> Any:
         raise Refusal(f"{key}={text} is not {kind}") from None
 
 
-def subject(one: record.Record, root: str, data: Data) -> Subject:
+def subject(one: store.Record, root: str, data: Data) -> Subject:
     """A run, loaded from root/runs after its hash is checked, with its data."""
     if data.sha256 != one["data"]:
         raise Refusal(
@@ -279,7 +279,7 @@ def subject(one: record.Record, root: str, data: Data) -> Subject:
 
 def result(
     method: str,
-    one: record.Record,
+    one: store.Record,
     root: str,
     specs: Specs,
     load: Callable[[], Subject],
@@ -289,11 +289,11 @@ def result(
     load: gives the run's subject, if it is needed.
     """
     numbers = {name: dataclasses.asdict(specs[name]) for name in METHODS[method].reads}
-    key = record.digest(
+    key = store.digest(
         [method, one["weights"], one["data"], one["seed"], numbers, code()]
     )
     place = (
-        record.folder(root, one["run_id"]) / "interpretation" / f"{method}-{key[:16]}"
+        store.folder(root, one["run_id"]) / "interpretation" / f"{method}-{key[:16]}"
     )
     if place.is_dir():
         return opened(place), True
@@ -305,9 +305,9 @@ def result(
 def code() -> str:
     """The hash of the code that results come from, comments and docstrings aside."""
     root = Path(__file__).parent
-    files = [*(root / f"{name}.py" for name in CODE), root.parent / "attack.py"]
-    trees = [record.syntax(file.read_text(encoding="utf-8")) for file in files]
-    return record.digest([record.fingerprint(), *trees])
+    files = [(root / f"{name}.py").read_text(encoding="utf-8") for name in CODE]
+    trees = [record.syntax(text) for text in files]
+    return store.digest([record.fingerprint(), *trees])
 
 
 def keep(place: Path, found: Result) -> None:

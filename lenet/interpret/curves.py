@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lenet.effect import blocks_needed, sign_flip
 from lenet.interpret.sanity import area
@@ -81,7 +82,7 @@ def paired(
 def probe_chart(
     accuracy: pd.DataFrame, selectivity: pd.DataFrame, origin: Origin = NOWHERE
 ) -> Figure:
-    """Accuracy and selectivity by layer, for each network, trained and untrained.
+    """Error and selectivity by layer, for each network, trained and untrained.
 
     Both are `over_seeds` by network, weights (trained | untrained), images (clean |
     attacked) and layer: of the accuracy on digits, and of `probe.selectivity`.
@@ -98,18 +99,23 @@ def probe_chart(
         "that were changed to fool the whole network. Selectivity: accuracy minus the "
         "share of shuffled labels that a probe of the same size learns by heart."
     )
-    names = [["accuracy of a linear probe, %", "selectivity, percentage points"]]
+    wrong = accuracy.assign(
+        mean=1 - accuracy["mean"], low=1 - accuracy["high"], high=1 - accuracy["low"]
+    )
+    names = ["error of a linear probe, %", "selectivity, percentage points"]
+    title = probe_finding(accuracy)
     with matplotlib.style.context(["default", STYLE]):
-        figure, [panels] = grid(
-            names, probe_finding(accuracy), caption, origin, handles
-        )
-        for axes, table in zip(panels, (accuracy, selectivity), strict=True):
+        figure, [panels] = grid([names], title, caption, origin, handles)
+        clean = selectivity[selectivity["images"] == "clean"]
+        for axes, table in zip(panels, (wrong, clean), strict=True):
             for key, line in table.groupby(["network", "weights", "images"]):
                 dash = {"untrained": ":", "attacked": "--"}
                 style = dash.get(key[1], dash.get(key[2], "-"))
                 at = [LAYERS.index(layer) for layer in line["layer"]]
-                band(axes, at, percent(line), COLORS[networks.index(key[0])], style)
+                color = COLORS[networks.index(key[0])]
+                band(axes, at, percent(line), color, style)
             axes.set_xticks(range(len(LAYERS)), LAYERS)
+        logarithmic(panels[0], "y")
     return figure
 
 
@@ -171,8 +177,10 @@ def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figu
                     band(axes, some["l0"], shown, color, dash, mark, width)
                 elif method == "itself" and value == "error":
                     axes.axhline(100 * line["mean"].iloc[0], color=color, lw=0.6)
-            axes.set(xscale="log", xlabel="L0")
-            axes.set_yscale("linear" if value == "dead" else "log")
+            axes.set_xlabel("L0")
+            logarithmic(axes, "x")
+            if value != "dead":
+                logarithmic(axes, "y")
     return figure
 
 
@@ -202,14 +210,14 @@ def sanity_chart(
     networks = list(dict.fromkeys(faithful["network"]))
     colors = dict(zip(NAMES, COLORS, strict=True))
     handles = [swatch(NAMES[name], color) for name, color in colors.items()]
-    tests = ["deletion", "insertion"]
+    tests, keys = ["deletion", "insertion"], ["network", "order", "test", "share"]
     measures = {"signed": "likeness, signed", "magnitude": "likeness of sizes"}
     names = [
         [f"{network}: {what}" for what in [*tests, *measures.values()]]
         for network in networks
     ]
     caption = (
-        f"{seeds(over_seeds(faithful, ['network', 'order'], 'kept'))} "
+        f"{seeds(over_seeds(faithful, keys, 'kept'))} "
         f"n = {int(faithful['n'].iloc[0])} test images. Deletion, insertion: share "
         "of the images, %, for which the network still, or already, says the class, by "
         "the share of the pixels taken away or put in, %. Likeness: rank correlation "
@@ -310,6 +318,15 @@ def grid(
             axes.xaxis.label.set_fontsize(SMALL)
             panels[-1].append(axes)
     return page.figure, panels
+
+
+def logarithmic(axes: Axes, which: str) -> None:
+    """A logarithmic axis, x or y, with plain numbers."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def band(

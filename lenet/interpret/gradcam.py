@@ -76,8 +76,8 @@ def cells(model: LeNet5, images: Images, classes: Classes, layer: str) -> Cells:
     pixels = images.expand(runs, *images.shape[-3:]).clone().requires_grad_()
     with torch.enable_grad():
         seen = model.activations(pixels)
-        scores = seen["output"].gather(-1, classes[..., None])
-    slopes = torch.autograd.grad(scores.sum(), seen[layer])[0]
+        score = seen["output"].gather(-1, classes[..., None]).sum()
+    slopes = torch.autograd.grad(score, seen[layer])[0]
     weights = slopes.mean((-2, -1), keepdim=True)
     return (weights * seen[layer]).sum(2).detach()
 

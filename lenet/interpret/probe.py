@@ -19,17 +19,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from lenet import draw
 from lenet.config import Refusal
-from lenet.interpret.network import Images, check, features
+from lenet.interpret.network import check, features
 from lenet.model import LAYERS, LeNet5
 
-Features = npt.NDArray[np.float32]
+Features = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
 
 
@@ -75,8 +75,8 @@ def fit(train: Features, labels: Labels, spec: Probe) -> LogisticRegression:
 
 def probes(
     model: LeNet5,
-    train: tuple[Images, Int64[Tensor, "image"]],
-    tests: Mapping[str, Images],
+    train: tuple[Float[Tensor, "*run image 28 28"], Int64[Tensor, "image"]],
+    tests: Mapping[str, Float[Tensor, "*#some test 28 28"]],
     labels: Int64[Tensor, "test"],
     spec: Probe = Probe(),
     seed: int = 0,

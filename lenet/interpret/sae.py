@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lenet import draw
 from lenet.config import Refusal
-from lenet.interpret.network import Images, check_layer, features, onward
+from lenet.interpret.network import check_layer, features, onward
 from lenet.model import LAYERS, LeNet5
 
 Features = Float[Tensor, "auto image unit"]
@@ -155,7 +155,9 @@ def dead(codes: Latents) -> Bool[Tensor, "auto latent"]:
 
 
 def principal(
-    train: Features, test: Features, components: Sequence[int]
+    train: Float[Tensor, "auto train unit"],
+    test: Features,
+    components: Sequence[int],
 ) -> list[Features]:
     """The test features rebuilt from the first components of the training features."""
     mean = train.mean(1, keepdim=True)
@@ -183,8 +185,8 @@ def trained(
 
 def curve(
     model: LeNet5,
-    train: Images,
-    test: Images,
+    train: Float[Tensor, "*run train 28 28"],
+    test: Float[Tensor, "*run test 28 28"],
     labels: Int64[Tensor, "test"],
     spec: Sae = Sae(),
     seed: int = 0,
@@ -227,8 +229,8 @@ def curve(
 
 def portraits(
     model: LeNet5,
-    train: Images,
-    test: Images,
+    train: Float[Tensor, "*run train 28 28"],
+    test: Float[Tensor, "*run test 28 28"],
     labels: Int64[Tensor, "test"],
     spec: Sae = Sae(),
     seed: int = 0,

@@ -42,8 +42,8 @@ def gradient(
     runs = len(model.input.scale)
     pixels = images.expand(runs, *images.shape[-3:]).clone().requires_grad_()
     with torch.enable_grad():
-        scores = model(pixels).gather(-1, classes[..., None])
-    return torch.autograd.grad(scores.sum(), pixels)[0]
+        score = model(pixels).gather(-1, classes[..., None]).sum()
+    return torch.autograd.grad(score, pixels)[0]
 
 
 def gradient_times_input(
