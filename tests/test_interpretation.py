@@ -1,0 +1,323 @@
+"""The command scripts/interpretation.py, what it keeps, and its charts."""
+
+import gzip
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from figures import check_texts, content
+
+from lenet import store, train
+from lenet.config import Refusal, composed
+from lenet.effect import sign_flip
+from lenet.interpret import analysis, curves
+from lenet.interpret.analysis import METHODS, SPECS, keep, opened, with_number
+from lenet.model import LAYERS
+
+KEYS = ["data=digits", "epochs=1", "train_size=120", "replicates=2", "optimizer=adam"]
+KEYS += ["augmentation=none"]
+SMALL = ["probe.train=100", "probe.test=50", "probe.attack_steps=2", "sae.steps=20"]
+SMALL += ["sae.train=100", "sae.test=50", "sae.active=[2,4]", "sae.penalty=[1]"]
+SMALL += ["saliency.nodes=2", "saliency.samples=2", "sanity.images=5", "sanity.steps=2"]
+
+
+def interpret(*typed):
+    """What scripts/interpretation.py does with these arguments."""
+    before = sys.argv
+    sys.argv = ["interpretation.py", *typed]
+    try:
+        importlib.import_module("interpretation").main()
+    finally:
+        sys.argv = before
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    """The scripts can be imported."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "scripts")
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """Two seeds of each preset, trained for a moment, and where they lie."""
+    folder = str(tmp_path_factory.mktemp("outputs"))
+    for preset in ("paper", "modern"):
+        typed = [f"preset={preset}", *KEYS, f"output_dir={folder}"]
+        train.run(*composed(typed))
+    return Path(folder)
+
+
+def one_of(outputs, activation="relu"):
+    """The record of seed 0 with an activation."""
+    found = store.records(str(outputs))
+    named = {(r["treatment"]["activation"], r["seed"]): r for r in found}
+    return named[activation, 0]
+
+
+def test_one_run_is_interpreted_beside_its_record_and_once(outputs, capsys):
+    """Every figure and table; the second time nothing is computed, and a changed
+    number computes what reads it and nothing else."""
+    name = one_of(outputs)["run_id"]
+    place = outputs / "runs" / name / "interpretation"
+    interpret(f"run={name[:10]}", f"output_dir={outputs}", *SMALL)
+    said = capsys.readouterr()
+    written = {path.name for path in place.iterdir() if path.is_file()}
+    assert set(said.out.splitlines()) == {str(place / file) for file in written}
+    pictures = ("layers", "saliency", "gradcam", "latents", "confusion", "mistakes")
+    expected = {f"{stem}.png" for stem in (*pictures, "probes", "sae", "sanity")}
+    expected |= {"probes.csv", "probe_accuracy.csv", "probe_selectivity.csv"}
+    expected |= {"probe_training.csv", "sae.csv", "faithfulness.csv"}
+    expected |= {"randomisation.csv", "mistakes.csv"}
+    expected |= {f"{stem}.svg" for stem in ("probes", "sae", "sanity")}
+    assert written == expected
+    assert "kept" not in said.err
+    interpret(f"run={place.parent}", *SMALL)
+    assert capsys.readouterr().err.count("kept") == len(METHODS)
+    interpret(f"run={name}", f"output_dir={outputs}", *SMALL, "sae.steps=21")
+    assert capsys.readouterr().err.count("kept") == len(METHODS) - 1
+    assert store.find(str(outputs), name) == one_of(outputs)
+
+
+def test_presets_stand_side_by_side(outputs, capsys):
+    """Both networks in one table and one figure, and their difference by seed."""
+    chosen = ["methods=[probe,mistakes]", f"output_dir={outputs}"]
+    interpret("preset=[paper,modern]", *KEYS, *chosen, *SMALL)
+    folder = outputs / "interpretation"
+    table = pd.read_csv(folder / "probes.csv")
+    assert set(table["network"]) == {"paper", "modern"}
+    assert set(table["seed"]) == {0, 1}
+    pair = pd.read_csv(folder / "probe_networks.csv")
+    digit = table[(table["task"] == "digit") & (table["weights"] == "trained")]
+    clean = digit[(digit["images"] == "clean") & (digit["layer"] == "S4")]
+    means = clean.groupby("network")["accuracy"].mean()
+    row = pair.query("layer == 'S4' and weights == 'trained' and images == 'clean'")
+    assert row["mean"].item() == pytest.approx(
+        means["modern"] - means["paper"], abs=1e-5
+    )
+    assert {path.name for path in folder.glob("mistakes*.png")} == {
+        "mistakes_paper.png",
+        "mistakes_modern.png",
+    }
+
+
+def test_a_treatment_of_a_study_is_named_by_its_difference(outputs, tmp_path, capsys):
+    """The runs with that level, and of the rest the reference; else the base."""
+    found = list(store.records(str(outputs)))
+    paper = one_of(outputs, "scaled_tanh")["treatment"]
+    runs = [one["run_id"] for one in found]
+    plan = {"study": "two", "factors": ["activation"], "reference": paper, "runs": runs}
+    folder = outputs / "two"
+    folder.mkdir(exist_ok=True)
+    (folder / "plan.json").write_text(json.dumps(store.sealed(plan)))
+    lines = "".join(json.dumps(one) + "\n" for one in found)
+    (folder / "records.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    typed = ["study=two", f"output_dir={outputs}", "methods=[mistakes]"]
+    interpret(*typed, "treatment=[activation=relu]")
+    assert "activation=relu, seed 1: mistakes" in capsys.readouterr().err
+    assert (folder / "interpretation" / "confusion.png").is_file()
+    interpret(*typed)
+    assert "two: base, seed 1: mistakes" in capsys.readouterr().err
+    with pytest.raises(Refusal, match="its factors are activation"):
+        interpret(*typed, "treatment=[activation=gelu]")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ([], "say which runs"),
+        (["run=a", "study=b"], "say which runs"),
+        (["run=a", "methods=[probes]"], "did you mean probe"),
+        (["run=a", "probe.trian=5"], "did you mean train"),
+        (["run=a", "probe.train=five"], "not a number"),
+        (["run=a", "probe.train=0"], "1 or more"),
+        (["run=a", "sae.layer=F7"], "layer 'F7' is unknown; layers: C1, C3, C5, F6"),
+        (["run=a", "gradcam.layer=F6"], "C1, C3, S2, S4"),
+        (["run=a", "gradcam.stretch=yes"], "true or"),
+        (["run=a", "sae.active=[1,x]"], "not a list"),
+        (["run=a", "layers.image=-1"], "from 0"),
+        (["run=a", "epochs=3"], "unknown"),
+        (["run=a"], "fits 0 of"),
+        (["run"], "key=value"),
+        (["preset=[modern]", "epochss=3"], "did you mean epochs"),
+        (["preset=[moder]"], "did you mean modern"),
+        (["study=none"], "no study"),
+    ],
+)
+def test_what_is_typed_wrongly_is_refused_with_the_fix(outputs, typed, said):
+    """Before anything is computed."""
+    with pytest.raises(Refusal, match=said):
+        interpret(*typed, f"output_dir={outputs}")
+
+
+def test_missing_runs_come_with_the_command_that_trains_them(outputs):
+    """The same keys, for lenet.train."""
+    expected = r"python -m lenet.train preset=modern data=digits .*epochs=2"
+    with pytest.raises(Refusal, match=expected):
+        interpret("preset=[modern]", *KEYS, "epochs=2", f"output_dir={outputs}")
+
+
+def test_runs_without_weights_are_refused(outputs, tmp_path):
+    """By name and place; damaged weights are refused by their hash."""
+    one = one_of(outputs)
+    place = tmp_path / "runs" / one["run_id"]
+    place.mkdir(parents=True)
+    (place / "record.json").write_text(json.dumps(one))
+    with pytest.raises(Refusal, match="no weights in .*only their records are here"):
+        interpret(f"run={one['run_id']}", f"output_dir={tmp_path}")
+    (place / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(Refusal, match="SHA-256"):
+        interpret(
+            f"run={one['run_id']}", f"output_dir={tmp_path}", "methods=[mistakes]"
+        )
+
+
+def test_an_image_that_is_not_there_is_refused(outputs):
+    """With the numbers that there are."""
+    name = one_of(outputs)["run_id"]
+    with pytest.raises(Refusal, match="0 to 499"):
+        interpret(
+            f"run={name}",
+            f"output_dir={outputs}",
+            "methods=[layers]",
+            "layers.image=500",
+        )
+
+
+def test_a_kept_result_is_the_result(tmp_path):
+    """Numbers to the last bit, missing ones missing, and names that are no numbers."""
+    table = pd.DataFrame(
+        {
+            "layer": ["none", "NA", "C1"],
+            "x": [0.1 + 0.2, np.nan, 1e-300],
+            "n": [1, 2, 3],
+        }
+    )
+    array = np.arange(6, dtype=np.float32).reshape(2, 3) / 7
+    keep(tmp_path / "method-1", {"table": table, "array": array})
+    found = opened(tmp_path / "method-1")
+    pd.testing.assert_frame_equal(found["table"], table, check_dtype=False)
+    assert np.array_equal(found["array"], array)
+    keep(tmp_path / "method-1", {"table": table})  # the first writer wins
+    assert set(opened(tmp_path / "method-1")) == {"table", "array"}
+    assert [path.name for path in tmp_path.iterdir()] == ["method-1"]
+
+
+def test_numbers_are_read_as_what_they_are():
+    """Whole numbers, lists, words and switches; the others stay."""
+    specs = SPECS
+    for key, text in (("probe.train", "7"), ("sae.active", "[3,5]"), ("sae.lr", "0.5")):
+        specs = with_number(specs, key, text)
+    specs = with_number(specs, "gradcam.stretch", "true")
+    assert specs["probe"].train == 7
+    assert specs["probe"].test == SPECS["probe"].test
+    assert specs["sae"].active == (3, 5)
+    assert specs["sae"].lr == 0.5
+    assert specs["gradcam"].stretch is True
+    assert analysis.SPECS["gradcam"].stretch is False
+
+
+def many(seeds):
+    """Tables of two networks as the methods make them, of invented numbers."""
+    rng = np.random.default_rng(1)
+    runs = [(n, s) for n in ("paper", "modern") for s in range(seeds)]
+    probes = [
+        (n, s, w, i, layer, 0.9 + 0.01 * k + 0.01 * rng.random())
+        for n, s in runs
+        for k, layer in enumerate(LAYERS)
+        for w, i in (
+            ("trained", "clean"),
+            ("trained", "attacked"),
+            ("untrained", "clean"),
+        )
+    ]
+    columns = ["network", "seed", "weights", "images", "layer", "accuracy"]
+    sae = [
+        (n, s, w, m, k, float(k), 1 / (k + 1) + 0.1 * rng.random(), 0.1, 0.02)
+        for n, s in runs
+        for w in ("trained", "untrained")
+        for m in ("topk", "l1", "pca", "mean", "itself")
+        for k in (1, 8)
+    ]
+    names = ["network", "seed", "weights", "method", "setting", "l0", "fvu", "dead"]
+    faithful = [
+        (n, s, o, t, x, rng.random(), 200)
+        for n, s in runs
+        for o in curves.NAMES
+        for t in ("deletion", "insertion")
+        for x in (0.0, 0.5, 1.0)
+    ]
+    shares = ["network", "seed", "order", "test", "share", "kept", "n"]
+    likeness = [
+        (n, s, m, layer, rng.random(), rng.random(), 0.3)
+        for n, s in runs
+        for m in list(curves.NAMES)[:5]
+        for layer in ("none", *LAYERS)
+    ]
+    measures = ["network", "seed", "method", "layer", "signed", "magnitude", "ink"]
+    return (
+        pd.DataFrame(probes, columns=columns),
+        pd.DataFrame(sae, columns=[*names, "error"]).assign(n=100, n_train=200),
+        pd.DataFrame(faithful, columns=shares),
+        pd.DataFrame(likeness, columns=measures),
+    )
+
+
+@pytest.mark.parametrize("seeds", [1, 6])
+def test_charts_say_how_many_seeds_they_have_and_keep_their_texts_apart(seeds):
+    """With too few for an interval the caption says so."""
+    probes, sae, faithful, likeness = many(seeds)
+    keys = ["network", "weights", "images", "layer"]
+    accuracy = curves.over_seeds(probes, keys, "accuracy")
+    drawn = (
+        curves.probe_chart(accuracy, accuracy),
+        curves.sae_chart(sae, "F6"),
+        curves.sanity_chart(faithful, likeness),
+    )
+    said = "n = 6 seeds; lines are means" if seeds == 6 else "n = 1 seed: too few"
+    for figure in drawn:
+        check_texts(figure)
+        assert said in content(figure).replace("\n", " ")
+
+
+def test_intervals_are_those_of_the_effects():
+    """The exact sign-flip interval from 6 seeds on, none below; pairs share a seed."""
+    probes = many(6)[0]
+    keys = ["network", "weights", "images", "layer"]
+    found = curves.over_seeds(probes, keys, "accuracy")
+    row = found.query(
+        "network == 'paper' and weights == 'trained' and images == 'clean'"
+    )
+    own = probes.query(
+        "network == 'paper' and weights == 'trained' and images == 'clean'"
+    )
+    for layer in LAYERS:
+        values = own[own["layer"] == layer]["accuracy"].to_numpy()
+        low, high = sign_flip(values)[1][0]
+        at = row[row["layer"] == layer]
+        assert at[["mean", "low", "high"]].to_numpy()[0] == pytest.approx(
+            [values.mean(), low, high]
+        )
+    few = curves.over_seeds(probes[probes["seed"] < 5], keys, "accuracy")
+    assert few["low"].isna().all()
+    assert set(few["n"]) == {5}
+    pair = curves.paired(
+        probes,
+        "network",
+        ("paper", "modern"),
+        ["weights", "images", "layer"],
+        "accuracy",
+    )
+    gap = probes[probes["network"] == "modern"].merge(
+        probes[probes["network"] == "paper"], on=["seed", "weights", "images", "layer"]
+    )
+    gap = gap.assign(difference=gap["accuracy_x"] - gap["accuracy_y"])
+    first = gap.query("weights == 'trained' and images == 'clean' and layer == 'C1'")
+    row = pair.query("weights == 'trained' and images == 'clean' and layer == 'C1'")
+    assert row["mean"].item() == pytest.approx(first["difference"].mean())
+    assert row["high"].item() == pytest.approx(
+        sign_flip(first["difference"].to_numpy())[1][0][1]
+    )
