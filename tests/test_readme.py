@@ -1,0 +1,355 @@
+"""The README says what the records say, and what it shows can be typed.
+
+CLAIMS holds every statement of the README that has a number, as it stands there but
+with {...} in the place of each number. To state one more, write it into the README and
+here. A number that no claim covers fails, and so does a claim that is not there.
+"""
+
+import ast
+import importlib
+import re
+import shlex
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+
+from lenet import design, model, report, study, table, train
+from lenet.config import composed
+from lenet.store import Record
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MOST = 160  # lines of the README
+OUTPUTS, EFFECTS = ROOT / "outputs", "effects.csv"
+STUDIES = sorted(path.parent.name for path in OUTPUTS.glob("*/plan.json"))
+
+# A field is what str.format finds: {<study>[<arm>].test[20].mean:.2f}. A study is one
+# in outputs/; an arm is `reference`, an arm of its plan or settings of its treatment;
+# see Arm for what it has. Any other table in outputs/ is read by
+# {rows[robustness/summary.csv: epsilon=0.3 goal=targeted][mean]}; values() has more.
+CLAIMS = (
+    "The first trains {quick} small networks",
+    "| 60,000 images | {paper_1998[reference].n} "
+    "| {paper_1998[reference].test[20]} | {fig6[60,000]} % |",
+    "| 30,000 images | {paper_1998_size[train_size=30000].n} "
+    "| {paper_1998_size[train_size=30000].test[20]} | {fig6[30,000]} % |",
+    "| 15,000 images | {paper_1998_size[train_size=15000].n} "
+    "| {paper_1998_size[train_size=15000].test[20]} | {fig6[15,000]} % |",
+    "| 60,000, distorted | {paper_1998_size[augmentation=affine_1998].n} "
+    "| {paper_1998_size[augmentation=affine_1998].test[20]} "
+    "| {fig6[60,000 distorted]} % |",
+    "| training error, pass 20 | {paper_1998[reference].n} "
+    "| {paper_1998[reference].train[20]} | {fig5_train[20]} % |",
+    "{paper_1998[reference].minutes:.1f} minutes a run on one of two shared cores",
+    "| the loss behind {fig6[60,000]} % |",
+    "with {scale:.0f} h {paper_1998[reference].train[1].mean:.2f}, "
+    "{paper_1998[reference].train[2].mean:.2f}, "
+    "{paper_1998[reference].train[3].mean:.2f} (n = {paper_1998[reference].n}), "
+    "published {fig5_train[1]}, {fig5_train[2]}, {fig5_train[3]}.",
+    "*Why* {scale:.0f} is not explained",
+    "| {scale:.0f} h, `optimizer.curvature_scale`; the text says h |",
+    "; {scale:.0f} h gives a quarter of it |",
+    "coefficients {coefficient} |",
+    "do not reproduce {fig6[60,000 distorted]} %: effect "
+    "{paper_1998_size[augmentation=affine_1998].effect[mean]:+.2f} points, 95 % "
+    "interval {paper_1998_size[augmentation=affine_1998].effect[low]:.2f} to "
+    "{paper_1998_size[augmentation=affine_1998].effect[high]:.2f}, "
+    "{paper_1998_size[augmentation=affine_1998].effect[verdict]} "
+    "(n = {paper_1998_size[augmentation=affine_1998].effect[n]}) |",
+    "| {paper_1998[reference].test[1].mean:.2f} %, published {fig5_test[1]:.2f} % "
+    "| {gaps[1]:.2f} points apart; every later pass is within {later:.2f} |",
+    "{paper.parameters:,} trainable parameters and {paper.connections:,} connections "
+    "in 1998, {modern.parameters:,} parameters in the net",
+)
+# Names, settings and statements of the paper, in which a digit is no result of ours.
+NAMES = (
+    *(
+        "LeNet-5",
+        "1998",
+        "3.11-3.13",
+        "exit code 2",
+        "SHA-256",
+        "86(11)",
+        "two to three",
+    ),
+    *("60,000 images", "30,000 images", "15,000 images", "60,000, distorted", "95 %"),
+    *("20 passes", "pass 20", "pass 1", "pass 2", "passes 1-3"),
+    *("Fig. 5", "Fig. 7", "eq. 8", "eq. 9", "j = 3", "+-1.2/sqrt(F)", "+-2.4/F"),
+    *("C1 S2 C3 S4 C5 F6", "S2", "C3", "the printed 7e-5 to 0.016"),
+)
+# Trials whose records were not kept, as CONTRIBUTING.md says.
+UNRECORDED = (
+    "4.32 then 7.21 % training error (n = 8)",
+    "h itself gives 9e-5 to 0.016",
+    "4.82, 2.81, 1.77 % training error in passes 1-3 (n = 8)",
+)
+CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)", re.DOTALL)  # links' targets too
+
+
+@dataclass(frozen=True)
+class Error:
+    """An error over seeds, in %; as text `1.01 % (sd 0.07)`."""
+
+    values: "np.ndarray[Any, Any]"
+
+    @property
+    def mean(self) -> float:
+        return float(self.values.mean())
+
+    @property
+    def sd(self) -> float:
+        return float(self.values.std(ddof=1))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} % (sd {self.sd:.2f})"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One treatment of a published study: its runs, and its row of effects.csv, in
+    percentage points."""
+
+    records: list[Record]
+    effect: dict[str, Any] | None
+
+    @property
+    def n(self) -> int:
+        return len(self.records)
+
+    @property
+    def minutes(self) -> float:
+        return float(np.mean([one["seconds"] for one in self.records])) / 60
+
+    @property
+    def test(self) -> dict[int, Error]:
+        """The test error after each pass."""
+        return self.curve("test_error")
+
+    @property
+    def train(self) -> dict[int, Error]:
+        """The training error of each pass."""
+        return self.curve("train_error")
+
+    def curve(self, key: str) -> dict[int, Error]:
+        runs = [[point[key] for point in one["curve"]] for one in self.records]
+        return dict(enumerate(map(Error, 100 * np.array(runs).T), 1))
+
+
+class Published:
+    """A study of outputs/, by arm."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.plan, self.found = study.read(OUTPUTS / name)
+
+    def __getitem__(self, arm: str) -> Arm:
+        runs = {one.get("name"): one["runs"] for one in self.plan.get("arms", [])}
+        if arm in runs:
+            chosen = [one for one in self.found if one["run_id"] in runs[arm]]
+        elif arm == "reference":
+            known = self.plan["reference"]
+            chosen = [one for one in self.found if one["treatment"] == known]
+        else:
+            wanted = dict(text.split("=") for text in arm.split())
+            chosen = [one for one in self.found if fits(one["treatment"], wanted)]
+        assert chosen, f"study {self.name} has no arm {arm}"
+        factor, _, level = arm.partition("=")
+        return Arm(chosen, self.effect(factor, level) if level else None)
+
+    def effect(self, factor: str, level: str) -> dict[str, Any]:
+        row = Rows()[f"{self.name}/{EFFECTS}: factor={factor} level={level}"]
+        points = ("mean", "sd", "low", "high")
+        return {k: 100 * v if k in points else v for k, v in row.items()}
+
+
+class Rows:
+    """The row of a published table that has some values: `file.csv: key=value ...`."""
+
+    def __getitem__(self, text: str) -> dict[str, Any]:
+        name, where = text.split(": ", 1)
+        rows = table.read(OUTPUTS / name).to_dict("records")
+        wanted = dict(re.findall(r"(\S+)=(.*?)(?= \S+=|$)", where))
+        (chosen,) = (row for row in rows if fits(row, wanted))
+        return {str(key): value for key, value in chosen.items()}
+
+
+def fits(row: Any, wanted: dict[str, str]) -> bool:
+    return all(str(row[key]) == value for key, value in wanted.items())
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the network of a preset holds."""
+
+    preset: str
+
+    @cached_property
+    def rows(self) -> list[tuple[str, str, int, int]]:
+        treatment = composed([f"preset={self.preset}"])[0][0].treatment
+        return model.table(**{f: str(treatment[f]) for f in model.STRUCTURE})
+
+    @property
+    def parameters(self) -> int:
+        return sum(row[2] for row in self.rows)
+
+    @property
+    def connections(self) -> int:
+        return sum(row[3] for row in self.rows)
+
+
+@pytest.fixture(scope="module")
+def values() -> dict[str, Any]:
+    """What the fields of CLAIMS name."""
+    script = imported("paper_1998")
+    studies = {name: Published(name) for name in STUDIES}
+    main = studies["paper_1998"]["reference"]
+    treatment = main.records[0]["treatment"]
+    fig5 = dict(enumerate(script.TEST, 1))
+    gaps = {p: abs(main.test[p].mean - error) for p, error in fig5.items()}
+    return {
+        **studies,
+        "rows": Rows(),
+        "paper": Counts("paper"),
+        "modern": Counts("modern"),
+        "fig5_test": fig5,
+        "fig5_train": {**dict(enumerate(script.TRAIN, 1)), 20: 0.35},
+        "fig6": script.SIZES,
+        "gaps": gaps,
+        "later": max(gap for p, gap in gaps.items() if p > 1),
+        "scale": treatment["optimizer.curvature_scale"],
+        "coefficient": treatment["init.coefficient"],
+        "quick": len(design.load("quick", []).runs),
+    }
+
+
+def imported(name: str) -> Any:
+    """A program of scripts/ as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        return importlib.import_module(name)
+
+
+def flat(text: str) -> str:
+    """The text with one space wherever it has some."""
+    return " ".join(text.split())
+
+
+def numbers(text: str) -> list[str]:
+    """Where digits are left, with what stands around them, names and code aside."""
+    names = "|".join(re.escape(name) for name in NAMES)
+    text = re.sub(rf"(?<![\d.])({names})(?!\d)", "", text)
+    return re.findall(r".{,30}\d.{,30}", text)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_number_is_that_of_the_records(claim: str, values: dict[str, Any]) -> None:
+    """The README has the sentence with the numbers that published records give."""
+    assert flat(claim.format(**values)) in flat(README)
+
+
+def test_every_number_is_claimed(values: dict[str, Any]) -> None:
+    """Without the claims, names and code no number is left in the README."""
+    prose = flat(README)
+    for said in [*(claim.format(**values) for claim in CLAIMS), *UNRECORDED]:
+        assert said in prose
+        prose = prose.replace(said, "")
+    assert not numbers(CODE.sub("", prose))
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_claim_states_no_number_itself(claim: str) -> None:
+    """What a claim says without its fields has no number."""
+    fields = string.Formatter().parse(claim)
+    assert not numbers(CODE.sub("", "".join(text for text, *_ in fields)))
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in STUDIES if (OUTPUTS / n / EFFECTS).exists()]
+)
+def test_published_effects_follow_from_published_records(
+    name: str, tmp_path: Path
+) -> None:
+    """effects.csv is what the records give when they are compared again."""
+    found = report.estimated(study.published(OUTPUTS / name)).table
+    said = table.read(OUTPUTS / name / EFFECTS)
+    (tmp_path / EFFECTS).write_text(table.as_csv(found), encoding="utf-8")
+    pandas.testing.assert_frame_equal(said, table.read(tmp_path / EFFECTS), rtol=1e-9)
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> Iterator[list[str]]:
+    """The words of every command that the README shows, in blocks and in sentences."""
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    lines += re.findall(r"`(python [^`]*)`", README)
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        while words:
+            end = words.index("&&") if "&&" in words else len(words)
+            yield words[:end]
+            words = words[end + 1 :]
+
+
+@pytest.mark.parametrize("words", [*commands()], ids=" ".join)
+def test_command_can_be_typed(words: list[str]) -> None:
+    """A command of ours has keys and values that it accepts; nothing is trained."""
+    program, *typed = words
+    assert program in ("python", "pip", "pytest", "eval", "git", "cd", "jupyter")
+    if program != "python" or typed[-1] == "--help":
+        return
+    if typed[:2] == ["-m", "lenet.train"] or typed[0] == "lenet/train.py":
+        train.check(typed[2:] if typed[0] == "-m" else typed[1:])
+    elif typed[0] == "scripts/sweep.py":
+        given, overrides = imported("sweep").parse(typed[1:])
+        design.load(given["design"], overrides)
+    elif typed[0] == "-m":
+        assert callable(importlib.import_module(typed[1]).main)
+    else:
+        says = imported(Path(typed[0]).stem).__doc__
+        assert all(f"{text.split('=')[0]}=" in says for text in typed[1:])
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_names_what_there_is(block: str) -> None:
+    """The modules that a block imports have the functions that it calls."""
+    tree = ast.parse(block)
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    modules = {
+        alias.name: importlib.import_module(f"{node.module}.{alias.name}")
+        for node in imports
+        for alias in node.names
+    }
+    assert modules
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = modules.get(node.value.id)
+            assert module is None or hasattr(module, node.attr), ast.unparse(node)
+
+
+def test_readme_is_short() -> None:
+    """It has at most 160 lines."""
+    assert len(README.splitlines()) <= MOST
+
+
+def test_links_lead_somewhere() -> None:
+    """Every picture and file that the README links to is there, with its heading."""
+    links = re.findall(r"\]\(([^)\s]+)\)", README)
+    assert any(link.endswith(".png") for link in links)
+    for link in links:
+        path, _, heading = link.partition("#")
+        if path.startswith("https://"):
+            continue
+        text = (ROOT / path).read_bytes()
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", text.decode(), re.MULTILINE)
+            assert heading in [t.lower().replace(" ", "-") for t in titles], link
