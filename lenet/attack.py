@@ -185,10 +185,11 @@ class Attack(NamedTuple):
     step: Tensor
 
     def start(self, keys: Int64[Tensor, "..."]) -> Flat:
-        """A random point of the ball of every image, drawn by its key."""
+        """A random point of the ball of every image, drawn by its key; some pixels of
+        it may lie outside [0, 1]."""
         places = torch.arange(self.given.shape[-1] + 1, device=keys.device)
         draws = self.ball.draw(draw.fold(keys[..., None], places)).to(self.given)
-        return (self.given + self.epsilon * draws).clamp(0, 1)
+        return self.given + self.epsilon * draws
 
     def move(self, point: Flat) -> tuple[Flat, Logits, Flat]:
         """The next point; the logits and the gradient of the loss at this one."""
@@ -270,7 +271,10 @@ def pgd(
         starts = (
             [given]
             if keys is None
-            else [attack.start(draw.fold(keys, restart)) for restart in range(restarts)]
+            else [
+                attack.start(draw.fold(keys, restart)).clamp(0, 1)
+                for restart in range(restarts)
+            ]
         )
         clean = Found(given, logits, goal.loss("margin", logits))
         found, trace, flat = search(attack, goal, clean, starts, steps, keep)

@@ -1,0 +1,320 @@
+"""How robust trained runs are: accuracy under attack, and whether to believe it.
+
+An attack that fails has met a robust network or a broken gradient. Each accuracy comes
+with indicators (after Pintor et al., NeurIPS 2022) that tell the two apart. The runs of
+a stack are attacked in one call, with the same images and the same random starts.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from lenet import draw
+from lenet.attack import (
+    NORMS,
+    Adversarial,
+    Goal,
+    Images,
+    Model,
+    PerImage,
+    Size,
+    Targeted,
+    Untargeted,
+    as_found,
+    pgd,
+)
+from lenet.config import Refusal
+
+Batch = Float[Tensor, "image 28 28"]
+PerRun = Bool[Tensor, "run image"]
+Indices = Int64[Tensor, "image"]
+PACE = 2.5  # radii that the steps of a path add up to (Madry et al., 2018)
+AT_ONCE = 250  # images: memory
+QUERIES = 20  # random points of the ball's surface that the black-box check tries
+BLACK_BOX = 2**32  # where their draws begin; restarts count from 0
+LATE, RISING = 0.9, 0.05  # a path falls if its last tenth brings a twentieth of it all
+WHOLE = {"linf": 1.0, "l2": 28.0}  # radii of balls around [0, 1]^784
+LIMITS = {"flat": 0.01, "falling": 0.05, "unbounded": 0.0, "black_box": 0.0}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard an attack tries; every loss starts from the same points."""
+
+    images: int
+    steps: int
+    restarts: int
+    losses: tuple[str, ...]
+    targets: int  # images of each class in the atlas
+    auto_attack: bool = False
+
+
+BOTH = ("margin", "cross_entropy")
+EFFORTS = {
+    "smoke": Effort(100, 10, 1, ("margin",), 1),
+    "standard": Effort(1000, 40, 1, BOTH, 5),
+    "full": Effort(10_000, 100, 5, BOTH, 50, auto_attack=True),
+}
+
+
+class Curve(NamedTuple):
+    """Accuracy under attack and what speaks against it.
+
+    cells: run, epsilon, accuracy and the indicators, each up above its LIMITS. flat:
+    share of images without a gradient; falling: share that withstands on paths that
+    still fall; unbounded: share that withstands in a ball of all images; black_box:
+    share that random points and the next run's images flip, less that of the attack.
+    right: which images withstand.
+    """
+
+    cells: pd.DataFrame
+    right: Bool[Tensor, "epsilon run image"]
+
+
+class Hits(NamedTuple):
+    """What one attack did to each image of each run."""
+
+    reached: PerRun
+    flat: PerRun
+    falling: PerRun
+    black_box: PerRun
+
+
+def chosen(count: int, of: int) -> Indices:
+    """Which images are attacked: the same random ones in every study.
+
+    The first 5,000 test images of MNIST are easier than the rest.
+    """
+    if not 1 <= count <= of:
+        raise Refusal(f"images={count} is out of range: there are {of:,}")
+    order = draw.fold(draw.stream([0], "attacked"), torch.arange(of)).argsort()
+    return order[:count].sort().values
+
+
+def starts(indices: Indices) -> Indices:
+    """The key of each image's random starts, whatever is attacked beside it."""
+    return draw.fold(draw.stream([0], "attack"), indices)
+
+
+def curve(
+    model: Model,
+    images: Batch,
+    labels: Indices,
+    keys: Indices,
+    epsilons: Sequence[float],
+    effort: Effort,
+    norm: str = "linf",
+) -> Curve:
+    """Accuracy over epsilon for every run; epsilon 0 is no attack.
+
+    An image that is lost at one radius is lost at all larger ones, whose balls hold
+    what was found; so only images that some run still gets right are attacked.
+    """
+
+    def attacked(right: PerRun, epsilon: float) -> tuple[PerRun, pd.DataFrame]:
+        return assault(model, images, labels, keys, right, epsilon, effort, norm)
+
+    with as_found(model), torch.no_grad():
+        parts = [model(part) for part in images.split(AT_ONCE)]
+        right = torch.cat(parts, 1).argmax(-1) == labels
+    beyond = attacked(right, WHOLE[norm])[0].double().mean(1)
+    tables, kept = [], []
+    for epsilon in sorted(epsilons):
+        cells = pd.DataFrame(
+            {"flat": 0.0, "falling": 0.0, "black_box": 0.0}, range(len(right))
+        )
+        if epsilon > 0:
+            right, cells = attacked(right, epsilon)
+        about = {"epsilon": epsilon, "accuracy": right.double().mean(1).tolist()}
+        cells = cells.assign(**about, unbounded=beyond.tolist(), run=cells.index)
+        tables.append(cells)
+        kept.append(right)
+    columns = ["run", "epsilon", "accuracy", *LIMITS]
+    return Curve(pd.concat(tables, ignore_index=True)[columns], torch.stack(kept))
+
+
+def assault(
+    model: Model,
+    images: Batch,
+    labels: Indices,
+    keys: Indices,
+    before: PerRun,
+    epsilon: float,
+    effort: Effort,
+    norm: str,
+) -> tuple[PerRun, pd.DataFrame]:
+    """Which images withstand every loss at this radius, and the indicators per run."""
+    right, falling = before.clone(), torch.zeros_like(before)
+    black_box, flat = torch.zeros_like(before), before.clone()
+    for loss in effort.losses:
+        for part in right.any(0).nonzero()[:, 0].split(AT_ONCE):
+            hits = attack(
+                model,
+                images[part],
+                labels[part],
+                keys[part],
+                epsilon,
+                effort,
+                norm,
+                loss,
+            )
+            right[:, part] &= ~hits.reached
+            flat[:, part] &= hits.flat
+            falling[:, part] |= hits.falling
+            black_box[:, part] |= hits.black_box
+    lost = (before & ~right).double().mean(1)
+    found = {
+        "flat": flat.double().mean(1),
+        "falling": (falling & right).double().mean(1),
+        "black_box": (before & black_box).double().mean(1) - lost,
+    }
+    return right, pd.DataFrame({name: share.tolist() for name, share in found.items()})
+
+
+def attack(
+    model: Model,
+    images: Batch,
+    labels: Indices,
+    keys: Indices,
+    epsilon: float,
+    effort: Effort,
+    norm: str,
+    loss: str,
+) -> Hits:
+    """PGD on one batch, and the black-box check beside it."""
+    found = pgd(
+        model,
+        images,
+        Untargeted(labels),
+        epsilon=epsilon,
+        step=PACE * epsilon / effort.steps,
+        steps=effort.steps,
+        norm=norm,
+        loss=loss,
+        keys=keys,
+        restarts=effort.restarts,
+    )
+    with as_found(model), torch.no_grad():
+        # Images made for the next run of the stack; for a lone run, its own.
+        flipped = model(found.images.roll(1, 0)).argmax(-1) != labels
+        ball, places = NORMS[norm], torch.arange(785)
+        for query in range(QUERIES):
+            draws = ball.draw(
+                draw.fold(draw.fold(keys, BLACK_BOX + query)[:, None], places)
+            )
+            change = epsilon * ball.direction(draws).view_as(images)
+            flipped |= model((images + change).clamp(0, 1)).argmax(-1) != labels
+    return Hits(found.reached, found.flat, still_falling(found), flipped)
+
+
+def still_falling(found: Adversarial) -> Bool[Tensor, "*image"]:
+    """Where the end of some path brought much of what the whole path did."""
+    best = found.trace.cummin(1).values
+    late = best[:, math.floor(LATE * (best.shape[1] - 1))] - best[:, -1]
+    return (late > RISING * (best[:, 0] - best[:, -1])).any(0)
+
+
+def smallest_epsilon(
+    model: Model,
+    images: Images,
+    goal: Goal,
+    *,
+    steps: int,
+    norm: str = "linf",
+    keys: Int64[Tensor, "..."] | None = None,
+    halvings: int = 8,
+) -> PerImage:
+    """The radius of the smallest ball in which PGD reaches the goal, by bisection.
+
+    0 where the image itself reaches it, inf where PGD never does; else the upper end of
+    an interval of WHOLE / 2^halvings.
+    """
+
+    def reached(radius: Size) -> Bool[Tensor, "*image"]:
+        return pgd(
+            model,
+            images,
+            goal,
+            epsilon=radius,
+            step=PACE * radius / steps,
+            steps=steps,
+            norm=norm,
+            keys=keys,
+        ).reached
+
+    with as_found(model), torch.no_grad():
+        logits = model(images)
+    largest, low = WHOLE[norm], torch.zeros_like(logits[..., 0])
+    high, never = torch.full_like(low, largest), ~reached(largest)
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        found = reached(middle)
+        low, high = torch.where(found, low, middle), torch.where(found, middle, high)
+    return high.masked_fill(never, math.inf).masked_fill(goal.reached(logits), 0)
+
+
+def atlas(
+    model: Model, images: Batch, labels: Indices, keys: Indices, effort: Effort
+) -> pd.DataFrame:
+    """The smallest L-infinity radius at which each image becomes each other class.
+
+    Columns: run, source, target, epsilon; a row per run, image and target. Takes the
+    first `effort.targets` images of each class.
+    """
+    rank = torch.stack([(labels == c).cumsum(0) for c in range(10)])
+    few = (rank.gather(0, labels[None])[0] <= effort.targets).nonzero()[:, 0]
+    sources, targets = few.repeat_interleave(9), torch.arange(1, 10).repeat(len(few))
+    targets = (labels[sources] + targets) % 10
+    parts = []
+    for part, target in zip(
+        sources.split(AT_ONCE), targets.split(AT_ONCE), strict=True
+    ):
+        radius = smallest_epsilon(
+            model,
+            images[part],
+            Targeted(target, labels[part]),
+            steps=effort.steps // 2,
+            keys=keys[part],
+            halvings=6,
+        )
+        for run, row in enumerate(radius):
+            about = {
+                "run": run,
+                "source": labels[part],
+                "target": target,
+                "epsilon": row,
+            }
+            parts.append(pd.DataFrame(about))
+    return pd.concat(parts, ignore_index=True)
+
+
+def auto_attack(
+    model: Callable[[Tensor], Tensor],
+    images: Batch,
+    labels: Indices,
+    epsilon: float,
+    norm: str = "linf",
+) -> Bool[Tensor, "image"]:
+    """Which images a lone run gets right under AutoAttack (Croce and Hein, ICML 2020).
+
+    model: from [image, 1, 28, 28] to [image, class]. Torch's generators stay as found.
+    """
+    try:
+        from pyautoattack import AutoAttack
+    except ModuleNotFoundError:
+        raise Refusal(
+            "effort=full needs AutoAttack: pip install 'lenet[robust]'", 3
+        ) from None
+    names = {"linf": "Linf", "l2": "L2"}
+    with torch.random.fork_rng():
+        attacker = AutoAttack(model, norm=names[norm], eps=epsilon, seed=0)
+        attacker.verbose = False
+        moved, _ = attacker.run_standard_evaluation(images[:, None], labels)
+    with torch.no_grad():
+        return model(moved).argmax(-1) == labels

@@ -1,0 +1,238 @@
+"""Attack the runs of a study and draw how robust they are.
+
+python scripts/robustness_chart.py study=robustness
+    effort=standard    smoke: 100 test images and 10 steps; standard: 1,000 and 40, both
+                       losses; full: 10,000, 100 steps, 5 restarts, and AutoAttack
+    epsilon=[0,0.05,0.1,0.15,0.2,0.3]    radii; 0 is no attack
+    norm=linf          or l2
+    atlas=0.2          the radius at which the atlas counts successes
+    output_dir=outputs data_dir=<folder> allow_partial=true
+
+Writes robustness*.{svg,png,csv,md} beside the study's records. Needs its weights, in
+<output_dir>/runs or <output_dir>/<study>/weights. The attack starts at the same random
+points for every run.
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from torch import Tensor
+
+from lenet import data as datasets
+from lenet import record, report, robustness, robustness_chart, study, table
+from lenet.attack import NORMS
+from lenet.config import Refusal, suggest
+from lenet.model import LeNet5
+from lenet.robustness import EFFORTS, Effort
+from lenet.store import Record, replace
+from lenet.study import Study
+from lenet.terminal import command
+from lenet.train import reuse_memory
+
+TYPED = {
+    "study": "",
+    "effort": "standard",
+    "epsilon": "[0,0.05,0.1,0.15,0.2,0.3]",
+    "norm": "linf",
+    "atlas": "0.2",
+    "output_dir": "outputs",
+    "data_dir": "",
+    "allow_partial": "false",
+}
+
+
+class Task(NamedTuple):
+    """What is attacked, and how."""
+
+    images: Tensor
+    labels: Tensor
+    keys: Tensor
+    epsilons: Sequence[float]
+    effort: Effort
+    norm: str
+
+
+def main() -> None:
+    """The entry point."""
+    arguments = sys.argv[1:]
+    if "--help" in arguments or "-h" in arguments:
+        print(__doc__)
+        return
+    given = typed(arguments)
+    reuse_memory()
+    found = named(given)
+    task = prepared(given, found)
+    tables: list[tuple[pd.DataFrame, ...]] = []
+    for label, runs in report.by_treatment(found).items():
+        began = time.perf_counter()
+        tables.append(measured(label, runs, given["output_dir"], task))
+        took = time.perf_counter() - began
+        print(f"{label}: {len(runs)} runs, {took:.0f} s", file=sys.stderr, flush=True)
+    cells, right, atlas = (pd.concat(parts) for parts in zip(*tables, strict=True))
+    paths = write(given, found, task, cells, right, atlas)
+    print("\n".join(str(path) for path in paths))
+
+
+def typed(arguments: Sequence[str]) -> dict[str, str]:
+    """What the command line says, checked."""
+    given = dict(TYPED)
+    for text in arguments:
+        key, _, value = text.partition("=")
+        if key not in TYPED:
+            raise Refusal(suggest(key, TYPED, "key", "keys"))
+        given[key] = value
+    for key, known in (("effort", EFFORTS), ("norm", NORMS)):
+        if given[key] not in known:
+            raise Refusal(suggest(given[key], tuple(known), key, "choices"))
+    if given["allow_partial"] not in ("true", "false"):
+        raise Refusal("write allow_partial=true or allow_partial=false")
+    return given
+
+
+def named(given: Mapping[str, str]) -> Study:
+    """The study, if its folder has one."""
+    root = Path(given["output_dir"])
+    known = sorted(path.parent.name for path in root.glob("*/plan.json"))
+    if given["study"] not in known:
+        listed = ", ".join(known) or "none"
+        raise Refusal(f"study={given['study'] or '?'}: those in {root} are: {listed}")
+    return study.published(root / given["study"], given["allow_partial"] == "true")
+
+
+def numbers(given: Mapping[str, str], key: str) -> list[float]:
+    """The radii under a key, in their order, each in its range."""
+    try:
+        found = sorted({float(text) for text in given[key].strip("[]").split(",")})
+    except ValueError:
+        raise Refusal(f"{key}={given[key]}: write {key}=[0,0.1]") from None
+    largest = robustness.WHOLE[given["norm"]]
+    for value in found:
+        if not 0 <= value <= largest:
+            raise Refusal(f"{key}={value:g} is out of range: it is 0 to {largest:g}")
+    return found
+
+
+def prepared(given: Mapping[str, str], found: Study) -> Task:
+    """The images of the study's test set that are attacked, and how."""
+    one = found.records[0]
+    data = datasets.load(one["treatment"]["data"], given["data_dir"] or None)
+    if data.sha256 != one["data"]:
+        raise Refusal(
+            f"the data set is not the one that {found.name} was trained on", 3
+        )
+    effort = EFFORTS[given["effort"]]
+    count = min(effort.images, len(data.test_labels))
+    chosen = robustness.chosen(count, len(data.test_labels))
+    images, labels = data.test_images[chosen] / 255, data.test_labels[chosen]
+    keys, epsilons = robustness.starts(chosen), numbers(given, "epsilon")
+    if not any(epsilons):
+        raise Refusal("epsilon=[0] attacks nothing: give a radius above 0")
+    numbers(given, "atlas")
+    return Task(images, labels, keys, epsilons, effort, given["norm"])
+
+
+def measured(
+    label: str, runs: Sequence[Record], output_dir: str, task: Task
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Cells, responses and atlas of one treatment; its runs are one stack."""
+    alive = [one for one in runs if one["status"] == "finished"]
+    blank = [
+        {"treatment": label, "seed": one["seed"], "status": "diverged", "epsilon": e}
+        for one in runs
+        if one["status"] == "diverged"
+        for e in task.epsilons
+    ]
+    if not alive:
+        return pd.DataFrame(), pd.DataFrame(blank), pd.DataFrame()
+    model = record.load(alive, output_dir)
+    found = robustness.curve(
+        model,
+        task.images,
+        task.labels,
+        task.keys,
+        task.epsilons,
+        task.effort,
+        task.norm,
+    )
+    cells = found.cells
+    if task.effort.auto_attack:
+        cells = cells.assign(auto_attack=strongest(model, found.right, task))
+    seeds = dict(enumerate(one["seed"] for one in alive))
+    where = {"treatment": label, "seed": cells["run"].map(seeds)}
+    names = cells["run"].map(dict(enumerate(one["run_id"] for one in alive)))
+    cells = cells.assign(**where, run_id=names)
+    kept = found.right.transpose(0, 1)  # as the rows of cells, run by run
+    flat = [
+        kept[r, task.epsilons.index(e)]
+        for r, e in zip(cells["run"], cells["epsilon"], strict=True)
+    ]
+    right = cells[["treatment", "seed", "epsilon"]].assign(
+        status="finished",
+        robust_accuracy=cells["accuracy"],
+        right=[bits.numpy() for bits in flat],
+    )
+    right = pd.concat([right, pd.DataFrame(blank)], ignore_index=True)
+    atlas = robustness.atlas(model, task.images, task.labels, task.keys, task.effort)
+    return cells, right, atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
+
+
+def strongest(model: LeNet5, right: Tensor, task: Task) -> list[float]:
+    """Accuracy under AutoAttack too, in the order of the cells: epsilon, then run."""
+    found = []
+    for epsilon, withstood in zip(task.epsilons, right, strict=True):
+        for run, mask in enumerate(withstood):
+            left = mask.clone()
+            if epsilon > 0 and mask.any():
+
+                def single(images: Tensor, run: int = run) -> Any:
+                    return model(images[:, 0])[run]
+
+                some = task.images[mask], task.labels[mask]
+                left[mask] = robustness.auto_attack(single, *some, epsilon, task.norm)
+            found.append(left.double().mean().item())
+    return found
+
+
+def write(
+    given: Mapping[str, str],
+    found: Study,
+    task: Task,
+    cells: pd.DataFrame,
+    right: pd.DataFrame,
+    atlas: pd.DataFrame,
+) -> list[Path]:
+    """Write figures and tables beside the study's records; their paths."""
+    folder = Path(given["output_dir"]) / found.name
+    rows = robustness_chart.summary(cells)
+    effects = robustness_chart.differences(right, found.base, found.name)
+    effort, radius = task.effort, float(given["atlas"])
+    about = (
+        f"PGD in the {task.norm} ball on {len(task.labels):,} test images, "
+        f"{effort.steps} steps, random starts: {effort.restarts}, losses: "
+        f"{', '.join(effort.losses).replace('_', ' ')}; the worst case per image."
+    )
+    chart = robustness_chart.robustness_chart(
+        rows, effects, reference=found.base, about=about, origin=found.origin
+    )
+    pairs = robustness_chart.atlas_table(atlas, radius)
+    second = robustness_chart.atlas_chart(atlas, radius, about="", origin=found.origin)
+    files = {
+        "robustness_cells.csv": table.as_csv(cells),
+        "robustness.csv": table.as_csv(rows),
+        "robustness.md": table.as_markdown(rows, about),
+        "robustness_effects.csv": table.as_csv(effects),
+        "robustness_atlas.csv": table.as_csv(pairs),
+    }
+    for name, text in files.items():
+        replace(folder / name, text.encode())
+    drawn = report.save(chart, folder / "robustness_chart")
+    drawn += report.save(second, folder / "robustness_atlas")
+    return [*(folder / name for name in files), *drawn]
+
+
+if __name__ == "__main__":
+    command(main)
