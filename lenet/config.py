@@ -315,6 +315,11 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     """Hydra's complaint as one line that names the override at fault, and the fix."""
     for text in overrides:
         key = text.split("=")[0]
+        if key == "hydra/launcher" and f"{key}/" in str(error):
+            return (
+                f"{text} is not installed: pip install lenet[submitit] for SLURM, "
+                "lenet[ray] for Ray"
+            )
         group, _, name = key.partition(".")
         named = f"'{key}'" in str(error) or f"'{name}'" in str(error)
         if name and named and group != "hydra":

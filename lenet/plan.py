@@ -6,6 +6,9 @@ id, the training code and the data. Nothing here needs torch.
 
 import gzip
 import json
+import secrets
+import socket
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +77,20 @@ def packed(found: Sequence[Record]) -> bytes:
     """Records as compressed lines of JSON; the same bytes for the same records."""
     lines = "".join(json.dumps(one, sort_keys=True) + "\n" for one in found)
     return gzip.compress(lines.encode(), mtime=0)
+
+
+def failed(output_dir: str, runs: Sequence[str], cause: str, said: str) -> None:
+    """Write down an attempt at some runs that failed, and why."""
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    attempt = {
+        "runs": list(runs),
+        "cause": cause,
+        "said": said[-10_000:],
+        "time": now,
+        "host": socket.gethostname(),
+    }
+    name = f"{now}-{secrets.token_hex(4)}.json"
+    store.replace(Path(output_dir) / "attempts" / name, text(attempt))
 
 
 def attempts(output_dir: str) -> dict[str, dict[str, Any]]:

@@ -5,9 +5,7 @@ missing and nothing else, whatever stopped the last one.
 """
 
 import os
-import secrets
 import select
-import socket
 import sys
 import time
 from collections import deque
@@ -17,7 +15,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from lenet import forecast, record, report, store, train, worker
+from lenet import forecast, launch, record, report, store, train, worker
 from lenet import plan as plans
 from lenet.config import Config, Places, Refusal
 from lenet.design import Design
@@ -110,10 +108,12 @@ def carry_out(
     workers: int | None = None,
     show: Show = silent,
     command: Sequence[str] = worker.COMMAND,
+    engine: Sequence[str] = (),
 ) -> list[Path]:
     """The files of a study, once every run of its plan has a record.
 
-    workers: processes that train at a time. A Refusal (1) names the runs that failed.
+    workers: processes that train at a time; engine: Hydra's settings of the launcher
+    that trains in their place. A Refusal (1) names the runs that failed.
     """
     folder = Path(places.output_dir) / plan["study"]
     store.prepare(places.output_dir)
@@ -127,7 +127,10 @@ def carry_out(
     found = {name: find(name) for name in runs}
     missing = {name: config for name, config in runs.items() if not found[name]}
     if missing:
-        failures = train_all(missing, places, workers, show, command)
+        if engine:
+            failures = launch.train_all(missing, places, engine)
+        else:
+            failures = train_all(missing, places, workers, show, command)
         found |= {name: find(name) for name in missing}
         if failures:
             raise Refusal(table(failures, runs, len(runs)), 1)
@@ -318,18 +321,9 @@ def give_up(
     state: State, job: Job, message: Message, said: str, places: Places
 ) -> None:
     """Record a failed attempt, then try its halves, or one run again, or no more."""
-    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    attempt = {
-        "runs": list(job.runs),
-        "tries": job.tries + 1,
-        "cause": message["failed"],
-        "said": f"{message.get('traceback', '')}{said}"[-10_000:],
-        "time": now,
-        "host": socket.gethostname(),
-    }
-    name = f"{now}-{secrets.token_hex(4)}.json"
-    store.replace(Path(places.output_dir) / "attempts" / name, plans.text(attempt))
     names = list(job.runs)
+    said = f"{message.get('traceback', '')}{said}"
+    plans.failed(places.output_dir, names, message["failed"], said)
     if len(names) > 1:
         for half in (names[: len(names) // 2], names[len(names) // 2 :]):
             state.waiting.appendleft(Job({name: job.runs[name] for name in half}))

@@ -8,6 +8,8 @@ The same command again trains what is missing and nothing else.
   action=verify   check the seal of every record and the hash of every weight file
   action=rerun    train one run again and compare its bits: run=<start of its id>
   workers=2       processes that train at a time (default: one for each core)
+  hydra/launcher= submitit_slurm, submitit_local or ray in place of workers, with
+                  hydra.launcher.partition=gpu and the like
   yes=true        more than 10,000 runs are meant
 
 Other keys are those of lenet.train and hold for all runs: replicates=5, epochs=3,
@@ -25,6 +27,7 @@ from lenet.config import Refusal, keys, suggest
 from lenet.terminal import command, say
 
 OWN = ("design", "action", "workers", "yes", "run")
+HYDRA = ("hydra.", "+hydra.", "hydra/")  # what sets the launcher
 ACTIONS = ("run", "plan", "status", "verify", "rerun")
 
 
@@ -54,7 +57,7 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             raise Refusal(f"{key}= is there twice: say it once")
         if key in OWN and value:
             given[key] = value
-        elif key not in keys() and not key.startswith("hydra."):
+        elif key not in keys() and not text.startswith(HYDRA):
             raise Refusal(suggest(key, {*OWN, *keys()}, "key", "keys"))
         else:
             overrides.append(text)
@@ -104,8 +107,9 @@ def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -
 
     if "design" not in given:
         raise Refusal(f"say design=<name>; designs: {', '.join(design.available())}")
-    count = workers(given)
-    chosen = design.load(given["design"], overrides, given.get("yes") == "true")
+    count, engine = workers(given), [o for o in overrides if o.startswith(HYDRA)]
+    settings = [text for text in overrides if text not in engine]
+    chosen = design.load(given["design"], settings, given.get("yes") == "true")
     for note in chosen.notes:
         print(f"note: {note}", file=sys.stderr)
     planned, runs = sweep.make(chosen)
@@ -115,7 +119,8 @@ def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -
     if len(planned["seeds"]) < effect.blocks_needed(forecast.tests(planned)):
         print(f"note: {forecast.verdict(planned, None)}", file=sys.stderr)
     with board(Console(stderr=True)) as show:
-        paths = sweep.carry_out(planned, runs, chosen.places, count, show)
+        places = chosen.places
+        paths = sweep.carry_out(planned, runs, places, count, show, engine=engine)
     say("\n".join(str(path) for path in paths))
 
 

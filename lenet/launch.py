@@ -1,0 +1,98 @@
+"""Train the runs of a sweep on an engine of Hydra's: SLURM, Ray, or another launcher.
+
+A job is a command line of lenet.train: consecutive seeds of one treatment. What became
+of it is known from the records alone, so that a job, a worker or a node that is killed
+costs what it was at, and the next round launches that again.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+
+from lenet import plan, store, train
+from lenet.config import CONF, Config, Places, composed
+from lenet.design import typing
+
+ROUNDS = 3  # launches of what has no record yet
+Jobs = Mapping[tuple[str, ...], Sequence[str]]  # command line: its runs
+
+
+def train_all(
+    missing: Mapping[str, Config], places: Places, engine: Sequence[str]
+) -> dict[str, str]:
+    """Train runs through the launcher that `engine` sets: failures, by run id."""
+    composed(engine)  # a Refusal that names the extra to install
+    left, causes = dict(missing), dict[str, str]()
+    for _ in range(ROUNDS):
+        todo = dict(jobs(left, places))
+        for line, cause in launch(list(todo), places, engine).items():
+            lost = [n for n in todo[line] if not store.find(places.output_dir, n)]
+            if lost:
+                plan.failed(places.output_dir, lost, cause, " ".join(line))
+                causes |= dict.fromkeys(lost, cause)
+        left = {n: c for n, c in left.items() if not store.find(places.output_dir, n)}
+        if not left:
+            return {}
+    return {name: causes[name] for name in left}
+
+
+def jobs(
+    runs: Mapping[str, Config], places: Places
+) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """Command lines of lenet.train with their runs: consecutive seeds of a treatment.
+
+    Paths in them are absolute: a job may begin in another folder.
+    """
+    data_dir = places.data_dir or os.environ.get("LENET_DATA") or "data"
+    where = [f"output_dir={quoted(places.output_dir)}", f"data_dir={quoted(data_dir)}"]
+    where += [f"device={places.device}", f"tracker={places.tracker}"]
+    where += [f"study={places.study}"] if places.study else []
+    treatments: dict[tuple[str, ...], dict[int, str]] = {}
+    for name, config in runs.items():
+        line = tuple(f"{k}={typing(v)}" for k, v in config.treatment.items())
+        treatments.setdefault(line, {})[config.seed] = name
+    for line, seeds in treatments.items():
+        for _, pairs in groupby(
+            enumerate(sorted(seeds)), lambda pair: pair[1] - pair[0]
+        ):
+            alike = [seed for _, seed in pairs]
+            for first in range(0, len(alike), train.STACK):
+                part = alike[first : first + train.STACK]
+                seed = (f"seed={part[0]}", f"replicates={len(part)}")
+                yield (*line, *seed, *where), [seeds[one] for one in part]
+
+
+def quoted(path: str) -> str:
+    """An absolute path as a value of Hydra's grammar."""
+    text = str(Path(path).expanduser().absolute())
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def launch(
+    lines: Sequence[tuple[str, ...]], places: Places, engine: Sequence[str]
+) -> dict[tuple[str, ...], str]:
+    """Have the launcher run these lines, and wait: for each, why it may have failed."""
+    path = create_config_search_path(str(CONF.absolute()))
+    hydra = Hydra.create_main_hydra2("lenet.train", path)
+    try:
+        own = f"output_dir={quoted(places.output_dir)}"
+        tree = hydra.compose_config("config", [own, *engine], RunMode.MULTIRUN)
+        launcher = Plugins.instance().instantiate_launcher(
+            HydraContext(hydra.config_loader, Callbacks(tree)), train.job, tree
+        )
+        done = launcher.launch([list(line) for line in lines], initial_job_idx=0)
+        failures = [one._return_value for one in done]
+        causes = [repr(e) if e else "it left no record" for e in failures]
+    except (Exception, SystemExit) as problem:  # whatever an engine may raise
+        causes = [f"{type(problem).__name__}: {problem}"] * len(lines)
+    finally:
+        GlobalHydra.instance().clear()
+    return dict(zip(lines, causes, strict=True))

@@ -1,0 +1,181 @@
+"""The runs of a sweep, through Hydra's launchers: the same records, nothing lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from conftest import config
+from faults import carry_out as here
+from stub import small, stub
+
+from lenet import design, launch, plan, store, sweep, train
+from lenet.config import Config, Places, Refusal, composed
+
+ROOT = Path(__file__).parent.parent
+BASIC = ["hydra/launcher=basic"]
+
+
+@pytest.mark.parametrize("name", ["quick", "leave_one_out", "robustness"])
+def test_jobs_are_the_runs(name: str) -> None:
+    """Each command line composes to the very runs that it is for, each run once."""
+    chosen = design.load(name, ["data=digits"])
+    _, runs = sweep.make(chosen)
+    found: list[str] = []
+    for line, names in launch.jobs(runs, chosen.places):
+        assert composed(line)[0] == [runs[one] for one in names]
+        found += names
+    assert sorted(found) == sorted(runs)
+
+
+def test_jobs_are_consecutive_seeds_of_one_treatment() -> None:
+    """Seeds that are done leave a gap; more than a stack holds are split."""
+    seeds = [0, 1, 2, 4, 5, *range(10, 30)]
+    runs = {str(seed): config(seed=seed) for seed in reversed(seeds)}
+    found = [names for _, names in launch.jobs(runs, Places())]
+    assert [[int(name) for name in names] for names in found] == [
+        [0, 1, 2],
+        [4, 5],
+        [*range(10, 26)],
+        [26, 27, 28, 29],
+    ]
+
+
+def test_paths_of_a_job_do_not_depend_on_its_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A job may begin elsewhere: its paths are absolute, whatever is in their names."""
+    odd = tmp_path / "it's 100 % = {odd}, $x"
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    monkeypatch.setenv("LENET_DATA", "images")
+    ((line, _),) = launch.jobs({"a": config()}, Places(output_dir="my runs"))
+    places = composed(line)[1]
+    assert places.output_dir == str(odd / "my runs")
+    assert places.data_dir == str(odd / "images")
+
+
+def test_launcher_trains_what_a_sweep_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has a record is not launched; the study ends as one by worker processes."""
+    monkeypatch.setattr(train, "train", stub)
+    monkeypatch.setattr("lenet.report.ablation", lambda folder: [])
+    here(small(2), tmp_path)
+    old = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*")}
+    planned, runs = small()
+    places = Places(output_dir=str(tmp_path))
+    sweep.carry_out(planned, runs, places, engine=BASIC)
+    assert {path: path.stat().st_mtime_ns for path in old} == old
+    assert list(plan.published(tmp_path / "small")) == list(runs)
+
+
+def test_job_that_fails_is_launched_again_and_then_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others finish; the attempts say why; a table of failures, exit code 1."""
+
+    def broken(configs: Sequence[Config], *rest: object) -> object:
+        if configs[0].level("activation") == "tanh":
+            raise MemoryError("no memory for so many runs")
+        return stub(configs, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train, "train", broken)
+    planned, runs = small()
+    with pytest.raises(Refusal, match="4 of 8 runs failed") as caught:
+        sweep.carry_out(planned, runs, Places(output_dir=str(tmp_path)), engine=BASIC)
+    assert caught.value.code == 1
+    assert str(caught.value).count("MemoryError('no memory for so many runs')") == 4
+    assert len(store.finished(str(tmp_path))) == 4
+    assert len(list((tmp_path / "attempts").iterdir())) == launch.ROUNDS
+
+
+def test_launcher_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:
+    """A launcher that is not there is refused before anything is trained."""
+    planned, runs = small()
+    places, engine = Places(output_dir=str(tmp_path)), ["hydra/launcher=kubernetes"]
+    with pytest.raises(Refusal, match=r"pip install lenet\[submitit\]") as caught:
+        sweep.carry_out(planned, runs, places, engine=engine)
+    assert caught.value.code == 2
+
+
+def start(output_dir: Path, *engine: str) -> subprocess.Popen[str]:
+    """A sweep of real training on digits, of 14 treatments and two seeds."""
+    line = ["design=quick", "replicates=2", "epochs=5", f"output_dir={output_dir}"]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts/sweep.py"), *line, *engine],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for(count: int, output_dir: Path, process: subprocess.Popen[str]) -> None:
+    """Until so many runs are done."""
+    deadline = time.monotonic() + 300
+    while len(store.finished(str(output_dir))) < count:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def ends_well(process: subprocess.Popen[str], output_dir: Path) -> None:
+    """Exit code 0, every run with its record, and those of two seeds sound."""
+    _, said = process.communicate(timeout=500)
+    assert process.returncode == 0, said
+    assert len(store.finished(str(output_dir))) == 28
+    faults = [store.fault(str(output_dir), n) for n in store.finished(str(output_dir))]
+    assert not any(faults)
+    assert (output_dir / "quick" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_submitit_loses_nothing_with_a_job_that_is_killed(tmp_path: Path) -> None:
+    """A job of the local executor is killed: the sweep launches what it had again."""
+    pytest.importorskip("submitit", reason="pip install lenet[submitit]")
+    process = start(tmp_path, "hydra/launcher=submitit_local")
+    wait_for(2, tmp_path, process)
+    jobs = [path for path in Path("/proc").glob("[0-9]*") if is_job(path, tmp_path)]
+    kept = {path: path.read_bytes() for path in tmp_path.glob("runs/*/*")}
+    for job in jobs:
+        os.kill(int(job.name), signal.SIGKILL)
+    ends_well(process, tmp_path)
+    assert jobs and list((tmp_path / "attempts").iterdir())
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def is_job(path: Path, output_dir: Path) -> bool:
+    """Whether a process is a job of submitit's for this output directory."""
+    try:
+        words = (path / "cmdline").read_bytes().decode().split("\0")
+    except OSError:  # it ended
+        return False
+    return "submitit.core._submit" in words and any(str(output_dir) in w for w in words)
+
+
+@pytest.mark.slow
+def test_ray_loses_nothing_with_a_node_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster of two nodes, each a group of processes here, loses one of them."""
+    pytest.importorskip("ray", reason="pip install lenet[ray]")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or it writes a token into $HOME
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        node = cluster.add_node(num_cpus=1)
+        init = "+hydra.launcher.ray.init"
+        own = f"{init}.address='{cluster.address}'", f"{init}.object_store_memory=null"
+        process = start(tmp_path, "hydra/launcher=ray", *own)
+        wait_for(4, tmp_path, process)
+        kept = {path: path.read_bytes() for path in tmp_path.glob("runs/*/*")}
+        cluster.remove_node(node, allow_graceful=False)
+        ends_well(process, tmp_path)
+    finally:
+        cluster.shutdown()
+    assert {path: path.read_bytes() for path in kept} == kept
