@@ -49,12 +49,11 @@ def jobs(
 ) -> Iterator[tuple[tuple[str, ...], list[str]]]:
     """Command lines of lenet.train with their runs: consecutive seeds of a treatment.
 
-    Paths in them are absolute: a job may begin in another folder.
+    Paths in them are absolute: a job may begin in another folder. The sweep mirrors.
     """
     data_dir = places.data_dir or os.environ.get("LENET_DATA") or "data"
     where = [f"output_dir={quoted(places.output_dir)}", f"data_dir={quoted(data_dir)}"]
-    where += [f"device={places.device}", f"tracker={places.tracker}"]
-    where += [f"study={places.study}"] if places.study else []
+    where += [f"device={places.device}"]
     treatments: dict[tuple[str, ...], dict[int, str]] = {}
     for name, config in runs.items():
         line = tuple(f"{k}={typing(v)}" for k, v in config.treatment.items())

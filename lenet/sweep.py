@@ -15,7 +15,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from lenet import forecast, launch, record, report, store, train, worker
+from lenet import forecast, launch, record, report, store, tracker, train, worker
 from lenet import plan as plans
 from lenet.config import Config, Places, Refusal
 from lenet.design import Design
@@ -126,14 +126,14 @@ def carry_out(
 
     found = {name: find(name) for name in runs}
     missing = {name: config for name, config in runs.items() if not found[name]}
-    if missing:
-        if engine:
+    with tracker.mirroring(places, plan["study"], list(runs)):
+        if engine and missing:
             failures = launch.train_all(missing, places, engine)
         else:
             failures = train_all(missing, places, workers, show, command)
-        found |= {name: find(name) for name in missing}
-        if failures:
-            raise Refusal(table(failures, runs, len(runs)), 1)
+    if failures:
+        raise Refusal(table(failures, runs, len(runs)), 1)
+    found |= {name: find(name) for name in missing}
     done = [one for one in found.values() if one]
     if len(done) < len(runs):
         lost = len(runs) - len(done)

@@ -88,8 +88,10 @@ def run(
     while True:
         found = [one for one in attempt(configs, places, begin) if one]
         if len(found) == len(configs):
-            return found
+            break
         time.sleep(1)
+    with tracker.mirroring(places, places.study or "", [r["run_id"] for r in found]):
+        return found
 
 
 def attempt(
@@ -112,8 +114,6 @@ def attempt(
                 dataset = data[str(rest[0].treatment["data"])]
                 done = carry(rest, dataset, places.output_dir, begin(rest))
                 found |= {one["run_id"]: one for one in done}
-        for name in mine:
-            tracker.mirror(places, name)
     return [found[name] for name in ids]
 
 

@@ -1,18 +1,21 @@
 """A tracker gets a copy of a run, and can fail without harm to it."""
 
+import fcntl
 import json
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import config
+from stub import small
 
-from lenet import record, store, tracker
-from lenet.config import Places, names
+from lenet import plan, record, report, store, sweep, tracker
+from lenet.config import FACTORS, Places, names
 from lenet.data import Data
 from lenet.stack import train
 from lenet.store import Record
@@ -24,6 +27,9 @@ FAULTS = {
     "killed": "import os; os.kill(os.getpid(), 9)",
     "noisy": "import os, sys; sys.stderr.buffer.write(b'\\xff\\n'); os._exit(3)",
 }
+
+
+STUB = [sys.executable, str(Path(__file__).with_name("stub.py")), "none"]
 
 
 @pytest.fixture
@@ -41,9 +47,25 @@ def only(output: str) -> Record:
     return found
 
 
-def mirror(output: str, name: str, study: str | None = None) -> None:
-    places = Places(output_dir=output, tracker=name, study=study)
-    tracker.mirror(places, only(output)["run_id"])
+def mirror(output: str, name: str, study: str = "") -> None:
+    """What a command does whose runs have their records."""
+    places = Places(output_dir=output, tracker=name)
+    with tracker.mirroring(places, study, store.finished(output)):
+        pass
+
+
+def planned(output: str, study: str, arm: str) -> None:
+    """The plan of a study that has the only run of an output folder in an arm."""
+    one = only(output)
+    arms = [{"name": arm, "treatment": one["treatment"], "runs": [one["run_id"]]}]
+    content = {"study": study, "arms": arms, "seeds": [0], "search_seeds": []}
+    store.replace(Path(output) / study / plan.PLAN, plan.text(content))
+
+
+def files(output: str) -> dict[str, bytes]:
+    """Everything in an output folder."""
+    found = [path for path in Path(output).rglob("*") if path.is_file()]
+    return {str(path): path.read_bytes() for path in found}
 
 
 @pytest.fixture
@@ -95,7 +117,7 @@ def values(items: Any) -> dict[str, Any]:
 
 def test_none_starts_no_process(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """tracker=none, the default, costs nothing."""
-    monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("was started"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: pytest.fail("started"))
     mirror(output, Places().tracker)
 
 
@@ -107,20 +129,20 @@ def test_every_level_of_tracker_is_in_the_code() -> None:
 def test_wandb_mirrors_config_curve_and_result(
     output: str, offline: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a key W&B writes an offline run that holds what the record holds."""
+    """Without a key W&B writes an offline run that holds what the record holds, grouped
+    by study, with the treatment as its job type and the levels as tags."""
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
     before = only(output)
+    planned(output, "a-study", "activation=relu")
     mirror(output, "wandb", study="a-study")
     assert capfd.readouterr() == ("", "")
     assert only(output) == before
     (path,) = Path(output).glob(f"wandb/offline-run-*/run-{before['run_id']}.wandb")
     found = events(path)
     (run,) = [event.run for event in found if event.WhichOneof("record_type") == "run"]
-    assert (run.run_id, run.project, run.run_group) == (
-        before["run_id"],
-        "lenet",
-        "a-study",
-    )
+    assert (run.run_id, run.project) == (before["run_id"], "lenet")
+    assert (run.run_group, run.job_type) == ("a-study", "activation=relu")
+    assert {f"{f}={before['treatment'][f]}" for f in FACTORS} < set(run.tags)
     mirrored = values(run.config.update)
     assert {**before["treatment"], "seed": 0}.items() <= mirrored.items()
     history = [values(event.history.item) for event in found if event.history.item]
@@ -143,10 +165,12 @@ def test_tensorboard_mirrors_config_and_curve(
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     before = only(output)
+    planned(output, "a-study", "activation=relu")
     mirror(output, "tensorboard", study="a-study")
     assert capfd.readouterr() == ("", "")
     assert only(output) == before
-    folder = Path(output) / "tensorboard" / "a-study" / before["run_id"]
+    study = Path(output) / "tensorboard" / "a-study"
+    folder = study / "activation=relu" / before["run_id"]
     found = EventAccumulator(str(folder)).Reload()
     for name in ("train_error", "test_error"):
         logged = [(event.step, event.value) for event in found.Scalars(name)]
@@ -155,6 +179,93 @@ def test_tensorboard_mirrors_config_and_curve(
         assert [v for _, v in logged] == pytest.approx([v for _, v in curve])
     (text,) = found.Tensors("config/text_summary")
     assert b'"activation": "relu"' in text.tensor_proto.string_val[0]
+
+
+@pytest.mark.parametrize("name", ["wandb", "tensorboard"])
+def test_finished_run_is_mirrored_exactly_once(
+    output: str, offline: None, name: str
+) -> None:
+    """The same command again changes no file of the tracker and adds none."""
+    pytest.importorskip(name, reason=f"the extra {name} is not installed")
+    mirror(output, name, study="a-study")
+    before = files(output)
+    mirror(output, name, study="a-study")
+    assert files(output) == before
+    pattern = {"wandb": "wandb/offline-run-*", "tensorboard": "tensorboard/**/events*"}
+    assert len(list(Path(output).glob(pattern[name]))) == 1
+
+
+def test_interrupted_copy_is_made_again(
+    output: str, offline: None, broken: Callable[[str], None]
+) -> None:
+    """What a killed tracker left is no copy: the next command makes the only one."""
+    pytest.importorskip("wandb", reason="the extra wandb is not installed")
+    left = Path(output) / "wandb" / f"offline-run-1-{only(output)['run_id']}"
+    left.mkdir(parents=True)
+    broken(FAULTS["killed"])
+    mirror(output, "wandb")
+    (Path(output) / "instead" / "wandb.py").unlink()
+    mirror(output, "wandb")
+    (path,) = Path(output).glob("wandb/offline-run-*")
+    assert path != left
+
+
+def test_run_that_another_process_mirrors_is_left_to_it(
+    output: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two commands at a time make one copy."""
+    mark = tracker.marks(output, "tensorboard") / only(output)["run_id"]
+    mark.parent.mkdir(parents=True)
+    with mark.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        mirror(output, "tensorboard")
+    assert capfd.readouterr() == ("", "")
+    assert [path.name for path in mark.parent.parent.iterdir()] == ["mirrored"]
+
+
+def test_runs_are_mirrored_beside_the_training(output: str) -> None:
+    """A run has its copy while the command still trains others."""
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    name = only(output)["run_id"]
+    mark = tracker.marks(output, "tensorboard") / name
+    places = Places(output_dir=output, tracker="tensorboard")
+    with tracker.mirroring(places, "", [name, "a run that is not there yet"]):
+        until = time.monotonic() + 120
+        while not (mark.exists() and mark.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert mark.stat().st_size
+
+
+def test_failing_command_stops_the_tracker(
+    output: str, broken: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C waits for no tracker and gets no warning of one."""
+    broken("import time; time.sleep(60)")
+    places = Places(output_dir=output, tracker="wandb")
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        with tracker.mirroring(places, "", store.finished(output)):
+            raise KeyboardInterrupt
+    assert time.monotonic() - began < 30
+    assert capfd.readouterr() == ("", "")
+
+
+def test_sweep_mirrors_its_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run of a study lies under its treatment, also if it was finished before."""
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    monkeypatch.setattr(report, "ablation", lambda folder: [folder])
+    design, runs = small(2)
+    for name in ("none", "tensorboard"):
+        places = Places(output_dir=str(tmp_path), tracker=name)
+        sweep.carry_out(design, runs, places, 1, command=STUB)
+    folder = tmp_path / "tensorboard" / "small"
+    found = {path.parent.name: path.parts[-3] for path in folder.glob("*/*/events*")}
+    assert found == {
+        name: f"activation={config.level('activation')}"
+        for name, config in runs.items()
+    }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -173,7 +284,7 @@ def test_tracker_that_fails_costs_one_warning(
     out, err = capfd.readouterr()
     assert not out
     assert err.count("\n") == 1
-    assert err.startswith("tracker=wandb failed, the run is unharmed: ")
+    assert err.startswith("tracker=wandb failed, the runs are unharmed: ")
     assert err.split(": ", 1)[1].strip()
 
 

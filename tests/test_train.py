@@ -327,7 +327,7 @@ def test_tracker_that_fails_changes_no_exit_code(
     done = start(*QUICK, "tracker=wandb")
     assert done.code == 0
     assert done.out.count("\n") == 1
-    assert done.err.count("the run is unharmed") == 1
+    assert done.err.count("the runs are unharmed") == 1
     assert len(done.runs) == 1
 
 
