@@ -4,10 +4,10 @@ python scripts/interpretation.py run=3f2a
     one run, by the first letters of its id or its folder; figures and tables go beside
     its record
 python scripts/interpretation.py study=quick treatment=[activation=relu]
-    all seeds of one treatment of a study, named by its difference from the study's base
-python scripts/interpretation.py preset=[paper,modern] replicates=6
-    presets side by side; other keys are those of lenet.train and hold for all of them
-    (train them first with the same keys). Into output_dir/interpretation
+    all seeds of one treatment of a study, named by its difference from the study's
+    base; treatment=[] is the base
+python scripts/interpretation.py study=interpretation
+    every treatment of a study side by side; figures and tables go into its folder
 
 methods=[saliency,probe] chooses; probe.train=2000 and the like change a number.
 """
@@ -15,6 +15,7 @@ methods=[saliency,probe] chooses; probe.train=2000 and the like change a number.
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +25,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lenet import data as datasets
-from lenet import record, report, store, study
-from lenet.config import FACTORS, Refusal, composed, suggest
+from lenet import report, store, study
+from lenet.config import SAFE, Refusal, suggest
 from lenet.data import Data
 from lenet.interpret import analysis, curves, overview, pictures, probe
 from lenet.interpret.analysis import METHODS, SPECS, Result
@@ -33,7 +34,7 @@ from lenet.page import Origin
 from lenet.store import Record
 from lenet.terminal import command
 
-OWN = ("run", "study", "treatment", "preset", "methods", "output_dir", "data_dir")
+OWN = ("run", "study", "treatment", "methods", "output_dir", "data_dir")
 
 
 class Group(NamedTuple):
@@ -55,8 +56,13 @@ class Analysed(NamedTuple):
 def main() -> None:
     """The entry point."""
     if "--help" in sys.argv or "-h" in sys.argv:
+        numbers = [
+            f"  {name}.{field}={value}".replace("(", "[").replace(")", "]")
+            for name, spec in SPECS.items()
+            for field, value in asdict(spec).items()
+        ]
         print(f"{__doc__}\nMethods: {', '.join(METHODS)}\nNumbers:")
-        print("\n".join(f"  {name}: {spec}" for name, spec in SPECS.items()))
+        print("\n".join(numbers))
         return
     given, specs = typed(sys.argv[1:])
     methods = listed(given.get("methods", f"[{','.join(METHODS)}]"))
@@ -84,12 +90,11 @@ def typed(arguments: Sequence[str]) -> tuple[dict[str, str], analysis.Specs]:
             specs = analysis.with_number(specs, key, value)
         else:
             given[key] = value
-    ways = [key for key in ("run", "study", "preset") if key in given]
-    if len(ways) != 1:
-        raise Refusal("say which runs: run=, or study= with treatment=, or preset=")
-    extra = given.keys() - set(OWN)
-    if extra and ways != ["preset"]:
-        raise Refusal(suggest(extra.pop(), [*OWN, *SPECS], "key", "keys"))
+    for key in given:
+        if key not in OWN:
+            raise Refusal(suggest(key, [*OWN, *SPECS], "key", "keys"))
+    if ("run" in given) == ("study" in given):
+        raise Refusal("say which runs: either run= or study=")
     return given, specs
 
 
@@ -101,55 +106,57 @@ def listed(text: str) -> list[str]:
 def chosen(given: Mapping[str, str]) -> tuple[list[Group], Path]:
     """The groups of runs that are meant, and where their figures go."""
     output_dir = given.get("output_dir", "outputs")
-    if "run" in given:
-        one = store.select(given["run"], output_dir)
-        place = Path(given["run"])
-        if not (place / "record.json").is_file():
-            place = store.folder(output_dir, one["run_id"])
-        name = f"run {one['run_id'][:8]}"
-        return [Group(name, [one], str(place.parent.parent))], place / "interpretation"
     if "study" in given:
-        return of_study(given, output_dir)
-    groups = [of_preset(name, given, output_dir) for name in listed(given["preset"])]
-    return groups, Path(output_dir) / "interpretation"
+        folder = Path(output_dir) / given["study"]
+        return of_study(folder, given.get("treatment")), folder
+    one = store.select(given["run"], output_dir)
+    place = Path(given["run"])
+    if not (place / "record.json").is_file():
+        place = store.folder(output_dir, one["run_id"])
+    group = Group(f"run {one['run_id'][:8]}", [one], str(place.parent.parent))
+    return [group], place / "interpretation"
 
 
-def of_study(given: Mapping[str, str], output_dir: str) -> tuple[list[Group], Path]:
-    """The runs of one treatment of a study: its base, but for what is typed."""
-    folder = Path(output_dir) / given["study"]
+def of_study(folder: Path, treatment: str | None) -> list[Group]:
+    """The runs of the treatments of a study, or of the one that is typed."""
     plan, found = study.read(folder)
-    changes = [text for text in listed(given.get("treatment", "[]")) if text]
-    narrow = dict(text.partition("=")[::2] for text in changes)
-    fixed = [key for key in plan["factors"] if key in FACTORS and key not in narrow]
-    runs = [
-        one
-        for one in found
-        if study.fits(one, narrow)
-        and all(one["treatment"][key] == plan["reference"][key] for key in fixed)
+    records = {one["run_id"]: one for one in found}
+    alone = {"levels": {}, "changes": {}, "runs": plan["runs"]}
+    arms = plan.get("arms", [alone])  # a plan in which no level varies may have none
+    if treatment is not None:
+        parts = [part for part in listed(treatment) if part]
+        typed = dict(part.partition("=")[::2] for part in parts)
+        arms = [arm for arm in arms if typed in settings(arm)]
+    names = [named(arm, plan) for arm in plan.get("arms", [alone])]
+    if not arms or len(arms) > len(curves.COLORS):
+        raise Refusal(
+            f"{len(arms)} treatments of {folder} are meant, and 1 to "
+            f"{len(curves.COLORS)} can be shown: say treatment=[...], one of: "
+            f"{'; '.join(names)}"
+        )
+    return [
+        Group(
+            named(arm, plan),
+            [records[name] for name in arm["runs"] if name in records],
+            str(folder.parent),
+        )
+        for arm in arms
     ]
-    if not runs:
-        raise Refusal(
-            f"treatment=[{','.join(changes)}] fits none of the {len(found)} runs of "
-            f"{folder}: its factors are {', '.join(plan['factors']) or 'none'}"
-        )
-    name = ", ".join(changes) or f"{given['study']}: base"
-    return [Group(name, runs, output_dir)], folder / "interpretation"
 
 
-def of_preset(name: str, given: Mapping[str, str], output_dir: str) -> Group:
-    """The runs that lenet.train makes of a preset and the other keys."""
-    places = [f"{k}={given[k]}" for k in ("output_dir", "data_dir") if k in given]
-    keys = [f"{key}={value}" for key, value in given.items() if key not in OWN]
-    configs, _ = composed([f"preset={name}", *keys, *places])
-    data = loaded(str(configs[0].treatment["data"]), given.get("data_dir"))
-    found = [store.find(output_dir, record.run_id(one, data)) for one in configs]
-    if missing := found.count(None):
-        line = " ".join([f"preset={name}", *keys, *places])
-        raise Refusal(
-            f"{missing} of {len(found)} runs of preset={name} are not in {output_dir}: "
-            f"train them with: python -m lenet.train {line}"
-        )
-    return Group(name, [one for one in found if one], output_dir)
+def settings(arm: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What a treatment's difference from the base may be typed as."""
+    return [
+        {key: study.shown(value) for key, value in arm[kind].items()}
+        for kind in ("levels", "changes")
+    ]
+
+
+def named(arm: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    """What a treatment is called: its levels, or the name of the base."""
+    levels, changes = settings(arm)
+    parts = [f"{k}={v}" if k in changes else v for k, v in levels.items()]
+    return ", ".join(parts) or str(plan.get("preset", "base"))
 
 
 @cache
@@ -189,13 +196,17 @@ def weighted(group: Group) -> list[Record]:
     """The runs of a group whose weights are here; a Refusal if there are none."""
 
     def there(one: Record) -> bool:
-        place = store.folder(group.root, one["run_id"])
-        return one["weights"] and (place / "model.safetensors").is_file()
+        try:
+            return bool(one["weights"] and store.weights(group.root, one))
+        except Refusal as problem:
+            if problem.code != 3:
+                raise
+            return False
 
     runs = [one for one in group.runs if there(one)]
     lacking = len(group.runs) - len(runs)
     said = f"{lacking} of {len(group.runs)} runs of {group.name} have no weights in "
-    said += f"{group.root}/runs: they diverged, or only their records are here"
+    said += f"{group.root}: they diverged, or only their records are here"
     if not runs:
         raise Refusal(f"{said}; train them again, or choose runs that have weights")
     if lacking:
@@ -290,7 +301,8 @@ def figures(
     data = loaded(name, data_dir)
     first = {run.network: run for run in reversed(found)}
     for network, run in first.items():
-        ending = "" if len(first) == 1 else f"_{network}"
+        word = "".join(letter if letter in SAFE else "_" for letter in network)
+        ending = "" if len(first) == 1 else f"_{word}"
         for stem, figure in portrayed(run, data, specs, origin).items():
             yield from report.save(figure, folder / f"{stem}{ending}", ["png"])
 

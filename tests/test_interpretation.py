@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 from figures import check_texts, content
 
-from lenet import store, train
+from lenet import design, store, train
 from lenet.config import Refusal, composed
 from lenet.effect import sign_flip
 from lenet.interpret import analysis, curves
@@ -82,47 +83,95 @@ def test_one_run_is_interpreted_beside_its_record_and_once(outputs, capsys):
     assert store.find(str(outputs), name) == one_of(outputs)
 
 
-def test_presets_stand_side_by_side(outputs, capsys):
-    """Both networks in one table and one figure, and their difference by seed."""
-    chosen = ["methods=[probe,mistakes]", f"output_dir={outputs}"]
-    interpret("preset=[paper,modern]", *KEYS, *chosen, *SMALL)
-    folder = outputs / "interpretation"
-    table = pd.read_csv(folder / "probes.csv")
-    assert set(table["network"]) == {"paper", "modern"}
-    assert set(table["seed"]) == {0, 1}
-    pair = pd.read_csv(folder / "probe_networks.csv")
-    digit = table[(table["task"] == "digit") & (table["weights"] == "trained")]
-    clean = digit[(digit["images"] == "clean") & (digit["layer"] == "S4")]
-    means = clean.groupby("network")["accuracy"].mean()
-    row = pair.query("layer == 'S4' and weights == 'trained' and images == 'clean'")
-    assert row["mean"].item() == pytest.approx(
-        means["modern"] - means["paper"], abs=1e-5
-    )
-    assert {path.name for path in folder.glob("mistakes*.png")} == {
-        "mistakes_paper.png",
-        "mistakes_modern.png",
-    }
-
-
-def test_a_treatment_of_a_study_is_named_by_its_difference(outputs, tmp_path, capsys):
-    """The runs with that level, and of the rest the reference; else the base."""
+@pytest.fixture
+def two(outputs):
+    """The study of both presets, with its plan and records."""
     found = list(store.records(str(outputs)))
-    paper = one_of(outputs, "scaled_tanh")["treatment"]
-    runs = [one["run_id"] for one in found]
-    plan = {"study": "two", "factors": ["activation"], "reference": paper, "runs": runs}
+    base = one_of(outputs, "scaled_tanh")["treatment"]
+    own = {False: [], True: []}
+    for one in found:
+        own[one["treatment"]["activation"] == "relu"].append(one["run_id"])
+    changes = {"activation": "relu", "pooling": "max"}
+    levels = {"practice": "modern"}
+    plan = {"study": "two", "preset": "paper", "factors": list(changes)}
+    plan |= {"reference": base, "runs": [one["run_id"] for one in found]}
+    plan["arms"] = [
+        {"name": "reference", "levels": {}, "changes": {}, "runs": own[False]},
+        {"name": "modern", "levels": levels, "changes": changes, "runs": own[True]},
+    ]
     folder = outputs / "two"
     folder.mkdir(exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(store.sealed(plan)))
     lines = "".join(json.dumps(one) + "\n" for one in found)
     (folder / "records.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
-    typed = ["study=two", f"output_dir={outputs}", "methods=[mistakes]"]
-    interpret(*typed, "treatment=[activation=relu]")
-    assert "activation=relu, seed 1: mistakes" in capsys.readouterr().err
-    assert (folder / "interpretation" / "confusion.png").is_file()
-    interpret(*typed)
-    assert "two: base, seed 1: mistakes" in capsys.readouterr().err
-    with pytest.raises(Refusal, match="its factors are activation"):
-        interpret(*typed, "treatment=[activation=gelu]")
+    return folder
+
+
+def test_the_treatments_of_a_study_stand_side_by_side(outputs, two):
+    """All in one table and one figure, and their difference by seed; a picture each."""
+    chosen = ["methods=[probe,mistakes]", f"output_dir={outputs}"]
+    interpret("study=two", *chosen, *SMALL)
+    table = pd.read_csv(two / "probes.csv")
+    assert set(table["network"]) == {"paper", "modern"}
+    assert set(table["seed"]) == {0, 1}
+    pair = pd.read_csv(two / "probe_networks.csv")
+    digit = table[(table["task"] == "digit") & (table["weights"] == "trained")]
+    clean = digit[(digit["images"] == "clean") & (digit["layer"] == "S4")]
+    means = clean.groupby("network")["accuracy"].mean()
+    row = pair.query("layer == 'S4' and weights == 'trained' and images == 'clean'")
+    gap = means["modern"] - means["paper"]
+    assert row["mean"].item() == pytest.approx(gap, abs=1e-5)
+    pictures = {path.name for path in two.glob("mistakes*.png")}
+    assert pictures == {"mistakes_paper.png", "mistakes_modern.png"}
+
+
+@pytest.mark.parametrize(
+    ("treatment", "name"),
+    [
+        ("[practice=modern]", "modern"),
+        ("[activation=relu,pooling=max]", "modern"),
+        ("[]", "paper"),
+    ],
+)
+def test_a_treatment_is_named_by_its_difference(outputs, two, capsys, treatment, name):
+    """By its levels or by all that they set; nothing is the base."""
+    chosen = [f"output_dir={outputs}", "methods=[mistakes]", f"treatment={treatment}"]
+    interpret("study=two", *chosen)
+    said = capsys.readouterr().err
+    assert said.count("mistakes") == 2
+    assert said.count(f"{name}, seed") == 2
+
+
+def test_a_treatment_that_is_not_there_is_refused_with_those_that_are(outputs, two):
+    """By the names under which they are shown."""
+    with pytest.raises(Refusal, match="one of: paper; modern"):
+        interpret("study=two", f"output_dir={outputs}", "treatment=[activation=gelu]")
+
+
+def test_the_design_is_the_two_presets():
+    """Six seeds of each, the fewest that an interval needs."""
+    plan = design.load("interpretation", [])
+    presets = [composed([f"preset={name}"])[0][0] for name in ("paper", "modern")]
+    found = [dict(arm.treatment) for arm in plan.arms]
+    assert found == [dict(one.treatment) for one in presets]
+    assert len(plan.seeds) >= curves.ENOUGH == 6
+
+
+def test_published_weights_are_enough(outputs, two, tmp_path, capsys):
+    """In a clone the study's folder has the records of all runs and some weights."""
+    clone = tmp_path / "two"
+    shutil.copytree(two, clone)
+    one = one_of(outputs)
+    place = store.folder(str(outputs), one["run_id"])
+    (clone / "weights").mkdir()
+    shutil.copy(
+        place / "model.safetensors", clone / "weights" / f"{one['run_id']}.safetensors"
+    )
+    typed = [f"output_dir={tmp_path}", "methods=[mistakes]"]
+    interpret("study=two", *typed, "treatment=[practice=modern]")
+    assert "1 of 2 runs of modern have no weights" in capsys.readouterr().err
+    with pytest.raises(Refusal, match="2 of 2 runs of paper have no weights"):
+        interpret("study=two", *typed)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +191,7 @@ def test_a_treatment_of_a_study_is_named_by_its_difference(outputs, tmp_path, ca
         (["run=a", "epochs=3"], "unknown"),
         (["run=a"], "fits 0 of"),
         (["run"], "key=value"),
-        (["preset=[modern]", "epochss=3"], "did you mean epochs"),
-        (["preset=[moder]"], "did you mean modern"),
+        (["run=a", "method=[probe]"], "did you mean methods"),
         (["study=none"], "no study"),
     ],
 )
@@ -151,13 +199,6 @@ def test_what_is_typed_wrongly_is_refused_with_the_fix(outputs, typed, said):
     """Before anything is computed."""
     with pytest.raises(Refusal, match=said):
         interpret(*typed, f"output_dir={outputs}")
-
-
-def test_missing_runs_come_with_the_command_that_trains_them(outputs):
-    """The same keys, for lenet.train."""
-    expected = r"python -m lenet.train preset=modern data=digits .*epochs=2"
-    with pytest.raises(Refusal, match=expected):
-        interpret("preset=[modern]", *KEYS, "epochs=2", f"output_dir={outputs}")
 
 
 def test_runs_without_weights_are_refused(outputs, tmp_path):
