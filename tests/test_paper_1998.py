@@ -1,0 +1,57 @@
+"""What is published of the reproduction is what its records say."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+from conftest import Data
+
+ROOT = Path(__file__).parent.parent
+STUDIES = ("paper_1998", "paper_1998_size", "paper_readings")
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """scripts/paper_1998.py as a module."""
+    path = ROOT / "scripts" / "paper_1998.py"
+    spec = importlib.util.spec_from_file_location("paper_1998", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_published_tables_are_those_of_the_records(
+    script: ModuleType, mnist: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script makes the published tables again, and all of its figures."""
+    for name in STUDIES:
+        for kept in ("plan.json", "records.jsonl.gz"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            shutil.copy(ROOT / "outputs" / name / kept, tmp_path / name / kept)
+    monkeypatch.setattr("sys.argv", ["paper_1998.py", f"output_dir={tmp_path}"])
+    script.main()
+    for table in ("paper_1998/figures.csv", "paper_readings/readings.csv"):
+        made, published = (
+            pd.read_csv(folder / table) for folder in (tmp_path, ROOT / "outputs")
+        )
+        pd.testing.assert_frame_equal(made, published)
+    made = {path.name for path in tmp_path.glob("*/*.svg")}
+    assert made == {
+        *("figure_5.svg", "figure_6.svg", "figure_8.svg", "readings.svg"),
+    }
+
+
+def test_reproduction_is_within_its_bands(script: ModuleType) -> None:
+    """Of 12 seeds or more: test error after the last pass 0.85 to 1.05 %, training
+    error within 0.15 of the published one."""
+    table = pd.read_csv(ROOT / "outputs" / "paper_1998" / "figures.csv", index_col=0)
+    test, train = (
+        table.loc[f"Fig. 5, {name}, pass 20"] for name in ("test", "training")
+    )
+    assert test["n"] >= 12
+    assert 0.85 <= test["mean"] <= 1.05
+    assert abs(train["mean"] - train["published"]) <= 0.15
