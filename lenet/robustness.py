@@ -153,7 +153,8 @@ def assault(
     right, falling = before.clone(), torch.zeros_like(before)
     black_box, flat = torch.zeros_like(before), before.clone()
     for loss in effort.losses:
-        for part in right.any(0).nonzero()[:, 0].split(AT_ONCE):
+        left = right.any(0).nonzero()[:, 0]
+        for part in left.split(AT_ONCE) if len(left) else ():
             hits = attack(
                 model,
                 images[part],
