@@ -1,0 +1,130 @@
+"""lenet/robustness.py against networks whose robustness is known exactly."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from lenet import robustness
+from lenet.attack import Targeted, Untargeted
+from lenet.robustness import Effort
+
+EFFORT = Effort(images=60, steps=20, restarts=1, losses=("margin",), targets=2)
+RADII = [0.0, 0.002, 0.01, 0.05, 0.1]
+
+
+class Linear(torch.nn.Module):
+    """Two runs that tell two classes apart by the sign of z = w x + b."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.w = torch.nn.Parameter(torch.randn(2, 784, generator=generator))
+        self.b = torch.nn.Parameter(-0.5 * self.w.detach().sum(1) + 2)
+
+    def z(self, images: Tensor) -> Tensor:
+        flat = images.flatten(-2).expand(2, -1, -1)
+        return torch.einsum("rbp,rp->rb", flat, self.w) + self.b[:, None]
+
+    def forward(self, images: Tensor) -> Tensor:
+        z = self.z(images)
+        return torch.stack([-z, z], -1)
+
+
+def problem() -> tuple[Linear, Tensor, Tensor, Tensor]:
+    """A model, grey images that no small attack brings to 0 or 1, labels, keys."""
+    generator = torch.Generator().manual_seed(5)
+    images = 0.4 + 0.2 * torch.rand(60, 28, 28, generator=generator)
+    model = Linear()
+    labels = (model.z(images)[0] > 0).long()
+    labels[:5] = 1 - labels[:5]  # wrong before any attack
+    return model, images, labels, robustness.starts(torch.arange(60))
+
+
+def test_curve_is_exact_for_a_linear_model() -> None:
+    """An image withstands while its z is further from 0 than epsilon |w|_1."""
+    model, images, labels, keys = problem()
+    found = robustness.curve(model, images, labels, keys, RADII, EFFORT)
+    with torch.no_grad():
+        signed = model.z(images) * (2 * labels - 1)
+        radius = signed / model.w.abs().sum(1, keepdim=True)
+    for epsilon, right in zip(RADII, found.right, strict=True):
+        clear = (radius - epsilon).abs() > 1e-6  # rounding decides the others
+        assert torch.equal(right[clear], (radius > epsilon)[clear])
+    cells = found.cells.pivot(index="epsilon", columns="run", values="accuracy")
+    assert (cells.diff().dropna() <= 0).all().all()
+    assert 0 < cells.loc[0.002, 0] < cells.loc[0.0, 0] == pytest.approx(55 / 60)
+    assert (found.cells["unbounded"] == 0).all()
+
+
+def test_curve_goes_on_where_no_image_is_left() -> None:
+    """Radii beyond the last survivor have accuracy 0, whatever the losses to come."""
+    model, images, labels, keys = problem()
+    effort = Effort(60, 20, 1, ("margin", "cross_entropy"), 1)
+    found = robustness.curve(model, images, labels, keys, [0.3, 0.4], effort)
+    assert (found.cells["accuracy"] == 0).all() and not found.right.any()
+
+
+def test_flat_network_raises_the_indicator() -> None:
+    """A network that rounds its input has no gradient: its accuracy is not believed."""
+
+    class Rounded(Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward((images * 1e4).round() / 1e4)
+
+    _, images, labels, keys = problem()
+    found = robustness.curve(Rounded(), images, labels, keys, [0.05], EFFORT).cells
+    assert (found["flat"] > robustness.LIMITS["flat"]).all()
+
+
+def test_smallest_epsilon_is_exact_for_a_linear_model() -> None:
+    """|z| / |w|_1, from above and within an interval of the bisection; 0 if wrong."""
+    model, images, labels, keys = problem()
+    found = robustness.smallest_epsilon(
+        model, images, Untargeted(labels), steps=20, keys=keys, halvings=12
+    )
+    with torch.no_grad():
+        signed = model.z(images) * (2 * labels - 1)
+        exact = (signed / model.w.abs().sum(1, keepdim=True)).clamp(min=0)
+    assert ((found - exact) >= -1e-6).all()
+    assert (found - exact).max() <= 1 / 2**12 + 1e-6
+    assert torch.equal(found == 0, signed < 0)
+
+
+def test_smallest_epsilon_is_infinite_for_a_goal_out_of_reach() -> None:
+    """A class that no image of [0, 1] is given is never reached."""
+
+    def constant(images: Tensor) -> Tensor:
+        logits = images.flatten(-2).sum(-1, keepdim=True) * torch.tensor([0.0, 0, 0])
+        return logits + torch.tensor([2.0, 1.0, 0.0])
+
+    images, labels = torch.full((3, 28, 28), 0.5), torch.zeros(3, dtype=torch.int64)
+    goal = Targeted(torch.full((3,), 2), labels)
+    found = robustness.smallest_epsilon(constant, images, goal, steps=5)
+    assert (found == math.inf).all()
+
+
+def test_atlas_has_each_other_class_of_each_chosen_image(digits_stack: Linear) -> None:
+    """Two images a class, nine targets each, a row for every run; radii positive."""
+    images = torch.rand(40, 28, 28, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(40) % 10
+    keys = robustness.starts(torch.arange(40))
+    table = robustness.atlas(digits_stack, images, labels, keys, EFFORT)
+    assert len(table) == 2 * 20 * 9
+    assert (table["source"] != table["target"]).all()
+    assert table.groupby(["run", "source", "target"]).size().eq(2).all()
+    assert (table["epsilon"] >= 0).all()
+
+
+@pytest.fixture
+def digits_stack() -> torch.nn.Module:
+    """Two linear runs with ten classes."""
+    generator = torch.Generator().manual_seed(7)
+    w = torch.randn(2, 784, 10, generator=generator)
+
+    class Ten(torch.nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.einsum("rbp,rpc->rbc", images.flatten(-2).expand(2, -1, -1), w)
+
+    return Ten()
