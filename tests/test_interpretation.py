@@ -178,20 +178,20 @@ def test_published_weights_are_enough(outputs, two, tmp_path, capsys):
     ("typed", "said"),
     [
         ([], "say which runs"),
-        (["run=a", "study=b"], "say which runs"),
-        (["run=a", "methods=[probes]"], "did you mean probe"),
-        (["run=a", "probe.trian=5"], "did you mean train"),
-        (["run=a", "probe.train=five"], "not a number"),
-        (["run=a", "probe.train=0"], "1 or more"),
-        (["run=a", "sae.layer=F7"], "layer 'F7' is unknown; layers: C1, C3, C5, F6"),
-        (["run=a", "gradcam.layer=F6"], "C1, C3, S2, S4"),
-        (["run=a", "gradcam.stretch=yes"], "true or"),
-        (["run=a", "sae.active=[1,x]"], "not a list"),
-        (["run=a", "layers.image=-1"], "from 0"),
-        (["run=a", "epochs=3"], "unknown"),
-        (["run=a"], "fits 0 of"),
+        (["run=x", "study=b"], "say which runs"),
+        (["run=x", "methods=[probes]"], "did you mean probe"),
+        (["run=x", "probe.trian=5"], "did you mean train"),
+        (["run=x", "probe.train=five"], "not a number"),
+        (["run=x", "probe.train=0"], "1 or more"),
+        (["run=x", "sae.layer=F7"], "layer 'F7' is unknown; layers: C1, C3, C5, F6"),
+        (["run=x", "gradcam.layer=F6"], "C1, C3, S2, S4"),
+        (["run=x", "gradcam.stretch=yes"], "true or"),
+        (["run=x", "sae.active=[1,x]"], "not a list"),
+        (["run=x", "layers.image=-1"], "from 0"),
+        (["run=x", "epochs=3"], "unknown"),
+        (["run=x"], "fits 0 of"),
         (["run"], "key=value"),
-        (["run=a", "method=[probe]"], "did you mean methods"),
+        (["run=x", "method=[probe]"], "did you mean methods"),
         (["study=none"], "no study"),
     ],
 )
@@ -229,7 +229,7 @@ def test_an_image_that_is_not_there_is_refused(outputs):
 
 
 def test_a_kept_result_is_the_result(tmp_path):
-    """Numbers to the last bit, missing ones missing, and names that are no numbers."""
+    """Missing numbers stay missing, and names that look like missing stay names."""
     table = pd.DataFrame(
         {
             "layer": ["none", "NA", "C1"],

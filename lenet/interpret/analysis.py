@@ -338,7 +338,5 @@ def opened(place: Path) -> Result:
     }
     for path in sorted(place.glob("*.csv")):
         # Names stay texts: the layer "none" is no missing value.
-        found[path.stem] = pd.read_csv(
-            path, keep_default_na=False, na_values=[""], float_precision="round_trip"
-        )
+        found[path.stem] = pd.read_csv(path, keep_default_na=False, na_values=[""])
     return found

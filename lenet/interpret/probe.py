@@ -42,12 +42,12 @@ class Probe:
     mean cross-entropy + decay/2 |weights|^2.
     """
 
-    train: int = 10_000
+    train: int = 5000
     test: int = 5000
     decay: float = 1e-3
     iterations: int = 200
     epsilon: float = 0.1  # in units of a pixel
-    attack_steps: int = 20
+    attack_steps: int = 10
 
     def __post_init__(self) -> None:
         whole = (self.train, self.test, self.iterations, self.attack_steps)
