@@ -82,7 +82,10 @@ def available() -> list[str]:
 
 
 def read(name: str) -> dict[str, Any]:
-    """The content of a design's file, if it has what a design needs and no more."""
+    """The content of a design's file, if it has what a design needs and no more.
+
+    Where its factors are a name, they are those of the design of that name.
+    """
     if name not in available():
         raise Refusal(suggest(name, available(), "design", "designs"))
     try:
@@ -99,8 +102,11 @@ def read(name: str) -> dict[str, Any]:
         raise Refusal(suggest(str(content["kind"]), KINDS, "kind of design", "kinds"))
     if ("search" in content) != (content["kind"] == "path"):
         raise Refusal(f"design {name}: a path, and nothing else, has a search")
-    if isinstance(content["factors"], str):  # the factors of another design
+    if isinstance(content["factors"], str) and content["factors"] != name:
         content["factors"] = read(content["factors"])["factors"]
+    for key in content.keys() - {"kind"}:
+        if not isinstance(content[key], dict):
+            raise Refusal(f"design {name}: {key} is to hold settings, each key: value")
     return content
 
 

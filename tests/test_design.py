@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lenet import design, effect
 from lenet.config import Refusal, composed
@@ -211,3 +213,55 @@ def test_every_design_in_conf_loads(name: str) -> None:
     if not loaded.arms[0].treatment["validation_size"]:
         assert not loaded.notes
         assert len(loaded.seeds) >= effect.blocks_needed(max(len(loaded.arms) - 1, 1))
+
+
+WORDS = st.sampled_from(
+    ["activation", "dropout", "units", "relu", "none", "seed", "mine", "quick", "a=b"]
+)
+LEAVES = st.one_of(
+    *(WORDS, st.integers(-2, 3), st.floats(), st.none(), st.booleans()),
+    st.text(max_size=3),
+)
+CONTENTS = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(WORDS | LEAVES, inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@given(
+    content=st.fixed_dictionaries(
+        {"kind": st.sampled_from(design.KINDS), "base": st.just(SMALL) | CONTENTS},
+        optional={"factors": CONTENTS, "search": CONTENTS, "else": CONTENTS},
+    )
+)
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_any_design_loads_or_is_refused(
+    written: Written, content: dict[str, object]
+) -> None:
+    """Whatever a design file holds, what comes is a Design or a Refusal (2)."""
+    try:
+        loaded = design.load(written(**content), [])
+    except Refusal as refusal:
+        assert refusal.code == 2 and str(refusal)
+    else:
+        assert len(loaded.runs) >= len(loaded.arms) >= 1
+
+
+def test_secret_cannot_be_put_into_a_design(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interpolation is refused in a design as on the command line, and not resolved."""
+    monkeypatch.setenv("WANDB_API_KEY", "a-secret-that-was-planted")
+    for content in (
+        {"factors": {"activation": ["${oc.env:WANDB_API_KEY}"]}},
+        {"base": {"study": "${oc.env:WANDB_API_KEY}"}, "factors": {"norm": ["batch"]}},
+    ):
+        message = refused(written(**content))
+        assert "interpolation" in message and "a-secret" not in message
