@@ -286,7 +286,8 @@ def figures(
     origin = Origin("", f"{name}, {one['images']:,} test images", code_of(found))
     drawn: dict[str, Figure] = {}
     if "probe" in methods:
-        drawn["probes"] = curves.probe_chart(*of_probes(found), origin)
+        about = of_images(specs["probe"])
+        drawn["probes"] = curves.probe_chart(*of_probes(found), about, origin)
     if "sae" in methods:
         table = joined(found, "sae", "sae")
         drawn["sae"] = curves.sae_chart(table, specs["sae"].layer, origin)
@@ -298,13 +299,22 @@ def figures(
         drawn["sanity"] = curves.sanity_chart(faithful, random, origin)
     for stem, figure in drawn.items():
         yield from report.save(figure, folder / stem)
-    data = loaded(name, data_dir)
     first = {run.network: run for run in reversed(found)}
     for network, run in first.items():
         word = "".join(letter if letter in SAFE else "_" for letter in network)
         ending = "" if len(first) == 1 else f"_{word}"
+        data = loaded(str(run.one["treatment"]["data"]), data_dir)
         for stem, figure in portrayed(run, data, specs, origin).items():
             yield from report.save(figure, folder / f"{stem}{ending}", ["png"])
+
+
+def of_images(spec: probe.Probe) -> str:
+    """How many images the probes saw, and how they were attacked."""
+    said = f"{spec.train:,} training and {spec.test:,} test images."
+    if not spec.epsilon:
+        return said
+    steps = f"{spec.epsilon} a pixel, {spec.attack_steps} steps"
+    return f"{said} Attack: PGD in the L-infinity ball, {steps}."
 
 
 def code_of(found: Sequence[Analysed]) -> str:

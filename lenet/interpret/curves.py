@@ -80,12 +80,16 @@ def paired(
 
 
 def probe_chart(
-    accuracy: pd.DataFrame, selectivity: pd.DataFrame, origin: Origin = NOWHERE
+    accuracy: pd.DataFrame,
+    selectivity: pd.DataFrame,
+    about: str = "",
+    origin: Origin = NOWHERE,
 ) -> Figure:
     """Error and selectivity by layer, for each network, trained and untrained.
 
-    Both are `over_seeds` by network, weights (trained | untrained), images (clean |
-    attacked) and layer: of the accuracy on digits, and of `probe.selectivity`.
+    about: how many images there are, and how they are attacked. The tables are
+    `over_seeds` by network, weights (trained | untrained), images (clean | attacked)
+    and layer: of the accuracy on digits, and of `probe.selectivity`.
     """
     networks = list(dict.fromkeys(accuracy["network"]))
     handles = [swatch(name, COLORS[i]) for i, name in enumerate(networks)]
@@ -94,10 +98,11 @@ def probe_chart(
         handles.append(swatch("trained, attacked images", GREY, "--"))
     caption = (
         f"{seeds(accuracy)} Multinomial logistic regression on each layer's features, "
-        "learned on training images and tested on test images. Untrained: the weights "
-        "from which training began. Attacked: the probe of clean images on test images "
-        "that were changed to fool the whole network. Selectivity: accuracy minus the "
-        "share of shuffled labels that a probe of the same size learns by heart."
+        f"learned on training images and tested on test images. {about} Untrained: the "
+        "weights from which training began. Attacked: the probe of clean images on "
+        "test images that were changed to fool the whole network. Selectivity: "
+        "accuracy minus the share of shuffled labels that a probe of the same size "
+        "learns by heart."
     )
     wrong = accuracy.assign(
         mean=1 - accuracy["mean"], low=1 - accuracy["high"], high=1 - accuracy["low"]
