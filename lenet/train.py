@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import platform
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -23,6 +24,7 @@ from lenet import data as datasets
 from lenet import record, store, tracker
 from lenet.config import (
     CONF,
+    FACTORS,
     GROUPS,
     RANGES,
     Config,
@@ -206,17 +208,29 @@ def explain() -> str:
     """What may be typed: groups with their levels, years and sources, numbers."""
     lines = [__doc__ or "", "Examples:", EXAMPLES, "", "Groups (group=level):"]
     for group in GROUPS:
-        if group == "preset":
-            lines += ["  preset", *(f"    {name}" for name in names(group))]
-            continue
         lines.append(f"  {group}")
+        if group == "preset":
+            lines += [line for name in names(group) for line in preset(name)]
+            continue
         for name, content in levels(group).items():
             lines.append(f"    {name:<14}{content['year']}  {content['source']}")
     lines += ["", "Numbers (key=number):"]
     lines += [f"  {key:<28}{allowed}" for key, allowed in RANGES.items()]
     lines += ["", "Places: data_dir (or LENET_DATA), output_dir, device, study."]
-    lines += ["Hydra's own flags: --hydra-help; tab completion: see the README."]
+    lines += ["Hydra's own flags: --hydra-help. Tab completion, of this name in bash:"]
+    lines += ['  eval "$(python lenet/train.py -sc install=bash)"']
     return "\n".join(lines)
+
+
+def preset(name: str) -> list[str]:
+    """What --help says of a preset: the comment that opens it, and its levels."""
+    _, about, *_ = (CONF / "preset" / f"{name}.yaml").read_text().splitlines()
+    (run,), _ = composed([f"preset={name}"])
+    levels = " ".join(f"{factor}={run.level(factor)}" for factor in FACTORS)
+    return [
+        f"    {name:<14}{about.removeprefix('# ')}",
+        *textwrap.wrap(levels, 88, initial_indent=" " * 18, subsequent_indent=" " * 18),
+    ]
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF.absolute()), config_name="config")

@@ -2,6 +2,8 @@
 
 import os
 import re
+import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +18,18 @@ import torch
 from conftest import config
 
 from lenet import stack, store, terminal, train
-from lenet.config import GROUPS, RANGES, Places, Refusal, levels, names
+from lenet.config import (
+    FACTORS,
+    GROUPS,
+    RANGES,
+    Places,
+    Refusal,
+    composed,
+    levels,
+    names,
+)
+
+ROOT = Path(__file__).parent.parent
 
 QUICK = (
     "data=digits",
@@ -341,7 +354,9 @@ def test_help_lists_everything_that_may_be_typed(start: Start) -> None:
         assert [group] in lines
         for level in names(group):
             if group == "preset":
-                assert [level] in lines
+                (run,), _ = composed([f"preset={level}"])
+                chosen = " ".join(f"{f}={run.level(f)}" for f in FACTORS)
+                assert chosen in " ".join(done.out.split())
                 continue
             content = levels(group)[level]
             expected = [level, str(content["year"]), *content["source"].split()]
@@ -398,6 +413,37 @@ def test_completion_knows_the_levels(
     monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setenv("COMP_POINT", str(len(line)))
     assert "activation=relu" in start("-sc", "query=bash").out
+
+
+@pytest.mark.slow
+def test_tab_completes_in_bash() -> None:
+    """In a terminal, after the line that the README shows, Tab completes a level."""
+    bash = shutil.which("bash")
+    if not bash:
+        pytest.skip("there is no bash here")
+    (line,) = re.findall(r"`(eval .*install=bash.*)`", (ROOT / "README.md").read_text())
+    control, terminal = os.openpty()
+    shell = [bash, "--norc", "--noprofile", "-i"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with subprocess.Popen(
+        shell,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "TERM": "dumb"},
+        start_new_session=True,
+    ) as process:
+        os.write(control, f"{line}\npython lenet/train.py activation=re\t".encode())
+        shown = b""
+        while (
+            b"activation=relu" not in shown and select.select([control], [], [], 120)[0]
+        ):
+            shown += os.read(control, 4096)
+        process.kill()
+    os.close(control)
+    os.close(terminal)
+    assert b"activation=relu" in shown, shown.decode()
 
 
 def test_wrong_cfg_of_a_level_is_refused(start: Start) -> None:
