@@ -7,6 +7,7 @@ here. A number that no claim covers fails, and so does a claim that is not there
 
 import ast
 import importlib
+import math
 import re
 import shlex
 import string
@@ -65,6 +66,14 @@ CLAIMS = (
     "(n = {paper_1998_size[augmentation=affine_1998].effect[n]}) |",
     "| {paper_1998[reference].test[1].mean:.2f} %, published {fig5_test[1]:.2f} % "
     "| {gaps[1]:.2f} points apart; every later pass is within {later:.2f} |",
+    "PGD (L-infinity, {attack.steps} steps, {attack.images:,} test images), networks of "
+    "{attack.passes} passes, n = {attack.n} seeds",
+    "LeNet-5 of today keeps {attack[0.05 modern].accuracy:.1f} % of the images right;",
+    "with table and subsampling of 1998 put back {attack[0.05 structure]}, with its "
+    "units {attack[0.05 units]}, with its RBF head {attack[0.05 head]}, with all of "
+    "them {attack[0.05 all three]}.",
+    "are {attack[0.1 tanh and average].verdict}: {attack[0.1 tanh and average]}. "
+    "Training against FGSM brings {attack[0.1 adversary]} there;",
     "{paper.parameters:,} trainable parameters and {paper.connections:,} connections "
     "in 1998, {modern.parameters:,} parameters in the net",
 )
@@ -80,6 +89,7 @@ NAMES = (
         "two to three",
     ),
     *("60,000 images", "30,000 images", "15,000 images", "60,000, distorted", "95 %"),
+    *("L-infinity", "epsilon 0.05", "At 0.1"),
     *("20 passes", "pass 20", "pass 1", "pass 2", "passes 1-3"),
     *("Fig. 5", "Fig. 7", "eq. 8", "eq. 9", "j = 3", "+-1.2/sqrt(F)", "+-2.4/F"),
     *("C1 S2 C3 S4 C5 F6", "S2", "C3", "the printed 7e-5 to 0.016"),
@@ -185,6 +195,56 @@ def fits(row: Any, wanted: dict[str, str]) -> bool:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Robust accuracy of one arm at one radius, in %, and its difference from the
+    reference in points; as text `+8.0 (2.7 to 13.0)`."""
+
+    accuracy: float
+    mean: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    verdict: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.1f} ({self.low:.1f} to {self.high:.1f})"
+
+
+class Attacked:
+    """The tables of outputs/robustness, by radius and factor of the design."""
+
+    def __init__(self) -> None:
+        folder = OUTPUTS / "robustness"
+        self.rows = table.read(folder / "robustness.csv")
+        self.effects = table.read(folder / "robustness_effects.csv")
+        self.plan, found = study.read(folder)
+        self.passes, self.n = len(found[0]["curve"]), len(self.plan["seeds"])
+        words = re.findall(r"\d[\d,]*", (folder / "robustness.md").read_text("utf-8"))
+        self.images, self.steps = (int(word.replace(",", "")) for word in words[:2])
+
+    def __getitem__(self, where: str) -> Difference:
+        epsilon, factor = where.split(" ", 1)
+        label = "modern" if factor == "modern" else self.label(factor)
+        row = self.at(self.rows, "treatment", label, float(epsilon))
+        if factor == "modern":
+            return Difference(100 * row["mean"])
+        effect = self.at(self.effects, "level", label, float(epsilon))
+        points = [100 * effect[key] for key in ("mean", "low", "high")]
+        return Difference(100 * row["mean"], *points, effect["verdict"])
+
+    def label(self, factor: str) -> str:
+        """What the tables call the arm of a factor: by its settings, in order."""
+        (arm,) = (a for a in self.plan["arms"] if list(a["levels"]) == [factor])
+        changes = sorted(arm["changes"].items())
+        return ", ".join(f"{key}: {value}" for key, value in changes)
+
+    @staticmethod
+    def at(rows: Any, key: str, label: str, epsilon: float) -> dict[str, Any]:
+        chosen = rows[(rows[key] == label) & (rows["epsilon"] == epsilon)]
+        (row,) = chosen.to_dict("records")
+        return {str(name): value for name, value in row.items()}
+
+
+@dataclass(frozen=True)
 class Counts:
     """What the network of a preset holds."""
 
@@ -216,6 +276,7 @@ def values() -> dict[str, Any]:
     return {
         **studies,
         "rows": Rows(),
+        "attack": Attacked(),
         "paper": Counts("paper"),
         "modern": Counts("modern"),
         "fig5_test": fig5,
