@@ -31,7 +31,7 @@ from lenet.page import (
     sheet,
     wrap,
 )
-from lenet.record import Record
+from lenet.store import Record
 
 WIDTH, LEAST = 3.4, 2.6  # inches: width of a panel, height at least
 LEFT = 0.5

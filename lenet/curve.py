@@ -24,7 +24,7 @@ from lenet.page import (
     sheet,
     wrap,
 )
-from lenet.record import Record
+from lenet.store import Record
 
 WIDTH, HEIGHT, LEFT, BELOW = 1.75, 1.25, 0.5, 0.32  # inches of a panel and around it
 COLUMNS = 4

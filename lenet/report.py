@@ -1,8 +1,6 @@
 """From records to figures, tables and one page: no training, no raw runs, and the same
 bytes again."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -15,30 +13,11 @@ from lenet import chart, cost, curve, effect, interaction, ladder, table, webpag
 from lenet.config import Refusal
 from lenet.effect import Effects, Response
 from lenet.page import FORMATS, Origin, rendered
-from lenet.record import Record
+from lenet.store import Record, replace
 from lenet.study import Study, published
 from lenet.webpage import Exhibit
 
 MOST = 60  # treatments in one figure of curves or costs
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, whole."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as problem:
-        raise Refusal(f"{path} cannot be written: {problem.strerror}", 3) from None
 
 
 def save(

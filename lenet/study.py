@@ -15,11 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from lenet import record
+from lenet import record, store
 from lenet.config import FACTORS, Refusal, Value, levels
 from lenet.effect import Level
 from lenet.page import Origin
-from lenet.record import Record
+from lenet.store import Record
 
 NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment
 BELONGS = {"batch_size": "optimizer"}  # dotted numbers say to what they belong
@@ -173,7 +173,7 @@ def read(folder: Path) -> tuple[dict[str, Any], list[Record]]:
         raise Refusal(f"{folder} holds no study: {problem}") from None
     for sealed in (plan, *found):
         content = {key: value for key, value in sealed.items() if key != "seal"}
-        if sealed.get("seal") != record.digest(content):
+        if sealed.get("seal") != store.digest(content):
             name = sealed.get("run_id", "plan.json")
             raise Refusal(f"{folder}: {name} was changed after it was written", 4)
     return plan, found
@@ -191,7 +191,7 @@ def adhoc(
     `reference` is ["activation=relu", ...] for each factor that differs, or the first
     letters of one run's id.
     """
-    every = list(record.records(output_dir))
+    every = list(store.records(output_dir))
     found = [one for one in every if fits(one, narrow)]
     if not found:
         kept = " ".join(f"{key}={value}" for key, value in narrow.items())

@@ -1,43 +1,341 @@
-"""Carry out a design: train what has no record, then write the study and its chart."""
+"""Carry out a design: plan it, train what has no record, write the study and its chart.
 
-import gzip
-import json
-from collections.abc import Callable, Sequence
+What is done is known from the records alone, so the same call again trains what is
+missing and nothing else, whatever stopped the last one.
+"""
+
+import os
+import secrets
+import select
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from signal import Signals
+from typing import Any
 
-from lenet import record, report, train
-from lenet.config import Config
+from lenet import forecast, record, report, store, train, worker
+from lenet import plan as plans
+from lenet.config import Config, Places, Refusal
 from lenet.design import Design
-from lenet.record import Record
-from lenet.stack import Report
+from lenet.store import Record
+from lenet.worker import Job, Message, Worker
+
+STACK = 8  # runs in one stack on one processor core: the lanes of lenet/pattern.py
+TRIES = 2  # of a run by itself, after the stacks that it was in have failed
+PATIENCE = 600.0  # seconds without a word after which a worker hangs
+WAIT = 2.0  # seconds until runs that another sweep holds are looked at again
+
+
+@dataclass
+class State:
+    """How far a sweep is: what waits, what came, what was given up and why.
+
+    work: what all of it takes, and `worked` what is done of that, as `cost` measures.
+    """
+
+    total: int
+    work: float
+    waiting: deque[Job]
+    began: float
+    worked: float = 0.0
+    done: int = 0
+    diverged: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    workers: list[Worker] = field(default_factory=list)
+
+
+Show = Callable[[State], None]
+
+
+def silent(state: State) -> None:
+    """Show nothing."""
+
+
+def make(design: Design) -> tuple[dict[str, Any], dict[str, Config]]:
+    """The plan of a design, and its runs by run id; nothing is written."""
+    data = train.load(design.runs, design.places)
+    runs = {record.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs}
+    ids, count = list(runs), len(design.seeds)
+    searched = len(design.arms) * count
+    each = len(design.search) // len(design.arms)
+    arms = [
+        {
+            "name": arm.name,
+            "levels": dict(arm.levels),
+            "changes": dict(arm.changes),
+            "treatment": dict(arm.treatment),
+            "runs": ids[i * count : (i + 1) * count],
+            "search": ids[searched + i * each : searched + (i + 1) * each],
+        }
+        for i, arm in enumerate(design.arms)
+    ]
+    plan = {
+        "study": design.places.study or design.name,
+        "design": design.name,
+        "kind": design.kind,
+        "preset": design.preset,
+        "factors": design.keys,
+        "levels": {f: dict(tried) for f, tried in design.factors.items()},
+        "reference": dict(design.arms[0].treatment),
+        "arms": arms,
+        "seeds": list(design.seeds),
+        "search_seeds": [run.seed for run in design.search[:each]],
+        "runs": ids,
+        "data": {name: one.sha256 for name, one in sorted(data.items())},
+        "code": {"fingerprint": record.fingerprint(), **record.commit()},
+    }
+    return plan, runs
 
 
 def carry_out(
-    design: Design, progress: Callable[[Sequence[Config]], Report]
+    plan: Mapping[str, Any],
+    runs: Mapping[str, Config],
+    places: Places,
+    workers: int | None = None,
+    show: Show = silent,
+    command: Sequence[str] = worker.COMMAND,
 ) -> list[Path]:
-    """The files of a study, once every run of its design has a record.
+    """The files of a study, once every run of its plan has a record.
 
-    The same call again trains only what is missing.
+    workers: processes that train at a time. A Refusal (1) names the runs that failed.
     """
-    found = train.run(design.runs, design.places, progress)
-    folder = Path(design.places.output_dir) / (design.places.study or design.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = {
-        "study": folder.name,
-        "design": design.name,
-        "kind": design.kind,
-        "factors": list(design.factors),
-        "reference": dict(design.reference),
-        "runs": [done["run_id"] for done in found],
-    }
-    plan["seal"] = record.digest(plan)
-    report.replace(folder / "plan.json", json.dumps(plan, indent=1).encode())
-    report.replace(folder / "records.jsonl.gz", packed(found))
+    folder = Path(places.output_dir) / plan["study"]
+    store.prepare(places.output_dir)
+    same_code(folder, plan)
+    earlier = plans.published(folder)
+    store.replace(folder / plans.PLAN, plans.text(plan))
+
+    def find(name: str) -> Record | None:
+        return store.find(places.output_dir, name) or earlier.get(name)
+
+    found = {name: find(name) for name in runs}
+    missing = {name: config for name, config in runs.items() if not found[name]}
+    if missing:
+        failures = train_all(missing, places, workers, show, command)
+        found |= {name: find(name) for name in missing}
+        if failures:
+            raise Refusal(table(failures, runs, len(runs)), 1)
+    done = [one for one in found.values() if one]
+    if len(done) < len(runs):
+        lost = len(runs) - len(done)
+        raise Refusal(f"{lost} records were changed or lost meanwhile: run it again", 1)
+    store.replace(folder / plans.RECORDS, plans.packed(done))
+    for one in (one for one in done if one["run_id"] in plans.shown(plan)):
+        if one["weights"]:
+            content = store.weights(places.output_dir, one)
+            store.replace(folder / "weights" / f"{one['run_id']}.safetensors", content)
     # A design in which no level varies has no effect to chart: its records are it.
-    return report.ablation(folder) if design.factors else [folder / "records.jsonl.gz"]
+    return report.ablation(folder) if plan["factors"] else [folder / plans.RECORDS]
 
 
-def packed(found: Sequence[Record]) -> bytes:
-    """Records as compressed lines of JSON; the same bytes for the same records."""
-    lines = "".join(json.dumps(one, sort_keys=True) + "\n" for one in found)
-    return gzip.compress(lines.encode(), mtime=0)
+def same_code(folder: Path, plan: Mapping[str, Any]) -> None:
+    """A Refusal if the study in a folder was begun with other training code."""
+    if not (folder / plans.PLAN).exists():
+        return
+    code = plans.read(folder)["code"]
+    if code["fingerprint"] != plan["code"]["fingerprint"]:
+        edits = " and the edits that it had then" if code["dirty"] else ""
+        raise Refusal(
+            f"study {folder.name} was begun with the code of commit {code['commit']}"
+            f"{edits}: go on there (git worktree add ../{folder.name} "
+            f"{code['commit']}), or begin another with study=<name>"
+        )
+
+
+def outlook(
+    plan: Mapping[str, Any],
+    runs: Mapping[str, Config],
+    places: Places,
+    workers: int | None,
+) -> str:
+    """Each run and its state, then the time, the disk and the chance of a verdict."""
+    output_dir, count = places.output_dir, workers or default_workers(places)
+    states = plans.progress(output_dir, plan)
+    missing = [
+        runs[run.run_id] for run in states if run.state not in ("done", "diverged")
+    ]
+    hardware = record.hardware(device(places))
+    taken = forecast.seconds(missing, plans.sound(output_dir), hardware)
+    time = "unknown: no record of this machine tells"
+    if taken is not None:
+        time = f"{forecast.duration(taken / count)} with workers={count}"
+    needed, free = forecast.disk(len(missing), output_dir)
+    return "\n".join(
+        [
+            *(str(run) for run in states),
+            plans.summary(plan, states),
+            f"time: {time}" if missing else "time: nothing is left to train",
+            f"disk: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free",
+            forecast.verdict(plan, forecast.spread(states)),
+        ]
+    )
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def device(places: Places) -> str:
+    """The kind of device that the runs compute on: cpu or cuda."""
+    return train.choose_device(places.device).type
+
+
+def default_workers(places: Places) -> int:
+    """A process for each core, with one thread each; one alone for a GPU."""
+    return cores() if device(places) == "cpu" else 1
+
+
+def train_all(
+    missing: Mapping[str, Config],
+    places: Places,
+    workers: int | None,
+    show: Show = silent,
+    command: Sequence[str] = worker.COMMAND,
+) -> dict[str, str]:
+    """Train runs in worker processes; the causes of those that failed, by run id."""
+    count = workers or default_workers(places)
+    most = STACK if device(places) == "cpu" else train.STACK
+    size = min(most, max(2, -(-len(missing) // count)))
+    jobs = [Job(runs) for runs in train.stacks(missing, size)]
+    jobs.sort(key=cost, reverse=True)  # the long ones first, so that none is last
+    work = sum(cost(job) for job in jobs)
+    state = State(len(missing), work, deque(jobs), time.monotonic())
+    count = min(count, len(jobs))
+    try:
+        while state.waiting or any(one.job for one in state.workers):
+            while len(state.workers) < min(count, unfinished(state)):
+                state.workers.append(worker.start(max(1, cores() // count), command))
+            hand_out(state, places)
+            listen(state, places)
+            show(state)
+    finally:
+        for one in state.workers:
+            one.stop()
+    return state.failures
+
+
+def cost(job: Job) -> float:
+    """What a job takes, in passes of one run."""
+    return sum(config.number("epochs") for config in job.runs.values())
+
+
+def seconds_left(state: State) -> float | None:
+    """How long a sweep takes yet if it goes on as it did; None before any progress."""
+    parts = sum(one.part * cost(one.job) for one in state.workers if one.job)
+    worked = state.worked + parts
+    if not worked:
+        return None
+    return (time.monotonic() - state.began) * (state.work - worked) / worked
+
+
+def unfinished(state: State) -> int:
+    """Jobs that wait or are in work."""
+    return len(state.waiting) + sum(one.job is not None for one in state.workers)
+
+
+def hand_out(state: State, places: Places) -> None:
+    """Give a job to every worker that is ready for one."""
+    for one in state.workers:
+        due = [job for job in state.waiting if job.not_before <= time.monotonic()]
+        if one.ready and not one.job and due:
+            state.waiting.remove(due[0])
+            one.hand(due[0], places)
+
+
+def listen(state: State, places: Places) -> None:
+    """Take in what the workers say within a moment, and end those that are silent."""
+    pipes = [one.process.stdout for one in state.workers if one.process.stdout]
+    speaking, _, _ = select.select(pipes, [], [], 0.2)
+    for one in list(state.workers):
+        messages: list[Message] | None = []
+        if one.process.stdout in speaking:
+            messages = one.messages()
+        elif one.job and time.monotonic() - one.heard > PATIENCE:
+            messages = [{"failed": f"no word for {PATIENCE:.0f} s: hung"}]
+        if messages is None:
+            messages = [{"failed": death(one)}]
+        for message in messages:
+            take(state, one, message, places)
+
+
+def death(one: Worker) -> str:
+    """What ended a worker."""
+    code = one.process.wait()
+    if code >= 0:
+        return f"exit code {code}"
+    memory = " (out of memory?)" if code == -9 else ""
+    return f"killed by {Signals(-code).name}{memory}"
+
+
+def take(state: State, one: Worker, message: Message, places: Places) -> None:
+    """Take in one message of a worker."""
+    job = one.job
+    if "ready" in message:
+        one.ready = True
+    if "refused" in message:
+        raise Refusal(message["refused"], message["code"])
+    if "part" in message:
+        one.part = message["part"]
+    if "done" in message and job:
+        done = message["done"]
+        state.done += len(done)
+        state.diverged += sum(status == "diverged" for status in done.values())
+        state.worked += cost(job) * len(done) / len(job.runs)
+        others = {n: c for n, c in job.runs.items() if n not in done}
+        if others:
+            state.waiting.append(Job(others, job.tries, time.monotonic() + WAIT))
+        one.job = None
+        if said := one.complaints():
+            print(said, file=sys.stderr)
+    if "failed" in message:
+        said = one.complaints()
+        one.stop()
+        state.workers.remove(one)
+        if job:
+            give_up(state, job, message, said, places)
+        elif not one.ready:
+            raise Refusal(f"no worker can start: {message['failed']}\n{said}", 3)
+
+
+def give_up(
+    state: State, job: Job, message: Message, said: str, places: Places
+) -> None:
+    """Record a failed attempt, then try its halves, or one run again, or no more."""
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    attempt = {
+        "runs": list(job.runs),
+        "tries": job.tries + 1,
+        "cause": message["failed"],
+        "said": f"{message.get('traceback', '')}{said}"[-10_000:],
+        "time": now,
+        "host": socket.gethostname(),
+    }
+    name = f"{now}-{secrets.token_hex(4)}.json"
+    store.replace(Path(places.output_dir) / "attempts" / name, plans.text(attempt))
+    names = list(job.runs)
+    if len(names) > 1:
+        for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+            state.waiting.appendleft(Job({name: job.runs[name] for name in half}))
+    elif job.tries + 1 < TRIES:
+        state.waiting.append(Job(job.runs, job.tries + 1))
+    else:
+        state.failures[names[0]] = message["failed"]
+
+
+def table(failures: Mapping[str, str], runs: Mapping[str, Config], total: int) -> str:
+    """The runs that failed, one a line with its cause, and what to do."""
+    lines = [
+        f"  {name} seed={runs[name].seed}: {why}" for name, why in failures.items()
+    ]
+    return "\n".join(
+        [
+            f"{len(failures)} of {total} runs failed; the others are kept:",
+            *lines,
+            "what they said is in attempts/; the same command tries them again",
+        ]
+    )

@@ -6,25 +6,21 @@ trained. Every run ends as a record, and the command says where it lies.
 
 import contextlib
 import ctypes
-import os
 import platform
-import shlex
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import hydra
 import torch
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from lenet import data as datasets
-from lenet import record, tracker
+from lenet import record, store, tracker
 from lenet.config import (
     CONF,
     GROUPS,
@@ -38,8 +34,10 @@ from lenet.config import (
     names,
     resolve,
 )
-from lenet.record import Record
+from lenet.data import Data
 from lenet.stack import Progress, Report, structure, train
+from lenet.store import Record
+from lenet.terminal import command, refusals, say
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 STACK = 16  # runs in one stack at most; CONTRIBUTING has the measurement
@@ -71,54 +69,89 @@ def reuse_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+Begin = Callable[[Sequence[Config]], Report]  # a stack begins: its progress report
+
+
+def silent(stack: Sequence[Config]) -> Report:
+    """No report at all."""
+    return lambda progress: None
+
+
 def run(
-    configs: Sequence[Config],
-    places: Places,
-    report: Callable[[Sequence[Config]], Report] = lambda stack: lambda progress: None,
+    configs: Sequence[Config], places: Places, begin: Begin = silent
 ) -> list[Record]:
     """The records of these runs, in order; trains those that have none, as stacks.
 
-    report: called with the runs of each stack as it begins, gives its progress report.
+    Waits for the runs that another process is training.
     """
+    while True:
+        found = [one for one in attempt(configs, places, begin) if one]
+        if len(found) == len(configs):
+            return found
+        time.sleep(1)
+
+
+def attempt(
+    configs: Sequence[Config], places: Places, begin: Begin = silent
+) -> list[Record | None]:
+    """As `run`, with None for the runs that another process is training."""
     reuse_memory()
-    device = choose_device(places.device)
-    sets = {str(config.treatment["data"]) for config in configs}
-    data = {name: datasets.load(name, places.data_dir, device) for name in sets}
-
-    def name(config: Config) -> str:
-        return record.run_id(config, data[str(config.treatment["data"])])
-
-    found = {
-        name(config): record.find(places.output_dir, name(config)) for config in configs
-    }
-    missing = {name(config): config for config in configs if not found[name(config)]}
+    data = load(configs, places)
+    ids = [record.run_id(c, data[str(c.treatment["data"])]) for c in configs]
+    found = {name: store.find(places.output_dir, name) for name in ids}
+    missing = {n: c for n, c in zip(ids, configs, strict=True) if not found[n]}
     if missing:
-        record.prepare(places.output_dir)
-    for stack in stacks(list(missing.values())):
-        dataset = data[str(stack[0].treatment["data"])]
-        results = train(stack, dataset, report(stack))
-        for position, (config, result) in enumerate(zip(stack, results, strict=True)):
-            about = {
-                "size": max(len(stack), 2),
-                "position": position,
-                "threads": torch.get_num_threads(),
-                "device": str(device),
-            }
-            done = record.write(places.output_dir, config, dataset, result, about)
-            found[done["run_id"]] = done
-            tracker.mirror(places, done["run_id"])
-    return [found[name(config)] for config in configs]  # type: ignore[misc]  # all found now
+        store.prepare(places.output_dir)
+    for stack in stacks(missing):
+        with store.claim(places.output_dir, list(stack)) as mine:
+            # Another process may have finished a run before this one could claim it.
+            found |= {name: store.find(places.output_dir, name) for name in mine}
+            rest = [stack[name] for name in mine if not found[name]]
+            if rest:
+                dataset = data[str(rest[0].treatment["data"])]
+                done = carry(rest, dataset, places.output_dir, begin(rest))
+                found |= {one["run_id"]: one for one in done}
+        for name in mine:
+            tracker.mirror(places, name)
+    return [found[name] for name in ids]
 
 
-def stacks(configs: Sequence[Config], size: int = STACK) -> Iterator[list[Config]]:
-    """Runs of one structure together, in even stacks of at most `size`."""
-    by_structure: dict[object, list[Config]] = {}
-    for config in configs:
-        by_structure.setdefault(structure(config), []).append(config)
+def load(configs: Sequence[Config], places: Places) -> dict[str, Data]:
+    """The data sets of these runs, by name, on the device that they are trained on."""
+    device = choose_device(places.device)
+    names = {str(config.treatment["data"]) for config in configs}
+    return {name: datasets.load(name, places.data_dir, device) for name in names}
+
+
+def carry(
+    stack: Sequence[Config], data: Data, output_dir: str, report: Report
+) -> list[Record]:
+    """Train the claimed runs of one stack and write their records."""
+    done = []
+    for position, result in enumerate(train(stack, data, report)):
+        about = {
+            "size": max(len(stack), 2),
+            "position": position,
+            "threads": torch.get_num_threads(),
+            "device": str(data.train_images.device),
+        }
+        done.append(record.write(output_dir, stack[position], data, result, about))
+    return done
+
+
+def stacks(
+    runs: Mapping[str, Config], size: int = STACK
+) -> Iterator[dict[str, Config]]:
+    """Runs of one structure together, by run id: full stacks of `size`, then the rest.
+
+    Full ones, since the compiled loop takes as long for some of its lanes as for all.
+    """
+    by_structure: dict[object, list[str]] = {}
+    for name, config in runs.items():
+        by_structure.setdefault(structure(config), []).append(name)
     for alike in by_structure.values():
-        count = -(-len(alike) // size)
-        for part in range(count):
-            yield alike[part * len(alike) // count : (part + 1) * len(alike) // count]
+        for first in range(0, len(alike), size):
+            yield {name: runs[name] for name in alike[first : first + size]}
 
 
 @contextlib.contextmanager
@@ -158,7 +191,7 @@ def summary(found: Sequence[Record], places: Places) -> str:
     diverged = len(found) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
     seconds = sum(r["seconds"] for r in found)
-    where = record.folder(places.output_dir, found[0]["run_id"])
+    where = store.folder(places.output_dir, found[0]["run_id"])
     others = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return (
         f"{mean}, n = {len(found)}{lost}, {seconds:.0f} s, {where}/record.json{others}"
@@ -180,14 +213,6 @@ def explain() -> str:
     lines += ["", "Places: data_dir (or LENET_DATA), output_dir, device, study."]
     lines += ["Hydra's own flags: --hydra-help; tab completion: see the README."]
     return "\n".join(lines)
-
-
-def say(text: str) -> None:
-    """Print a result; that its reader is gone (`| head`) is no failure of the run."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF.absolute()), config_name="config")
@@ -215,38 +240,7 @@ def check(arguments: Sequence[str]) -> None:
         return
     lines = alternatives(parsed.overrides) if parsed.multirun else [parsed.overrides]
     for line in lines:
-        composed(line)
-
-
-@contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """A Refusal in here becomes its message on stderr and its exit code.
-
-    Hydra's task needs this within, since Hydra exits with 1 for whatever it catches.
-    """
-    try:
-        yield
-    except Refusal as refusal:
-        Console(stderr=True).print(
-            escape(str(refusal)), soft_wrap=True, highlight=False
-        )
-        raise SystemExit(refusal.code) from None
-
-
-def command(main: Callable[[], None]) -> None:
-    """Run a command; it ends with the exit code of what stopped it."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        with refusals():
-            main()
-    except KeyboardInterrupt:
-        module = sys.modules["__main__"].__spec__  # None for a script
-        program = ["-m", module.name] if module else sys.argv[:1]
-        line = shlex.join(["python", *program, *sys.argv[1:]])
-        print(
-            f"interrupted; finished runs are kept; go on with: {line}", file=sys.stderr
-        )
-        raise SystemExit(130) from None
+        store.check(composed(line)[1].output_dir)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from lenet import missed, table
 from lenet.config import FACTORS, RANGES, Value, composed, levels
-from lenet.record import Record
+from lenet.store import Record
 from lenet.study import Study, shown, unique
 
 INKS = {  # colours of the figures that a dark page needs in another shade

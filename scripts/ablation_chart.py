@@ -18,7 +18,7 @@ from pathlib import Path
 from lenet import report, study
 from lenet.config import RANGES, SAFE, Refusal, suggest
 from lenet.study import NARROWED, Study
-from lenet.train import command
+from lenet.terminal import command
 
 OWN = ("study", "output_dir", "reference", "allow_partial", "mix")
 

@@ -24,7 +24,8 @@ from torch.nn import functional
 from lenet import data as datasets
 from lenet.config import Refusal, composed
 from lenet.stack import Stack
-from lenet.train import command, reuse_memory
+from lenet.terminal import command
+from lenet.train import reuse_memory
 
 EPOCH, MFLOP = 60_000, 2.264  # forward and backward of one image, modern structure
 TYPED = {"repeats": "3", "images": "6400", "cases": "", "device": "cpu", "data_dir": ""}

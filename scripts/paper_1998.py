@@ -1,11 +1,13 @@
-"""Figures 5, 6 and 8 of the paper again, from the records of two studies.
+"""Figures 5, 6 and 8 of the paper again, and the readings of what it leaves open.
 
 python scripts/sweep.py design=paper_1998
 python scripts/sweep.py design=paper_1998_size
+python scripts/sweep.py design=paper_readings
 python scripts/paper_1998.py [output_dir=outputs] [data_dir=...]
 
 Draws over the published values: the error after each pass, the error by the size of the
-training set, and the test patterns that most seeds get wrong. Prints them as a table.
+training set, the test patterns that most seeds get wrong, and the first passes of each
+reading. Writes and prints them as tables.
 """
 
 import sys
@@ -19,8 +21,8 @@ from matplotlib.figure import Figure
 
 from lenet import data, record, report, study
 from lenet.config import Refusal
-from lenet.record import Record
-from lenet.train import command
+from lenet.store import Record
+from lenet.terminal import command
 
 # Fig. 5, read from the drawing, +-0.03; the training error is that of the presentation.
 TEST = [2.65, 2.24, 1.48, 1.43, 1.43, 1.09, 1.04, 1.07, 0.99, 0.96, 0.96, 0.99]
@@ -30,6 +32,7 @@ TRAIN += [0.39]
 # Fig. 6: images in the training set, distorted or not: test and training error.
 SIZES = {"15,000": 1.68, "30,000": 1.14, "60,000": 0.95, "60,000 distorted": 0.82}
 SHOWN = 60  # patterns of Fig. 8
+COLUMNS = 4  # of the figure of readings
 BLUE, _, _, RED, *_ = seaborn.color_palette("colorblind")
 GREY = "#666666"
 
@@ -76,10 +79,16 @@ def figure_5(found: list[Record]) -> Figure:
         weight="bold",
     )
     caption = (
-        f"n = {len(found)} seeds; band: lowest to highest. Circles: Fig. 5, p. 10."
+        f"n = {len(found)} seeds; band: lowest to highest. Circles: Fig. 5, p. 10. "
+        f"{minutes(found):.1f} minutes a run; two to three days in 1998."
     )
     figure.supxlabel(caption, fontsize=8, color=GREY)
     return figure
+
+
+def minutes(found: list[Record]) -> float:
+    """The time of a run, on average: its share of the time of its stack."""
+    return sum(one["seconds"] for one in found) / len(found) / 60
 
 
 def figure_6(sizes: dict[str, list[Record]]) -> Figure:
@@ -122,6 +131,66 @@ def figure_8(found: list[Record], data_dir: str | None) -> Figure:
         f"{always} test patterns are missed by all {len(found)} seeds; "
         "label and share of seeds that miss it",
         weight="bold",
+    )
+    return figure
+
+
+def by_reading(folder: Path) -> dict[str, list[Record]]:
+    """The finished runs of each reading, by its name in the design."""
+    plan, found = study.read(folder)
+    runs = {one["run_id"]: one for one in found if one["status"] == "finished"}
+    return {
+        arm["levels"].get("reading", "4 h"): [runs[i] for i in arm["runs"] if i in runs]
+        for arm in plan["arms"]
+    }
+
+
+def table_of_readings(found: dict[str, list[Record]]) -> pd.DataFrame:
+    """Training and held-out error of each reading after each pass, in %, and how far
+    each is from Fig. 5 on average over the passes, the nearest in training first."""
+    lines = []
+    for name, runs in found.items():
+        train, held_out = (
+            curves(runs, key).mean(0) for key in ("train_error", "validation_error")
+        )
+        passes = len(train)
+        off = [
+            np.abs(mean - published[:passes]).mean()
+            for mean, published in ((train, TRAIN), (held_out, TEST))
+        ]
+        line = {"reading": name, "n": len(runs), "train_off": off[0]}
+        line |= {"held_out_off": off[1]}
+        line |= {f"train_{p + 1}": train[p] for p in range(passes)}
+        lines.append(line | {f"held_out_{p + 1}": held_out[p] for p in range(passes)})
+    return pd.DataFrame(lines).sort_values("train_off", ignore_index=True)
+
+
+def figure_readings(table: pd.DataFrame) -> Figure:
+    """The first passes of every reading over those of Fig. 5, a panel for each."""
+    count = -(-len(table) // COLUMNS)
+    figure = Figure(figsize=(9, 1.9 * count + 0.6), layout="constrained")
+    panels = figure.subplots(count, COLUMNS, sharex=True, sharey=True).flat
+    for axes, (_, line) in zip(panels, table.iterrows(), strict=False):
+        for key, published, color in (("held_out", TEST, BLUE), ("train", TRAIN, RED)):
+            values = line.filter(regex=f"^{key}_[0-9]").to_list()
+            passes = range(1, len(values) + 1)
+            axes.plot(passes, published[: len(values)], "o", mfc="none", color=color)
+            axes.plot(passes, values, color=color)
+        axes.set(yscale="log", ylim=(1, 100), xticks=passes)
+        axes.set_yticks([1, 2, 5, 10, 100], ["1", "2", "5", "10", "100"])
+        axes.set_yticks([], minor=True)
+        axes.set_title(f"{line['reading']}: {line['train_off']:.2f}", fontsize=8)
+    for axes in list(panels):
+        axes.axis("off")
+    figure.suptitle(
+        "Readings of the paper, and how far their training error is from Fig. 5",
+        weight="bold",
+    )
+    figure.supxlabel(
+        f"pass. Error in %: training as presented (red) and on 5,000 held-out training "
+        f"images (blue), mean of {table['n'].max()} seeds; circles: Fig. 5, p. 10.",
+        fontsize=8,
+        color=GREY,
     )
     return figure
 
@@ -169,20 +238,28 @@ def main() -> None:
         "60,000": group(found),
         "60,000 distorted": group(others, augmentation="affine_1998"),
     }
+    readings = table_of_readings(by_reading(folder.with_name("paper_readings")))
     if empty := [name for name, runs in sizes.items() if len(runs) < 2]:
         raise Refusal(f"{folder} has too few runs of: {', '.join(empty)}")
     figures = {
         "figure_5": figure_5(sizes["60,000"]),
         "figure_6": figure_6(sizes),
         "figure_8": figure_8(sizes["60,000"], given.get("data_dir")),
+        "../paper_readings/readings": figure_readings(readings),
     }
     for name, figure in figures.items():
         print("\n".join(map(str, report.save(figure, folder / name))))
     table = rows(sizes)
     table.to_csv(folder / "figures.csv", index=False, float_format="%.4f")
     print(table.to_string(index=False, float_format="%.2f"))
-    hours = sum(one["seconds"] for one in sizes["60,000"]) / len(sizes["60,000"]) / 3600
-    print(f"{60 * hours:.1f} minutes a run of 20 passes; two to three days in 1998")
+    readings.to_csv(
+        folder.with_name("paper_readings") / "readings.csv",
+        index=False,
+        float_format="%.4f",
+    )
+    print(readings.to_string(index=False, float_format="%.2f"))
+    time = minutes(sizes["60,000"])
+    print(f"{time:.1f} minutes a run of 20 passes; two to three days in 1998")
 
 
 if __name__ == "__main__":

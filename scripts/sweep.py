@@ -1,34 +1,136 @@
 """Carry out a design and draw its chart: python scripts/sweep.py design=quick
 
+The same command again trains what is missing and nothing else.
+
+  action=run      train what has no record, then write the study (the default)
+  action=plan     each run: done, missing, failed, stale; time, disk, verdict or not
+  action=status   how far a study is, from its plan: study=<name>
+  action=verify   check the seal of every record and the hash of every weight file
+  action=rerun    train one run again and compare its bits: run=<start of its id>
+  workers=2       processes that train at a time (default: one for each core)
+  yes=true        more than 10,000 runs are meant
+
 Other keys are those of lenet.train and hold for all runs: replicates=5, epochs=3,
-data=mnist, output_dir=outputs, study=name. The same command again trains only what is
-missing.
+data=mnist, output_dir=outputs, study=name.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
-from lenet import design, sweep
-from lenet.config import Refusal
-from lenet.train import command, progress_bar
+from lenet import design, plan
+from lenet.config import Refusal, keys, suggest
+from lenet.terminal import command, say
+
+OWN = ("design", "action", "workers", "yes", "run")
+ACTIONS = ("run", "plan", "status", "verify", "rerun")
 
 
 def main() -> None:
     """The entry point."""
     arguments = sys.argv[1:]
     if "--help" in arguments or "-h" in arguments:
-        print(f"{__doc__}\nDesigns: {', '.join(design.available())}")
+        say(f"{__doc__}\nDesigns: {', '.join(design.available())}")
         return
-    chosen = [text for text in arguments if text.startswith("design=")]
-    if len(chosen) != 1:
-        designs = ", ".join(design.available())
-        raise Refusal(f"say design=<name> once; designs: {designs}")
-    name = chosen[0].removeprefix("design=")
-    plan = design.load(name, [text for text in arguments if text not in chosen])
-    with progress_bar(Console(stderr=True)) as progress:
-        paths = sweep.carry_out(plan, progress)
-    print("\n".join(str(path) for path in paths))
+    given, overrides = parse(arguments)
+    action = given.get("action", "run")
+    if action == "status":
+        status(given, overrides)
+    elif action in ("run", "plan"):
+        carry_out(given, overrides, action)
+    else:
+        check(given, overrides, action)
+
+
+def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The script's own keys with their values, and the settings of the runs."""
+    given: dict[str, str] = {}
+    overrides = []
+    for text in arguments:
+        key, _, value = text.partition("=")
+        if key in given:
+            raise Refusal(f"{key}= is there twice: say it once")
+        if key in OWN and value:
+            given[key] = value
+        elif key not in keys() and not key.startswith("hydra."):
+            raise Refusal(suggest(key, {*OWN, *keys()}, "key", "keys"))
+        else:
+            overrides.append(text)
+    if given.get("action", "run") not in ACTIONS:
+        raise Refusal(suggest(given["action"], ACTIONS, "action", "actions"))
+    if given.get("yes", "false") not in ("true", "false"):
+        raise Refusal(f"yes={given['yes']}: say yes=true, or leave it out")
+    return given, overrides
+
+
+def place(overrides: Sequence[str], key: str, default: str) -> str:
+    """The value of a place among the settings, without composing them."""
+    found = [text.partition("=")[2] for text in overrides if text.startswith(f"{key}=")]
+    return found[-1] if found else default
+
+
+def workers(given: Mapping[str, str]) -> int | None:
+    """The number of worker processes, None for the default."""
+    text = given.get("workers")
+    if text is None:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise Refusal(f"workers={text} is out of range: a whole number from 1 to 256")
+    return int(text)
+
+
+def status(given: Mapping[str, str], overrides: Sequence[str]) -> None:
+    """Say how far a study is; reads files only."""
+    output_dir = place(overrides, "output_dir", "outputs")
+    study = place(overrides, "study", given.get("design", ""))
+    if not study:
+        raise Refusal("say study=<name>, or design=<name>")
+    planned = plan.read(Path(output_dir) / study)
+    runs = plan.progress(output_dir, planned)
+    shown = [str(run) for run in runs if run.state in ("failed", "diverged")]
+    say("\n".join([plan.summary(planned, runs), *shown]))
+
+
+def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -> None:
+    """Plan a study, or carry it out."""
+    from lenet import (
+        effect,
+        forecast,
+        sweep,
+    )  # with torch, for which `status` need not wait
+    from lenet.board import board
+
+    if "design" not in given:
+        raise Refusal(f"say design=<name>; designs: {', '.join(design.available())}")
+    count = workers(given)
+    chosen = design.load(given["design"], overrides, given.get("yes") == "true")
+    for note in chosen.notes:
+        print(f"note: {note}", file=sys.stderr)
+    planned, runs = sweep.make(chosen)
+    if action == "plan":
+        say(sweep.outlook(planned, runs, chosen.places, count))
+        return
+    if len(planned["seeds"]) < effect.blocks_needed(forecast.tests(planned)):
+        print(f"note: {forecast.verdict(planned, None)}", file=sys.stderr)
+    with board(Console(stderr=True)) as show:
+        paths = sweep.carry_out(planned, runs, chosen.places, count, show)
+    say("\n".join(str(path) for path in paths))
+
+
+def check(given: Mapping[str, str], overrides: Sequence[str], action: str) -> None:
+    """Verify all runs of an output directory, or train one of them again."""
+    from lenet import verify  # with torch, for which `status` need not wait
+
+    output_dir = place(overrides, "output_dir", "outputs")
+    if action == "verify":
+        say(verify.everything(output_dir))
+        return
+    if "run" not in given:
+        raise Refusal("say run=<the start of a run id>, or a run's folder")
+    data_dir = place(overrides, "data_dir", "") or None
+    say(verify.rerun(given["run"], output_dir, data_dir))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from lenet import record
+from lenet import store
 
 PAPER = {
     "activation": "scaled_tanh",
@@ -65,7 +65,7 @@ FINGERPRINT, DATA_SHA256 = "ab" * 32, "cd" * 32
 
 def make_record(treatment, seed, images=500, **other):
     """A sealed record; its error is what WORTH says, with noise of seed and digits."""
-    name = record.digest([treatment, seed, other])[:16]
+    name = store.digest([treatment, seed, other])[:16]
     rng = np.random.default_rng([int(name, 16), 1])
     changed = [k for k in WORTH if treatment[k] == TODAY[k]]
     chance = 0.07 + sum(WORTH[k] for k in changed)
@@ -86,7 +86,7 @@ def make_record(treatment, seed, images=500, **other):
         for e in range(1, epochs + 1)
     ]
     content = {
-        "schema": record.SCHEMA,
+        "schema": store.SCHEMA,
         "run_id": name,
         "status": "finished",
         "diverged_step": None,
@@ -117,7 +117,7 @@ def make_record(treatment, seed, images=500, **other):
 def sealed(content):
     """The content with the seal that it should have."""
     content = {key: value for key, value in content.items() if key != "seal"}
-    return {**content, "seal": record.digest(content)}
+    return {**content, "seal": store.digest(content)}
 
 
 def write_study(

@@ -1,4 +1,5 @@
-"""The curvature equals the recursion over single connections in tests/oracle.py."""
+"""The curvature equals the recursion over single connections in tests/oracle.py, the
+Gauss-Newton diagonal where the recursion is exact, and what the authors' code gives."""
 
 import numpy as np
 import oracle
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lenet.curvature import curvature
-from lenet.model import LeNet5
+from lenet.data import Data
+from lenet.model import Dense, LeNet5
 
 PAPER = {
     "activation": "scaled_tanh",
@@ -66,6 +68,72 @@ def test_curvature_equals_the_loops_over_connections(change: dict[str, str]) -> 
         np.testing.assert_allclose(
             found[name][run].numpy(), expected, rtol=1e-10, atol=1e-12 * largest
         )
+
+
+@torch.no_grad()
+def leave_one_path(model: LeNet5) -> None:
+    """Zero weights until each parameter acts at one place and reaches each unit of F6
+    by one path: C5's unit m sees one pixel of S4's map m, C3's map m one of S2's m."""
+    c5, c3 = torch.zeros(120, 16, 5, 5), torch.zeros(60, 5, 5)
+    for unit in range(16):
+        c5[unit, unit, unit % 5, 2 * unit % 5] = 1
+    for source in range(6):
+        kernel = model.C3.kernels.tolist().index(source * 6 + source)
+        c3[kernel, source % 5, 3 * source % 5] = 1
+    model.C5.weight *= c5
+    model.C3.weight *= c3
+
+
+@pytest.mark.parametrize("head", ["rbf", "softmax"])
+@pytest.mark.parametrize("pooling", ["stride", "max"])
+def test_curvature_of_single_paths_is_gauss_newton(pooling: str, head: str) -> None:
+    """Where each weight is unshared and has one path, h is the diagonal of J^T H J, by
+    Jacobian; H is 1 at F6 and the diagonal of the softmax's Hessian at the logits."""
+    model = network({**PAPER, "pooling": pooling, "head": head})
+    leave_one_path(model)
+    if head == "softmax":  # one path from each of these units to each logit
+        model.F6.weight.data *= (
+            torch.arange(84)[:, None] == torch.arange(120)
+        ).double()
+    pixels = images(2)
+    found = curvature(model, pixels)
+    expected = {name: torch.zeros_like(h) for name, h in found.items()}
+    parameters = dict(model.named_parameters())
+    for image in pixels.split(1, dim=1):
+        seen = model.activations(image)
+        units = seen["F6"] if head == "rbf" else seen["output"]
+        p = seen["output"].softmax(-1).detach()
+        hessian = torch.ones_like(units) if head == "rbf" else p * (1 - p)
+        for unit in range(units.shape[-1]):
+            one = units[:, 0, unit]
+            each = torch.autograd.grad(
+                one.sum(), list(parameters.values()), retain_graph=True
+            )
+            for (name, weight), jacobian in zip(parameters.items(), each, strict=True):
+                second = hessian[:, 0, unit].view(-1, *[1] * (weight.ndim - 1))
+                expected[name] += second * jacobian**2 / 2
+    for name, values in found.items():
+        assert values.abs().max() > 0, name
+        torch.testing.assert_close(values, expected[name], rtol=1e-9, atol=1e-15)
+
+
+def test_step_sizes_are_those_of_the_authors_code(mnist: Data) -> None:
+    """1 / (0.02 + h) spans 0.985363 to 49.851524 in the test that eblearn, successor of
+    LUSH, has for LeNet-5: tanh, 10 outputs, pixels times 0.01, the first 100 images,
+    +-1/sqrt(F). Other random weights give nearly the same, since f'(0) = 1 bounds h."""
+    runs = 5
+    model = LeNet5(runs, **{**PAPER, "activation": "tanh"})
+    constants = torch.full((runs,), 0.5), torch.zeros(runs)
+    model.initialise(list(range(runs)), ["lush"] * runs, *constants)
+    f6 = Dense(runs, 10, (120,), "tanh")
+    f6.load_state_dict({k: v[:, :10] for k, v in model.F6.state_dict().items()})
+    model.F6, model.output.bitmaps = f6, torch.ones(10, 10)
+    model.input.scale.fill_(2.55)
+    pixels = (mnist.train_images[:100] / 255).expand(runs, -1, -1, -1)
+    found = curvature(model, pixels)
+    steps = 1 / (0.02 + torch.cat([h.flatten(1) for h in found.values()], 1))
+    assert steps.amin(1).tolist() == pytest.approx([0.985363] * runs, abs=0.01)
+    assert steps.amax(1).tolist() == pytest.approx([49.851524] * runs, abs=0.3)
 
 
 @pytest.mark.parametrize("change", OTHERS, ids=str)

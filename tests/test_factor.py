@@ -938,7 +938,8 @@ def test_whole_shifts_move_pixels() -> None:
     before = torch.zeros(1, 28, 28)
     before[0, 10, 20] = 1
     one, zero = torch.ones(1), torch.zeros(1)
-    after = augmentation.affine(before, (one, zero, zero, one), 3 * one, -2 * one)
+    where = augmentation.source((one, zero, zero, one), 3 * one, -2 * one)
+    after = augmentation.affine(before, where)
     assert after[0].round(decimals=4).nonzero().tolist() == [[8, 23]]
     assert after[0, 8, 23].item() == pytest.approx(1, abs=1e-4)
 
@@ -975,6 +976,27 @@ def test_affine_1998_equals_torchvision_where_it_can(digits: Data) -> None:
         expected = torchvision_affine(
             before[None, i],
             angle=0,
+            translate=[right[i], down[i]],
+            scale=scale[i],
+            shear=[-math.degrees(math.atan(shear[i])), 0],
+            interpolation=InterpolationMode.BILINEAR,
+        )
+        torch.testing.assert_close(after[i], expected[0], atol=1e-5, rtol=0)
+
+
+def test_affine_equals_torchvision(digits: Data) -> None:
+    """Shear, scale and rotation in this order, then translation, are torchvision's."""
+    before, keys = pictures(digits, 7), picture_keys(7)
+    numbers = {"degrees": 40, "scale_low": 0.8, "scale_high": 1.2, "shear": 0.3}
+    after = distort("affine", before, keys, {**numbers, "shift_pixels": 3})
+    angle = between(keys, 0, -40, 40).tolist()
+    scale = between(keys, 1, math.log(0.8), math.log(1.2)).exp().tolist()
+    shear = between(keys, 2, -0.3, 0.3).tolist()
+    right, down = (between(keys, i, -3, 3).tolist() for i in (3, 4))
+    for i in range(7):
+        expected = torchvision_affine(
+            before[None, i],
+            angle=angle[i],
             translate=[right[i], down[i]],
             scale=scale[i],
             shear=[-math.degrees(math.atan(shear[i])), 0],

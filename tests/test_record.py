@@ -18,11 +18,11 @@ import torch
 from conftest import config
 from safetensors.torch import save
 
-from lenet import record
+from lenet import record, store
 from lenet.config import Config, Refusal
 from lenet.data import Data
-from lenet.record import Record
 from lenet.stack import Result, mistakes, train
+from lenet.store import Record
 
 ABOUT = {"size": 2, "position": 0, "threads": 1, "device": "cpu"}
 FIELDS = {"schema", "run_id", "status", "diverged_step", "treatment", "seed"}
@@ -62,7 +62,7 @@ def output(tmp_path: Path, data: Data, results: list[Result]) -> str:
 
 
 def place(output: str, of: Config, data: Data) -> Path:
-    return record.folder(output, record.run_id(of, data))
+    return store.folder(output, record.run_id(of, data))
 
 
 def files(output: str) -> dict[str, bytes]:
@@ -102,6 +102,18 @@ def test_run_id_depends_on_seed_data_and_code(
     assert len(set(others)) == 3
 
 
+def test_record_has_the_range_of_sdlms_step_sizes(tmp_path: Path, data: Data) -> None:
+    """Least and largest eta/(mu + h) of the first pass, as trained; null without h."""
+    run = config({"optimizer": "sdlm", "train_size": 5})
+    (result,) = train([run], data)
+    done = record.write(str(tmp_path), run, data, result, ABOUT)
+    low, high = done["step_sizes"]
+    assert (low, high) == result.step_sizes
+    assert 0 < low < high < 0.0251  # eta/mu is 0.025
+    (plain,) = train([RELU], data)
+    assert record.write(str(tmp_path), RELU, data, plain, ABOUT)["step_sizes"] is None
+
+
 def test_fingerprint_is_of_the_training_code() -> None:
     """The fingerprint covers every module that training computes with."""
     root = Path(record.__file__).parent
@@ -124,7 +136,7 @@ def test_fingerprint_ignores_comments_and_docstrings() -> None:
 
 def test_record_has_every_field(output: str, data: Data, results: list[Result]) -> None:
     """A record says what the run was, what came out, and where it was made."""
-    found = record.find(output, record.run_id(RELU, data))
+    found = store.find(output, record.run_id(RELU, data))
     assert found is not None
     assert found.keys() == FIELDS
     assert found["treatment"] == RELU.treatment
@@ -145,7 +157,7 @@ def test_right_bits_are_the_test_error(output: str, data: Data) -> None:
     """The bits of the images classified correctly give the test error, and so does
     the curve's last point; they are in the order of the test file."""
     for c in (RELU, TANH):
-        found = record.find(output, record.run_id(c, data))
+        found = store.find(output, record.run_id(c, data))
         assert found is not None
         bits = np.frombuffer(base64.b64decode(found["right"]), np.uint8)
         right = np.unpackbits(bits)[: found["images"]]
@@ -190,9 +202,14 @@ def test_first_writer_wins(output: str, data: Data, results: list[Result]) -> No
 
 
 def write_one(output: str, data: Data, result: Result, factor: float) -> Record:
-    """The record of a run whose training is not deterministic."""
+    """The record of a run whose training is not deterministic, by whoever claims it."""
     weights = {key: value * factor for key, value in result.weights.items()}
-    return record.write(output, RELU, data, replace(result, weights=weights), ABOUT)
+    name = record.run_id(RELU, data)
+    while True:
+        with store.claim(output, [name]) as mine:
+            if mine:
+                changed = replace(result, weights=weights)
+                return record.write(output, RELU, data, changed, ABOUT)
 
 
 def test_writers_at_once_leave_one_record_with_its_weights(
@@ -249,9 +266,9 @@ def test_write_that_fails_leaves_no_record(
     assert caught.value.code == 3
     assert str(tmp_path) in str(caught.value)
     assert not files(str(tmp_path))
-    assert record.find(str(tmp_path), record.run_id(RELU, data)) is None
+    assert store.find(str(tmp_path), record.run_id(RELU, data)) is None
     written = record.write(str(tmp_path), RELU, data, results[0], ABOUT)
-    assert record.find(str(tmp_path), written["run_id"]) == written
+    assert store.find(str(tmp_path), written["run_id"]) == written
 
 
 def edit(change: Callable[[Record], Any]) -> Callable[[bytes], bytes]:
@@ -306,10 +323,10 @@ def test_damaged_record_is_set_aside(
     damaged = DAMAGES[damage](path.read_bytes())
     path.write_bytes(damaged)
     with pytest.raises(Refusal) as caught:
-        record.read(path)
+        store.read(path)
     assert caught.value.code == 4
     assert str(path) in str(caught.value)
-    assert record.find(output, folder.name) is None
+    assert store.find(output, folder.name) is None
     out, err = capsys.readouterr()
     assert not out
     assert folder.name in err
@@ -318,7 +335,7 @@ def test_damaged_record_is_set_aside(
     assert [other.read_bytes() for other in aside] == [damaged]
     assert not folder.exists()
     record.write(output, RELU, data, results[0], ABOUT)
-    assert record.find(output, folder.name) is not None
+    assert store.find(output, folder.name) is not None
 
 
 def test_every_flipped_bit_is_noticed(output: str, data: Data) -> None:
@@ -332,15 +349,15 @@ def test_every_flipped_bit_is_noticed(output: str, data: Data) -> None:
     for at in visible[::7]:
         path.write_bytes(flip(content, at))
         with pytest.raises(Refusal):
-            record.read(path)
+            store.read(path)
 
 
 def test_record_copied_from_another_run_is_set_aside(output: str, data: Data) -> None:
     """A record with a good seal in another run's folder is not that run's."""
     source, target = (place(output, c, data) / "record.json" for c in (TANH, RELU))
     target.write_bytes(source.read_bytes())
-    assert record.find(output, target.parent.name) is None
-    assert record.find(output, source.parent.name) is not None
+    assert store.find(output, target.parent.name) is None
+    assert store.find(output, source.parent.name) is not None
     assert (Path(output) / "quarantine").is_dir()
 
 
@@ -356,7 +373,7 @@ def test_record_that_cannot_be_read_is_left_alone(
     with monkeypatch.context() as disk:
         disk.setattr(Path, "read_bytes", broken)
         with pytest.raises(Refusal, match="Input/output error") as caught:
-            record.find(output, record.run_id(RELU, data))
+            store.find(output, record.run_id(RELU, data))
     assert caught.value.code == 3
     assert files(output) == before
 
@@ -366,22 +383,22 @@ def test_record_of_another_schema_is_left_alone(output: str, data: Data) -> None
     path = place(output, RELU, data) / "record.json"
     found = json.loads(path.read_bytes())
     del found["seal"]
-    found["schema"] = record.SCHEMA + 1
-    path.write_text(json.dumps({**found, "seal": record.digest(found)}))
+    found["schema"] = store.SCHEMA + 1
+    path.write_text(json.dumps({**found, "seal": store.digest(found)}))
     with pytest.raises(Refusal, match=found["versions"]["lenet"]):
-        record.find(output, path.parent.name)
+        store.find(output, path.parent.name)
     assert path.exists()
 
 
 def test_unknown_run_is_missing(tmp_path: Path) -> None:
     """A run without a record is not finished, and looking for it writes nothing."""
-    assert record.find(str(tmp_path), "0" * 16) is None
+    assert store.find(str(tmp_path), "0" * 16) is None
     assert not list(tmp_path.iterdir())
 
 
 def test_loaded_stack_has_the_recorded_test_errors(output: str, data: Data) -> None:
     """Each run, and the runs of one structure as a stack, are as they were trained."""
-    found = list(record.records(output))
+    found = list(store.records(output))
     assert [one["treatment"]["activation"] for one in found].count("tanh") == 1
     for stack in ([found[0]], [found[1]], [found[1], found[1]]):
         model = record.load(stack, output)
@@ -394,7 +411,7 @@ def test_loaded_stack_has_the_recorded_test_errors(output: str, data: Data) -> N
 def test_stack_of_two_structures_is_refused(output: str) -> None:
     """relu and tanh are two programs: they are loaded one after the other."""
     with pytest.raises(Refusal, match="structure"):
-        record.load(list(record.records(output)), output)
+        record.load(list(store.records(output)), output)
     with pytest.raises(Refusal, match="structure"):
         record.load([], output)
 
@@ -424,7 +441,7 @@ def test_damaged_weights_are_refused_before_loading(
     path.write_bytes(WEIGHTS[damage](path.read_bytes()))
     monkeypatch.setattr(record, "load_tensors", lambda content: pytest.fail("was read"))
     with pytest.raises(Refusal, match="SHA-256") as caught:
-        record.load([record.select(path.parent.name, output)], output)
+        record.load([store.select(path.parent.name, output)], output)
     assert caught.value.code == 4
     assert str(path) in str(caught.value)
 
@@ -436,7 +453,7 @@ def test_weights_of_another_run_are_refused(output: str, data: Data) -> None:
     )
     target.write_bytes(source.read_bytes())
     with pytest.raises(Refusal, match="SHA-256"):
-        record.load([record.select(target.parent.name, output)], output)
+        record.load([store.select(target.parent.name, output)], output)
 
 
 def test_missing_weights_are_named(output: str, data: Data) -> None:
@@ -444,7 +461,7 @@ def test_missing_weights_are_named(output: str, data: Data) -> None:
     path = place(output, RELU, data) / "model.safetensors"
     path.unlink()
     with pytest.raises(Refusal, match="cannot be read") as caught:
-        record.load([record.select(path.parent.name, output)], output)
+        record.load([store.select(path.parent.name, output)], output)
     assert caught.value.code == 3
 
 
@@ -452,21 +469,21 @@ def test_run_is_selected_by_prefix_or_folder(output: str, data: Data) -> None:
     """run= is a unique prefix of a run id, or a run's folder."""
     names = [record.run_id(c, data) for c in (RELU, TANH)]
     for name in names:
-        assert record.select(name, output)["run_id"] == name
-        assert record.select(name[:8], output)["run_id"] == name
-        assert record.select(f"{output}/runs/{name}", "elsewhere")["run_id"] == name
+        assert store.select(name, output)["run_id"] == name
+        assert store.select(name[:8], output)["run_id"] == name
+        assert store.select(f"{output}/runs/{name}", "elsewhere")["run_id"] == name
 
 
 @pytest.mark.parametrize(("run", "count"), [("", 2), ("zz", 0), ("../runs", 0)])
 def test_ambiguous_prefix_is_refused(output: str, run: str, count: int) -> None:
     """A prefix that fits no run, or several, is refused with their number."""
     with pytest.raises(Refusal, match=f"fits {count} of the 2 runs"):
-        record.select(run, output)
+        store.select(run, output)
 
 
 def test_frame_has_a_row_per_run(output: str) -> None:
     """The table of records has the factors, the response and the right bits."""
-    found = list(record.records(output))
+    found = list(store.records(output))
     table = record.frame(found)
     assert len(table) == 2
     assert set(table["activation"]) == {"relu", "tanh"}

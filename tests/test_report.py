@@ -209,21 +209,6 @@ def test_bad_arguments_are_refused_with_the_fix(arms, monkeypatch, typed, said):
     assert refusal.value.code == 2
 
 
-def test_replace_writes_whole_files_and_leaves_nothing_behind(tmp_path, monkeypatch):
-    """A failed write keeps the old file and no temporary one, and says where."""
-    target = tmp_path / "chart.svg"
-    report.replace(target, b"old")
-
-    def full_disk(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(report.os, "replace", full_disk)
-    with pytest.raises(Refusal, match="No space") as refusal:
-        report.replace(target, b"new")
-    assert refusal.value.code == 3
-    assert target.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
-
-
 def test_save_names_its_files_by_their_formats(tmp_path):
     """A figure of another script is written the same way."""
     paths = report.save(Figure(), tmp_path / "figure", ["svg", "pdf"])

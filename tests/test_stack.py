@@ -11,15 +11,15 @@ from conftest import PLAIN, config
 from torch import Tensor
 from torch.nn import functional
 
-from lenet import draw
+from lenet import compiled, draw
 from lenet.config import FACTORS, Config, Refusal, Value, levels
+from lenet.curvature import curvature
 from lenet.data import Data
 from lenet.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.model import LeNet5
 from lenet.stack import Progress, Result, Stack, train
 
 Changes = Mapping[str, Value]
-READY = [level for level in OPTIMIZERS if level != "sdlm"]  # sdlm has tests of its own
 RATES = {"sgd": 0.02, "momentum": 0.01, "nesterov": 0.01}  # 0.002 for the others
 MIXED: list[dict[str, Value]] = [
     {"init": "kaiming"},
@@ -29,7 +29,7 @@ MIXED: list[dict[str, Value]] = [
 SEEDS = (3, 0, 11)
 STRUCTURES: dict[str, Changes] = {
     "plain": {},
-    **{f"optimizer={level}": {"optimizer": level} for level in READY},
+    **{f"optimizer={level}": {"optimizer": level} for level in OPTIMIZERS},
     **{
         f"activation={level}": {"activation": level}
         for level in levels("activation")
@@ -171,6 +171,79 @@ def test_stack_equals_a_plain_loop(tiny: Data) -> None:
             )
 
 
+SDLM = {"optimizer": "sdlm", "batch_size": 1, "epochs": 3, "schedule": "paper"}
+SDLM |= {"head": "rbf", "activation": "scaled_tanh", "pooling": "subsample"}
+SDLM |= {"order": "constant", "init": "lecun_sqrt", "train_size": 6}
+
+
+def marquardt_loop(run: Config, data: Data) -> tuple[dict[str, Tensor], list[float]]:
+    """The weights after w <- w - eta/(mu + h) g, a step an image, with h of all images
+    before each pass, and the least and the largest step size of the first pass."""
+    start = Stack.start([run, run], data)
+    model, images, sizes = start.model, start.images, list[float]()
+    number = {k: run.number(f"optimizer.{k}") for k in ("lr", "mu", "curvature_scale")}
+    kept, h = run.number("optimizer.curvature_kept"), dict[str, Tensor]()
+    order = draw.fold(draw.fold(draw.stream([run.seed], "order"), 0), images).argsort()
+    pixels = data.train_images[images].expand(2, -1, -1, -1) / 255
+    for epoch in range(3):
+        for name, found in curvature(model, pixels).items():
+            new = number["curvature_scale"] * found
+            h[name] = new if epoch == 0 else kept * h[name] + (1 - kept) * new
+        rate = number["lr"] * (1, 1, 0.4)[epoch]
+        steps = {name: rate / (number["mu"] + values) for name, values in h.items()}
+        if epoch == 0:
+            every = torch.cat([values.flatten() for values in steps.values()])
+            sizes = [every.min().item(), every.max().item()]
+        for image in images[order]:
+            outputs = model(data.train_images[image][None] / 255)
+            loss = -outputs[:, 0, data.train_labels[image]].sum()
+            gradients = torch.autograd.grad(loss, list(model.parameters()))
+            with torch.no_grad():
+                for (name, weight), gradient in zip(
+                    model.named_parameters(), gradients, strict=True
+                ):
+                    weight -= steps[name] * gradient
+    return {k: w[0].detach() for k, w in model.named_parameters()}, sizes
+
+
+def marquardts() -> list[Config]:
+    """Runs of sdlm at batch 1 that differ in seed and in all of its numbers."""
+    return [
+        config({**SDLM, "optimizer.curvature_scale": scale, **numbers}, seed)
+        for seed, scale, numbers in (
+            (0, 1.0, {}),
+            (3, 4.0, {"optimizer.curvature_kept": 0.3}),
+            (1, 2.0, {"optimizer.curvature_kept": 1.0, "optimizer.mu": 0.05}),
+        )
+    ]
+
+
+def test_sdlm_run_has_the_same_bits_in_any_stack(tiny: Data) -> None:
+    """In the compiled loop too, where the curvature is the stack's."""
+    configs = marquardts()
+    assert compiled.can_run(Stack.start(configs, tiny))
+    three = train(configs, tiny)
+    for chosen in ([0], [2, 1], [1, 0]):
+        smaller = train([configs[place] for place in chosen], tiny)
+        for place, result in zip(chosen, smaller, strict=True):
+            assert_same_bits(result, three[place])
+            assert result.step_sizes == three[place].step_sizes
+
+
+@pytest.mark.usefixtures("float64")
+def test_sdlm_equals_a_plain_loop(tiny: Data) -> None:
+    """Steps are eta/(mu + h) after each image; h is fixed during a pass and estimated
+    again before the next, save the share that stays; pass 1's step sizes are kept."""
+    configs = marquardts()
+    for run, result in zip(configs, train(configs, tiny), strict=True):
+        weights, sizes = marquardt_loop(run, tiny)
+        for key, weight in weights.items():
+            torch.testing.assert_close(
+                result.weights[key], weight, rtol=1e-8, atol=1e-9, msg=key
+            )
+        assert result.step_sizes == pytest.approx(sizes, rel=1e-6)
+
+
 def test_mixed_structures_are_refused(tiny: Data) -> None:
     """Runs that cannot be one program are an error that names what must be shared."""
     with pytest.raises(Refusal, match=r"must share .*pooling"):
@@ -266,7 +339,7 @@ def test_no_dropout_has_no_masks(tiny: Data) -> None:
 WILD: dict[str, Value] = {"optimizer": "sgd", "optimizer.lr": 1e30, "epochs": 2}
 
 
-@pytest.mark.parametrize("optimizer", READY)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_diverging_run_leaves_the_others_alone(
     optimizer: str, norm: str, tiny: Data
@@ -456,7 +529,7 @@ def test_progress_is_reported(digits: Data) -> None:
 
 def covering() -> list[dict[str, str]]:
     """Treatments in which every pair of levels of two factors meets (greedy)."""
-    known = {f: [v for v in levels(f) if v != "sdlm"] for f in FACTORS}
+    known = {f: list(levels(f)) for f in FACTORS}
     cells = [(f, level) for f in FACTORS for level in known[f]]
     missing = {
         frozenset((one, other))
@@ -490,7 +563,7 @@ def test_covering_covers() -> None:
     met = {
         pair for t in COVERING for pair in itertools.combinations(sorted(t.items()), 2)
     }
-    count = {f: len([v for v in levels(f) if v != "sdlm"]) for f in FACTORS}
+    count = {f: len(levels(f)) for f in FACTORS}
     expected = sum(count[a] * count[b] for a, b in itertools.combinations(FACTORS, 2))
     assert len(met) == expected
     assert len(COVERING) < 70

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from conftest import config
 
-from lenet import record, tracker
+from lenet import record, store, tracker
 from lenet.config import Places, names
 from lenet.data import Data
-from lenet.record import Record
 from lenet.stack import train
+from lenet.store import Record
 
 FAULTS = {
     "absent": "raise ModuleNotFoundError(\"No module named 'wandb'\")",
@@ -37,7 +37,7 @@ def output(tmp_path: Path, tiny: Data) -> str:
 
 def only(output: str) -> Record:
     """The one record of an output folder, its seal verified."""
-    (found,) = record.records(output)
+    (found,) = store.records(output)
     return found
 
 
@@ -165,7 +165,7 @@ def test_tracker_that_fails_costs_one_warning(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """An absent or crashing tracker leaves the record alone and warns in one line."""
-    path = record.folder(output, only(output)["run_id"]) / "record.json"
+    path = store.folder(output, only(output)["run_id"]) / "record.json"
     before = (path.read_bytes(), path.stat().st_mtime_ns)
     broken(FAULTS[fault])
     mirror(output, "wandb")

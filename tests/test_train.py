@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import config
 
-from lenet import record, stack, train
+from lenet import stack, store, terminal, train
 from lenet.config import GROUPS, RANGES, Places, Refusal, levels, names
 
 QUICK = (
@@ -63,7 +63,7 @@ def start(
         monkeypatch.setattr(sys, "argv", ["lenet/train.py", *typed])
         code: Any = 0
         try:
-            train.command(train.main)
+            terminal.command(train.main)
         except SystemExit as stop:
             code = stop.code or 0
         return Outcome(code, *capsys.readouterr(), tmp_path / "outputs")
@@ -84,7 +84,7 @@ def test_run_prints_one_line(start: Start) -> None:
     assert done.code == 0, done.err
     assert re.fullmatch(LINE, done.out), done.out
     (name,) = done.runs
-    found = record.read(done.output / "runs" / name / "record.json")
+    found = store.read(done.output / "runs" / name / "record.json")
     assert f"test error {found['response']['test_error']:.2%}, n = 1" in done.out
     assert name in done.out
     assert "epoch 1/1" in done.err
@@ -134,7 +134,7 @@ def test_replicates_are_the_seeds_one_by_one(start: Start) -> None:
     both = start(*QUICK, "replicates=2")
     assert "n = 2" in both.out
     assert "and 1 more" in both.out
-    found = [record.select(name, str(both.output)) for name in both.runs]
+    found = [store.select(name, str(both.output)) for name in both.runs]
     assert sorted(one["seed"] for one in found) == [0, 1]
     assert sorted(one["stack"]["position"] for one in found) == [0, 1]
     assert {one["stack"]["size"] for one in found} == {2}
@@ -156,7 +156,7 @@ def test_damaged_run_is_made_again(start: Start, damage: str) -> None:
     """A damaged record is set aside and its run trained again, with the same result."""
     done = start(*QUICK)
     path = done.output / "runs" / done.runs[0] / "record.json"
-    before = record.read(path)
+    before = store.read(path)
     if damage == "record":
         path.write_bytes(path.read_bytes().replace(b'"seed": 0', b'"seed": 1'))
     else:
@@ -165,7 +165,7 @@ def test_damaged_run_is_made_again(start: Start, damage: str) -> None:
     again = start(*QUICK)
     assert again.code == 0
     assert again.out.count("\n") == 1
-    after = record.read(path)
+    after = store.read(path)
     assert after["response"] == before["response"]
     assert after["weights"] == before["weights"]
     assert ("quarantine" in again.err) == (damage == "record")
@@ -241,7 +241,7 @@ def test_paper_with_another_activation_is_one_level_away(start: Start) -> None:
     """`preset=paper activation=relu` runs the paper's levels with that one changed."""
     done = start(*QUICK, "preset=paper", "optimizer=sgd", "activation=relu")
     assert done.code == 0, done.err
-    found = record.select(done.runs[0], str(done.output))["treatment"]
+    found = store.select(done.runs[0], str(done.output))["treatment"]
     expected = {"activation": "relu", "pooling": "subsample", "connection": "table"}
     expected |= {"head": "rbf", "order": "constant", "input": "paper"}
     assert expected.items() <= found.items()
@@ -276,11 +276,11 @@ def test_split_that_does_not_fit_is_refused(start: Start) -> None:
 def test_output_dir_that_is_a_file_is_refused_before_training(
     start: Start, tmp_path: Path, no_training: None
 ) -> None:
-    """An output folder that cannot be is exit code 3, before hours of training."""
+    """An output folder that cannot be is exit code 2, before hours of training."""
     (tmp_path / "file").write_text("mine")
     done = start(*QUICK, "output_dir=file")
-    assert done.code == 3
-    assert "file/runs cannot be written" in done.err
+    assert done.code == 2
+    assert "output_dir=file is a file: name a folder" in done.err
     assert "Traceback" not in done.err
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -439,15 +439,17 @@ def test_interrupt_keeps_finished_runs_and_says_how_to_go_on(
     assert len(start(*typed).runs) == 2
 
 
-def test_stacks_share_a_structure_and_are_even() -> None:
-    """Runs are stacked by structure, at most `size` at a time, none left out."""
+def test_stacks_share_a_structure_and_are_full() -> None:
+    """Runs are stacked by structure, `size` at a time and then the rest, each once."""
     relu = [config(seed=seed) for seed in range(7)]
     tanh = [config({"activation": "tanh"}, seed) for seed in range(2)]
     mixed = [relu[0], tanh[0], *relu[1:], tanh[1]]
-    found = list(train.stacks(mixed, size=3))
-    assert [len(alike) for alike in found] == [2, 2, 3, 2]
-    assert all(len({stack.structure(c) for c in alike}) == 1 for alike in found)
-    assert sorted(c.seed for alike in found[:3] for c in alike) == list(range(7))
+    names = {str(i): one for i, one in enumerate(mixed)}
+    found = list(train.stacks(names, size=3))
+    assert [len(alike) for alike in found] == [3, 3, 1, 2]
+    for alike in found:
+        assert len({stack.structure(one) for one in alike.values()}) == 1
+    assert {name: one for alike in found for name, one in alike.items()} == names
 
 
 def test_summary_tells_diverged_runs_apart() -> None:
@@ -484,7 +486,7 @@ def test_refusal_of_a_script_is_its_exit_code(
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as stop:
-        train.command(refuse)
+        terminal.command(refuse)
     signal.signal(signal.SIGTERM, before)
     assert stop.value.code == 4
     assert capsys.readouterr().err == "no [/b] here\n"

@@ -1,0 +1,56 @@
+"""What a sweep shows while it trains: one line for all of it, one for each worker."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from lenet.forecast import duration
+from lenet.sweep import Show, State, seconds_left
+from lenet.worker import Worker
+
+EVERY = 30.0  # seconds from one plain line to the next, where there is no terminal
+
+
+@contextlib.contextmanager
+def board(console: Console) -> Iterator[Show]:
+    """Shows a sweep: lines that change in place, or plain ones without a terminal."""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            yield lambda state: live.update(Text("\n".join(lines(state))), refresh=True)
+        return
+    last: list[tuple[float, int]] = [(time.monotonic(), 0)]
+
+    def show(state: State) -> None:
+        (at, before), now = last[-1], state.done + len(state.failures)
+        due = now == state.total or time.monotonic() - at > EVERY
+        if now > before and due:
+            print(overall(state), file=console.file, flush=True)
+            last.append((time.monotonic(), now))
+
+    yield show
+
+
+def lines(state: State) -> list[str]:
+    """The sweep's line, then the workers'."""
+    return [overall(state), *(of_worker(one) for one in state.workers)]
+
+
+def overall(state: State) -> str:
+    """Runs done of all, failures, diverged, and the time that is left."""
+    text = f"{state.done} of {state.total} runs"
+    text += f", {state.diverged} diverged" if state.diverged else ""
+    text += f", {len(state.failures)} failed" if state.failures else ""
+    left = seconds_left(state)
+    return text + (f", {duration(left)} left" if left is not None else "")
+
+
+def of_worker(one: Worker) -> str:
+    """What a worker trains, and how far it is."""
+    if not one.job:
+        return "  idle" if one.ready else "  starting"
+    seeds = sorted(config.seed for config in one.job.runs.values())
+    return f"  {one.part:4.0%} of {len(seeds)} runs, seeds {seeds[0]} to {seeds[-1]}"

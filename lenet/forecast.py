@@ -1,0 +1,120 @@
+"""What carrying out a plan will take, and whether it can tell anything: before it runs.
+
+Times come from the records made on this machine, the spread between seeds from the
+records of the same treatments.
+"""
+
+import shutil
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lenet import effect
+from lenet.config import Config, Value
+from lenet.plan import Run
+from lenet.stack import structure
+from lenet.store import Record
+
+BYTES = 300_000  # of a run's record and weights: 61,706 numbers and 5 kB of text
+EFFECT = 0.0010  # a tenth of a point: the effect that plans are asked about
+
+
+def seconds(
+    configs: Sequence[Config], known: Iterable[Record], hardware: str
+) -> float | None:
+    """The seconds that these runs take one after another; None if nothing tells.
+
+    A run takes what runs of its structure took on this hardware, per pass; one of a
+    structure that has never run takes what the others of its data and batch size took.
+    """
+    exact, alike = (
+        defaultdict[Any, list[float]](list),
+        defaultdict[Any, list[float]](list),
+    )
+    for one in known:
+        if one["hardware"] == hardware and one["curve"]:
+            rate = one["seconds"] / len(one["curve"])
+            config = Config(one["treatment"], one["seed"])
+            exact[shape(config)].append(rate)
+            alike[kin(config)].append(rate)
+    total = 0.0
+    for config in configs:
+        rates = exact.get(shape(config)) or alike.get(kin(config))
+        if not rates:
+            return None
+        total += statistics.median(rates) * config.number("epochs")
+    return total
+
+
+def shape(config: Config) -> tuple[object, ...]:
+    """What decides the time of a pass."""
+    return structure(Config({**config.treatment, "epochs": 0}, 0))
+
+
+def kin(config: Config) -> tuple[Value, ...]:
+    """What roughly decides the time of a pass."""
+    keys = ("data", "batch_size", "train_size", "validation_size")
+    return tuple(config.treatment[key] for key in keys)
+
+
+def spread(runs: Sequence[Run]) -> float | None:
+    """The median standard deviation, over arms of three blocks and more, of arm minus
+    reference; None where there is none."""
+    errors = defaultdict[str, dict[int, float]](dict)
+    for run in runs:
+        if run.error is not None:
+            errors[run.arm][run.seed] = run.error
+    reference = errors[runs[0].arm]
+    found = []
+    for arm, measured in errors.items():
+        seeds = measured.keys() & reference.keys()
+        if arm != runs[0].arm and len(seeds) > 2:
+            differences = [measured[seed] - reference[seed] for seed in seeds]
+            found.append(statistics.stdev(differences))
+    return statistics.median(found) if found else None
+
+
+def tests(plan: Mapping[str, Any]) -> int:
+    """The size of the largest family of effects that a study's chart will test."""
+    factors = len(plan["levels"])
+    if plan["kind"] in ("factorial", "path"):
+        return max(factors, factors * (factors - 1) // 2)
+    return max(len(plan["arms"]) - 1, 1)
+
+
+def verdict(plan: Mapping[str, Any], sd: float | None) -> str:
+    """Whether so many seeds can find anything, and how many find a tenth of a point."""
+    count, family = len(plan["seeds"]), tests(plan)
+    needed = effect.blocks_needed(family)
+    text = f"n = {count} over {family} effects: "
+    if count < needed:
+        text += f"no verdict possible, replicates={needed} is the least"
+    else:
+        text += f"a verdict is possible (from n = {needed})"
+    if sd:
+        seeds = effect.seeds_for_power(EFFECT, sd, family)
+        text += (
+            f"; at the sd of {100 * sd:.2f} points in the records, 80 % power for "
+            f"{100 * EFFECT:.2f} points takes n = {seeds}"
+        )
+    return text
+
+
+def duration(taken: float) -> str:
+    """Seconds as people say them."""
+    minutes = round(taken / 60)
+    if minutes < 1:
+        return f"{taken:.0f} s"
+    return (
+        f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    )
+
+
+def disk(count: int, output_dir: str) -> tuple[int, int]:
+    """The bytes that so many runs need, and those that are free."""
+    there = Path(output_dir).absolute()
+    while not there.exists():
+        there = there.parent
+    return count * BYTES, shutil.disk_usage(there).free

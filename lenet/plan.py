@@ -1,0 +1,173 @@
+"""How far a study is: the sealed plan in its folder against the records there are.
+
+The plan is written before anything is trained and holds every treatment, seed and run
+id, the training code and the data. Nothing here needs torch.
+"""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lenet import store
+from lenet.config import Refusal
+from lenet.design import CROSSED
+from lenet.store import Record
+
+PLAN, RECORDS = "plan.json", "records.jsonl.gz"  # the files of a published study
+STATES = ("done", "diverged", "failed", "stale", "missing")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a plan: where it belongs, how far it is, and why it is not done."""
+
+    run_id: str
+    arm: str
+    seed: int
+    state: str
+    why: str = ""
+    seconds: float = 0.0
+    error: float | None = None
+
+    def __str__(self) -> str:
+        why = f": {self.why}" if self.why else ""
+        return f"{self.state:<9}{self.run_id}  {self.arm} seed={self.seed}{why}"
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The plan of a study, its seal checked."""
+    path = folder / PLAN
+    try:
+        text = path.read_bytes()
+    except OSError:
+        root = folder.parent
+        studies = sorted(path.parent.name for path in root.glob("*/plan.json"))
+        raise Refusal(
+            f"{folder} holds no plan; studies in {root}: {', '.join(studies) or 'none'}"
+        ) from None
+    return store.unsealed(text, str(path))
+
+
+def published(folder: Path) -> dict[str, Record]:
+    """The records that a study was published with, by run id; none if it was not."""
+    path = folder / RECORDS
+    if not path.exists():
+        return {}
+    try:
+        lines = gzip.decompress(path.read_bytes()).splitlines()
+    except (OSError, EOFError) as problem:
+        raise Refusal(f"{path} cannot be read: {problem}", 3) from None
+    found = [store.unsealed(line, f"a line of {path}") for line in lines]
+    return {one["run_id"]: one for one in found if one["schema"] == store.SCHEMA}
+
+
+def text(plan: Mapping[str, Any]) -> bytes:
+    """A plan as the content of its file, sealed."""
+    return json.dumps(store.sealed(dict(plan)), indent=1).encode()
+
+
+def packed(found: Sequence[Record]) -> bytes:
+    """Records as compressed lines of JSON; the same bytes for the same records."""
+    lines = "".join(json.dumps(one, sort_keys=True) + "\n" for one in found)
+    return gzip.compress(lines.encode(), mtime=0)
+
+
+def attempts(output_dir: str) -> dict[str, dict[str, Any]]:
+    """The last failed attempt at each run, by run id."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted((Path(output_dir) / "attempts").glob("*.json")):
+        attempt = json.loads(path.read_bytes())
+        found |= dict.fromkeys(attempt["runs"], attempt)
+    return found
+
+
+def planned(
+    plan: Mapping[str, Any],
+) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
+    """Run id, arm, seed and treatment of each run of a plan."""
+    for part, seeds in (("runs", "seeds"), ("search", "search_seeds")):
+        for arm in plan["arms"]:
+            for name, seed in zip(arm.get(part, []), plan[seeds], strict=True):
+                changed = plan["search_changes"] if part == "search" else {}
+                treatment = {**arm["treatment"], **changed}
+                label = arm["name"] + (" (search)" if changed else "")
+                yield name, label, seed, treatment
+
+
+def shown(plan: Mapping[str, Any]) -> set[str]:
+    """The runs that are published with their weights: the first seed of the reference,
+    and of its opposite where all levels are crossed."""
+    arms = plan["arms"] if plan["kind"] in CROSSED else plan["arms"][:1]
+    return {arm["runs"][0] for arm in (arms[0], arms[-1])}
+
+
+def progress(output_dir: str, plan: Mapping[str, Any]) -> list[Run]:
+    """Every run of a plan with its state."""
+    failures = attempts(output_dir)
+    done = {name: one for name in plan["runs"] if (one := peek(output_dir, name))}
+    done = published(Path(output_dir) / plan["study"]) | done
+    others: dict[str, Record] = {}
+    if len(done.keys() & set(plan["runs"])) < len(plan["runs"]):
+        for one in sound(output_dir):
+            others[store.digest([one["treatment"], one["seed"]])] = one
+    return [
+        state(*one, done=done, failures=failures, others=others)
+        for one in planned(plan)
+    ]
+
+
+def state(
+    name: str,
+    arm: str,
+    seed: int,
+    treatment: Mapping[str, Any],
+    done: Mapping[str, Record],
+    failures: Mapping[str, Record],
+    others: Mapping[str, Record],
+) -> Run:
+    """A run's state, from the records, the failed attempts and other code's records."""
+    if name in done:
+        one = done[name]
+        seconds, error = one["seconds"], one["response"]["test_error"]
+        if one["status"] == "finished":
+            return Run(name, arm, seed, "done", "", seconds, error)
+        why = f"at step {one['diverged_step']}"
+        return Run(name, arm, seed, "diverged", why, seconds)
+    if name in failures:
+        return Run(name, arm, seed, "failed", str(failures[name]["cause"]))
+    identity = store.digest([treatment, seed])
+    if identity in others:
+        commit = str(others[identity]["code"]["commit"])[:10]
+        why = f"trained by other code or data (commit {commit}): would be made again"
+        return Run(name, arm, seed, "stale", why)
+    return Run(name, arm, seed, "missing", "never trained")
+
+
+def sound(output_dir: str) -> Iterator[Record]:
+    """The records of an output directory that verify."""
+    for name in store.finished(output_dir):
+        if one := peek(output_dir, name):
+            yield one
+
+
+def peek(output_dir: str, name: str) -> Record | None:
+    """A run's record if it verifies; a broken one is left for those who write."""
+    path = store.folder(output_dir, name) / "record.json"
+    try:
+        return store.of_run(path, name)
+    except Refusal:
+        return None
+
+
+def summary(plan: Mapping[str, Any], runs: Sequence[Run]) -> str:
+    """One line: how many runs of the plan are in which state."""
+    count = Counter(run.state for run in runs)
+    done = count["done"] + count["diverged"]
+    others = [f"{count[state]} {state}" for state in STATES[1:] if count[state]]
+    seconds = sum(run.seconds for run in runs)
+    text = ", ".join([f"{done} of {len(runs)} runs done", *others])
+    return f"study {plan['study']}: {text}; {seconds:,.0f} s of training so far"

@@ -1,0 +1,325 @@
+"""The files of finished runs: sealed, whole or absent, never written twice.
+
+A run is finished if and only if its record.json is there and its seal, the SHA-256 of
+everything else in it, is right. Whoever works on a run holds the lock of its folder,
+which the kernel frees with the process. Nothing here knows what a run computes, so that
+looking through ten thousand of them does not wait for torch.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lenet.config import Refusal
+
+SCHEMA = 1
+Record = dict[str, Any]
+# What marks a folder as an output directory, besides the plan of a study in it.
+MARKS = ("runs", "attempts", "quarantine", "reruns", "multirun", "tensorboard", "wandb")
+
+
+def digest(content: Any) -> str:
+    """The SHA-256 of plain content in its canonical JSON form."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(content: Record) -> Record:
+    """The content with its seal."""
+    return {**content, "seal": digest(content)}
+
+
+def unsealed(text: bytes, name: str) -> Record:
+    """The content under a seal, with it; a Refusal (4) unless the seal is right."""
+    try:
+        content = json.loads(text)
+        seal = content.pop("seal")
+        found = digest(content)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as problem:
+        raise Refusal(f"{name} is no record: {problem!r}", 4) from None
+    if seal != found:
+        raise Refusal(f"{name} was changed after it was written: its seal is wrong", 4)
+    return {**content, "seal": seal}
+
+
+def folder(output_dir: str, name: str) -> Path:
+    """Where a run's record and weights lie."""
+    return Path(output_dir) / "runs" / name
+
+
+def check(output_dir: str) -> None:
+    """A Refusal unless this folder is, or may become, a place for runs."""
+    place = Path(output_dir).expanduser().resolve()
+    if place in (Path("/"), Path.home()):
+        raise Refusal(f"output_dir={output_dir} is {place}: name a folder in it")
+    if place.exists() and not place.is_dir():
+        raise Refusal(f"output_dir={output_dir} is a file: name a folder")
+    try:
+        held = {path.name for path in place.iterdir()} if place.exists() else set()
+    except OSError as problem:
+        raise unwritable(place, problem) from None
+    foreign = {name for name in held if not name.startswith(".")}
+    if foreign and not foreign & set(MARKS) and not any(place.glob("*/plan.json")):
+        raise Refusal(
+            f"output_dir={output_dir} holds other things ({min(foreign)}) and no runs: "
+            "name a new folder, or an empty one"
+        )
+
+
+def prepare(output_dir: str) -> None:
+    """Make the folder of the runs; a Refusal (3) if none can be written there."""
+    check(output_dir)
+    place = Path(output_dir) / "runs"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as problem:
+        raise unwritable(place, problem) from None
+
+
+def unwritable(place: Path, problem: OSError) -> Refusal:
+    """The Refusal (3) for a place that cannot be written, with the space left on it."""
+    there = place
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free / 1e6
+    cause = problem.strerror or str(problem)
+    return Refusal(
+        f"{place} cannot be written: {cause} ({free:,.0f} MB free); make it writable "
+        "or free some space, then give the same command again",
+        3,
+    )
+
+
+@contextlib.contextmanager
+def claim(output_dir: str, names: Sequence[str]) -> Iterator[list[str]]:
+    """Hold runs against other processes; yields those that nobody else holds."""
+    held: dict[str, int] = {}
+    try:
+        for name in names:
+            handle = hold(folder(output_dir, name))
+            if handle is not None:
+                held[name] = handle
+        yield list(held)
+    finally:
+        for handle in held.values():
+            os.close(handle)
+
+
+def hold(place: Path) -> int | None:
+    """A handle that locks a run's folder; None while another process has the lock."""
+    while True:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            handle = os.open(place, os.O_RDONLY)
+        except FileNotFoundError:  # moved to quarantine in between
+            continue
+        except OSError as problem:
+            raise unwritable(place, problem) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.stat(place), os.fstat(handle)):
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(handle)  # what is locked was moved away: try again
+
+
+def write(output_dir: str, record: Record, weights: bytes | None) -> Record:
+    """Write a claimed run's weights, then its record; returns the record with seal.
+
+    A run that is finished stays as it is: its first record is returned.
+    """
+    place = folder(output_dir, record["run_id"])
+    path, whole = place / "record.json", sealed(record)
+    if path.exists():
+        return read(path)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for left in [*place.glob(".*"), place / "model.safetensors"]:
+            left.unlink(missing_ok=True)  # by an attempt that was killed
+        if weights:
+            publish(place / "model.safetensors", weights)
+        publish(path, json.dumps(whole, indent=1).encode())
+    except OSError as problem:
+        raise unwritable(place, problem) from None
+    return whole
+
+
+def publish(path: Path, content: bytes) -> None:
+    """Write a new file so that it is there whole or not at all; the first one stays."""
+    name = written(path, content)
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(name)
+    settle(path.parent)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, whole."""
+    name = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name = written(path, content)
+        os.replace(name, path)
+        settle(path.parent)
+    except OSError as problem:
+        if name:
+            Path(name).unlink(missing_ok=True)
+        raise unwritable(path, problem) from None
+
+
+def written(path: Path, content: bytes) -> str:
+    """The name of a temporary file beside `path` that holds the content for good."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(handle, 0o644)  # mkstemp lets nobody else read
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        os.unlink(name)
+        raise
+    return name
+
+
+def settle(place: Path) -> None:
+    """Have the names in a folder outlast a loss of power."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read(path: Path) -> Record:
+    """The record in a file, if its seal is right and its schema is known."""
+    try:
+        text = path.read_bytes()
+    except OSError as problem:
+        raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
+    record = unsealed(text, str(path))
+    if record["schema"] != SCHEMA:
+        raise Refusal(
+            f"{path} has schema {record['schema']}, this is schema {SCHEMA}: use lenet "
+            f"{record['versions']['lenet']}, which wrote it, or another output_dir"
+        )
+    return record
+
+
+def find(output_dir: str, name: str) -> Record | None:
+    """The record of a run, None if it is not finished.
+
+    One that does not verify is moved to quarantine/, so that the run is made again;
+    one that cannot be read, or has another schema, stays where it is: a Refusal.
+    """
+    path = folder(output_dir, name) / "record.json"
+    if not path.exists():
+        return None
+    try:
+        return of_run(path, name)
+    except Refusal as problem:
+        if problem.code != 4:
+            raise
+        return quarantine(output_dir, name)
+
+
+def of_run(path: Path, name: str) -> Record:
+    """The record in a file, if it is that of this run."""
+    record = read(path)
+    if record["run_id"] != name:
+        raise Refusal(f"{path} holds the record of {record['run_id']}", 4)
+    return record
+
+
+def weights(output_dir: str, record: Record) -> bytes:
+    """A run's weights as they were trained: beside its record, or as published."""
+    name = record["run_id"]
+    published = Path(output_dir).glob(f"*/weights/{name}.safetensors")
+    own = folder(output_dir, name) / "model.safetensors"
+    path = own if own.exists() else next(published, own)
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
+    if hashlib.sha256(content).hexdigest() != record["weights"]:
+        raise Refusal(f"{path} is not what was trained: its SHA-256 is wrong", 4)
+    return content
+
+
+def fault(output_dir: str, name: str) -> str | None:
+    """What is wrong with a finished run's record or weights, None if nothing is."""
+    place = folder(output_dir, name)
+    try:
+        expected = of_run(place / "record.json", name)["weights"]
+    except Refusal as problem:
+        if problem.code != 4:
+            raise
+        return str(problem)
+    path = place / "model.safetensors"
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        found = None
+    if found == expected:
+        return None
+    return f"{path} is not what was trained: its SHA-256 is {found}, not {expected}"
+
+
+def quarantine(output_dir: str, name: str) -> Record | None:
+    """Move a broken run aside; its record, if another process has made it anew."""
+    place, aside = folder(output_dir, name), Path(output_dir) / "quarantine"
+    with claim(output_dir, [name]) as mine:
+        if not mine or not (place / "record.json").exists():
+            return None
+        problem = fault(output_dir, name)
+        if not problem:
+            return of_run(place / "record.json", name)
+        try:
+            aside.mkdir(exist_ok=True)
+            place.rename(Path(tempfile.mkdtemp(dir=aside, prefix=f"{name}-")) / name)
+        except OSError as cause:
+            where = f"and cannot be moved to {aside}: {cause.strerror}"
+            raise Refusal(f"{problem}; {where}", 3) from None
+    print(f"{problem}; moved to {aside}, the run is made again", file=sys.stderr)
+    return None
+
+
+def finished(output_dir: str) -> list[str]:
+    """The ids of the runs that have a record."""
+    return sorted(p.parent.name for p in Path(output_dir).glob("runs/*/record.json"))
+
+
+def records(output_dir: str) -> Iterator[Record]:
+    """Every finished run of an output directory, by run id."""
+    for name in finished(output_dir):
+        yield read(folder(output_dir, name) / "record.json")
+
+
+def select(run: str, output_dir: str) -> Record:
+    """The record that a unique prefix of a run id, or a run's folder, means."""
+    if (Path(run) / "record.json").is_file():
+        return read(Path(run) / "record.json")
+    names = finished(output_dir)
+    matches = [name for name in names if name.startswith(run)]
+    if len(matches) != 1:
+        raise Refusal(
+            f"run={run} fits {len(matches)} of the {len(names)} runs in {output_dir}: "
+            "give more of the run id, or a run's folder"
+        )
+    return read(folder(output_dir, matches[0]) / "record.json")

@@ -1,0 +1,63 @@
+"""What every command does with a refusal, an interruption and a reader that is gone."""
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+
+from lenet.config import Refusal
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: as Ctrl-C, with another exit code."""
+
+
+def say(text: str) -> None:
+    """Print a result; that its reader is gone (`| head`) is no failure of the run."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """A Refusal in here becomes its message on stderr and its exit code.
+
+    Hydra's task needs this within, since Hydra exits with 1 for whatever it catches.
+    """
+    try:
+        yield
+    except Refusal as refusal:
+        Console(stderr=True).print(
+            escape(str(refusal)), soft_wrap=True, highlight=False
+        )
+        raise SystemExit(refusal.code) from None
+
+
+def terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """The handler of SIGTERM."""
+    raise Terminated
+
+
+def command(main: Callable[[], None]) -> None:
+    """Run a command; it ends with the exit code of what stopped it."""
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        with refusals():
+            main()
+    except KeyboardInterrupt as stop:
+        module = sys.modules["__main__"].__spec__  # None for a script
+        program = ["-m", module.name] if module else sys.argv[:1]
+        line = shlex.join(["python", *program, *sys.argv[1:]])
+        print(
+            f"interrupted; finished runs are kept; go on with: {line}", file=sys.stderr
+        )
+        raise SystemExit(143 if isinstance(stop, Terminated) else 130) from None

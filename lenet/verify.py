@@ -1,0 +1,86 @@
+"""Whether what is stored is what was trained: each seal, weight file and bit."""
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from lenet import plan, record, stack, store, train
+from lenet.config import Config, Places, Refusal
+from lenet.store import Record
+
+
+def everything(output_dir: str) -> str:
+    """How many runs and studies are sound; a broken one is moved, and a Refusal (4)."""
+    names = store.finished(output_dir)
+    broken = [name for name in names if store.fault(output_dir, name)]
+    for name in broken:
+        store.quarantine(output_dir, name)
+    studies = sorted(path.parent for path in Path(output_dir).glob("*/plan.json"))
+    wrong = []
+    for study in studies:
+        try:
+            plan.read(study)
+            plan.published(study)
+        except Refusal as refusal:
+            wrong.append(str(refusal))
+    text = f"{len(names) - len(broken)} of {len(names)} runs and "
+    text += f"{len(studies) - len(wrong)} of {len(studies)} studies are sound"
+    if broken or wrong:
+        raise Refusal("\n".join([*wrong, f"{text}; the same sweep again mends it"]), 4)
+    return text
+
+
+def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
+    """Train a recorded run again: a line if every bit is the same, else a Refusal (4).
+
+    Both results of a run that came out otherwise are kept: the new one in reruns/.
+    """
+    first = store.select(run, output_dir)
+    config = Config(first["treatment"], first["seed"])
+    name = first["run_id"]
+    torch.set_num_threads(first["stack"]["threads"])
+    train.reuse_memory()
+    device = first["stack"]["device"].split(":")[0]
+    places = Places(data_dir, output_dir, device)
+    data = train.load([config], places)[str(config.treatment["data"])]
+    result = stack.train([config], data)[0]
+    weights = save(dict(result.weights)) if record.finished(result) else None
+    again = record.content(config, data, result, first["stack"], weights)
+    different = [key for key in SAME if bits(first, key) != bits(again, key)]
+    if not different:
+        return f"run {name}: the same bits again (weights {first['weights']})"
+    place = Path(output_dir) / "reruns" / f"{name}-{secrets.token_hex(4)}"
+    store.replace(place / "record.json", json.dumps(store.sealed(again)).encode())
+    if weights:
+        store.replace(place / "model.safetensors", weights)
+    raise Refusal(
+        f"run {name} came out otherwise: {', '.join(different)} differ"
+        + why(first, again)
+        + f"; both are kept, the new one in {place}",
+        4,
+    )
+
+
+SAME = ("status", "diverged_step", "response", "right", "curve", "data", "weights")
+
+
+def bits(one: Record, key: str) -> Any:
+    """What must be the same when a run is trained again: all but the time it took."""
+    if key == "curve":
+        return [
+            {k: v for k, v in point.items() if k != "seconds"} for point in one[key]
+        ]
+    return one[key]
+
+
+def why(first: Record, again: Record) -> str:
+    """What else differs between two records of one run, which may explain it."""
+    known = [key for key in ("versions", "hardware") if first[key] != again[key]]
+    if first["code"]["fingerprint"] != again["code"]["fingerprint"]:
+        known.append(f"the code (it was commit {first['code']['commit']})")
+    same = " on the same code, versions and hardware: training is not deterministic"
+    return f" (and so do {', '.join(known)})" if known else same

@@ -1,0 +1,214 @@
+"""Break a sweep at every step that it takes on disk, and count what is lost.
+
+    python tests/faults.py          prints the table that CONTRIBUTING shows (minutes)
+
+A process is forked that carries out a sweep of a stub under the real writer; strace
+attaches to it and, at its k-th write, fsync, link, rename, mkdir or unlink, kills it or
+makes the call fail; k counts up until the sweep runs through. Each time the same sweep
+is then carried out again, undisturbed, and must end as the one that nothing befell.
+"""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from stub import small, stub
+
+from lenet import record, report, store, sweep, train
+from lenet.config import Config, Places, Refusal
+
+# As strace names them: the calls of one kind, whichever of them the library uses.
+CALLS = {
+    "write": "write",
+    "fsync": "fsync",
+    "link": "link,linkat",
+    "rename": "rename,renameat,renameat2",
+    "mkdir": "mkdir,mkdirat",
+    "unlink": "unlink,unlinkat",
+}
+KILL, FULL, BROKEN, QUOTA = "signal=KILL", "error=ENOSPC", "error=EIO", "error=EDQUOT"
+TRIED = {KILL: tuple(CALLS), FULL: ("write", "fsync", "link", "rename", "mkdir")}
+TRIED |= {BROKEN: ("write", "fsync", "link", "rename"), QUOTA: ("write", "mkdir")}
+ROOT = Path(__file__).parent.parent
+Plan = tuple[Mapping[str, Any], Mapping[str, Config]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fault did: points tried, files of finished runs lost, what went wrong."""
+
+    fault: str
+    call: str
+    points: int
+    lost: int
+    problems: Sequence[str]
+
+
+def carry_out(planned: Plan, output_dir: Path) -> int:
+    """Carry out a sweep in this process; its exit code."""
+    plan, runs = planned
+    places = Places(output_dir=str(output_dir), device="cpu")
+
+    def here(missing: Mapping[str, Config], *rest: object) -> dict[str, str]:
+        train.attempt(list(missing.values()), places)
+        return {}
+
+    changed: list[tuple[ModuleType, str, object]] = [
+        (train, "train", stub),
+        (sweep, "train_all", here),
+        (report, "ablation", lambda folder: []),
+    ]
+    kept = [(module, name, getattr(module, name)) for module, name, _ in changed]
+    for module, name, new in changed:
+        setattr(module, name, new)
+    try:
+        sweep.carry_out(plan, runs, places)
+    except Refusal as refusal:
+        return refusal.code
+    finally:
+        for module, name, old in kept:
+            setattr(module, name, old)
+    return 0
+
+
+def forked(work: Callable[[], int], inject: str = "") -> int:
+    """The exit code of work in a process of its own; -9 if it was killed.
+
+    inject: what strace is to do to it, for example `write:signal=KILL:when=3`.
+    """
+    child = os.fork()
+    if not child:
+        code = 99
+        try:
+            if inject:
+                wait_for_tracer()
+            code = work()
+        finally:
+            os._exit(code)
+    if not inject:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    calls = inject.split(":")[0]
+    command = ["strace", "-qq", "-o", os.devnull, "-e", f"trace={calls}"]
+    command += ["-e", f"inject={inject}", "-p", str(child)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        tracer.wait()
+    return code
+
+
+def wait_for_tracer() -> None:
+    """Until strace has attached to this process."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        status = Path("/proc/self/status").read_text()
+        if "TracerPid:\t0" not in status:
+            time.sleep(0.02)  # attached is not yet stopped
+            return
+        time.sleep(0.002)
+    os._exit(98)
+
+
+def files(output_dir: Path) -> dict[str, bytes]:
+    """Everything that is published, by path: nothing temporary, no quarantine."""
+    found = {path.relative_to(output_dir): path for path in output_dir.rglob("*")}
+    return {
+        str(name): path.read_bytes()
+        for name, path in sorted(found.items())
+        if path.is_file() and path.name[0] != "." and name.parts[0] != "quarantine"
+    }
+
+
+def told(found: Mapping[str, bytes]) -> dict[str, Any]:
+    """What files say, but for what may differ: the times, and a run's companions in
+    its stack, with the seals over them."""
+    return {path: content(path, text) for path, text in found.items()}
+
+
+def content(path: str, text: bytes) -> Any:
+    """One file's content."""
+    if path.endswith(".gz"):
+        return [content(".json", line) for line in gzip.decompress(text).splitlines()]
+    if not path.endswith(".json"):
+        return text
+    whole = json.loads(text)
+    for point in whole.get("curve", []):
+        del point["seconds"]
+    return {k: v for k, v in whole.items() if k not in ("seconds", "stack", "seal")}
+
+
+def inject(planned: Plan, fault: str, call: str) -> Outcome:
+    """Put a fault at every call of one kind in turn."""
+    points, lost, problems = 0, 0, list[str]()
+    with tempfile.TemporaryDirectory() as root:
+        undisturbed, place = Path(root) / "undisturbed", Path(root) / "disturbed"
+        assert forked(lambda: carry_out(planned, undisturbed)) == 0
+        expected = told(files(undisturbed))
+        while True:
+            when = f"{CALLS[call]}:{fault}:when={points + 1}"
+            code = forked(lambda: carry_out(planned, place), when)
+            finished = valid(place)
+            if code not in (0, -9 if fault == KILL else 3):
+                problems.append(f"{when}: exit code {code}")
+            if forked(lambda: carry_out(planned, place)) != 0:
+                problems.append(f"{when}: the same sweep again does not end well")
+            if (place / "quarantine").exists():
+                problems.append(f"{when}: a reader could see half a file")
+            now = files(place)
+            lost += sum(now.get(path) != content for path, content in finished.items())
+            if told(now) != expected:
+                problems.append(
+                    f"{when}: the study is another than the undisturbed one"
+                )
+            shutil.rmtree(place)
+            if code == 0:
+                return Outcome(fault, call, points, lost, problems)
+            points += 1
+
+
+def valid(output_dir: Path) -> dict[str, bytes]:
+    """The files of the runs that are finished."""
+    done = [
+        name
+        for name in store.finished(str(output_dir))
+        if not store.fault(str(output_dir), name)
+    ]
+    found = files(output_dir) if output_dir.exists() else {}
+    return {p: content for p, content in found.items() if Path(p).parts[1] in done}
+
+
+def planned() -> Plan:
+    """Two arms of two seeds."""
+    record.commit(), record.fingerprint()  # looked up once, before any fork
+    torch.set_num_threads(1)
+    return small(2)
+
+
+def main() -> None:
+    """Print the table."""
+    plan, failed = planned(), False
+    print("| fault | at every | points | finished runs lost | problems |")
+    print("|---|---|---|---|---|")
+    for fault, calls in TRIED.items():
+        for call in calls:
+            one = inject(plan, fault, call)
+            row = (fault, call, one.points, one.lost, len(one.problems))
+            print(f"| {' | '.join(map(str, row))} |", flush=True)
+            failed |= bool(one.problems)
+            for problem in one.problems:
+                print(problem, file=sys.stderr)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

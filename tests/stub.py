@@ -1,0 +1,107 @@
+"""A worker whose training is a stub: at once, the same numbers for the same seed.
+
+The writer, the protocol and the sweep are the real ones. `python tests/stub.py FAULT`
+is a worker; a fault befalls the stack that has seed 3 in it.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from lenet import sweep, train, worker
+from lenet.config import Config, Places
+from lenet.data import Data
+from lenet.design import Arm, Design
+from lenet.stack import Progress, Report, Result
+
+BAD = 3  # the seed of the run that a fault befalls
+
+
+def result(config: Config) -> Result:
+    """What a run becomes: a function of its seed."""
+    point = {"epoch": 1, "train_error": 0.5, "test_error": 0.25, "seconds": 0.1}
+    return Result(
+        diverged_step=None,
+        right=torch.arange(8) % 4 != config.seed % 4,
+        weights={"C1.weight": torch.full((2, 3), float(config.seed))},
+        curve=[point],
+        step_sizes=None,
+        seconds=0.1,
+    )
+
+
+def small(
+    seeds: int = 4, levels: Sequence[str] = ("relu", "tanh")
+) -> tuple[dict[str, Any], dict[str, Config]]:
+    """A plan of one factor on digits, and its runs."""
+    from conftest import config as plain  # checks every shape: a worker need not
+
+    arms = [
+        Arm({"activation": level}, {"activation": level}, treatment)
+        for level in levels
+        for treatment in [plain({"activation": level}).treatment]
+    ]
+    places = Places(study="small")
+    return sweep.make(
+        Design(
+            name="small",
+            kind="one_factor",
+            preset="modern",
+            factors={"activation": {level: {"activation": level} for level in levels}},
+            arms=arms,
+            seeds=list(range(seeds)),
+            search=[],
+            places=places,
+            notes=[],
+        )
+    )
+
+
+def stub(
+    configs: Sequence[Config], data: Data, report: Report = lambda now: None
+) -> list[Result]:
+    """In the place of lenet.stack.train."""
+    report(Progress(0, 1, 2, 7, 0.5, None))
+    return [result(config) for config in configs]
+
+
+def memory() -> None:
+    raise MemoryError("no memory for so many runs")
+
+
+FAULTS: dict[str, Callable[[], object]] = {
+    "none": lambda: None,
+    "exception": lambda: 1 / 0,
+    "exit": lambda: sys.exit(7),
+    "memory": memory,
+    "segfault": lambda: os.kill(os.getpid(), 11),
+    "kill": lambda: os.kill(os.getpid(), 9),
+    "hang": lambda: time.sleep(3600),
+    "slow": lambda: time.sleep(20),
+}
+
+
+def main() -> None:
+    """The worker's process."""
+    fault, once = sys.argv[1], sys.argv[2:]
+
+    def faulty(
+        configs: Sequence[Config], data: Data, report: Report = lambda now: None
+    ) -> list[Result]:
+        happened = bool(once) and os.path.exists(once[0])
+        if any(config.seed == BAD for config in configs) and not happened:
+            for name in once:
+                open(name, "w").close()
+            FAULTS[fault]()
+        return stub(configs, data, report)
+
+    setattr(train, "train", faulty)  # noqa: B010  # which does not export it
+    worker.main()
+
+
+if __name__ == "__main__":
+    main()

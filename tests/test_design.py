@@ -1,0 +1,213 @@
+"""A design means exactly the treatments that it says, or is refused with the fix."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lenet import design, effect
+from lenet.config import Refusal, composed
+
+SMALL = {"preset": "modern", "data": "digits", "augmentation": "none", "replicates": 2}
+Written = Callable[..., str]
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
+    """Writes a design into a conf/design of its own; returns its name."""
+    (tmp_path / "design").mkdir()
+    monkeypatch.setattr(design, "CONF", tmp_path)
+
+    def write(**content: object) -> str:
+        given = {"kind": "one_factor", "base": SMALL, **content}
+        (tmp_path / "design" / "mine.yaml").write_text(
+            yaml.safe_dump(given, sort_keys=False)
+        )
+        return "mine"
+
+    return write
+
+
+def refused(name: str, *overrides: str) -> str:
+    """The message with which a design is refused."""
+    with pytest.raises(Refusal) as caught:
+        design.load(name, overrides)
+    assert caught.value.code == 2
+    return str(caught.value)
+
+
+def arms(loaded: design.Design) -> list[str]:
+    """The names of a design's arms."""
+    return [arm.name for arm in loaded.arms]
+
+
+def test_one_factor_is_the_reference_and_each_level_alone(written: Written) -> None:
+    """Each arm differs from the base by its own level, and by what follows from it."""
+    name = written(factors={"activation": ["tanh", "gelu"], "dropout": [0.5]})
+    loaded = design.load(name, [])
+    assert arms(loaded) == [
+        "reference",
+        "activation=tanh",
+        "activation=gelu",
+        "dropout=0.5",
+    ]
+    reference = loaded.arms[0].treatment
+    for arm in loaded.arms[1:]:
+        different = {k for k in reference if reference[k] != arm.treatment[k]}
+        assert different == set(arm.changes)
+    assert loaded.seeds == [0, 1] and len(loaded.runs) == 8
+    assert loaded.keys == ["activation", "dropout"]
+
+
+def test_factorial_is_every_combination_of_groups(written: Written) -> None:
+    """A level may set several keys; the first levels together are the reference."""
+    units = {
+        1998: {"activation": "scaled_tanh", "init": "lecun_sqrt"},
+        "today": {"activation": "relu", "init": "kaiming"},
+    }
+    factors = {"units": units, "norm": ["none", "batch"], "dropout": [0.0, 0.5]}
+    loaded = design.load(written(kind="factorial", factors=factors), [])
+    assert len(loaded.arms) == 8
+    first, last = loaded.arms[0], loaded.arms[-1]
+    assert first.levels == {"units": "1998", "norm": "none", "dropout": "0.0"}
+    assert first.treatment["init"] == "lecun_sqrt"
+    assert last.treatment["init"] == "kaiming" and last.treatment["norm"] == "batch"
+
+
+def test_grid_crosses_any_number_of_levels(written: Written) -> None:
+    """3 x 2 levels are six treatments."""
+    factors = {"activation": ["tanh", "relu", "gelu"], "norm": ["none", "batch"]}
+    assert len(design.load(written(kind="grid", factors=factors), []).arms) == 6
+
+
+def test_path_searches_on_held_out_images_with_other_seeds(written: Written) -> None:
+    """A path's search has the same arms, its own settings, and seeds of its own."""
+    factors = {"activation": ["tanh", "relu"], "norm": ["none", "batch"]}
+    own = {"validation_size": 100, "seed": 50, "replicates": 3}
+    loaded = design.load(written(kind="path", factors=factors, search=own), [])
+    assert len(loaded.search) == 12 and len(loaded.runs) == 8 + 12
+    assert {run.seed for run in loaded.search} == {50, 51, 52}
+    assert {run.treatment["validation_size"] for run in loaded.search} == {100}
+    assert {arm.treatment["validation_size"] for arm in loaded.arms} == {0}
+    assert "seed=50" in refused("mine", "seed=40", "replicates=11")
+
+
+def test_treatments_that_are_the_same_are_trained_once(written: Written) -> None:
+    """What resolves to the same treatment is one arm, and a note says so."""
+    factors = {"activation": ["relu", "tanh", "tanh"], "dropout": [0.0]}
+    loaded = design.load(written(factors=factors), [])
+    assert arms(loaded) == ["reference", "activation=tanh"]
+    assert loaded.notes == [
+        "activation=tanh is there twice: trained once",
+        "activation=relu is the same as reference: trained once",
+        "dropout=0.0 is the same as reference: trained once",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"factors": None}, "no factors"),
+        ({"factors": {"norm": []}}, "factor norm: list its levels"),
+        ({"factors": {"units": {"today": 3}}}, "factor units: list its levels"),
+        ({"factors": {"actvation": ["relu"]}}, "did you mean activation"),
+        ({"factors": {"activation": ["rulu"]}}, "did you mean relu"),
+        ({"factors": {"dropout": [2.0]}}, "dropout is a number from 0 to 0.95"),
+        ({"factors": {"norm": ["batch"]}, "kind": "one_factors"}, "mean one_factor?"),
+        ({"factors": {"norm": ["batch"]}, "seeds": [1, 1]}, "'seeds' is unknown"),
+        ({"factors": {"norm": ["batch"]}, "kind": "factorial"}, "needs two levels"),
+        ({"factors": {"norm": ["batch"]}, "kind": "path"}, "has a search"),
+        ({"factors": "quikc"}, "did you mean"),
+    ],
+)
+def test_bad_designs_are_refused_with_the_fix(
+    written: Written, tmp_path: Path, content: dict[str, object], message: str
+) -> None:
+    """What a design file gets wrong is said before anything runs."""
+    (tmp_path / "design" / "quick.yaml").write_text("")
+    assert message in refused(written(**content))
+
+
+def test_two_factors_that_set_one_key_are_refused(written: Written) -> None:
+    """In a crossed design one would silently overrule the other: both are named."""
+    factors = {
+        "units": {"a": {"init": "xavier"}, "b": {"init": "kaiming"}},
+        "init": ["xavier", "orthogonal"],
+    }
+    message = refused(written(kind="grid", factors=factors))
+    assert "units and init both set init" in message
+
+
+def test_what_a_design_varies_cannot_be_typed(written: Written) -> None:
+    """A typed level would make every arm of its factor the same."""
+    groups = {"units": {"new": {"activation": "tanh", "init": "xavier"}}}
+    assert "leave it out" in refused(written(factors=groups), "init=kaiming")
+
+
+def test_typed_settings_hold_for_all_runs(written: Written) -> None:
+    """The command line beats the base of the design."""
+    name = written(factors={"norm": ["batch"]})
+    loaded = design.load(name, ["replicates=3", "seed=7", "epochs=1"])
+    assert loaded.seeds == [7, 8, 9]
+    assert {run.treatment["epochs"] for run in loaded.runs} == {1}
+
+
+def test_a_million_runs_need_a_yes(written: Written) -> None:
+    """The number of runs is counted before any of them is composed."""
+    sizes = {"dropout": [i / 1000 for i in range(900)]}
+    rates = {"batch_size": list(range(1, 601))}
+    name = written(kind="grid", factors=sizes | rates)
+    assert "1,080,000 runs; if so, add yes=true" in refused(name)
+
+
+def test_yes_lets_a_large_design_through(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above the limit a yes is enough."""
+    monkeypatch.setattr(design, "LIMIT", 3)
+    name = written(factors={"norm": ["batch"]})
+    assert "4 runs" in refused(name)
+    assert len(design.load(name, [], yes=True).runs) == 4
+
+
+def test_unknown_design_is_refused_with_the_nearest() -> None:
+    """A misspelt design gets a did-you-mean."""
+    assert "did you mean quick?" in refused("qick")
+
+
+def preset(name: str, *levels: str) -> dict[str, object]:
+    """The treatment of a preset with some levels changed."""
+    return dict(composed([f"preset={name}", *levels])[0][0].treatment)
+
+
+def difference(one: dict[str, object], other: dict[str, object]) -> set[str]:
+    """The keys in which two treatments differ."""
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+
+
+def test_six_factors_cover_1998_against_today() -> None:
+    """Every key in which the presets differ belongs to exactly one factor, and the six
+    together turn the one preset into the other."""
+    factors = design.read("factorial")["factors"]
+    tried = {name: design.levels(name, given, []) for name, given in factors.items()}
+    assert len(tried) == 6
+    paper, modern, seen = preset("paper"), preset("modern"), list[str]()
+    for old, new in (levels.values() for levels in tried.values()):
+        assert {key: paper[key] for key in old} == old
+        line = [f"{key}={value}" for key, value in new.items()]
+        seen += difference(paper, preset("paper", *line))
+    assert sorted(seen) == sorted(difference(paper, modern))
+    loaded = design.load("factorial", [])
+    assert len(loaded.arms) == 64
+    assert loaded.arms[0].treatment == paper and loaded.arms[-1].treatment == modern
+
+
+@pytest.mark.parametrize("name", design.available())
+def test_every_design_in_conf_loads(name: str) -> None:
+    """The designs that come with the project compose; unless they only choose, on
+    held-out images, they say nothing twice and have enough seeds for a verdict."""
+    loaded = design.load(name, [])
+    if not loaded.arms[0].treatment["validation_size"]:
+        assert not loaded.notes
+        assert len(loaded.seeds) >= effect.blocks_needed(max(len(loaded.arms) - 1, 1))

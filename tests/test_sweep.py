@@ -1,0 +1,312 @@
+"""A sweep finishes what can be finished, and says what it could not and why."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults import carry_out as here
+from stub import small
+
+from lenet import plan as plans
+from lenet import report, store, sweep, train
+from lenet.config import Places, Refusal
+
+ROOT = Path(__file__).parent.parent
+STUB = Path(__file__).with_name("stub.py")
+
+
+def worker(fault: str = "none", once: Path | None = None) -> list[str]:
+    """The command of a stub worker."""
+    return [sys.executable, str(STUB), fault, *([str(once)] if once else [])]
+
+
+def carry_out(
+    output_dir: Path,
+    fault: str = "none",
+    once: Path | None = None,
+    workers: int = 1,
+    seeds: int = 4,
+    levels: Sequence[str] = ("relu", "tanh"),
+) -> list[Path]:
+    """A small sweep with stub workers."""
+    plan, runs = small(seeds, levels)
+    places, command = Places(output_dir=str(output_dir)), worker(fault, once)
+    return sweep.carry_out(plan, runs, places, workers, command=command)
+
+
+def attempts(output_dir: Path) -> list[dict[str, Any]]:
+    """The failed attempts, first to last, largest stack first."""
+    found = [json.loads(p.read_text()) for p in (output_dir / "attempts").glob("*")]
+    return sorted(found, key=lambda one: (-len(one["runs"]), one["tries"]))
+
+
+@pytest.fixture(autouse=True)
+def no_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stub's eight images make no chart."""
+    monkeypatch.setattr(report, "ablation", lambda folder: [folder])
+
+
+def test_sweep_trains_every_run_once_and_publishes_them(tmp_path: Path) -> None:
+    """A sweep ends with a sealed plan and one record for each run, in its order."""
+    carry_out(tmp_path, workers=2)
+    plan, runs = small()
+    assert plans.read(tmp_path / "small")["runs"] == list(runs) == plan["runs"]
+    assert list(plans.published(tmp_path / "small")) == list(runs)
+    for name, config in runs.items():
+        record = store.find(str(tmp_path), name)
+        assert record and record["seed"] == config.seed
+        assert record["treatment"] == config.treatment
+    assert not attempts(tmp_path)
+
+
+def test_sweep_again_trains_nothing(tmp_path: Path) -> None:
+    """The same call again starts no worker and writes the same bytes."""
+    carry_out(tmp_path)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    plan, runs = small()
+    sweep.carry_out(plan, runs, Places(output_dir=str(tmp_path)), command=["false"])
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_sweep_trains_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
+    """More seeds are added to those that are done, whose files stay as they are."""
+    here(small(2), tmp_path)
+    old = {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/*")}
+    carry_out(tmp_path, seeds=3)
+    assert len(list(tmp_path.glob("runs/*/record.json"))) == 6
+    assert {p: p.stat().st_mtime_ns for p in old} == old
+
+
+def test_study_goes_on_from_its_published_records(tmp_path: Path) -> None:
+    """In a fresh clone, without the raw runs, only what is new is trained."""
+    here(small(2), tmp_path)
+    for path in sorted((tmp_path / "runs").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    here(small(3), tmp_path)
+    assert len(list(tmp_path.glob("runs/*/record.json"))) == 2
+    assert len(plans.published(tmp_path / "small")) == 6
+
+
+def slow(*values: str) -> Any:
+    """A case that only the slow tests try."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        slow("exception", "ZeroDivisionError: division by zero"),
+        ("exit", "exit code 7"),
+        slow("memory", "MemoryError: no memory for so many runs"),
+        slow("segfault", "killed by SIGSEGV"),
+        slow("kill", r"killed by SIGKILL \(out of memory\?\)"),
+        slow("hang", "no word for 5 s: hung"),
+    ],
+)
+def test_one_bad_run_is_found_and_the_others_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, cause: str
+) -> None:
+    """A stack that fails is tried in halves until the bad run is alone, and again; the
+    attempts say why; every other run has its record, and exit code 1 is meant."""
+    monkeypatch.setattr(sweep, "PATIENCE", 5.0)
+    with pytest.raises(Refusal) as caught:
+        carry_out(tmp_path, fault, levels=["relu"])
+    assert caught.value.code == 1
+    message = str(caught.value)
+    assert "1 of 4 runs failed" in message and re.search(cause, message)
+    plan, runs = small(levels=["relu"])
+    done = {name for name in runs if store.find(str(tmp_path), name)}
+    assert {runs[name].seed for name in runs.keys() - done} == {3}
+    found = attempts(tmp_path)
+    assert [len(one["runs"]) for one in found] == [4, 2, 1, 1]
+    assert all(re.search(cause, one["cause"]) for one in found)
+    states = {run.run_id: run for run in plans.progress(str(tmp_path), plan)}
+    assert all(states[name].state == "failed" for name in runs.keys() - done)
+    carry_out(tmp_path, levels=["relu"])
+    assert len(list(tmp_path.glob("runs/*/record.json"))) == 4
+
+
+def test_a_fault_that_does_not_come_back_costs_nothing(tmp_path: Path) -> None:
+    """A stack that failed once is finished by its halves: exit code 0."""
+    carry_out(tmp_path, "segfault", tmp_path.parent / f"{tmp_path.name}-once")
+    assert len(attempts(tmp_path)) == 1
+    assert len(list(tmp_path.glob("runs/*/record.json"))) == 8
+
+
+def test_worker_that_cannot_start_stops_the_sweep(tmp_path: Path) -> None:
+    """What would fail for every stack is said once, with what the worker said."""
+    plan, runs = small()
+    broken = [sys.executable, "-c", "import sys; sys.exit('no such library')"]
+    with pytest.raises(Refusal, match="no worker can start: exit code 1\nno such lib"):
+        sweep.carry_out(plan, runs, Places(output_dir=str(tmp_path)), 1, command=broken)
+    assert not attempts(tmp_path)
+
+
+def test_code_that_changes_while_a_sweep_runs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker with other training code than its sweep trains nothing."""
+    plan, runs = small()
+    monkeypatch.setattr("lenet.worker.record.fingerprint", lambda: "another")
+    with pytest.raises(Refusal, match="training code changed"):
+        sweep.carry_out(
+            plan, runs, Places(output_dir=str(tmp_path)), 1, command=worker()
+        )
+
+
+def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
+    """Two sweeps with overlapping designs both end well; each run has one record."""
+    problems: list[BaseException] = []
+
+    def one(seeds: int) -> None:
+        try:
+            carry_out(tmp_path, seeds=seeds)
+        except BaseException as problem:  # raised again below
+            problems.append(problem)
+
+    threads = [threading.Thread(target=one, args=[seeds]) for seeds in (4, 6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+    assert len(list(tmp_path.glob("runs/*/record.json"))) == 12
+    assert not attempts(tmp_path)
+
+
+def test_run_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
+    """A claimed run is not trained twice: the sweep comes back to it later."""
+    held = next(iter(small()[1]))
+    seen: list[float] = []
+    with store.claim(str(tmp_path), [held]) as mine:
+        assert mine == [held]
+        thread = threading.Thread(target=lambda: seen.append(len(carry_out(tmp_path))))
+        thread.start()
+        deadline = time.monotonic() + 60
+        while len(store.finished(str(tmp_path))) < 7:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1)
+        assert thread.is_alive() and not store.find(str(tmp_path), held)
+    thread.join(60)
+    assert seen and store.find(str(tmp_path), held)
+
+
+def start(output_dir: Path, *arguments: str) -> subprocess.Popen[str]:
+    """The real command, real training on digits."""
+    line = ["design=quick", "replicates=2", "epochs=30", f"output_dir={output_dir}"]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts/sweep.py"), *line, *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def wait_for_a_record(output_dir: Path, process: subprocess.Popen[str]) -> None:
+    """Until a first run is done."""
+    deadline = time.monotonic() + 120
+    while not store.finished(str(output_dir)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_interruption_stops_within_seconds_and_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """One signal ends the sweep and its workers; what is finished stays."""
+    process = start(tmp_path)
+    wait_for_a_record(tmp_path, process)
+    began = time.monotonic()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - began < 5
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert "go on with: python" in said and "design=quick" in said
+    count = len(store.finished(str(tmp_path)))
+    time.sleep(2)
+    assert len(store.finished(str(tmp_path))) == count >= 1
+    assert not [
+        n for n in store.finished(str(tmp_path)) if store.fault(str(tmp_path), n)
+    ]
+
+
+def status(output_dir: Path) -> str:
+    """What action=status prints."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "scripts/sweep.py",
+            "action=status",
+            "study=small",
+            f"output_dir={output_dir}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    return done.stdout
+
+
+def test_status_counts_what_is_done_without_torch(tmp_path: Path) -> None:
+    """status reads files and imports no torch."""
+    here(small(), tmp_path)
+    assert status(tmp_path).startswith("study small: 8 of 8 runs done;")
+    code = "import sys, lenet.plan; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_plan_says_why_a_run_is_not_done(tmp_path: Path) -> None:
+    """done, missing, and stale: trained by other code."""
+    here(small(2), tmp_path)
+    plan, runs = small(3)
+    stale = next(iter(runs))
+    other = store.folder(str(tmp_path), "0" * 16)
+    store.folder(str(tmp_path), stale).rename(other)
+    record = {**store.read(other / "record.json"), "run_id": other.name}
+    del record["seal"]
+    (other / "record.json").write_text(json.dumps(store.sealed(record)))
+    (tmp_path / "small" / "records.jsonl.gz").unlink()
+    states = [run.state for run in plans.progress(str(tmp_path), plan)]
+    assert states == ["stale", "done", "missing", "done", "done", "missing"]
+
+
+def test_outlook_tells_time_disk_and_the_least_number_of_seeds(tmp_path: Path) -> None:
+    """The time comes from records of this machine; too few seeds are said to be."""
+    plan, runs = small()
+    places = Places(output_dir=str(tmp_path))
+    text = sweep.outlook(plan, runs, places, 1)
+    assert "time: unknown" in text and "MB needed" in text
+    assert (
+        "n = 4 over 1 effects: no verdict possible, replicates=6 is the least" in text
+    )
+    here(small(3), tmp_path)
+    assert "time: 0 s with workers=1" in sweep.outlook(plan, runs, places, 1)
+    here(small(), tmp_path)
+    assert "nothing is left to train" in sweep.outlook(plan, runs, places, 1)
+
+
+def test_train_command_skips_what_a_sweep_has_trained(tmp_path: Path) -> None:
+    """Sweep and lenet.train share their store: what is there is not made again."""
+    here(small(), tmp_path)
+    _, runs = small()
+    found = train.run(list(runs.values()), Places(output_dir=str(tmp_path)))
+    assert [one["run_id"] for one in found] == list(runs)
