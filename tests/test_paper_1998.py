@@ -7,10 +7,14 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
-from conftest import Data
+
+from lenet.data import Data
 
 ROOT = Path(__file__).parent.parent
-STUDIES = ("paper_1998", "paper_1998_size", "paper_readings")
+STUDIES = (
+    *("paper_1998", "paper_1998_eq9", "paper_1998_size"),
+    *("paper_1998_distorted", "paper_readings"),
+)
 
 
 @pytest.fixture(scope="module")
