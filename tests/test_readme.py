@@ -66,7 +66,8 @@ CLAIMS = (
     "(n = {paper_1998_size[augmentation=affine_1998].effect[n]}) |",
     "| {paper_1998[reference].test[1].mean:.2f} %, published {fig5_test[1]:.2f} % "
     "| {gaps[1]:.2f} points apart; every later pass is within {later:.2f} |",
-    "PGD (L-infinity, {attack.steps} steps, {attack.images:,} test images), networks of "
+    "PGD (L-infinity, {attack.steps} steps, {attack.images:,} test images), "
+    "networks of "
     "{attack.passes} passes, n = {attack.n} seeds",
     "LeNet-5 of today keeps {attack[0.05 modern].accuracy:.1f} % of the images right;",
     "with table and subsampling of 1998 put back {attack[0.05 structure]}, with its "
