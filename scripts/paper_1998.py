@@ -30,7 +30,7 @@ TRAIN = [4.89, 3.04, 1.77, 1.48, 1.22, 0.91, 0.78, 0.70, 0.57, 0.49, 0.47, 0.44,
 TRAIN += [0.39]  # what is legible of it; 0.35 to 0.36 at the end
 # Fig. 6: images in the training set, distorted or not: test and training error.
 SIZES = {"15,000": 1.68, "30,000": 1.14, "60,000": 0.95}
-SIZES |= {"distorted": 0.82, "distorted by half": 0.82}
+SIZES |= {"60,000 distorted": 0.82, "distorted by half": 0.82}
 SHOWN = 60  # patterns of Fig. 8
 COLUMNS = 4  # of the figure of readings
 BLUE, _, _, RED, *_ = seaborn.color_palette("colorblind")
@@ -231,7 +231,7 @@ def records(
         "15,000": group(others, train_size=15000),
         "30,000": group(others, train_size=30000),
         "60,000": group(found),
-        "distorted": group(others, augmentation="affine_1998"),
+        "60,000 distorted": group(others, augmentation="affine_1998"),
         "distorted by half": group(half, augmentation="affine_1998"),
     }
     if empty := [k for k, runs in {**losses, **sizes}.items() if len(runs) < 2]:
