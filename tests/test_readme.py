@@ -92,6 +92,16 @@ CLAIMS = (
     "Training against FGSM brings {attack[0.1 adversary]} there;",
     "{paper.parameters:,} trainable parameters and {paper.connections:,} connections "
     "in 1998, {modern.parameters:,} parameters in the net",
+    "| `preset=modern`, 60,000 images | {interpretation[practice=modern].n} "
+    "| {interpretation[practice=modern].test[20]} | |",
+    "(n = {interpretation[practice=modern].n} seeds), a linear probe learned on "
+    "{probe.images:,} images reads {probe[paper trained clean F6]} % from F6 of 1998 "
+    "and {probe[modern trained clean F6]} % from F6 of today, but "
+    "{probe[paper untrained clean S4]} % and {probe[modern untrained clean S4]} % "
+    "already from S4 of the untrained networks; on images changed to fool the network "
+    "{probe[paper trained attacked C1]} % and {probe[modern trained attacked C1]} % "
+    "from C1, {probe[paper trained attacked F6]} % and "
+    "{probe[modern trained attacked F6]} % from F6.",
 )
 # Names, settings and statements of the paper, in which a digit is no result of ours.
 NAMES = (
@@ -105,7 +115,7 @@ NAMES = (
         "two to three",
     ),
     *("60,000 images", "30,000 images", "15,000 images", "60,000, distorted", "95 %"),
-    *("L-infinity", "epsilon 0.05", "At 0.1"),
+    *("L-infinity", "epsilon 0.05", "At 0.1", "S4", "C1", "F6"),
     *("20 passes", "pass 20", "pass 1", "pass 2", "passes 1-3", "2 h", "3 h"),
     *("Fig. 5", "Fig. 7", "eq. 8", "eq. 9", "j = 3", "+-1.2/sqrt(F)", "+-2.4/F"),
     *("C1 S2 C3 S4 C5 F6", "S2", "C3", "the printed 7e-5 to 0.016"),
@@ -195,10 +205,18 @@ class Published:
         compared = level and (OUTPUTS / self.name / EFFECTS).exists()
         return Arm(chosen, self.effect(factor, level) if compared else None)
 
-    def effect(self, factor: str, level: str) -> dict[str, Any]:
-        row = Rows()[f"{self.name}/{EFFECTS}: factor={factor} level={level}"]
-        points = ("mean", "sd", "low", "high")
-        return {k: 100 * v if k in points else v for k, v in row.items()}
+    def effect(self, factor: str, level: str) -> dict[str, Any] | None:
+        """A row of effects.csv, where there is one under these names."""
+        rows = table.read(OUTPUTS / self.name / EFFECTS).to_dict("records")
+        points, wanted = (
+            ("mean", "sd", "low", "high"),
+            {"factor": factor, "level": level},
+        )
+        for row in rows:
+            if fits(row, wanted):
+                named = {str(key): value for key, value in row.items()}
+                return {k: 100 * v if k in points else v for k, v in named.items()}
+        return None
 
 
 class Rows:
@@ -266,6 +284,21 @@ class Attacked:
         return {str(name): value for name, value in row.items()}
 
 
+class Probed:
+    """Accuracies of outputs/interpretation, in %: network, weights, images, layer."""
+
+    def __init__(self) -> None:
+        folder = OUTPUTS / "interpretation"
+        self.rows = table.read(folder / "probe_accuracy.csv")
+        (self.images,) = table.read(folder / "probes.csv")["n_train"].unique()
+
+    def __getitem__(self, where: str) -> str:
+        keys = ("network", "weights", "images", "layer")
+        wanted = dict(zip(keys, where.split(), strict=True))
+        (row,) = (r for r in self.rows.to_dict("records") if fits(r, wanted))
+        return f"{100 * row['mean']:.1f}"
+
+
 @dataclass(frozen=True)
 class Counts:
     """What the network of a preset holds."""
@@ -299,6 +332,7 @@ def values() -> dict[str, Any]:
         **studies,
         "rows": Rows(),
         "attack": Attacked(),
+        "probe": Probed(),
         "paper": Counts("paper"),
         "modern": Counts("modern"),
         "fig5_test": fig5,
