@@ -42,22 +42,25 @@ def refusals() -> Iterator[None]:
         raise SystemExit(refusal.code) from None
 
 
-def terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """The handler of SIGTERM."""
-    raise Terminated
+def stop(number: int, frame: FrameType | None) -> NoReturn:
+    """The handler of SIGINT and SIGTERM: the first one stops, a second one kills."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_DFL)
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def command(main: Callable[[], None]) -> None:
     """Run a command; it ends with the exit code of what stopped it."""
-    signal.signal(signal.SIGTERM, terminate)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, stop)
     try:
         with refusals():
             main()
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt as interruption:
         module = sys.modules["__main__"].__spec__  # None for a script
         program = ["-m", module.name] if module else sys.argv[:1]
         line = shlex.join(["python", *program, *sys.argv[1:]])
         print(
             f"interrupted; finished runs are kept; go on with: {line}", file=sys.stderr
         )
-        raise SystemExit(143 if isinstance(stop, Terminated) else 130) from None
+        raise SystemExit(143 if isinstance(interruption, Terminated) else 130) from None

@@ -35,7 +35,7 @@ def result(config: Config) -> Result:
 
 
 def small(
-    seeds: int = 4, levels: Sequence[str] = ("relu", "tanh")
+    seeds: int = 4, levels: Sequence[str] = ("relu", "tanh"), epochs: int = 1
 ) -> tuple[dict[str, Any], dict[str, Config]]:
     """A plan of one factor on digits, and its runs."""
     from conftest import config as plain  # checks every shape: a worker need not
@@ -43,7 +43,7 @@ def small(
     arms = [
         Arm({"activation": level}, {"activation": level}, treatment)
         for level in levels
-        for treatment in [plain({"activation": level}).treatment]
+        for treatment in [plain({"activation": level, "epochs": epochs}).treatment]
     ]
     places = Places(study="small")
     return sweep.make(

@@ -318,8 +318,7 @@ def seconds_of_children() -> float:
 @pytest.mark.slow
 def test_ten_thousand_runs_are_looked_through_in_seconds(tmp_path: Path) -> None:
     """Of processor time, the start of Python and its imports included, status takes
-    under 2 s, and a sweep begins to train the one run that is missing within 5 s; on
-    a machine that is shared, a second of processor time does less: twice is allowed."""
+    under 2 s, and a sweep begins to train the one run that is missing within 5 s."""
     synthetic(tmp_path, 10_000)
     before = seconds_of_children()
     assert status(tmp_path).startswith("study small: 10000 of 10000 runs done;")
@@ -334,7 +333,7 @@ def test_ten_thousand_runs_are_looked_through_in_seconds(tmp_path: Path) -> None
         env={**os.environ, "PYTHONPATH": path},
     )
     print(f"status {took:.2f} s, resume {float(begun.stdout):.2f} s")
-    assert took < 2 * 2 and float(begun.stdout) < 2 * 5
+    assert took < 2 and float(begun.stdout) < 5
 
 
 @needs_strace

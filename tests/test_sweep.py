@@ -16,7 +16,7 @@ import pytest
 from faults import carry_out as here
 from stub import small
 
-from lenet import design, report, store, sweep, train
+from lenet import design, report, store, sweep, train, verify
 from lenet import plan as plans
 from lenet.config import Places, Refusal
 
@@ -245,6 +245,57 @@ def test_interruption_stops_within_seconds_and_says_how_to_go_on(
     assert not [
         n for n in store.finished(str(tmp_path)) if store.fault(str(tmp_path), n)
     ]
+
+
+@pytest.mark.slow
+def test_second_interruption_ends_at_once(tmp_path: Path) -> None:
+    """A reader who presses Ctrl-C again is not made to wait; the store stays valid."""
+    process = start(tmp_path)
+    wait_for_a_record(tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=2)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in said
+    names = store.finished(str(tmp_path))
+    assert not any(store.fault(str(tmp_path), name) for name in names)
+
+
+def test_readers_beside_a_sweep_never_see_half_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status, the check of every file, and the records that a chart reads, over and
+    over while a sweep writes: all sound, each time, and nothing is moved."""
+    plan, _ = small(40)
+    thread = threading.Thread(target=lambda: carry_out(tmp_path, seeds=40, workers=2))
+    thread.start()
+    seen = set[int]()
+    while thread.is_alive():
+        runs = plans.progress(str(tmp_path), plan)
+        names = [one["run_id"] for one in store.records(str(tmp_path))]
+        assert not [name for name in names if store.fault(str(tmp_path), name)]
+        seen.add(sum(run.state == "done" for run in runs))
+        if names:
+            assert verify.everything(str(tmp_path)).startswith(f"{len(names)} of ") or (
+                len(store.finished(str(tmp_path))) > len(names)
+            )
+    assert len(store.finished(str(tmp_path))) == 80
+    assert max(seen) > 0 and not (tmp_path / "quarantine").exists()
+
+
+def test_secret_is_in_no_file_of_a_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A key in the environment is in no record, plan, attempt or message, even of a
+    stack that fails."""
+    secret = "a-secret-that-was-planted"
+    monkeypatch.setenv("WANDB_API_KEY", secret)
+    with pytest.raises(Refusal) as caught:
+        carry_out(tmp_path, "exception", levels=["relu"])
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(attempts(tmp_path)) == 4 and len(files) > 8
+    assert not [path for path in files if secret.encode() in path.read_bytes()]
+    assert secret not in f"{caught.value}{capfd.readouterr()}"
 
 
 def status(output_dir: Path) -> str:
