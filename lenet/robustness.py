@@ -260,6 +260,12 @@ def smallest_epsilon(
     return high.masked_fill(never, math.inf).masked_fill(goal.reached(logits), 0)
 
 
+def distances(perturbation: Float[Tensor, "*image 28 28"]) -> dict[str, PerImage]:
+    """The L1, L2 and L-infinity norms of perturbations."""
+    flat, orders = perturbation.flatten(-2), {"l1": 1.0, "l2": 2.0, "linf": math.inf}
+    return {name: flat.norm(p=order, dim=-1) for name, order in orders.items()}
+
+
 def atlas(
     model: Model, images: Batch, labels: Indices, keys: Indices, effort: Effort
 ) -> pd.DataFrame:

@@ -208,6 +208,7 @@ def write(
     """Write figures and tables beside the study's records; their paths."""
     folder = Path(given["output_dir"]) / found.name
     rows = robustness_chart.summary(cells)
+    named_rows = rows.rename(columns={"mean": "robust_accuracy"})
     effects = robustness_chart.differences(right, found.base, found.name)
     effort, radius = task.effort, float(given["atlas"])
     about = (
@@ -223,7 +224,7 @@ def write(
     files = {
         "robustness_cells.csv": table.as_csv(cells),
         "robustness.csv": table.as_csv(rows),
-        "robustness.md": table.as_markdown(rows, about),
+        "robustness.md": table.as_markdown(named_rows, about),
         "robustness_effects.csv": table.as_csv(effects),
         "robustness_atlas.csv": table.as_csv(pairs),
     }

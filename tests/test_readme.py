@@ -7,6 +7,7 @@ here. A number that no claim covers fails, and so does a claim that is not there
 
 import ast
 import importlib
+import math
 import re
 import shlex
 import string
@@ -80,8 +81,27 @@ CLAIMS = (
     "(n = {paper_1998_size[augmentation=affine_1998].effect[n]}); half as much",
     "| {paper_1998[reference].test[1].mean:.2f} %, published {fig5_test[1]:.2f} % "
     "| {gaps[1]:.2f} points apart; every later pass is within {later:.2f} |",
+    "PGD (L-infinity, {attack.steps} steps, {attack.images:,} test images), "
+    "networks of "
+    "{attack.passes} passes, n = {attack.n} seeds",
+    "LeNet-5 of today keeps {attack[0.05 modern].accuracy:.1f} % of the images right;",
+    "with table and subsampling of 1998 put back {attack[0.05 structure]}, with its "
+    "units {attack[0.05 units]}, with its RBF head {attack[0.05 head]}, with all of "
+    "them {attack[0.05 all three]}.",
+    "are {attack[0.1 tanh and average].verdict}: {attack[0.1 tanh and average]}. "
+    "Training against FGSM brings {attack[0.1 adversary]} there;",
     "{paper.parameters:,} trainable parameters and {paper.connections:,} connections "
     "in 1998, {modern.parameters:,} parameters in the net",
+    "| `preset=modern`, 60,000 images | {interpretation[practice=modern].n} "
+    "| {interpretation[practice=modern].test[20]} | |",
+    "(n = {interpretation[practice=modern].n} seeds), a linear probe learned on "
+    "{probe.images:,} images reads {probe[paper trained clean F6]} % from F6 of 1998 "
+    "and {probe[modern trained clean F6]} % from F6 of today, but "
+    "{probe[paper untrained clean S4]} % and {probe[modern untrained clean S4]} % "
+    "already from S4 of the untrained networks; on images changed to fool the network "
+    "{probe[paper trained attacked C1]} % and {probe[modern trained attacked C1]} % "
+    "from C1, {probe[paper trained attacked F6]} % and "
+    "{probe[modern trained attacked F6]} % from F6.",
 )
 # Names, settings and statements of the paper, in which a digit is no result of ours.
 NAMES = (
@@ -95,6 +115,7 @@ NAMES = (
         "two to three",
     ),
     *("60,000 images", "30,000 images", "15,000 images", "60,000, distorted", "95 %"),
+    *("L-infinity", "epsilon 0.05", "At 0.1", "S4", "C1", "F6"),
     *("20 passes", "pass 20", "pass 1", "pass 2", "passes 1-3", "2 h", "3 h"),
     *("Fig. 5", "Fig. 7", "eq. 8", "eq. 9", "j = 3", "+-1.2/sqrt(F)", "+-2.4/F"),
     *("C1 S2 C3 S4 C5 F6", "S2", "C3", "the printed 7e-5 to 0.016"),
@@ -184,10 +205,18 @@ class Published:
         compared = level and (OUTPUTS / self.name / EFFECTS).exists()
         return Arm(chosen, self.effect(factor, level) if compared else None)
 
-    def effect(self, factor: str, level: str) -> dict[str, Any]:
-        row = Rows()[f"{self.name}/{EFFECTS}: factor={factor} level={level}"]
-        points = ("mean", "sd", "low", "high")
-        return {k: 100 * v if k in points else v for k, v in row.items()}
+    def effect(self, factor: str, level: str) -> dict[str, Any] | None:
+        """A row of effects.csv, where there is one under these names."""
+        rows = table.read(OUTPUTS / self.name / EFFECTS).to_dict("records")
+        points, wanted = (
+            ("mean", "sd", "low", "high"),
+            {"factor": factor, "level": level},
+        )
+        for row in rows:
+            if fits(row, wanted):
+                named = {str(key): value for key, value in row.items()}
+                return {k: 100 * v if k in points else v for k, v in named.items()}
+        return None
 
 
 class Rows:
@@ -203,6 +232,71 @@ class Rows:
 
 def fits(row: Any, wanted: dict[str, str]) -> bool:
     return all(str(row[key]) == value for key, value in wanted.items())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Robust accuracy of one arm at one radius, in %, and its difference from the
+    reference in points; as text `+8.0 (2.7 to 13.0)`."""
+
+    accuracy: float
+    mean: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    verdict: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.1f} ({self.low:.1f} to {self.high:.1f})"
+
+
+class Attacked:
+    """The tables of outputs/robustness, by radius and factor of the design."""
+
+    def __init__(self) -> None:
+        folder = OUTPUTS / "robustness"
+        self.rows = table.read(folder / "robustness.csv")
+        self.effects = table.read(folder / "robustness_effects.csv")
+        self.plan, found = study.read(folder)
+        self.passes, self.n = len(found[0]["curve"]), len(self.plan["seeds"])
+        words = re.findall(r"\d[\d,]*", (folder / "robustness.md").read_text("utf-8"))
+        self.images, self.steps = (int(word.replace(",", "")) for word in words[:2])
+
+    def __getitem__(self, where: str) -> Difference:
+        epsilon, factor = where.split(" ", 1)
+        label = "modern" if factor == "modern" else self.label(factor)
+        row = self.at(self.rows, "treatment", label, float(epsilon))
+        if factor == "modern":
+            return Difference(100 * row["mean"])
+        effect = self.at(self.effects, "level", label, float(epsilon))
+        points = [100 * effect[key] for key in ("mean", "low", "high")]
+        return Difference(100 * row["mean"], *points, effect["verdict"])
+
+    def label(self, factor: str) -> str:
+        """What the tables call the arm of a factor: by its settings, in order."""
+        (arm,) = (a for a in self.plan["arms"] if list(a["levels"]) == [factor])
+        changes = sorted(arm["changes"].items())
+        return ", ".join(f"{key}: {value}" for key, value in changes)
+
+    @staticmethod
+    def at(rows: Any, key: str, label: str, epsilon: float) -> dict[str, Any]:
+        chosen = rows[(rows[key] == label) & (rows["epsilon"] == epsilon)]
+        (row,) = chosen.to_dict("records")
+        return {str(name): value for name, value in row.items()}
+
+
+class Probed:
+    """Accuracies of outputs/interpretation, in %: network, weights, images, layer."""
+
+    def __init__(self) -> None:
+        folder = OUTPUTS / "interpretation"
+        self.rows = table.read(folder / "probe_accuracy.csv")
+        (self.images,) = table.read(folder / "probes.csv")["n_train"].unique()
+
+    def __getitem__(self, where: str) -> str:
+        keys = ("network", "weights", "images", "layer")
+        wanted = dict(zip(keys, where.split(), strict=True))
+        (row,) = (r for r in self.rows.to_dict("records") if fits(r, wanted))
+        return f"{100 * row['mean']:.1f}"
 
 
 @dataclass(frozen=True)
@@ -237,6 +331,8 @@ def values() -> dict[str, Any]:
     return {
         **studies,
         "rows": Rows(),
+        "attack": Attacked(),
+        "probe": Probed(),
         "paper": Counts("paper"),
         "modern": Counts("modern"),
         "fig5_test": fig5,

@@ -36,6 +36,8 @@ from lenet.page import (
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LEFT, WIDTH, ABOVE, HEIGHT, BELOW = 0.55, 2.75, 0.2, 2.2, 0.45  # inches of a panel
 ENOUGH = blocks_needed(1)  # seeds that a 95 % interval needs
+KINDS = {"topk": ("TopK", "o"), "l1": ("L1", "s"), "pca": ("PCA", "")}
+STYLES = {"untrained": ":", "attacked": "--"}
 LIMITS = ("mean", "low", "high")
 NAMES = {
     "gradient": "gradient",
@@ -87,9 +89,8 @@ def probe_chart(
 ) -> Figure:
     """Error and selectivity by layer, for each network, trained and untrained.
 
-    about: how many images there are, and how they are attacked. The tables are
-    `over_seeds` by network, weights (trained | untrained), images (clean | attacked)
-    and layer: of the accuracy on digits, and of `probe.selectivity`.
+    about: how many images, and their attack. Both tables are `over_seeds` by network,
+    weights, images and layer: of accuracy on digits and of `probe.selectivity`.
     """
     networks = list(dict.fromkeys(accuracy["network"]))
     handles = [swatch(name, COLORS[i]) for i, name in enumerate(networks)]
@@ -100,24 +101,22 @@ def probe_chart(
         f"{seeds(accuracy)} Multinomial logistic regression on each layer's features, "
         f"learned on training images and tested on test images. {about} Untrained: the "
         "weights from which training began. Attacked: the probe of clean images on "
-        "test images that were changed to fool the whole network. Selectivity: "
-        "accuracy minus the share of shuffled labels that a probe of the same size "
-        "learns by heart."
+        "test images that were changed to fool the network. Selectivity: accuracy "
+        "minus the share of shuffled labels that such a probe learns by heart."
     )
     wrong = accuracy.assign(
         mean=1 - accuracy["mean"], low=1 - accuracy["high"], high=1 - accuracy["low"]
     )
-    names = ["error of a linear probe, %", "selectivity, percentage points"]
+    names = [["error of a linear probe, %", "selectivity, percentage points"]]
     title = probe_finding(accuracy)
     with matplotlib.style.context(["default", STYLE]):
-        figure, [panels] = grid([names], title, caption, origin, handles)
+        figure, [panels] = grid(names, title, caption, origin, handles)
         clean = selectivity[selectivity["images"] == "clean"]
         for axes, table in zip(panels, (wrong, clean), strict=True):
             for key, line in table.groupby(["network", "weights", "images"]):
-                dash = {"untrained": ":", "attacked": "--"}
-                style = dash.get(key[1], dash.get(key[2], "-"))
                 at = [LAYERS.index(layer) for layer in line["layer"]]
                 color = COLORS[networks.index(key[0])]
+                style = STYLES.get(key[1], STYLES.get(key[2], "-"))
                 band(axes, at, percent(line), color, style)
             axes.set_xticks(range(len(LAYERS)), LAYERS)
         logarithmic(panels[0], "y")
@@ -143,12 +142,10 @@ def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figu
     table: `sae.curve` with network, weights and seed.
     """
     networks = list(dict.fromkeys(table["network"]))
-    methods = {"topk": ("TopK", "o"), "l1": ("L1", "s"), "pca": ("PCA", "")}
     handles = [swatch(name, COLORS[i]) for i, name in enumerate(networks)]
-    handles += [swatch(name, GREY, marker=m) for name, m in methods.values()]
+    handles += [swatch(name, GREY, marker=m) for name, m in KINDS.values()]
     handles.append(swatch("untrained network", GREY, ":"))
     keys = ["network", "weights", "method", "setting"]
-    l0 = over_seeds(table, keys, "l0")["mean"]
     n, train = int(table["n"].iloc[0]), int(table["n_train"].iloc[0])
     caption = (
         f"{seeds(over_seeds(table, keys, 'fvu'))} Autoencoders of {layer}, learned on "
@@ -158,35 +155,41 @@ def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figu
         "in place; the line below is that of the network itself. Dead latents fire on "
         "less than one in 10,000 training images."
     )
-    values = {"fvu": "variance unexplained", "error": "test error, rebuilt layer, %"}
-    values["dead"] = "dead latents, %"
-    title = sae_finding(table, layer)
+    names = [
+        ["variance unexplained", "test error, rebuilt layer, %", "dead latents, %"]
+    ]
     with matplotlib.style.context(["default", STYLE]):
-        figure, [panels] = grid(
-            [list(values.values())], title, caption, origin, handles
-        )
-        for axes, value in zip(panels, values, strict=True):
-            rows = over_seeds(table, keys, value).assign(l0=l0)
-            for key, line in rows.groupby(keys[:3], sort=False):
-                network, weights, method = key
-                skipped = value == "dead" and method == "pca"
-                if skipped or (value == "error" and weights == "untrained"):
-                    continue
+        title = sae_finding(table, layer)
+        figure, [panels] = grid(names, title, caption, origin, handles)
+        for axes, value in zip(panels, ("fvu", "error", "dead"), strict=True):
+            rows = over_seeds(table, keys, value)
+            rows = rows.assign(l0=over_seeds(table, keys, "l0")["mean"])
+            rows = rows if value == "fvu" else percent(rows)
+            for (network, weights, method), line in rows.groupby(keys[:3], sort=False):
+                if (value, weights) == ("error", "untrained"):
+                    continue  # nine wrong out of ten, whatever is rebuilt
                 color = COLORS[networks.index(network)]
-                dash = ":" if weights == "untrained" else "-"
-                if method in methods:
-                    some = line.sort_values("l0")
-                    shown = some if value == "fvu" else percent(some)
-                    mark = methods[method][1]
-                    width = 0.7 if method == "pca" else 1.4
-                    band(axes, some["l0"], shown, color, dash, mark, width)
-                elif method == "itself" and value == "error":
-                    axes.axhline(100 * line["mean"].iloc[0], color=color, lw=0.6)
-            axes.set_xlabel("L0")
-            logarithmic(axes, "x")
+                if (value, method) == ("error", "itself"):
+                    axes.axhline(line["mean"].iloc[0], color=color, lw=0.6)
+                elif method in KINDS and (value, method) != ("dead", "pca"):
+                    by_l0(axes, line, color, weights, method)
             if value != "dead":
                 logarithmic(axes, "y")
     return figure
+
+
+def by_l0(
+    axes: Axes, line: pd.DataFrame, color: str, weights: str, method: str
+) -> None:
+    """One line of `sae_chart`."""
+    line = line.sort_values("l0")
+    dash, width = (
+        (":" if weights == "untrained" else "-"),
+        1.4 - 0.7 * (method == "pca"),
+    )
+    band(axes, line["l0"], line, color, dash, KINDS[method][1], width)
+    axes.set_xlabel("L0")
+    logarithmic(axes, "x")
 
 
 def sae_finding(table: pd.DataFrame, layer: str) -> str:

@@ -95,41 +95,47 @@ def layers(
         page, top = sheet(9.6, 7.35, title, caption, origin)
         heading(page, top, "image")
         ink(page, MARGIN, top + 0.2, 1.0, image)
-        x = 1.4
-        heading(page, top, "C1: kernels and maps", x)
-        for i, (kernel, values) in enumerate(
-            zip(maps["C1 kernels"], maps["C1"], strict=True)
-        ):
-            tile(page, x + 0.9 * i, top + 0.2, 0.4, kernel[0])
-            tile(page, x + 0.9 * i, top + 0.65, 0.85, values)
-        heading(page, top, "S2", x + 5.7)
-        for i, values in enumerate(maps["S2"]):
-            place = x + 5.7 + 0.8 * (i % 3), top + 0.2 + 0.7 * (i // 3)
-            tile(page, *place, 0.65, values)
-        y, side = top + 1.75, 0.56
-        heading(page, y, "C3: kernels by map of S2, and maps")
-        for i, (kernels, values) in enumerate(
-            zip(maps["C3 kernels"], maps["C3"], strict=True)
-        ):
-            left = MARGIN + (side + 0.02) * i
-            for k, kernel in enumerate(kernels):
-                axes = tile(page, left + 0.1, y + 0.2 + 0.4 * k, 0.36, kernel)
-                axes.set_facecolor(PALE)
-            tile(page, left, y + 2.65, side, values)
-        heading(page, y + 3.3, "S4")
-        for i, values in enumerate(maps["S4"]):
-            tile(page, MARGIN + (side + 0.02) * i, y + 3.5, side, values)
-        y += 4.15
-        for name, left, size in (("C5", MARGIN, 1.2), ("F6", 1.6, 0.7)):
-            heading(page, y, name, left)
-            tile(page, left, y + 0.2, size, maps[name].reshape(GRIDS[name]))
-        heading(page, y, "output, by class", 2.6)
-        axes = page.axes(2.9, y + 0.2, 3.5, 1.0)
-        axes.bar(range(10), maps["output"], color=GREY)
-        axes.set_xticks(range(10))
-        axes.tick_params(labelsize=SMALL, length=2)
-        axes.spines[["right", "top"]].set_visible(False)
+        first_maps(page, maps, top)
+        second_maps(page, maps, top + 1.75)
+        units(page, maps, top + 5.9)
     return page.figure
+
+
+def first_maps(page: Page, maps: Mapping[str, Array], y: float) -> None:
+    """C1's kernels over its maps, and S2."""
+    heading(page, y, "C1: kernels and maps", 1.4)
+    for i, kernel in enumerate(maps["C1 kernels"]):
+        tile(page, 1.4 + 0.9 * i, y + 0.2, 0.4, kernel[0])
+        tile(page, 1.4 + 0.9 * i, y + 0.65, 0.85, maps["C1"][i])
+    heading(page, y, "S2", 7.1)
+    for i, values in enumerate(maps["S2"]):
+        tile(page, 7.1 + 0.8 * (i % 3), y + 0.2 + 0.7 * (i // 3), 0.65, values)
+
+
+def second_maps(page: Page, maps: Mapping[str, Array], y: float) -> None:
+    """C3's kernels over its maps, and S4 below."""
+    heading(page, y, "C3: kernels by map of S2, and maps")
+    heading(page, y + 3.3, "S4")
+    for i, kernels in enumerate(maps["C3 kernels"]):
+        x = MARGIN + 0.58 * i
+        for k, kernel in enumerate(kernels):
+            axes = tile(page, x + 0.1, y + 0.2 + 0.4 * k, 0.36, kernel)
+            axes.set_facecolor(PALE)
+        tile(page, x, y + 2.65, 0.56, maps["C3"][i])
+        tile(page, x, y + 3.5, 0.56, maps["S4"][i])
+
+
+def units(page: Page, maps: Mapping[str, Array], y: float) -> None:
+    """C5, F6 and the output."""
+    for name, left, size in (("C5", MARGIN, 1.2), ("F6", 1.6, 0.7)):
+        heading(page, y, name, left)
+        tile(page, left, y + 0.2, size, maps[name].reshape(GRIDS[name]))
+    heading(page, y, "output, by class", 2.6)
+    axes = page.axes(2.9, y + 0.2, 3.5, 1.0)
+    axes.bar(range(10), maps["output"], color=GREY)
+    axes.set_xticks(range(10))
+    axes.tick_params(labelsize=SMALL, length=2)
+    axes.spines[["right", "top"]].set_visible(False)
 
 
 def heading(page: Page, y: float, text: str, x: float = MARGIN) -> None:
@@ -183,51 +189,53 @@ def latents(
 
     table: `sae.portraits`; images: the test images that it names.
     """
-    units = [name for name in table.columns if name.startswith("unit_")]
-    classes = [name for name in table.columns if name.startswith("class_")]
-    tops = [name for name in table.columns if name.startswith("image_")]
     shown = table.head(LATENTS)
-    pure = int((shown[classes].max(axis=1) > 0.9).sum())
+    pure = int((shown.filter(like="class_").max(axis=1) > 0.9).sum())
     title = (
         f"{pure} of the {len(shown)} most used latents of {layer} give nine tenths of "
         "their activation to one digit"
     )
+    rows, columns = GRIDS.get(layer, (1, len(shown.filter(like="unit_").columns)))
     caption = (
         f"TopK autoencoder, {active} latents per image. Latents in the order of their "
         "share of all activation: none is chosen by eye. For each: the test digits "
         "that activate it most; its activation by class, 0 to 9; its direction in the "
-        f"layer's units, {GRIDS.get(layer, (1, len(units)))[0]} rows."
+        f"layer's units, {rows} x {columns}."
     )
-    side, height = 0.42, 0.62
-    block = (side + 0.02) * len(tops) + 1.9
+    width, height = 5.42, 0.62
     with matplotlib.style.context(["default", STYLE]):
         body = height * -(-len(shown) // 2)
-        page, top = sheet(2 * MARGIN + 2 * block, body, title, caption, origin)
-        for i, row in enumerate(shown.to_dict("records")):
-            x = MARGIN + block * (i % 2)
-            y = top + height * (i // 2)
-            said = f"latent {row['latent']}: fires on {row['fires']:.1%}"
-            page.write(x, y, [said], SMALL)
-            for j, name in enumerate(tops):
-                if row[name] >= 0:
-                    at = x + (side + 0.02) * j
-                    ink(page, at, y + 0.15, side, images[int(row[name])])
-            axes = page.axes(x + (side + 0.02) * len(tops) + 0.1, y + 0.15, 0.9, side)
-            axes.bar(
-                classes, [row[name] for name in classes], color="#0072B2", width=0.8
-            )
-            axes.set(ylim=(0, 1), yticks=[], xticks=[])
-            axes.spines[["left", "right", "top"]].set_visible(False)
-            for c, name in enumerate(classes):
-                if row[name] > 0.2:
-                    axes.text(
-                        c, 0.02, str(c), fontsize=SMALL - 1, ha="center", color="w"
-                    )
-            values = np.array([row[name] for name in units])
-            values = values.reshape(GRIDS.get(layer, (1, -1)))
-            size = side * values.shape[1] / values.shape[0] if layer in GRIDS else 0.6
-            tile(page, x + block - 0.7, y + 0.15, size, values)
+        page, top = sheet(2 * MARGIN + 2 * width, body, title, caption, origin)
+        for i, (_, latent) in enumerate(shown.iterrows()):
+            at = MARGIN + width * (i % 2), top + height * (i // 2)
+            portrait(page, *at, latent, images, (rows, columns))
     return page.figure
+
+
+def portrait(
+    page: Page,
+    x: float,
+    y: float,
+    latent: pd.Series,
+    images: Array,
+    shape: tuple[int, int],
+) -> None:
+    """One latent, a row of `sae.portraits`: digits, classes, direction."""
+    said = f"latent {latent['latent']:.0f}: fires on {latent['fires']:.1%}"
+    page.write(x, y, [said], SMALL)
+    side, y = 0.42, y + 0.15
+    for j, place in enumerate(latent.filter(like="image_").astype(int)):
+        if place >= 0:
+            ink(page, x + (side + 0.02) * j, y, side, images[place])
+    shares = latent.filter(like="class_").astype(float)
+    axes = page.axes(x + 3.62, y, 0.9, side)
+    axes.bar(range(10), shares, color="#0072B2", width=0.8)
+    axes.set(ylim=(0, 1), yticks=[], xticks=[])
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    for c in np.flatnonzero(shares > 0.2).tolist():
+        axes.text(c, 0.02, str(c), fontsize=SMALL - 1, ha="center", color="w")
+    direction = latent.filter(like="unit_").to_numpy(float).reshape(shape)
+    tile(page, x + 4.72, y, min(0.6, side * shape[1] / shape[0]), direction)
 
 
 def confusion_matrix(table: pd.DataFrame, origin: Origin = NOWHERE) -> Figure:

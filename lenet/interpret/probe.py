@@ -89,34 +89,49 @@ def probes(
     train_accuracy (fractions), n_train, n_test, converged.
     """
     check(model, train[0])
+    answers = train[1], labels
     tasks = {
-        "digit": (train[1].cpu().numpy(), labels.cpu().numpy()),
-        "control": tuple(shuffled(y, seed).cpu().numpy() for y in (train[1], labels)),
+        "digit": [some.cpu().numpy() for some in answers],
+        "control": [shuffled(some, seed).cpu().numpy() for some in answers],
     }
-    rows: list[dict[str, Any]] = []
+    rows = []
     for layer in LAYERS:
         learned = features(model, train[0], layer)
         tested = {name: features(model, some, layer) for name, some in tests.items()}
         for run, some in enumerate(learned):
             mean, scale = some.mean(0), some.std(correction=0).clamp(min=1e-12)
             inputs = ((some - mean) / scale).cpu().numpy()
-            for task, (wanted, answers) in tasks.items():
-                probe = fit(inputs, wanted, spec)
-                about = {
-                    "run": run,
-                    "layer": layer,
-                    "features": inputs.shape[1],
-                    "task": task,
-                    "train_accuracy": probe.score(inputs, wanted),
-                    "n_train": len(inputs),
-                    "n_test": len(answers),
-                    "converged": bool(probe.n_iter_.max() < spec.iterations),
-                }
-                for name, seen in tested.items():
-                    others = ((seen[run] - mean) / scale).cpu().numpy()
-                    score = float((probe.predict(others) == answers).mean())
-                    rows.append({**about, "images": name, "accuracy": score})
+            others = {
+                name: ((seen[run] - mean) / scale).cpu().numpy()
+                for name, seen in tested.items()
+            }
+            for task, (wanted, right) in tasks.items():
+                about = {"run": run, "layer": layer, "task": task}
+                found = readings(inputs, wanted, others, right, spec)
+                rows += [{**about, **one} for one in found]
     return pd.DataFrame(rows)
+
+
+def readings(
+    inputs: Features,
+    labels: Labels,
+    tests: Mapping[str, Features],
+    answers: Labels,
+    spec: Probe,
+) -> list[dict[str, Any]]:
+    """What one probe reads, on each kind of test images."""
+    probe = fit(inputs, labels, spec)
+    about = {
+        "features": inputs.shape[1],
+        "train_accuracy": probe.score(inputs, labels),
+        "n_train": len(inputs),
+        "n_test": len(answers),
+        "converged": bool(probe.n_iter_.max() < spec.iterations),
+    }
+    return [
+        {**about, "images": name, "accuracy": probe.score(seen, answers)}
+        for name, seen in tests.items()
+    ]
 
 
 def selectivity(

@@ -12,7 +12,7 @@ and its own `active` and `penalty` for each.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -196,37 +196,34 @@ def curve(
     """How well few directions rebuild a layer, a row per run, method and setting.
 
     method: topk, l1, pca (the first `setting` components), mean (of the training
-    features) and itself (nothing is replaced). Columns: l0, latents at work per image;
-    fvu, the fraction of variance unexplained; dead, the share of latents dead on the
-    training images; error, that of the network with the layer's features replaced by
-    what was rebuilt, on the n test images; n_train.
+    features), itself (nothing is replaced). l0: latents at work per image; fvu:
+    fraction of variance unexplained; dead: share of latents, on the training images;
+    error: of the network on the n test images with the layer rebuilt; n_train.
     """
     given, seen = (features(model, some, spec.layer) for some in (train, test))
-    rows: list[dict[str, Any]] = []
-
-    def add(method: str, setting: float, rebuilt: Features, **about: Tensor) -> None:
-        answers = onward(model, spec.layer, rebuilt).argmax(-1)
-        values = {"fvu": unexplained(seen, rebuilt), **about}
-        values["error"] = (answers != labels).double().mean(1)
-        for run in range(len(seen)):
-            numbers = {key: value[run].item() for key, value in values.items()}
-            rows.append({"run": run, "method": method, "setting": setting, **numbers})
-
+    none, units = torch.zeros(len(given)), given.shape[-1]
+    mean = given.mean(1, keepdim=True).expand_as(seen)
+    few = [count for count in spec.active if count <= units]
+    found = [("mean", 0.0, mean, none, none), ("itself", 0.0, seen, none + units, none)]
+    for count, rebuilt in zip(few, principal(given, seen, few), strict=True):
+        found.append(("pca", count, rebuilt, none + count, none))
     for method, settings in (("topk", spec.active), ("l1", spec.penalty)):
         autos = trained(given, settings, method == "topk", spec, seed)
         for setting, auto in zip(settings, autos, strict=True):
             codes, unused = auto.encode(seen), dead(auto.encode(given))
-            share = unused.double().mean(1)
-            l0 = (codes > 0).double().sum(-1).mean(1)
-            add(method, setting, auto.decode(codes), l0=l0, dead=share)
-    none = torch.zeros(len(given))
-    few = [count for count in spec.active if count <= given.shape[-1]]
-    for count, rebuilt in zip(few, principal(given, seen, few), strict=True):
-        add("pca", count, rebuilt, l0=none + count, dead=none)
-    mean = given.mean(1, keepdim=True).expand_as(seen)
-    add("mean", 0, mean, l0=none, dead=none)
-    add("itself", 0, seen, l0=none + seen.shape[-1], dead=none)
-    return pd.DataFrame(rows).assign(n=len(labels), n_train=given.shape[1])
+            l0, share = (codes > 0).double().sum(-1).mean(1), unused.double().mean(1)
+            found.append((method, setting, auto.decode(codes), l0, share))
+    rows = []
+    for method, setting, rebuilt, l0, share in found:
+        with torch.no_grad():
+            answers = onward(model, spec.layer, rebuilt).argmax(-1)
+        wrong = (answers != labels).double().mean(1)
+        columns = l0, unexplained(seen, rebuilt), share, wrong
+        for run, numbers in enumerate(torch.stack(columns, 1).tolist()):
+            rows.append((run, method, setting, *numbers))
+    names = ["run", "method", "setting", "l0", "fvu", "dead", "error"]
+    table = pd.DataFrame(rows, columns=names)
+    return table.assign(n=len(labels), n_train=given.shape[1])
 
 
 def portraits(
@@ -256,17 +253,11 @@ def portraits(
         "unit": auto.decoder[0],
     }
     columns = {
-        f"{name}_{i}": column.cpu().numpy()
-        for name, part in parts.items()
-        for i, column in enumerate(part.unbind(1))
+        "latent": torch.arange(len(codes)),
+        "fires": (codes > 0).double().mean(1),
+        "mass": mass / mass.sum().clamp(min=1e-12),
     }
-    share = mass / mass.sum().clamp(min=1e-12)
-    table = pd.DataFrame(
-        {
-            "latent": range(len(codes)),
-            "fires": (codes > 0).double().mean(1).cpu().numpy(),
-            "mass": share.cpu().numpy(),
-            **columns,
-        }
-    )
+    for name, part in parts.items():
+        columns |= {f"{name}_{i}": one for i, one in enumerate(part.unbind(1))}
+    table = pd.DataFrame({name: one.cpu().numpy() for name, one in columns.items()})
     return table.sort_values(["mass", "latent"], ascending=[False, True])
