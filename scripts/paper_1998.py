@@ -54,7 +54,7 @@ def curves(found: list[Record], key: str) -> "np.ndarray[Any, Any]":
     return 100 * np.array([[point[key] for point in one["curve"]] for one in found])
 
 
-def figure_5(found: list[Record], name: str) -> Figure:
+def figure_5(found: list[Record], title: str) -> Figure:
     """Mean and spread of test and training error per pass, over the published curve."""
     figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.subplots()
@@ -73,7 +73,7 @@ def figure_5(found: list[Record], name: str) -> Figure:
     axes.legend(frameon=False)
     last = test[:, -1]
     axes.set_title(
-        f"{name}: {last.mean():.2f} % after {len(passes)} passes, 0.95 % in 1998",
+        f"{title}: {last.mean():.2f} % after {len(passes)} passes, 0.95 % in 1998",
         loc="left",
         weight="bold",
     )
@@ -92,7 +92,7 @@ def minutes(found: list[Record]) -> float:
 
 def figure_6(sizes: dict[str, list[Record]]) -> Figure:
     """Test error by training set: every run, the mean and the published value."""
-    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.subplots()
     for place, (name, found) in enumerate(sizes.items()):
         errors = curves(found, "test_error")[:, -1]
@@ -102,7 +102,10 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
         axes.annotate(f"{errors.mean():.2f}", (place - 0.42, errors.mean()))
     axes.plot([], [], "D", color=RED, label="published (Fig. 6, p. 11)")
     axes.plot([], [], color=BLUE, lw=2, label="mean over seeds")
-    axes.set_xticks(range(len(sizes)), [f"{n}\nn = {len(f)}" for n, f in sizes.items()])
+    axes.set_xticks(
+        range(len(sizes)),
+        [f"{name}\nn = {len(found)}" for name, found in sizes.items()],
+    )
     axes.set(ylabel="test error after 20 passes, %", xlim=(-0.6, len(sizes) - 0.4))
     axes.set_title(
         "Test error by training set, here and in 1998",
@@ -168,21 +171,21 @@ def figure_readings(table: pd.DataFrame) -> Figure:
     """The first passes of every reading over those of Fig. 5, a panel for each."""
     count = -(-len(table) // COLUMNS)
     figure = Figure(figsize=(9, 1.9 * count + 0.6), layout="constrained")
-    panels = figure.subplots(count, COLUMNS, sharex=True, sharey=True).flat
+    panels = list(figure.subplots(count, COLUMNS, sharex=True, sharey=True).flat)
     for axes, (_, line) in zip(panels, table.iterrows(), strict=False):
         for key, published, color in (("held_out", TEST, BLUE), ("train", TRAIN, RED)):
             values = line.filter(regex=f"^{key}_[0-9]").to_list()
             passes = range(1, len(values) + 1)
             axes.plot(passes, published[: len(values)], "o", mfc="none", color=color)
             axes.plot(passes, values, color=color)
-        axes.set(yscale="log", ylim=(1, 100), xticks=passes)
-        axes.set_yticks([1, 2, 5, 10, 100], ["1", "2", "5", "10", "100"])
+        axes.set(yscale="log", ylim=(0.7, 12), xticks=passes)
+        axes.set_yticks([1, 2, 5, 10], ["1", "2", "5", "10"])
         axes.set_yticks([], minor=True)
-        axes.set_title(f"{line['reading']}: {line['train_off']:.2f}", fontsize=8)
-    for axes in list(panels):
+        axes.set_title(f"{line['reading']}\n{line['train_off']:.2f}", fontsize=7)
+    for axes in panels[len(table) :]:
         axes.axis("off")
     figure.suptitle(
-        "Readings of the paper, and how far their training error is from Fig. 5",
+        "Readings of the paper: points from Fig. 5 in training error",
         weight="bold",
     )
     figure.supxlabel(
