@@ -132,15 +132,16 @@ def load(name: str, overrides: Sequence[str], yes: bool = False) -> Design:
     yes: whether more than LIMIT runs are meant.
     """
     content, notes = read(name), list[str]()
-    factors = {f: levels(f, given, notes) for f, given in content["factors"].items()}
+    given = {str(name): tried for name, tried in content["factors"].items()}
+    factors = {name: levels(name, tried, notes) for name, tried in given.items()}
     typed = {text.split("=")[0] for text in overrides}
     for factor, tried in factors.items():
         for key in {key for settings in tried.values() for key in settings} & typed:
             of = "" if key == factor else f" (in {factor})"
             raise Refusal(f"{key}={of} is what design={name} varies: leave it out")
     check_factors(name, content["kind"], factors)
-    given = content["base"].items()
-    base = [f"{key}={typing(value)}" for key, value in given if key not in typed]
+    settings = content["base"].items()
+    base = [f"{key}={typing(value)}" for key, value in settings if key not in typed]
     base += overrides
     runs, places = composed(base)
     count = treatments(content["kind"], factors) * len(runs)

@@ -1245,7 +1245,7 @@ def by_hand(state: Stack, run: int, steps: int) -> Tensor:
     keys = draw.fold(draw.fold(key, BATCH[run])[:, None], places(784))
     (epsilon, step), given = RADII[run], images[run]
     noise = (2 * draw.uniform(keys) - 1).view_as(given)
-    moved = (given + epsilon * noise).clamp(0, 1)
+    moved = given + epsilon * noise
     for _ in range(steps):
         both = images.clone()
         both[run] = moved

@@ -44,9 +44,9 @@ def carry_out(
 
 
 def attempts(output_dir: Path) -> list[dict[str, Any]]:
-    """The failed attempts, first to last, largest stack first."""
+    """The failed attempts, largest stack first."""
     found = [json.loads(p.read_text()) for p in (output_dir / "attempts").glob("*")]
-    return sorted(found, key=lambda one: (-len(one["runs"]), one["tries"]))
+    return sorted(found, key=lambda one: -len(one["runs"]))
 
 
 @pytest.fixture(autouse=True)

@@ -500,7 +500,7 @@ def test_stacks_share_a_structure_and_are_full() -> None:
 
 def test_summary_tells_diverged_runs_apart() -> None:
     """The mean is over finished runs; diverged ones are counted, and never hidden."""
-    good = {"run_id": "a", "status": "finished", "seconds": 1.0}
+    good = {"run_id": "a", "status": "finished", "seconds": 1.0, "curve": []}
     good["response"] = {"test_error": 0.125}
     lost = {**good, "status": "diverged", "response": {"test_error": None}}
     assert "12.50%, n = 2, 1 diverged" in train.summary([good, lost], Places())
