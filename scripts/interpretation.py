@@ -268,6 +268,8 @@ def tables(found: Sequence[Analysed], folder: Path) -> Iterator[Path]:
         written |= of_differences(written["probes"])
     if "sae" in methods:
         written["sae"] = joined(found, "sae", "sae")
+        keys = ["network", "weights", "method", "setting"]
+        written["sae_unexplained"] = curves.over_seeds(written["sae"], keys, "fvu")
     if "mistakes" in methods:
         written["mistakes"] = overview.mistakes(joined(found, "mistakes", "answers"))
     for name, table in written.items():

@@ -71,8 +71,8 @@ def test_one_run_is_interpreted_beside_its_record_and_once(outputs, capsys):
     pictures = ("layers", "saliency", "gradcam", "latents", "confusion", "mistakes")
     expected = {f"{stem}.png" for stem in (*pictures, "probes", "sae", "sanity")}
     expected |= {"probes.csv", "probe_accuracy.csv", "probe_selectivity.csv"}
-    expected |= {"probe_training.csv", "sae.csv", "faithfulness.csv"}
-    expected |= {"randomisation.csv", "mistakes.csv"}
+    expected |= {"probe_training.csv", "sae.csv", "sae_unexplained.csv"}
+    expected |= {"faithfulness.csv", "randomisation.csv", "mistakes.csv"}
     expected |= {f"{stem}.svg" for stem in ("probes", "sae", "sanity")}
     assert written == expected
     assert "kept" not in said.err
