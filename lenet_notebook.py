@@ -91,7 +91,7 @@ errors.agg(["mean", "std"]).mul(100).round(2).rename_axis("test error, %, n = 5 
 # them alone.
 
 # %%
-published = study.published(Path("outputs/paper_1998_size"))
+published = study.published(Path("outputs/robustness"))
 display(report.forest(published, report.estimated(published)).figure)
 
 # %% [markdown]
