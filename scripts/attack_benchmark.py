@@ -1,8 +1,8 @@
 """Seconds of PGD beside foolbox's: python scripts/attack_benchmark.py
 
 The same networks (full connection, max pooling, ReLU, softmax), 100 images, 20 steps,
-one start, on one thread; the best of three. Processor seconds, so that other work on the
-machine counts little. Needs foolbox, of the extra dev.
+one start, on one thread; the best of three. Processor seconds, so that other work on
+the machine counts little. Needs foolbox, of the extra dev.
 """
 
 import time
@@ -48,7 +48,7 @@ def network(runs: int) -> LeNet5:
 
 def foolbox(images: Tensor, labels: Tensor) -> Callable[[], object]:
     """Its PGD on one network."""
-    from foolbox.models import PyTorchModel
+    from foolbox import PyTorchModel
     from foolbox.attacks import LinfPGD
 
     attack = LinfPGD(abs_stepsize=STEP, steps=STEPS, random_start=False)
