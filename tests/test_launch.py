@@ -150,7 +150,7 @@ def ends_well(process: subprocess.Popen[str], output_dir: Path) -> None:
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_submitit_loses_nothing_with_a_job_that_is_killed(tmp_path: Path) -> None:
     """The jobs of the local executor are killed: the sweep launches them again."""
     pytest.importorskip("submitit", reason="pip install lenet[submitit]")
@@ -172,7 +172,7 @@ def is_job(path: Path, output_dir: Path) -> bool:
     return "submitit.core._submit" in words and any(str(output_dir) in w for w in words)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_ray_loses_nothing_with_a_node_that_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
