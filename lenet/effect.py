@@ -102,12 +102,12 @@ def arms(
     study: str = "",
     response: Response = TEST_ERROR,
     seeds: Sequence[int] = (),
-    names: Mapping[str, Mapping[str, Level]] | None = None,
+    names: Mapping[tuple[str, str], Mapping[str, Level]] | None = None,
 ) -> Effects:
     """Effect of every treatment in `runs` against `reference` (a level per factor).
 
     A treatment that differs in several factors is named by them, joined with '+', or
-    by the key of `names` whose value is the mapping of those factors to its levels.
+    by the key of `names`, (factor, level), whose value maps those factors to levels.
     `seeds` are the planned ones, where a block may be missing from `runs` altogether.
     """
     blocks = _blocks(runs, list(reference), response, seeds)
@@ -124,7 +124,7 @@ def arms(
             factor = "+".join(list(reference)[i] for i in changed)
             level = "+".join(_name(treatment[i]) for i in changed)
             against = "+".join(_name(base[i]) for i in changed)
-            factor = named.get(treatment, factor)
+            factor, level = named.get(treatment, (factor, level))
             weights = {treatment: 1.0, base: -1.0}
             contrasts.append(_Contrast("arm", factor, level, against, weights))
     return _effects(blocks, contrasts, study, response)

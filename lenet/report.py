@@ -73,7 +73,8 @@ def estimated(study: Study) -> Effects:
             pair = study.held_out, study.runs
             found.append(effect.path(*pair, study.levels, **about))
         if not found:
-            found.append(effect.arms(study.runs, study.reference, **about))
+            names = {"names": study.names}
+            found.append(effect.arms(study.runs, study.reference, **about, **names))
     except ValueError as problem:
         raise Refusal(f"{study.name}: {problem}") from None
     tables, differences = zip(*found, strict=True)

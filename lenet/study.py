@@ -109,9 +109,28 @@ class Study:
             chosen = chosen[chosen[factor] == level]
         return chosen
 
+    @property
+    def names(self) -> dict[tuple[str, str], dict[str, Level]]:
+        """The plan's factor and level for what an arm changes, where it has such."""
+        tried, found = self.treatments, {}
+        for arm in (self.plan or {}).get("arms", []):
+            factors = self.settings.items()
+            treatment = {f: level(arm["treatment"], keys) for f, keys in factors}
+            if len(arm.get("levels", ())) == 1 and treatment in tried:
+                (name,) = arm["levels"].items()
+                found[name] = self.changed(treatment)
+        return found
+
+    def changed(self, treatment: Mapping[str, Level]) -> dict[str, Level]:
+        """What differs from the reference."""
+        return {f: v for f, v in treatment.items() if v != self.reference[f]}
+
     def label(self, treatment: Mapping[str, Level]) -> str:
-        """What a treatment is called: by what differs from the reference."""
-        changed = {f: v for f, v in treatment.items() if v != self.reference[f]}
+        """What a treatment is called: as in the plan, or by what differs."""
+        changed = self.changed(treatment)
+        for (factor, called), change in self.names.items():
+            if change == changed:
+                return f"{factor}: {called}"
         named = {f: str(v).replace("+", " + ") for f, v in changed.items()}
         return ", ".join(f"{f}: {v}" for f, v in named.items()) or self.base
 

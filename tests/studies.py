@@ -139,6 +139,7 @@ def write_study(
         listed.append(
             {
                 "name": name,
+                "levels": dict([name.split("=")] if name.count("=") == 1 else []),
                 "changes": changes,
                 "treatment": treatment,
                 "runs": [one["run_id"] for one in runs],

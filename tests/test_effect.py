@@ -252,10 +252,11 @@ def test_numbers_and_several_factors_make_arms():
     table = effect.arms(runs, REFERENCE).table.set_index("factor")
     assert table.loc["batch_size", ["level", "reference"]].tolist() == ["64", "1"]
     assert table.loc["activation+pooling", "level"] == "relu+max"
-    named = effect.arms(runs, REFERENCE, names={"today": dict(joint)}).table
-    assert set(named.factor) == {"batch_size", "today"}
+    named = effect.arms(runs, REFERENCE, names={("units", "today"): dict(joint)}).table
+    assert set(named.factor) == {"batch_size", "units"}
+    assert "today" in set(named.level)
     with pytest.raises(ValueError, match="no run of .*pooling=stride"):
-        effect.arms(runs, REFERENCE, names={"x": {"pooling": "stride"}})
+        effect.arms(runs, REFERENCE, names={("x", "y"): {"pooling": "stride"}})
 
 
 def test_missing_block_drops_the_pair_and_counts():

@@ -174,3 +174,19 @@ def test_a_path_holds_its_search_apart(tmp_path):
     assert len(found.runs) == 16 and len(found.held_out) == 8
     assert set(found.held_out["seed"]) == {90, 91}
     assert list(found.reference) == list(factors)
+
+
+def test_an_arm_has_the_name_that_the_plan_gives_it(tmp_path):
+    """Several settings under one level of the plan are that level, in label and effect;
+    a plan without such names, and other runs, go by their settings."""
+    both = {"pooling": TODAY["pooling"], "connection": TODAY["connection"]}
+    alone = {"activation": TODAY["activation"]}
+    arms_ = {"reference": {}, "structure=today": both, "activation=relu": alone}
+    studies.write_study(tmp_path / "s", "one_factor", "paper", {}, arms_, range(3))
+    found = study.published(tmp_path / "s")
+    assert sorted(found.label(one) for one in found.treatments) == [
+        "activation: relu",
+        "paper",
+        "structure: today",
+    ]
+    assert found.names["structure", "today"] == both
