@@ -73,8 +73,8 @@ def estimated(study: Study) -> Effects:
             pair = study.held_out, study.runs
             found.append(effect.path(*pair, study.levels, **about))
         if not found:
-            names = {"names": study.names}
-            found.append(effect.arms(study.runs, study.reference, **about, **names))
+            about["names"] = study.names
+            found.append(effect.arms(study.runs, study.reference, **about))
     except ValueError as problem:
         raise Refusal(f"{study.name}: {problem}") from None
     tables, differences = zip(*found, strict=True)

@@ -7,7 +7,7 @@ import pytest
 import studies
 from studies import PAPER, TODAY, make_record
 
-from lenet import study
+from lenet import report, study
 from lenet.config import Refusal
 from lenet.effect import arms
 
@@ -180,13 +180,17 @@ def test_an_arm_has_the_name_that_the_plan_gives_it(tmp_path):
     """Several settings under one level of the plan are that level, in label and effect;
     a plan without such names, and other runs, go by their settings."""
     both = {"pooling": TODAY["pooling"], "connection": TODAY["connection"]}
-    alone = {"activation": TODAY["activation"]}
-    arms_ = {"reference": {}, "structure=today": both, "activation=relu": alone}
+    arms_ = {
+        "reference": {},
+        "structure=today": both,
+        "pooling=max": {"pooling": "max"},
+    }
     studies.write_study(tmp_path / "s", "one_factor", "paper", {}, arms_, range(3))
     found = study.published(tmp_path / "s")
     assert sorted(found.label(one) for one in found.treatments) == [
-        "activation: relu",
         "paper",
+        "pooling: max",
         "structure: today",
     ]
     assert found.names["structure", "today"] == both
+    assert set(report.estimated(found).table["factor"]) == {"structure", "pooling"}
