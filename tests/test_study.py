@@ -183,13 +183,13 @@ def test_an_arm_has_the_name_that_the_plan_gives_it(tmp_path):
     arms_ = {
         "reference": {},
         "structure=today": both,
-        "pooling=max": {"pooling": "max"},
+        "pooling=stride": {"pooling": "stride"},
     }
     studies.write_study(tmp_path / "s", "one_factor", "paper", {}, arms_, range(3))
     found = study.published(tmp_path / "s")
     assert sorted(found.label(one) for one in found.treatments) == [
         "paper",
-        "pooling: max",
+        "pooling: stride",
         "structure: today",
     ]
     assert found.names["structure", "today"] == both
