@@ -60,11 +60,7 @@ def published(folder: Path) -> dict[str, Record]:
     path = folder / RECORDS
     if not path.exists():
         return {}
-    try:
-        lines = gzip.decompress(path.read_bytes()).splitlines()
-    except (OSError, EOFError) as problem:
-        raise Refusal(f"{path} cannot be read: {problem}", 3) from None
-    found = [store.unsealed(line, f"a line of {path}") for line in lines]
+    found = store.published(path)
     return {one["run_id"]: one for one in found if one["schema"] == store.SCHEMA}
 
 

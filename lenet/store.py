@@ -8,12 +8,14 @@ looking through ten thousand of them does not wait for torch.
 
 import contextlib
 import fcntl
+import gzip
 import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -311,15 +313,31 @@ def records(output_dir: str) -> Iterator[Record]:
         yield read(folder(output_dir, name) / "record.json")
 
 
+def published(path: Path) -> list[Record]:
+    """The records that a study was published with, each with the right seal."""
+    try:
+        lines = gzip.decompress(path.read_bytes()).splitlines()
+    except (OSError, EOFError, zlib.error) as problem:
+        raise Refusal(f"{path} cannot be read: {problem}", 3) from None
+    return [unsealed(line, f"a line of {path}") for line in lines]
+
+
 def select(run: str, output_dir: str) -> Record:
-    """The record that a unique prefix of a run id, or a run's folder, means."""
+    """The record that a unique prefix of a run id, or a run's folder, means: of a run
+    that was trained here or, if it fits none, of a published one."""
     if (Path(run) / "record.json").is_file():
         return read(Path(run) / "record.json")
     names = finished(output_dir)
     matches = [name for name in names if name.startswith(run)]
-    if len(matches) != 1:
-        raise Refusal(
-            f"run={run} fits {len(matches)} of the {len(names)} runs in {output_dir}: "
-            "give more of the run id, or a run's folder"
-        )
-    return read(folder(output_dir, matches[0]) / "record.json")
+    if len(matches) == 1:
+        return read(folder(output_dir, matches[0]) / "record.json")
+    studies = () if matches else sorted(Path(output_dir).glob("*/records.jsonl.gz"))
+    every = {one["run_id"]: one for path in studies for one in published(path)}
+    known = [name for name in every if name.startswith(run)]
+    if len(known) == 1:
+        return every[known[0]]
+    fits, count = len(matches or known), len({*names, *every})
+    raise Refusal(
+        f"run={run} fits {fits} of the {count} runs in {output_dir}: "
+        "give more of the run id, or a run's folder"
+    )

@@ -5,6 +5,7 @@ from itertools import permutations, product
 import numpy as np
 import pandas as pd
 import pytest
+import simulations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -114,12 +115,12 @@ def test_interval_moves_with_the_data(d, random, scale):
 @pytest.mark.parametrize("blocks", [10, 20])
 def test_interval_covers_in_95_percent(blocks, shape):
     """2,000 simulated 95 % intervals hold the true effect in 95 +- 1.5 %."""
-    assert 0.935 <= effect.coverage(blocks, shape) <= 0.965
+    assert 0.935 <= simulations.coverage(blocks, shape) <= 0.965
 
 
 def test_coverage_table_tells_the_limits():
     """Strong skew covers less, ties and five blocks more; the table shows it."""
-    table = effect.coverage_table(simulations=300)
+    table = simulations.coverage_table(simulations=300)
     assert table.shape == (6, 3)
     assert (table.loc[["normal", "exponential"], 5] == 1).all()
     assert 0.86 <= table.loc["exponential", 10] <= 0.94
@@ -129,7 +130,7 @@ def test_coverage_table_tells_the_limits():
 @pytest.mark.parametrize("blocks", [5, 10])
 def test_new_digits_interval_covers(blocks):
     """2,000 simulated new-digits intervals hold the true effect in at least 94 %."""
-    assert effect.new_digits_coverage(blocks, images=500) >= 0.94
+    assert simulations.new_digits_coverage(blocks, images=500) >= 0.94
 
 
 def test_new_digits_variance_equals_the_slow_one():

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import studies
 import torch
 from conftest import config
 from safetensors.torch import save
@@ -472,6 +473,16 @@ def test_run_is_selected_by_prefix_or_folder(output: str, data: Data) -> None:
         assert store.select(name, output)["run_id"] == name
         assert store.select(name[:8], output)["run_id"] == name
         assert store.select(f"{output}/runs/{name}", "elsewhere")["run_id"] == name
+
+
+def test_published_run_is_selected_where_none_was_trained(tmp_path: Path) -> None:
+    """In a fresh clone run= means a run of a published study, in however many."""
+    for name, seeds in (("a", range(2)), ("b", range(1))):
+        found = studies.one_factor(tmp_path / name, seeds=seeds)
+    wanted = found[0]["run_id"]
+    assert store.select(wanted[:10], str(tmp_path)) == found[0]
+    with pytest.raises(Refusal, match=r"fits 22 of the 22 runs"):
+        store.select("", str(tmp_path))
 
 
 @pytest.mark.parametrize(("run", "count"), [("", 2), ("zz", 0), ("../runs", 0)])
