@@ -1,6 +1,7 @@
 """What a sweep shows while it trains: one line for all of it, one for each worker."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from lenet.forecast import duration
 from lenet.sweep import Show, State, seconds_left
+from lenet.terminal import say
 from lenet.worker import Worker
 
 EVERY = 30.0  # seconds from one plain line to the next, where there is no terminal
@@ -28,7 +30,7 @@ def board(console: Console) -> Iterator[Show]:
         (at, before), now = last[-1], state.done + len(state.failures)
         due = now == state.total or time.monotonic() - at > EVERY
         if now > before and due:
-            print(overall(state), file=console.file, flush=True)
+            say(overall(state), sys.stderr)
             last.append((time.monotonic(), now))
 
     yield show

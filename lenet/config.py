@@ -279,6 +279,8 @@ def check_override(override: Override) -> None:
     """Refuse an unknown key, a key that is added or removed, and interpolation."""
     key, text = override.key_or_group, str(override.input_line)
     if key.startswith(("hydra.", "hydra/")):
+        if "${oc." in text.replace(" ", ""):  # names and files that Hydra makes show it
+            raise Refusal(f"{text}: the environment is not read here; type the value")
         return
     if key not in keys():
         raise Refusal(unknown_key(key))

@@ -82,7 +82,7 @@ def learning_curves(
         heads = [max(LINE * SMALL * len(labels[n]) for n in row) for row in lines]
         width = MARGIN + columns * (LEFT + WIDTH) + 2 * MARGIN
         body = 0.35 + sum(heads) + len(lines) * (HEIGHT + BELOW) + 0.15
-        title = title or finding(curves, reference)
+        title = title or finding(curves, reference, diverged)
         page, top = sheet(width, body, title, _caption(curves), origin)
         page.legend(top, _handles(reference))
         y, tables = top + 0.35, dict(list(curves.groupby("treatment")))
@@ -99,11 +99,21 @@ def learning_curves(
     return page.figure
 
 
-def finding(curves: pd.DataFrame, reference: str) -> str:
-    """One sentence: which treatment ends lowest, and where the reference ends."""
+def finding(
+    curves: pd.DataFrame, reference: str, lost: Mapping[str, int] | None = None
+) -> str:
+    """One sentence: which treatment ends lowest, and where the reference ends.
+
+    lost: the diverged runs of treatments, whose means leave them out: no such treatment
+    is said to end lowest, unless there is no other.
+    """
     last = curves[curves["epoch"] == curves["epoch"].max()]
-    best = last.sort_values(["mean", "treatment"]).iloc[0]
+    broken = last["treatment"].map(lambda name: (lost or {}).get(name, 0) > 0)
+    whole = last if broken.all() else last[~broken]
+    best = whole.sort_values(["mean", "treatment"]).iloc[0]
     lead = f"{best['treatment']} ends lowest, at {100 * best['mean']:.2f} % test error"
+    if broken.any():
+        lead += f" (runs of {broken.sum()} others diverged)"
     at = last[last["treatment"] == reference]["mean"]
     if best["treatment"] == reference or at.empty:
         return lead

@@ -120,6 +120,8 @@ def levels(factor: str, given: Any, notes: list[str]) -> Levels:
         found = {str(name): settings for name, settings in given.items()}
     else:
         found = {}
+    if odd := [name for name in found if not name.isprintable()]:
+        raise Refusal(f"factor {factor}: {odd[0]!r} cannot be shown as a level's name")
     groups = [one for one in found.values() if isinstance(one, dict) and one]
     if not found or len(groups) < len(found):
         raise Refusal(f"factor {factor}: list its levels, or what each of them sets")

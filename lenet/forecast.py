@@ -18,7 +18,7 @@ from lenet.stack import structure
 from lenet.store import Record
 
 BYTES = 300_000  # of a run's record and weights: 61,706 numbers and 5 kB of text
-EFFECT = 0.0010  # a tenth of a point: the effect that plans are asked about
+EFFECTS = (0.0010, 0.0005)  # tenth and twentieth of a point: what plans are asked about
 
 
 def seconds(
@@ -85,7 +85,8 @@ def tests(plan: Mapping[str, Any]) -> int:
 
 
 def verdict(plan: Mapping[str, Any], sd: float | None) -> str:
-    """Whether so many seeds can find anything, and how many find a tenth of a point."""
+    """Whether so many seeds can find anything; how many find a tenth of a point, or a
+    twentieth, or show that there is no effect of a twentieth."""
     count, family = len(plan["seeds"]), tests(plan)
     needed = effect.blocks_needed(family)
     text = f"n = {count} over {family} effects: "
@@ -94,10 +95,13 @@ def verdict(plan: Mapping[str, Any], sd: float | None) -> str:
     else:
         text += f"a verdict is possible (from n = {needed})"
     if sd:
-        seeds = effect.seeds_for_power(EFFECT, sd, family)
+        large, small = (effect.seeds_for_power(e, sd, family) for e in EFFECTS)
+        nothing = effect.seeds_for_equivalence(sd, EFFECTS[1])
+        points = [f"{100 * e:.2f}" for e in EFFECTS]
         text += (
-            f"; at the sd of {100 * sd:.2f} points in the records, 80 % power for "
-            f"{100 * EFFECT:.2f} points takes n = {seeds}"
+            f"; at the sd of {100 * sd:.2f} points in the records, 80 % power takes "
+            f"n = {large} for {points[0]} points, {small} for {points[1]}, and "
+            f"{nothing} for `equivalent` within {points[1]}"
         )
     return text
 

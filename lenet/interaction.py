@@ -123,10 +123,12 @@ def _caption(effects: pd.DataFrame) -> str:
         "Below: how the effect of the one differs with the other changed too: blue, "
         "they help each other; orange, they overlap, the two help less than their sum."
     )
+    lost = int(effects["diverged"].max())
     parts = [
         f"{seeds(effects['n'])}. Percentage points of test error [95 % interval].",
         "Diagonal: the effect of a change, averaged over the levels of the others.",
         below,
         f"* p <= 0.05 after Holm, over the families of {counts}.",
+        f"Up to {lost} runs of an effect diverged: an error of 90 %." if lost else "",
     ]
-    return " ".join(parts)
+    return " ".join(filter(None, parts))

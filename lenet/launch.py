@@ -21,7 +21,7 @@ from lenet import plan, store, train
 from lenet.config import CONF, Config, Places, composed
 from lenet.design import typing
 
-ROUNDS = 3  # launches of what has no record yet
+SIZES = (train.STACK, 4, 1)  # seeds in a job, of each launch of what has no record yet
 Jobs = Mapping[tuple[str, ...], Sequence[str]]  # command line: its runs
 
 
@@ -31,8 +31,8 @@ def train_all(
     """Train runs through the launcher that `engine` sets: failures, by run id."""
     composed(engine)  # a Refusal that names the extra to install
     left, causes = dict(missing), dict[str, str]()
-    for _ in range(ROUNDS):
-        todo = dict(jobs(left, places))
+    for size in SIZES:  # smaller ones, so that one bad run is found
+        todo = dict(jobs(left, places, size))
         for line, cause in launch(list(todo), places, engine).items():
             lost = [n for n in todo[line] if not store.find(places.output_dir, n)]
             if lost:
@@ -45,9 +45,10 @@ def train_all(
 
 
 def jobs(
-    runs: Mapping[str, Config], places: Places
+    runs: Mapping[str, Config], places: Places, size: int = train.STACK
 ) -> Iterator[tuple[tuple[str, ...], list[str]]]:
-    """Command lines of lenet.train with their runs: consecutive seeds of a treatment.
+    """Command lines of lenet.train with their runs: up to `size` consecutive seeds of
+    a treatment.
 
     Paths in them are absolute: a job may begin in another folder. The sweep mirrors.
     """
@@ -63,8 +64,8 @@ def jobs(
             enumerate(sorted(seeds)), lambda pair: pair[1] - pair[0]
         ):
             alike = [seed for _, seed in pairs]
-            for first in range(0, len(alike), train.STACK):
-                part = alike[first : first + train.STACK]
+            for first in range(0, len(alike), size):
+                part = alike[first : first + size]
                 seed = (f"seed={part[0]}", f"replicates={len(part)}")
                 yield (*line, *seed, *where), [seeds[one] for one in part]
 

@@ -4,10 +4,14 @@ The plan is written before anything is trained and holds every treatment, seed a
 id, the training code and the data. Nothing here needs torch.
 """
 
+import contextlib
+import fcntl
 import gzip
 import json
+import os
 import secrets
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,8 +64,7 @@ def published(folder: Path) -> dict[str, Record]:
     path = folder / RECORDS
     if not path.exists():
         return {}
-    found = store.published(path)
-    return {one["run_id"]: one for one in found if one["schema"] == store.SCHEMA}
+    return {one["run_id"]: one for one in store.published(path)}
 
 
 def text(plan: Mapping[str, Any]) -> bytes:
@@ -73,6 +76,44 @@ def packed(found: Sequence[Record]) -> bytes:
     """Records as compressed lines of JSON; the same bytes for the same records."""
     lines = "".join(json.dumps(one, sort_keys=True) + "\n" for one in found)
     return gzip.compress(lines.encode(), mtime=0)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a study's folder against other sweeps of the same study, which wait."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def publish(folder: Path, plan: Mapping[str, Any], found: Mapping[str, Record]) -> None:
+    """Write a study's plan and records; what else was published with it stays."""
+    if found:
+        own = [found[name] for name in plan["runs"] if name in found]
+        others = sorted(published(folder).items())
+        own += [one for name, one in others if name not in found]
+        store.replace(folder / PLAN, text(plan))
+        store.replace(folder / RECORDS, packed(own))
+
+
+def mend(folder: Path) -> None:
+    """Move a study's plan or records aside if they are damaged: what is in runs/ makes
+    them again."""
+    for name, check in ((PLAN, read), (RECORDS, published)):
+        try:
+            if (folder / name).exists():
+                check(folder)
+        except Refusal as problem:
+            if problem.code != 4:
+                raise
+            aside = folder.parent / "quarantine"
+            aside.mkdir(exist_ok=True)
+            to = aside / f"{folder.name}-{secrets.token_hex(4)}-{name}"
+            os.replace(folder / name, to)
+            print(f"{problem}; moved to {to}, it is made again", file=sys.stderr)
 
 
 def failed(output_dir: str, runs: Sequence[str], cause: str, said: str) -> None:
@@ -93,8 +134,9 @@ def attempts(output_dir: str) -> dict[str, dict[str, Any]]:
     """The last failed attempt at each run, by run id."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted((Path(output_dir) / "attempts").glob("*.json")):
-        attempt = json.loads(path.read_bytes())
-        found |= dict.fromkeys(attempt["runs"], attempt)
+        with contextlib.suppress(Refusal):  # verify tells of those that are broken
+            attempt = store.unsealed(path.read_bytes(), str(path))
+            found |= dict.fromkeys(attempt["runs"], attempt)
     return found
 
 

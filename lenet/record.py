@@ -215,3 +215,20 @@ def load(found: Sequence[Record], output_dir: str) -> LeNet5:
         {key: torch.stack([state[key] for state in states]) for key in states[0]}
     )
     return model.eval()
+
+
+SAME = ("status", "diverged_step", "response", "right", "curve", "data", "weights")
+
+
+def different(first: Record, again: Record) -> list[str]:
+    """In what two records of one run differ that must be the same."""
+    return [key for key in SAME if bits(first, key) != bits(again, key)]
+
+
+def bits(one: Record, key: str) -> Any:
+    """What must be the same when a run is trained again: all but the time it took."""
+    if key == "curve":
+        return [
+            {k: v for k, v in point.items() if k != "seconds"} for point in one[key]
+        ]
+    return one[key]

@@ -210,7 +210,7 @@ def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The learning curves of the treatments."""
     rows = curve.summary(runs)
     lost = {n: sum(one["status"] == "diverged" for one in r) for n, r in runs.items()}
-    said = curve.finding(rows, study.base)
+    said = curve.finding(rows, study.base, lost)
     figure = curve.learning_curves(
         rows, lost, reference=study.base, origin=study.origin
     )

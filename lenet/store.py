@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -24,8 +25,7 @@ from lenet.config import Refusal
 
 SCHEMA = 1
 Record = dict[str, Any]
-# What marks a folder as an output directory, besides the plan of a study in it.
-MARKS = ("runs", "attempts", "quarantine", "reruns", "multirun", "tensorboard", "wandb")
+RUN = re.compile("[0-9a-f]{16}")  # the name of a run's folder
 
 
 def digest(content: Any) -> str:
@@ -69,11 +69,19 @@ def check(output_dir: str) -> None:
     except OSError as problem:
         raise unwritable(place, problem) from None
     foreign = {name for name in held if not name.startswith(".")}
-    if foreign and not foreign & set(MARKS) and not any(place.glob("*/plan.json")):
+    if foreign and not (any(place.glob("*/plan.json")) or ours(place)):
         raise Refusal(
             f"output_dir={output_dir} holds other things ({min(foreign)}) and no runs: "
             "name a new folder, or an empty one"
         )
+
+
+def ours(place: Path) -> bool:
+    """Whether a folder has runs, and none but runs, where an output directory has them;
+    or what Hydra's multirun leaves before there are any."""
+    names = [path.name for path in place.glob("runs/*")]
+    made = (place / "runs").is_dir() or (place / "multirun").is_dir()
+    return made and all(map(RUN.fullmatch, names))
 
 
 def prepare(output_dir: str) -> None:
@@ -215,7 +223,11 @@ def read(path: Path) -> Record:
         text = path.read_bytes()
     except OSError as problem:
         raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
-    record = unsealed(text, str(path))
+    return known(unsealed(text, str(path)), path)
+
+
+def known(record: Record, path: Path) -> Record:
+    """A record of this schema; a Refusal if another version of lenet wrote it."""
     if record["schema"] != SCHEMA:
         raise Refusal(
             f"{path} has schema {record['schema']}, this is schema {SCHEMA}: use lenet "
@@ -273,11 +285,17 @@ def fault(output_dir: str, name: str) -> str | None:
         if problem.code != 4:
             raise
         return str(problem)
-    path = place / "model.safetensors"
+    return altered(place / "model.safetensors", expected)
+
+
+def altered(path: Path, expected: str | None) -> str | None:
+    """What is wrong with a file of weights, None if its SHA-256 is the expected one."""
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:
         found = None
+    except OSError as problem:
+        raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
     if found == expected:
         return None
     return f"{path} is not what was trained: its SHA-256 is {found}, not {expected}"
@@ -316,10 +334,16 @@ def records(output_dir: str) -> Iterator[Record]:
 def published(path: Path) -> list[Record]:
     """The records that a study was published with, each with the right seal."""
     try:
-        lines = gzip.decompress(path.read_bytes()).splitlines()
+        content = path.read_bytes()
+    except OSError as problem:
+        raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
+    try:
+        lines = gzip.decompress(content).splitlines()
     except (OSError, EOFError, zlib.error) as problem:
-        raise Refusal(f"{path} cannot be read: {problem}", 3) from None
-    return [unsealed(line, f"a line of {path}") for line in lines]
+        raise Refusal(f"{path} is damaged: {problem}", 4) from None
+    if not lines:
+        raise Refusal(f"{path} is damaged: it is empty", 4)
+    return [known(unsealed(line, f"a line of {path}"), path) for line in lines]
 
 
 def select(run: str, output_dir: str) -> Record:
@@ -333,10 +357,10 @@ def select(run: str, output_dir: str) -> Record:
         return read(folder(output_dir, matches[0]) / "record.json")
     studies = () if matches else sorted(Path(output_dir).glob("*/records.jsonl.gz"))
     every = {one["run_id"]: one for path in studies for one in published(path)}
-    known = [name for name in every if name.startswith(run)]
-    if len(known) == 1:
-        return every[known[0]]
-    fits, count = len(matches or known), len({*names, *every})
+    others = [name for name in every if name.startswith(run)]
+    if len(others) == 1:
+        return every[others[0]]
+    fits, count = len(matches or others), len({*names, *every})
     raise Refusal(
         f"run={run} fits {fits} of the {count} runs in {output_dir}: "
         "give more of the run id, or a run's folder"

@@ -5,8 +5,6 @@ that always change together are one factor, and a number that belongs to a level
 as optimizer.lr, or the batch size that comes with an optimizer, is none of its own.
 """
 
-import gzip
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from lenet import plan as plans
 from lenet import record, store
 from lenet.config import FACTORS, Refusal, Value, levels
 from lenet.effect import Level
@@ -184,19 +183,13 @@ def published(folder: Path, allow_partial: bool = False, mix: bool = False) -> S
 
 
 def read(folder: Path) -> tuple[dict[str, Any], list[Record]]:
-    """The plan and the records of a published study, every seal checked."""
-    try:
-        plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-        lines = gzip.decompress((folder / "records.jsonl.gz").read_bytes()).splitlines()
-        found = [json.loads(line) for line in lines]
-    except (OSError, EOFError, ValueError) as problem:
-        raise Refusal(f"{folder} holds no study: {problem}") from None
-    for sealed in (plan, *found):
-        content = {key: value for key, value in sealed.items() if key != "seal"}
-        if sealed.get("seal") != store.digest(content):
-            name = sealed.get("run_id", "plan.json")
-            raise Refusal(f"{folder}: {name} was changed after it was written", 4)
-    return plan, found
+    """The plan of a study and the records that it was published with, or that a sweep
+    that did not come to its end left in runs/; every seal checked."""
+    plan, found = plans.read(folder), plans.published(folder)
+    for name in plan["runs"]:
+        if name not in found and (one := plans.peek(str(folder.parent), name)):
+            found[name] = one
+    return plan, list(found.values())
 
 
 def adhoc(
@@ -314,6 +307,8 @@ def frame(
     runs = record.frame(found)
     about = ["run_id", "seed", "status", "seconds", "right"]
     runs = runs[[*about, *found[0]["response"]]].copy()
+    for response in found[0]["response"]:  # diverged runs have none
+        runs[response] = pd.to_numeric(runs[response])
     for factor, keys in settings.items():
         levels = [level(settings_of(one), keys) for one in found]
         runs[factor] = pd.Series(levels, runs.index, dtype=object)
@@ -340,6 +335,7 @@ def alike(found: Sequence[Record], mix: bool) -> str:
         "data": lambda one: f"{one['treatment']['data']} {one['data'][:10]}",
         "code": lambda one: str(one["code"]["fingerprint"][:10]),
         "torch": lambda one: str(one["versions"]["torch"]),
+        "hardware": lambda one: str(one["hardware"]),
     }
     remarks = []
     for key, read in about.items():
@@ -349,13 +345,14 @@ def alike(found: Sequence[Record], mix: bool) -> str:
         listed = ", ".join(f"{value} ({runs} runs)" for value, runs in counts.items())
         choice = f"{key}={str(counts.index[0]).split()[0]}"
         mixing = "" if key == "data" else ", or draw them together with mix=true"
-        if not mix or key == "data":
+        if key == "data" or not (mix or key == "hardware"):
             raise Refusal(
                 f"the runs are of {len(counts)} versions of {key}, whose difference "
                 f"would pass for an effect: {listed}. Choose one, {choice}, which goes "
                 f"with output_dir= and reference=; or train again what is old{mixing}"
             )
-        remarks.append(f"mixed: {len(counts)} versions of {key}: {listed}")
+        many = "kinds of" if key == "hardware" else "versions of"
+        remarks.append(f"mixed: {len(counts)} {many} {key}: {listed}")
     return "; ".join(remarks)
 
 

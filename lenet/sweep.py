@@ -18,7 +18,7 @@ from typing import Any
 from lenet import forecast, launch, record, report, store, tracker, train, worker
 from lenet import plan as plans
 from lenet.config import Config, Places, Refusal
-from lenet.design import Design
+from lenet.design import Design, typing
 from lenet.store import Record
 from lenet.worker import Job, Message, Worker
 
@@ -117,41 +117,84 @@ def carry_out(
     """
     folder = Path(places.output_dir) / plan["study"]
     store.prepare(places.output_dir)
-    same_code(folder, plan)
-    earlier = plans.published(folder)
+    plans.mend(folder)
+    same_study(folder, plan)
     store.replace(folder / plans.PLAN, plans.text(plan))
+    earlier, shown = plans.published(folder), plans.shown(plan)
 
     def find(name: str) -> Record | None:
-        return store.find(places.output_dir, name) or earlier.get(name)
+        found = store.find(places.output_dir, name)
+        if found and name in shown and store.fault(places.output_dir, name):
+            found = store.quarantine(places.output_dir, name)
+        return found or earlier.get(name)
 
-    found = {name: find(name) for name in runs}
-    missing = {name: config for name, config in runs.items() if not found[name]}
-    with tracker.mirroring(places, plan["study"], list(runs)):
-        if engine and missing:
-            failures = launch.train_all(missing, places, engine)
-        else:
-            failures = train_all(missing, places, workers, show, command)
+    found = {name: one for name in runs if (one := find(name))}
+    missing = {name: config for name, config in runs.items() if name not in found}
+    agree(found, earlier, missing)
+    try:
+        with tracker.mirroring(places, plan["study"], list(runs)):
+            if engine and missing:
+                failures = launch.train_all(missing, places, engine)
+            else:
+                failures = train_all(missing, places, workers, show, command)
+    finally:
+        found |= {name: one for name in missing if (one := find(name))}
+        with plans.held(folder):
+            plans.publish(folder, plan, found)
     if failures:
         raise Refusal(table(failures, runs, len(runs)), 1)
-    found |= {name: find(name) for name in missing}
-    done = [one for one in found.values() if one]
-    if len(done) < len(runs):
-        lost = len(runs) - len(done)
+    if lost := len(runs) - len(found):
         raise Refusal(f"{lost} records were changed or lost meanwhile: run it again", 1)
-    store.replace(folder / plans.RECORDS, plans.packed(done))
-    for one in (one for one in done if one["run_id"] in plans.shown(plan)):
-        if one["weights"]:
+    with plans.held(folder):  # against another sweep, with more seeds, of this study
+        plans.publish(folder, plan, found)
+        for one in (found[name] for name in shown if found[name]["weights"]):
             content = store.weights(places.output_dir, one)
             store.replace(folder / "weights" / f"{one['run_id']}.safetensors", content)
-    # A design in which no level varies has no effect to chart: its records are it.
-    return report.ablation(folder) if plan["factors"] else [folder / plans.RECORDS]
+        # A design in which no level varies has no effect to chart: its records are it.
+        return report.ablation(folder) if plan["factors"] else [folder / plans.RECORDS]
 
 
-def same_code(folder: Path, plan: Mapping[str, Any]) -> None:
-    """A Refusal if the study in a folder was begun with other training code."""
+def agree(
+    found: Mapping[str, Record],
+    earlier: Mapping[str, Record],
+    missing: Mapping[str, Config],
+) -> None:
+    """A Refusal where one run has two results, or where what is missing would be
+    trained with another torch than the rest."""
+    twice = [n for n, one in found.items() if n in earlier and earlier[n] != one]
+    if unlike := [n for n in twice if record.different(found[n], earlier[n])]:
+        raise Refusal(
+            f"{len(unlike)} runs have one result in runs/ and another among the "
+            f"published records, such as {unlike[0]}: training was not deterministic. "
+            "Both are kept: action=rerun run=<id> tells which comes again; move the "
+            "other away",
+            4,
+        )
+    own = record.versions()["torch"]
+    others = {one["versions"]["torch"] for one in found.values()} - {own}
+    if missing and others:
+        raise Refusal(
+            f"the runs that are done are of torch {', '.join(sorted(others))}, this is "
+            f"torch {own}: install that one, or begin another study with study=<name>"
+        )
+
+
+def same_study(folder: Path, plan: Mapping[str, Any]) -> None:
+    """A Refusal if the study in a folder is another, or of other training code."""
     if not (folder / plans.PLAN).exists():
         return
-    code = plans.read(folder)["code"]
+    before = plans.read(folder)
+    code, changed = before["code"], {**before["reference"]}
+    for key, value in plan["reference"].items():
+        if key in changed and changed[key] == value:
+            del changed[key]
+    if before["design"] != plan["design"] or changed:
+        listed = ", ".join(f"{k}={typing(v)}" for k, v in sorted(changed.items()))
+        raise Refusal(
+            f"study {folder.name} is of design={before['design']}"
+            + (f" with {listed}" if changed else "")
+            + ": leave it as it is, and begin another with study=<name>"
+        )
     if code["fingerprint"] != plan["code"]["fingerprint"]:
         edits = " and the edits that it had then" if code["dirty"] else ""
         raise Refusal(
@@ -179,6 +222,11 @@ def outlook(
     if taken is not None:
         time = f"{forecast.duration(taken / count)} with workers={count}"
     needed, free = forecast.disk(len(missing), output_dir)
+    refused = []
+    try:
+        same_study(Path(output_dir) / plan["study"], plan)
+    except Refusal as refusal:
+        refused.append(f"would be refused: {refusal}")
     return "\n".join(
         [
             *(str(run) for run in states),
@@ -186,6 +234,7 @@ def outlook(
             f"time: {time}" if missing else "time: nothing is left to train",
             f"disk: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free",
             forecast.verdict(plan, forecast.spread(states)),
+            *refused,
         ]
     )
 

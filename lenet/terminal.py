@@ -1,13 +1,14 @@
 """What every command does with a refusal, an interruption and a reader that is gone."""
 
 import contextlib
+import io
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,12 +20,18 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: as Ctrl-C, with another exit code."""
 
 
-def say(text: str) -> None:
+def say(text: str, file: TextIO | None = None) -> None:
     """Print a result; that its reader is gone (`| head`) is no failure of the run."""
+    stream = file or sys.stdout
     try:
-        print(text, flush=True)
+        print(text, file=stream, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as problem:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise Refusal(
+            f"{stream.name} cannot be written: {problem.strerror}", 3
+        ) from None
 
 
 @contextlib.contextmanager
@@ -53,6 +60,9 @@ def command(main: Callable[[], None]) -> None:
     """Run a command; it ends with the exit code of what stopped it."""
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path may have any letters
+            stream.reconfigure(errors="backslashreplace")
     try:
         with refusals():
             main()

@@ -3,7 +3,6 @@
 import json
 import secrets
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -20,18 +19,44 @@ def everything(output_dir: str) -> str:
     for name in broken:
         store.quarantine(output_dir, name)
     studies = sorted(path.parent for path in Path(output_dir).glob("*/plan.json"))
-    wrong = []
-    for study in studies:
-        try:
-            plan.read(study)
-            plan.published(study)
-        except Refusal as refusal:
-            wrong.append(str(refusal))
+    if not Path(output_dir).is_dir():
+        raise Refusal(f"output_dir={output_dir}: there is no such folder")
+    wrong = {study.name: found for study in studies if (found := faults(study))}
     text = f"{len(names) - len(broken)} of {len(names)} runs and "
     text += f"{len(studies) - len(wrong)} of {len(studies)} studies are sound"
-    if broken or wrong:
-        raise Refusal("\n".join([*wrong, f"{text}; the same sweep again mends it"]), 4)
+    said = [line for found in [*wrong.values(), aside(output_dir)] for line in found]
+    if broken or said:
+        raise Refusal("\n".join([*said, f"{text}; the same sweep again mends it"]), 4)
     return text
+
+
+def faults(study: Path) -> list[str]:
+    """What is wrong with a study's plan, records and published weights."""
+    said, known = [], dict[str, Record]()
+    for check in (plan.read, plan.published):
+        try:
+            known = check(study)
+        except Refusal as refusal:
+            said.append(str(refusal))
+    if said:
+        return said
+    for path in sorted(study.glob("weights/*.safetensors")):
+        expected = known[path.stem]["weights"] if path.stem in known else None
+        if fault := store.altered(path, expected):
+            said.append(fault)
+    return said
+
+
+def aside(output_dir: str) -> list[str]:
+    """What is wrong with the notes of failed attempts and with the repeated runs."""
+    said = []
+    for pattern in ("attempts/*.json", "reruns/*/record.json"):
+        for path in sorted(Path(output_dir).glob(pattern)):
+            try:
+                store.unsealed(path.read_bytes(), str(path))
+            except Refusal as refusal:
+                said.append(f"{refusal}; remove it")
+    return said
 
 
 def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
@@ -50,7 +75,7 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     result = stack.train([config], data)[0]
     weights = save(dict(result.weights)) if record.finished(result) else None
     again = record.content(config, data, result, first["stack"], weights)
-    different = [key for key in SAME if bits(first, key) != bits(again, key)]
+    different = record.different(first, again)
     if not different:
         return f"run {name}: the same bits again (weights {first['weights']})"
     place = Path(output_dir) / "reruns" / f"{name}-{secrets.token_hex(4)}"
@@ -63,18 +88,6 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
         + f"; both are kept, the new one in {place}",
         4,
     )
-
-
-SAME = ("status", "diverged_step", "response", "right", "curve", "data", "weights")
-
-
-def bits(one: Record, key: str) -> Any:
-    """What must be the same when a run is trained again: all but the time it took."""
-    if key == "curve":
-        return [
-            {k: v for k, v in point.items() if k != "seconds"} for point in one[key]
-        ]
-    return one[key]
 
 
 def why(first: Record, again: Record) -> str:

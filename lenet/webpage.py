@@ -123,7 +123,8 @@ def about(study: Study) -> list[str]:
     name = html.escape(study.name)
     how = (
         "Each command trains that run again, at the commit below, with the same "
-        "torch and kind of processor, to the same bits."
+        "torch and kind of processor, to the same bits. Every level has the numbers of "
+        "its file in conf/, tuned once; arms are not tuned again one by one."
     )
     listed = (
         f'<section id="runs"><h2>Runs of {name}</h2><p>{how}</p>\n'

@@ -18,7 +18,7 @@ from pathlib import Path
 from lenet import report, study
 from lenet.config import RANGES, SAFE, Refusal, suggest
 from lenet.study import NARROWED, Study
-from lenet.terminal import command
+from lenet.terminal import command, say
 
 OWN = ("study", "output_dir", "reference", "allow_partial", "mix")
 
@@ -27,12 +27,12 @@ def main() -> None:
     """The entry point."""
     arguments = sys.argv[1:]
     if "--help" in arguments or "-h" in arguments:
-        print(__doc__)
+        say(str(__doc__))
         return
     given = {"output_dir": "outputs"} | dict(map(typed, arguments))
     found = adhoc(given) if "reference" in given else published(given)
     folder = Path(given["output_dir"]) / "-".join(one.name for one in found)
-    print("\n".join(str(path) for path in report.write(folder, found)))
+    say("\n".join(str(path) for path in report.write(folder, found)))
 
 
 def typed(text: str) -> tuple[str, str]:

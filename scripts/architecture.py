@@ -20,7 +20,7 @@ from lenet import data, report
 from lenet.config import Refusal, composed
 from lenet.model import STRUCTURE, table
 from lenet.page import BAND, BODY, GREY, INK, LINE, MARGIN, NOWHERE, SMALL, Page, sheet
-from lenet.terminal import command
+from lenet.terminal import command, say
 
 Row = tuple[str, str, int, int]  # layer, shape of its output, parameters, connections
 PRESETS = {"paper": "1998", "modern": "today"}
@@ -62,7 +62,7 @@ class Front(NamedTuple):
 def main() -> None:
     """The entry point."""
     if "--help" in sys.argv or "-h" in sys.argv:
-        print(__doc__)
+        say(str(__doc__))
         return
     output_dir = "outputs"
     for text in sys.argv[1:]:
@@ -70,7 +70,7 @@ def main() -> None:
         if key != "output_dir" or not output_dir:
             raise Refusal(f"{text}: write output_dir=")
     path = Path(output_dir) / "architecture" / "architecture"
-    print("\n".join(map(str, report.save(architecture(), path))))
+    say("\n".join(map(str, report.save(architecture(), path))))
 
 
 def architecture() -> Figure:

@@ -31,7 +31,7 @@ from lenet.model import LeNet5
 from lenet.page import Origin
 from lenet.robustness import PACE
 from lenet.store import Record
-from lenet.terminal import command
+from lenet.terminal import command, say
 
 TYPED = {
     "run": "",
@@ -52,7 +52,7 @@ def main() -> None:
     """The entry point."""
     arguments = sys.argv[1:]
     if "--help" in arguments or "-h" in arguments:
-        print(__doc__)
+        say(str(__doc__))
         return
     given = typed(arguments)
     one = store.select(given["run"], given["output_dir"])
@@ -72,7 +72,7 @@ def main() -> None:
     )
     folder = store.folder(given["output_dir"], one["run_id"])
     place = (folder if folder.is_dir() else Path(given["run"])) / "attack_"
-    print("\n".join(map(str, report.save(figure, Path(f"{place}{given['image']}")))))
+    say("\n".join(map(str, report.save(figure, Path(f"{place}{given['image']}")))))
 
 
 def typed(arguments: Sequence[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from lenet import data, record, report, study
 from lenet.config import Refusal
 from lenet.store import Record
-from lenet.terminal import command
+from lenet.terminal import command, say
 
 # Fig. 5, read from the drawing, +-0.03; the training error is that of the presentation.
 TEST = [2.65, 2.24, 1.48, 1.43, 1.43, 1.09, 1.04, 1.07, 0.99, 0.96, 0.96, 0.99]
@@ -246,7 +246,7 @@ def main() -> None:
     """The entry point."""
     given: dict[str, str] = {"output_dir": "outputs"}
     if "--help" in sys.argv or "-h" in sys.argv:
-        print(__doc__)
+        say(str(__doc__))
         return
     for text in sys.argv[1:]:
         key, _, value = text.partition("=")
@@ -264,14 +264,14 @@ def main() -> None:
         "paper_readings/readings": figure_readings(readings),
     }
     for name, figure in figures.items():
-        print("\n".join(map(str, report.save(figure, output / name))))
+        say("\n".join(map(str, report.save(figure, output / name))))
     tables = {
         "paper_1998/figures": rows(losses, sizes),
         "paper_readings/readings": readings,
     }
     for name, table in tables.items():
         table.to_csv(output / f"{name}.csv", index=False, float_format="%.4f")
-        print(table.to_string(index=False, float_format="%.2f"))
+        say(table.to_string(index=False, float_format="%.2f"))
 
 
 if __name__ == "__main__":

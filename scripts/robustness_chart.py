@@ -30,7 +30,7 @@ from lenet.model import LeNet5
 from lenet.robustness import EFFORTS, Effort
 from lenet.store import Record, replace
 from lenet.study import Study
-from lenet.terminal import command
+from lenet.terminal import command, say
 from lenet.train import reuse_memory
 
 TYPED = {
@@ -60,7 +60,7 @@ def main() -> None:
     """The entry point."""
     arguments = sys.argv[1:]
     if "--help" in arguments or "-h" in arguments:
-        print(__doc__)
+        say(str(__doc__))
         return
     given = typed(arguments)
     reuse_memory()
@@ -74,7 +74,7 @@ def main() -> None:
         print(f"{label}: {len(runs)} runs, {took:.0f} s", file=sys.stderr, flush=True)
     cells, right, atlas = (pd.concat(parts) for parts in zip(*tables, strict=True))
     paths = write(given, found, task, cells, right, atlas)
-    print("\n".join(str(path) for path in paths))
+    say("\n".join(str(path) for path in paths))
 
 
 def typed(arguments: Sequence[str]) -> dict[str, str]:

@@ -55,7 +55,9 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         key, _, value = text.partition("=")
         if key in given:
             raise Refusal(f"{key}= is there twice: say it once")
-        if key in OWN and value:
+        if key in OWN:
+            if not value:
+                raise Refusal(f"{text}: write {key}=<value>")
             given[key] = value
         elif key not in keys() and not text.startswith(HYDRA):
             raise Refusal(suggest(key, {*OWN, *keys()}, "key", "keys"))
@@ -108,6 +110,10 @@ def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -
     if "design" not in given:
         raise Refusal(f"say design=<name>; designs: {', '.join(design.available())}")
     count, engine = workers(given), [o for o in overrides if o.startswith(HYDRA)]
+    if count and engine:
+        raise Refusal(
+            f"workers={count} and {engine[0]} both say who trains: choose one"
+        )
     settings = [text for text in overrides if text not in engine]
     chosen = design.load(given["design"], settings, given.get("yes") == "true")
     for note in chosen.notes:

@@ -360,6 +360,17 @@ def test_interpolation_is_not_resolved(
         assert key in message
 
 
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.job.name", "hydra.sweep.dir"])
+def test_hydra_puts_no_secret_into_the_name_of_a_file(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launchers' settings may refer to each other, not to the environment."""
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    message = refusal(f"{key}=x-${{oc.env:WANDB_API_KEY}}")
+    assert key in message and SECRET not in message
+    composed([f"{key}=${{hydra.runtime.cwd}}"])
+
+
 @pytest.mark.parametrize(
     "name", ["../x", "a/b", ".", "..", "a\0b", "'a b'", "a\nb", "\x1b[31m", "<b>", "''"]
 )

@@ -182,14 +182,79 @@ def test_missing_weights_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["plan.json", "records.jsonl.gz"])
-def test_damage_to_a_study_is_found(tmp_path: Path, file: str) -> None:
-    """A plan or published records that were changed are named."""
-    faults.carry_out(faults.planned(), tmp_path)
+def test_damage_to_a_study_is_found_and_mended(
+    tmp_path: Path, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """verify names a plan or records that were changed; the same sweep moves them aside
+    and makes them again."""
+    planned = faults.planned()
+    faults.carry_out(planned, tmp_path)
     path = tmp_path / "small" / file
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b"relu", b"gelu") if file[0] == "p" else b"x")
-    with pytest.raises(Refusal, match=file):
-        verify.everything(str(tmp_path))
+    sound = path.read_bytes()
+    for count, (name, content) in enumerate(damages(sound, b"x").items()):
+        path.write_bytes(content)
+        with pytest.raises(Refusal, match=file) as caught:
+            verify.everything(str(tmp_path))
+        assert caught.value.code == 4, name
+        assert faults.carry_out(planned, tmp_path) == 0, name
+        assert path.read_bytes() == sound, name
+        assert file in capsys.readouterr().err, name
+        assert len(list((tmp_path / "quarantine").iterdir())) == count + 1, name
+    verify.everything(str(tmp_path))
+
+
+def test_damage_to_published_weights_is_found_and_mended(tmp_path: Path) -> None:
+    """They are all the weights that a fresh clone has."""
+    planned = faults.planned()
+    faults.carry_out(planned, tmp_path)
+    (path,) = tmp_path.glob("small/weights/*.safetensors")
+    sound = path.read_bytes()
+    for name, content in damages(sound, b"x").items():
+        path.write_bytes(content)
+        with pytest.raises(Refusal, match="0 of 1 studies are sound"):
+            verify.everything(str(tmp_path))
+        assert faults.carry_out(planned, tmp_path) == 0
+        assert path.read_bytes() == sound, name
+
+
+def test_damage_to_weights_that_are_published_is_mended_by_the_sweep(
+    tmp_path: Path,
+) -> None:
+    """The same sweep trains the run again instead of publishing what is broken."""
+    planned = faults.planned()
+    faults.carry_out(planned, tmp_path)
+    path = store.folder(str(tmp_path), next(iter(planned[1]))) / "model.safetensors"
+    sound = path.read_bytes()
+    path.write_bytes(b"x")
+    (tmp_path / "small" / "records.jsonl.gz").unlink()
+    assert faults.carry_out(planned, tmp_path) == 0
+    assert path.read_bytes() == sound
+    verify.everything(str(tmp_path))
+
+
+@pytest.mark.parametrize("pattern", ["attempts", "reruns"])
+def test_damage_to_notes_is_found_and_stops_nothing(
+    tmp_path: Path, pattern: str
+) -> None:
+    """A failed attempt or a repeated run that cannot be read is named by verify."""
+    planned = faults.planned()
+    faults.carry_out(planned, tmp_path)
+    note = {"attempts": "a.json", "reruns": "a/record.json"}[pattern]
+    path = tmp_path / pattern / note
+    plans.failed(str(tmp_path), [*planned[1]][:1], "why", "said")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for content in damages(b'{"runs": []}', b"x").values():
+        path.write_bytes(content)
+        with pytest.raises(Refusal, match=note):
+            verify.everything(str(tmp_path))
+        states = plans.progress(str(tmp_path), planned[0])
+        assert {run.state for run in states} == {"done"}
+
+
+def test_verify_of_no_folder_is_refused(tmp_path: Path) -> None:
+    """A misspelt output_dir is not sound."""
+    with pytest.raises(Refusal, match="there is no such folder"):
+        verify.everything(str(tmp_path / "ouputs"))
 
 
 def test_run_that_comes_out_otherwise_is_reported_and_both_are_kept(
@@ -227,6 +292,10 @@ def test_record_of_another_schema_is_refused_with_the_version(tmp_path: Path) ->
     with pytest.raises(Refusal, match=r"schema 99, this is schema 1: use lenet 9.9"):
         store.find(str(tmp_path), path.parent.name)
     assert path.exists()
+    published = tmp_path / "small" / "records.jsonl.gz"
+    published.write_bytes(plans.packed([store.sealed(later)]))
+    with pytest.raises(Refusal, match=r"schema 99, this is schema 1: use lenet 9.9"):
+        plans.published(tmp_path / "small")
 
 
 def test_output_directory_that_cannot_be_one_is_refused(
@@ -236,11 +305,13 @@ def test_output_directory_that_cannot_be_one_is_refused(
     (tmp_path / "file").write_text("")
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "thesis.tex").write_text("")
+    (tmp_path / "experiments" / "runs" / "exp1").mkdir(parents=True)
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name, why in [
         ("file", "is a file"),
         ("theirs", "holds other things"),
+        ("experiments", "holds other things"),
         ("home", "name a folder in it"),
         ("/", "name a folder in it"),
     ]:

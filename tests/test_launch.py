@@ -92,7 +92,24 @@ def test_job_that_fails_is_launched_again_and_then_named(
     assert caught.value.code == 1
     assert str(caught.value).count("MemoryError('no memory for so many runs')") == 4
     assert len(store.finished(str(tmp_path))) == 4
-    assert len(list((tmp_path / "attempts").iterdir())) == launch.ROUNDS
+    assert len(list((tmp_path / "attempts").iterdir())) == 1 + 1 + 4
+
+
+def test_bad_run_is_found_among_the_seeds_of_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs become smaller from launch to launch, so that the others finish."""
+
+    def broken(configs: Sequence[Config], *rest: object) -> object:
+        if any(one.seed == 3 for one in configs):
+            raise MemoryError("no memory for so many runs")
+        return stub(configs, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train, "train", broken)
+    planned, runs = small()
+    with pytest.raises(Refusal, match="2 of 8 runs failed"):
+        sweep.carry_out(planned, runs, Places(output_dir=str(tmp_path)), engine=BASIC)
+    assert len(store.finished(str(tmp_path))) == 6
 
 
 def test_launcher_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import studies
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from lenet import curve, missed, report, study, table, webpage
 from lenet import data as datasets
-from lenet import missed, report, study, table, webpage
 from lenet.config import FACTORS, Refusal, composed
 from lenet.page import FORMATS
 
@@ -57,6 +57,24 @@ def test_every_figure_has_its_files_beside_it(arms):
     assert names == expected | {"effects.csv", "report.html"}
     inputs = {"plan.json", "records.jsonl.gz"}
     assert {path.name for path in folder.iterdir()} == names | inputs
+
+
+def test_study_whose_runs_all_diverged_is_drawn(tmp_path, svg_alone):
+    """It has nothing to say, and says so."""
+    lost = {(arm, seed) for arm in ("reference", "head=softmax") for seed in range(3)}
+    tried = {"head": ["softmax"]}
+    studies.one_factor(tmp_path / "s", range(3), tried=tried, diverged=lost)
+    report.ablation(tmp_path / "s")
+    assert (tmp_path / "s" / "report.html").read_text().count("diverged") > 6
+
+
+def test_treatment_with_diverged_runs_does_not_end_lowest():
+    """Its mean is that of the runs that are left."""
+    rows = {"treatment": ["a", "b"], "epoch": [3, 3], "mean": [0.01, 0.02]}
+    curves = pd.DataFrame(rows)
+    assert curve.finding(curves, "b").startswith("a ends lowest, at 1.00 %")
+    said = curve.finding(curves, "b", {"a": 2})
+    assert said == "b ends lowest, at 2.00 % test error (runs of 1 others diverged)"
 
 
 def test_all_files_are_identical_when_written_twice(arms, tmp_path):

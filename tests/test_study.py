@@ -194,3 +194,14 @@ def test_an_arm_has_the_name_that_the_plan_gives_it(tmp_path):
     ]
     assert found.names["structure", "today"] == both
     assert set(report.estimated(found).table["factor"]) == {"structure", "pooling"}
+
+
+def test_other_hardware_is_said_and_drawn(tmp_path):
+    """Its kernels round otherwise: runs may be pooled, and the chart says so."""
+    found = [
+        *runs_of({"activation": ["relu", "tanh"]}, [0, 1], hardware="one"),
+        *runs_of({"activation": ["relu", "tanh"]}, [2], hardware="other"),
+    ]
+    studies.write_runs(tmp_path, found)
+    pooled = study.adhoc(str(tmp_path), ["activation=relu"], {})
+    assert pooled.remark == "mixed: 2 kinds of hardware: one (4 runs), other (2 runs)"

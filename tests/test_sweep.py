@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ import pytest
 from faults import carry_out as here
 from stub import small
 
-from lenet import design, report, store, sweep, train, verify
+from lenet import board, design, forecast, report, store, study, sweep, train, verify
 from lenet import plan as plans
 from lenet.config import Places, Refusal
+from lenet.worker import Worker
 
 ROOT = Path(__file__).parent.parent
 STUB = Path(__file__).with_name("stub.py")
@@ -51,8 +54,13 @@ def attempts(output_dir: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def no_chart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stub's eight images make no chart."""
-    monkeypatch.setattr(report, "ablation", lambda folder: [folder])
+    """The stub's eight images make no chart; what one reads is there, and fits."""
+
+    def read(folder: Path) -> list[Path]:
+        assert set(plans.read(folder)["runs"]) <= plans.published(folder).keys()
+        return [folder]
+
+    monkeypatch.setattr(report, "ablation", read)
 
 
 def test_sweep_trains_every_run_once_and_publishes_them(tmp_path: Path) -> None:
@@ -181,6 +189,108 @@ def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
     assert not problems
     assert len(list(tmp_path.glob("runs/*/record.json"))) == 12
     assert not attempts(tmp_path)
+
+
+def test_fewer_seeds_take_nothing_from_what_was_published(tmp_path: Path) -> None:
+    """In a fresh clone the published records are all there is: they stay."""
+    carry_out(tmp_path, seeds=4)
+    before = plans.published(tmp_path / "small")
+    shutil.rmtree(tmp_path / "runs")
+    carry_out(tmp_path, seeds=2)
+    assert plans.published(tmp_path / "small") == before and len(before) == 8
+    assert not store.finished(str(tmp_path))
+
+
+def test_study_of_other_settings_is_left_as_it_is(tmp_path: Path) -> None:
+    """The same name with other settings is another study, and refused, with the fix;
+    action=plan says so beforehand."""
+    carry_out(tmp_path)
+    before = here_files(tmp_path)
+    plan, runs = small(epochs=2)
+    places = Places(output_dir=str(tmp_path))
+    with pytest.raises(Refusal, match=r"design=small with epochs=1: .*study=<name>"):
+        sweep.carry_out(plan, runs, places)
+    assert here_files(tmp_path) == before
+    assert "would be refused: study small" in sweep.outlook(plan, runs, places, 1)
+    other = {**small()[0], "code": {"fingerprint": "0" * 64}}
+    with pytest.raises(Refusal, match="begun with the code of commit"):
+        sweep.same_study(tmp_path / "small", other)
+
+
+def test_sweep_that_failed_leaves_what_a_partial_chart_needs(tmp_path: Path) -> None:
+    """The records so far are published, and those in runs/ are found without that."""
+    with pytest.raises(Refusal, match="2 of 8 runs failed"):
+        carry_out(tmp_path, "exception")
+    assert len(plans.published(tmp_path / "small")) == 6
+    assert len(study.read(tmp_path / "small")[1]) == 6
+    (tmp_path / "small" / "records.jsonl.gz").unlink()
+    assert len(study.read(tmp_path / "small")[1]) == 6
+
+
+def test_two_results_of_one_run_are_reported_and_kept(tmp_path: Path) -> None:
+    """A record in runs/ that is not as it was published is no new result."""
+    carry_out(tmp_path)
+    path = next(tmp_path.glob("runs/*/record.json"))
+    changed = {k: v for k, v in store.read(path).items() if k != "seal"}
+    changed["response"] = {"test_error": 0.5}
+    path.write_text(json.dumps(store.sealed(changed)))
+    before = here_files(tmp_path)
+    with pytest.raises(Refusal, match="one result in runs/ and another") as caught:
+        carry_out(tmp_path)
+    assert caught.value.code == 4 and path.parent.name in str(caught.value)
+    assert here_files(tmp_path) == before
+
+
+def test_other_torch_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing would not fit what is done; a finished study needs no torch."""
+    carry_out(tmp_path, seeds=2)
+    monkeypatch.setattr(sweep.record, "versions", lambda: {"torch": "0.1"})
+    carry_out(tmp_path, seeds=2)
+    with pytest.raises(Refusal, match="this is torch 0.1: install that one"):
+        carry_out(tmp_path, seeds=3)
+    assert len(store.finished(str(tmp_path))) == 4
+
+
+def here_files(output_dir: Path) -> dict[Path, bytes]:
+    """Every file with its content."""
+    return {p: p.read_bytes() for p in output_dir.rglob("*") if p.is_file()}
+
+
+def test_board_tells_the_sweep_and_each_worker() -> None:
+    """Done of all, failures, diverged, the time that is left; what each one trains."""
+    runs = small()[1]
+    state = sweep.State(8, 8.0, deque(), time.monotonic() - 60, worked=2.0, done=2)
+    state.diverged, state.failures = 1, {"a": "why"}
+    jobs = (sweep.Job(dict([*runs.items()][:4])), None)
+    for job in jobs:
+        one = object.__new__(Worker)  # without a process
+        one.job, one.ready, one.part = job, True, 0.5
+        state.workers.append(one)
+    assert board.lines(state) == [
+        "2 of 8 runs, 1 diverged, 1 failed, 1 min left",
+        "   50% of 4 runs, seeds 0 to 3",
+        "  idle",
+    ]
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 3), (2, 1), (3, 1), (9, 1)])
+def test_workers_share_the_cores(
+    workers: int, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many threads each as there are cores for them, and never none."""
+    asked = []
+
+    def start(count: int, command: Sequence[str]) -> None:
+        asked.append(count)
+        raise Refusal("enough")
+
+    monkeypatch.setattr(sweep, "cores", lambda: 3)
+    monkeypatch.setattr(sweep.worker, "start", start)
+    with pytest.raises(Refusal, match="enough"):
+        carry_out(tmp_path, seeds=20, workers=workers)
+    assert asked == [threads]
 
 
 def test_run_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
@@ -360,6 +470,25 @@ def test_outlook_tells_time_disk_and_the_least_number_of_seeds(tmp_path: Path) -
     assert "time: 0 s with workers=1" in sweep.outlook(plan, runs, places, 1)
     here(small(), tmp_path)
     assert "nothing is left to train" in sweep.outlook(plan, runs, places, 1)
+
+
+def test_outlook_tells_the_seeds_that_the_spread_asks_for() -> None:
+    """From the sd of the differences in the records, 0.10 points: as statistics says of
+    runs with one of 0.07, 10 seeds find 0.10, 34 find 0.05, 36 that there is nothing."""
+    sd = 0.001
+    errors = {"reference": [0.01] * 3, "a=b": [0.01 - sd, 0.01, 0.01 + sd]}
+    runs = [
+        plans.Run(f"{arm}{seed}", arm, seed, "done", error=error)
+        for arm, some in errors.items()
+        for seed, error in enumerate(some)
+    ]
+    assert forecast.spread(runs) == pytest.approx(sd)
+    plan = {"kind": "one_factor", "seeds": [*range(12)], "arms": runs[:2]}
+    plan["levels"] = {"a": 1}
+    assert forecast.verdict(plan, sd).endswith(
+        "at the sd of 0.10 points in the records, 80 % power takes n = 10 for 0.10 "
+        "points, 34 for 0.05, and 36 for `equivalent` within 0.05"
+    )
 
 
 def test_train_command_skips_what_a_sweep_has_trained(tmp_path: Path) -> None:
