@@ -10,6 +10,7 @@ import fcntl
 import gzip
 import hashlib
 import os
+import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,18 +166,17 @@ def read(folder: Path, file: str, expected: str, name: str) -> "np.ndarray":
 
 def download(name: str, root: Path) -> None:
     """Fetch a data set's files over https; one process does, the others wait."""
-    from torchvision import datasets  # seconds to import, and only needed here
-
-    source = getattr(datasets, FOLDERS[name])
-    secure = type(FOLDERS[name], (source,), {"mirrors": [HTTPS[name]]})
     folder = root / FOLDERS[name] / "raw"
     try:
         root.mkdir(parents=True, exist_ok=True)
         with open(root / f".{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not all(find(folder, file) for file in FILES):
-                secure(str(root), download=True)
-    except (OSError, RuntimeError) as error:
+                try:
+                    fetch(name, root)
+                except (OSError, RuntimeError, ValueError, Refusal):
+                    fetch(name, root)  # what came damaged comes again
+    except (OSError, RuntimeError, ValueError, Refusal) as error:
         reason = str(error).strip().split("\n")[-1]
         raise Refusal(
             f"{name} is not in {folder.absolute()} and cannot be downloaded "
@@ -185,6 +185,25 @@ def download(name: str, root: Path) -> None:
             "download",
             3,
         ) from None
+
+
+def fetch(name: str, root: Path) -> None:
+    """Have torchvision fetch the files into a folder of their own, and move those that
+    are missing into place once all have been verified."""
+    from torchvision import datasets  # seconds to import, and only needed here
+
+    source = getattr(datasets, FOLDERS[name])
+    secure = type(FOLDERS[name], (source,), {"mirrors": [HTTPS[name]]})
+    folder = root / FOLDERS[name] / "raw"
+    with tempfile.TemporaryDirectory(dir=root, prefix=f".{name}-") as place:
+        secure(place, download=True)
+        fetched = Path(place) / FOLDERS[name] / "raw"
+        for file, expected in zip(FILES, SHA256[name], strict=True):
+            read(fetched, file, expected, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in FILES:
+            for path in fetched.glob(f"{file}*") if not find(folder, file) else ():
+                os.replace(path, folder / path.name)
 
 
 def digits() -> list["np.ndarray"]:

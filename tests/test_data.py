@@ -3,9 +3,11 @@
 import gzip
 import hashlib
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -228,27 +230,58 @@ def test_download_is_https_only(
     assert no_network[0].startswith(HTTPS[name])
 
 
-def test_missing_file_is_downloaded_and_verified(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is downloaded goes through the same check as what was there."""
+@pytest.fixture
+def server(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The first file of `root` is missing; its downloads give these contents in turn,
+    beside the other files as they are."""
     import torchvision
 
     raw = root / "MNIST" / "raw"
-    content = (raw / IMAGES).read_bytes()
+    whole = (raw / IMAGES).read_bytes()
+    others = {file: (raw / file).read_bytes() for file in FILES[1:]}
     (raw / IMAGES).unlink()
-    before = sorted(path.name for path in raw.iterdir())
-    assert before == sorted(FILES[1:])
+    answers = [whole]
 
-    def fetch(self: object) -> None:
-        (raw / IMAGES).write_bytes(content)
+    def fetch(self: torchvision.datasets.MNIST) -> None:
+        time.sleep(0.05)
+        place = Path(self.raw_folder)
+        place.mkdir(parents=True)
+        for file, content in {**others, IMAGES: answers.pop(0)}.items():
+            (place / file).write_bytes(content)
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", fetch)
     monkeypatch.setattr(torchvision.datasets.MNIST, "_load_data", lambda self: (0, 0))
+    return answers
+
+
+def left(root: Path) -> list[str]:
+    """The files in the place of the data set, and what else there is beside it."""
+    beside = [path.name for path in root.iterdir() if path.name != ".mnist.lock"]
+    return sorted([*beside, *(p.name for p in (root / "MNIST" / "raw").iterdir())])
+
+
+def test_missing_file_is_downloaded(root: Path, server: list[bytes]) -> None:
+    """It is verified and moved into place, and nothing else is left."""
     assert len(load("mnist", str(root)).train_images) == 50
-    (raw / IMAGES).unlink()
-    content = flip(content)
-    assert str(raw / IMAGES) in refusal("mnist", root)
+    assert left(root) == sorted(["MNIST", *FILES])
+
+
+def test_damaged_download_is_fetched_again(root: Path, server: list[bytes]) -> None:
+    """Once; what comes damaged twice is refused, and never has the name of a file."""
+    (whole,) = server
+    server[:] = [whole[:1000], flip(whole)]
+    assert "SHA-256" in refusal("mnist", root)
+    assert left(root) == sorted(["MNIST", *FILES[1:]])
+    server[:] = [flip(whole), whole]
+    assert len(load("mnist", str(root)).train_images) == 50
+    assert left(root) == sorted(["MNIST", *FILES]) and not server
+
+
+def test_eight_at_once_download_once(root: Path, server: list[bytes]) -> None:
+    """One fetches, the others wait for it; a second fetch would find no answer."""
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: load("mnist", str(root)), range(8)))
+    assert [len(one.train_images) for one in found] == [50] * 8
 
 
 def test_data_dir_beats_the_variable_which_beats_the_default(

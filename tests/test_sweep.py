@@ -473,8 +473,8 @@ def test_outlook_tells_time_disk_and_the_least_number_of_seeds(tmp_path: Path) -
 
 
 def test_outlook_tells_the_seeds_that_the_spread_asks_for() -> None:
-    """From the sd of the differences in the records, 0.10 points: as statistics says of
-    runs with one of 0.07, 10 seeds find 0.10, 34 find 0.05, 36 that there is nothing."""
+    """From the sd of the differences in the records: at 0.10 points 10 find 0.10, 34
+    find 0.05, and 36 that there is nothing."""
     sd = 0.001
     errors = {"reference": [0.01] * 3, "a=b": [0.01 - sd, 0.01, 0.01 + sd]}
     runs = [
