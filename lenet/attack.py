@@ -255,6 +255,8 @@ def pgd(
     """
     check(images, goal, norm, loss, keep)
     check_numbers(epsilon, step, norm, steps, restarts, keys is not None)
+    if keys is not None and keys.shape[-1] != goal.classes.shape[-1]:
+        raise Refusal(f"{keys.shape[-1]} keys for {goal.classes.shape[-1]} images")
     shape = images.shape[goal.classes.ndim :]
     with as_found(model), torch.no_grad():
         logits = model(images)
@@ -329,6 +331,10 @@ def as_found(model: Model) -> Iterator[None]:
 
 def check(images: Images, goal: Goal, norm: str, loss: str, keep: str) -> None:
     """Refuse images out of range, classes for other images, and unknown words."""
+    if not images.numel():
+        raise Refusal("there are no images to attack")
+    if goal.classes.is_floating_point():
+        raise Refusal(f"classes are {goal.classes.dtype}: give whole numbers, .long()")
     low, high = images.min().item(), images.max().item()
     if not 0 <= low <= high <= 1:
         raise Refusal(
@@ -356,9 +362,11 @@ def check_numbers(
     if not bool((fits & radius.isfinite()).all()):
         allowed = "from 0 to 1" if norm == "linf" else "above 0, and finite"
         raise Refusal(f"epsilon={epsilon} is out of range: for {norm} it is {allowed}")
-    if steps < 1 or not bool((stride >= 0).all()):
+    walk = bool(((stride >= 0) & stride.isfinite()).all())
+    if not (walk and steps >= 1 and steps == int(steps)):
         raise Refusal(
-            f"step={step} steps={steps}: a step is positive, steps at least 1"
+            f"step={step} steps={steps}: a step is positive and finite, steps are at "
+            "least 1"
         )
     if restarts < 1 or (restarts > 1 and not keyed):
         raise Refusal(

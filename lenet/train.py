@@ -193,8 +193,7 @@ def summary(found: Sequence[Record], places: Places) -> str:
     )
     diverged = len(found) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
-    curves = [[p["pgd_error"] for p in r["curve"] if "pgd_error" in p] for r in found]
-    if overfitted := sum(overfitting(curve) is not None for curve in curves):
+    if overfitted := sum(overfitting(one["curve"]) is not None for one in found):
         lost += f", {overfitted} overfitted catastrophically to the adversary"
     seconds = sum(r["seconds"] for r in found)
     where = store.folder(places.output_dir, found[0]["run_id"])

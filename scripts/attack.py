@@ -59,7 +59,10 @@ def main() -> None:
     data = datasets.load(one["treatment"]["data"], given["data_dir"] or None)
     if data.sha256 != one["data"]:
         raise Refusal(f"run {one['run_id']} was trained on another data set", 3)
-    rows = attacked(given, record.load([one], given["output_dir"]), data)
+    place = Path(given["run"])  # a run's folder, or else it lies in output_dir
+    if not (place / "record.json").is_file():
+        place = store.folder(given["output_dir"], one["run_id"])
+    rows = attacked(given, record.load([one], str(place.parent.parent)), data)
     epsilon, norm = number(given, "epsilon"), given["norm"]
     figure = attack_picture.attack_picture(
         rows,
@@ -70,9 +73,7 @@ def main() -> None:
         "scale.",
         origin=origin(one),
     )
-    folder = store.folder(given["output_dir"], one["run_id"])
-    place = (folder if folder.is_dir() else Path(given["run"])) / "attack_"
-    say("\n".join(map(str, report.save(figure, Path(f"{place}{given['image']}")))))
+    say("\n".join(map(str, report.save(figure, place / f"attack_{given['image']}"))))
 
 
 def typed(arguments: Sequence[str]) -> dict[str, str]:
@@ -106,11 +107,13 @@ def whole(given: Mapping[str, str], key: str, most: int) -> int:
 
 
 def goals(given: Mapping[str, str], logits: Tensor, label: Tensor) -> dict[str, Goal]:
-    """What is attempted: a target, or no target and the likeliest other class."""
+    """What is attempted: a target, or no target and the likeliest class that is neither
+    the label nor the answer."""
     if given["target"]:
         target = torch.tensor([whole(given, "target", 9)])
         return {f"to {int(target)}": Targeted(target, label)}
-    other = logits.scatter(-1, label[:, None], -torch.inf).argmax(-1)
+    known = torch.stack([label, logits.argmax(-1)], -1)
+    other = logits.scatter(-1, known, -torch.inf).argmax(-1)
     return {"untargeted": Untargeted(label), f"to {int(other)}": Targeted(other, label)}
 
 

@@ -8,11 +8,12 @@ python scripts/robustness_chart.py study=robustness
     atlas=0.2          the radius at which the atlas counts successes
     output_dir=outputs data_dir=<folder> allow_partial=true
 
-Writes robustness*.{svg,png,csv,md} beside the study's records. Needs its weights, in
-<output_dir>/runs or <output_dir>/<study>/weights. The attack starts at the same random
-points for every run.
+Writes robustness*.{svg,png,csv,md} beside the study's records, robustness_l2*,
+robustness_smoke* and so on where norm or effort is not the default. Needs every run's
+weights, in <output_dir>/runs. The attack starts at the same random points for all.
 """
 
+import importlib.util
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from lenet import data as datasets
 from lenet import record, report, robustness, robustness_chart, study, table
 from lenet.attack import NORMS
 from lenet.config import Refusal, suggest
+from lenet.factor.adversary import overfitting
 from lenet.model import LeNet5
 from lenet.robustness import EFFORTS, Effort
 from lenet.store import Record, replace
@@ -131,7 +133,10 @@ def prepared(given: Mapping[str, str], found: Study) -> Task:
     keys, epsilons = robustness.starts(chosen), numbers(given, "epsilon")
     if not any(epsilons):
         raise Refusal("epsilon=[0] attacks nothing: give a radius above 0")
-    numbers(given, "atlas")
+    if len(numbers({**given, "norm": "linf"}, "atlas")) > 1:
+        raise Refusal(f"atlas={given['atlas']}: the atlas counts at one radius")
+    if effort.auto_attack and not importlib.util.find_spec("pyautoattack"):
+        raise Refusal("effort=full needs AutoAttack: pip install 'lenet[robust]'", 3)
     return Task(images, labels, keys, epsilons, effort, given["norm"])
 
 
@@ -210,28 +215,38 @@ def write(
     rows = robustness_chart.summary(cells)
     named_rows = rows.rename(columns={"mean": "robust_accuracy"})
     effects = robustness_chart.differences(right, found.base, found.name)
-    effort, radius = task.effort, float(given["atlas"])
+    effort, (radius,) = task.effort, numbers({**given, "norm": "linf"}, "atlas")
     about = (
         f"PGD in the {task.norm} ball on {len(task.labels):,} test images, "
         f"{effort.steps} steps, random starts: {effort.restarts}, losses: "
         f"{', '.join(effort.losses).replace('_', ' ')}; the worst case per image."
     )
+    trained = [o for o in found.records if o["treatment"].get("adversary") != "none"]
+    if lost := sum(overfitting(one["curve"]) is not None for one in trained):
+        about += (
+            f" Of {len(trained)} runs trained on attacked images, {lost} overfitted "
+        )
+        about += "to their attack."
     chart = robustness_chart.robustness_chart(
         rows, effects, reference=found.base, about=about, origin=found.origin
     )
     pairs = robustness_chart.atlas_table(atlas, radius)
-    second = robustness_chart.atlas_chart(atlas, radius, about="", origin=found.origin)
+    second = robustness_chart.atlas_chart(
+        atlas, radius, about="The L-infinity ball.", origin=found.origin
+    )
+    own = [given[key] for key in ("norm", "effort") if given[key] != TYPED[key]]
+    stem = "_".join(["robustness", *own])  # a trial leaves what is published alone
     files = {
-        "robustness_cells.csv": table.as_csv(cells),
-        "robustness.csv": table.as_csv(rows),
-        "robustness.md": table.as_markdown(named_rows, about),
-        "robustness_effects.csv": table.as_csv(effects),
-        "robustness_atlas.csv": table.as_csv(pairs),
+        f"{stem}_cells.csv": table.as_csv(cells),
+        f"{stem}.csv": table.as_csv(rows),
+        f"{stem}.md": table.as_markdown(named_rows, about),
+        f"{stem}_effects.csv": table.as_csv(effects),
+        f"{stem}_atlas.csv": table.as_csv(pairs),
     }
     for name, text in files.items():
         replace(folder / name, text.encode())
-    drawn = report.save(chart, folder / "robustness_chart")
-    drawn += report.save(second, folder / "robustness_atlas")
+    drawn = report.save(chart, folder / f"{stem}_chart")
+    drawn += report.save(second, folder / f"{stem}_atlas")
     return [*(folder / name for name in files), *drawn]
 
 

@@ -416,8 +416,11 @@ def test_bad_input_is_refused_with_the_fix() -> None:
         assert "for linf it is from 0 to 1" in refusal(epsilon=wrong)
     for wrong in (0.0, -1.0, float("inf")):
         assert "for l2 it is above 0" in refusal(epsilon=wrong, norm="l2")
-    assert "steps at least 1" in refusal(steps=0)
-    assert "a step is positive" in refusal(step=-0.1)
+    assert "steps are at least 1" in refusal(steps=0)
+    for wrong in (-0.1, float("inf"), float("nan")):
+        assert "a step is positive" in refusal(step=wrong)
+    assert "3 keys for 2 images" in refusal(keys=torch.arange(3))
+    assert "no images to attack" in refusal(images=images[:0])
     assert "only with keys" in refusal(restarts=2)
     assert "class 7 is unknown: the network's are 0 to 6" in refusal(
         goal=Untargeted(torch.tensor([1, 7]))

@@ -83,6 +83,90 @@ def test_flat_network_raises_the_indicator() -> None:
     assert (found["flat"] > robustness.LIMITS["flat"]).all()
 
 
+def test_network_that_no_image_moves_raises_the_indicator() -> None:
+    """What withstands in a ball of all images was never attacked."""
+
+    class Constant(Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * 0 + torch.tensor([1.0, 0.0])
+
+    _, images, labels, keys = problem()
+    found = robustness.curve(Constant(), images, labels, keys, [0.05], EFFORT).cells
+    share = (labels == 0).double().mean().item()
+    assert found["unbounded"].tolist() == pytest.approx([share, share])
+
+
+def test_gradient_that_points_away_raises_the_indicator() -> None:
+    """Random points of the ball then do better than the attack."""
+
+    class Reversed(Linear):
+        def z(self, images: Tensor) -> Tensor:
+            right = super().z(images)
+            return 2 * right.detach() - right
+
+    _, images, labels, keys = problem()
+    found = robustness.curve(Reversed(), images, labels, keys, [0.1], EFFORT).cells
+    assert (found["black_box"] > robustness.LIMITS["black_box"]).all()
+
+
+def test_worst_case_is_over_both_losses() -> None:
+    """Where the margin has no gradient, cross-entropy finds the third class."""
+
+    def network(images: Tensor) -> Tensor:
+        third = 40 * (images.flatten(-2).mean(-1) - 0.4) - 3
+        logits = torch.stack([0 * third, 0 * third - 1, third], -1)
+        return logits.expand(1, *logits.shape[-2:])
+
+    images, labels = torch.full((4, 28, 28), 0.4), torch.zeros(4, dtype=torch.int64)
+    keys = robustness.starts(torch.arange(4))
+    for losses, withstand in (
+        (("margin",), True),
+        (("margin", "cross_entropy"), False),
+    ):
+        effort = Effort(4, 20, 1, losses, 1)
+        found = robustness.curve(network, images, labels, keys, [0.2], effort)
+        assert found.right.all() if withstand else not found.right.any()
+
+
+def test_path_falls_where_its_end_brings_much_of_it() -> None:
+    """A straight way down still falls at its end; one that has settled does not."""
+    _, images, labels, _ = problem()
+    found = pgd(
+        Linear(), images[:2], Untargeted(labels[:2]), epsilon=0, step=0, steps=1
+    )
+    straight = torch.linspace(1, 0, 21)
+    settled = (straight - 0.5).clamp(min=0)
+    trace = torch.stack([straight, settled], -1)[None]
+    assert robustness.still_falling(found._replace(trace=trace)).tolist() == [
+        True,
+        False,
+    ]
+
+
+def test_distances_are_the_norms_of_the_change() -> None:
+    """0.3 and -0.4: 0.7, 0.5 and 0.4; nothing is 0."""
+    change = torch.zeros(2, 28, 28)
+    change[0, 3, :2] = torch.tensor([0.3, -0.4])
+    found = {name: norm.tolist() for name, norm in robustness.distances(change).items()}
+    assert found == {
+        "l1": [pytest.approx(0.7), 0],
+        "l2": [pytest.approx(0.5), 0],
+        "linf": [pytest.approx(0.4), 0],
+    }
+
+
+def test_smallest_epsilon_is_exact_in_l2() -> None:
+    """|z| / |w|_2 for a linear model."""
+    model, images, labels, _ = problem()
+    found = robustness.smallest_epsilon(
+        model, images, Untargeted(labels), steps=20, norm="l2", halvings=14
+    )
+    with torch.no_grad():
+        signed = model.z(images) * (2 * labels - 1)
+        exact = (signed / model.w.norm(dim=1, keepdim=True)).clamp(min=0)
+    torch.testing.assert_close(found, exact, rtol=0, atol=28 / 2**14 + 1e-4)
+
+
 def test_smallest_epsilon_is_exact_for_a_linear_model() -> None:
     """|z| / |w|_1, from above and within an interval of the bisection; 0 if wrong."""
     model, images, labels, keys = problem()
