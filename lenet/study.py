@@ -206,6 +206,11 @@ def adhoc(
     """
     every = list(store.records(output_dir))
     found = [one for one in every if fits(one, narrow)]
+    if not every:
+        raise Refusal(
+            f"{Path(output_dir) / 'runs'} has no finished run: train some, or say "
+            "study=<name> for a published study"
+        )
     if not found:
         kept = " ".join(f"{key}={value}" for key, value in narrow.items())
         raise Refusal(f"none of the {len(every)} runs in {output_dir} fits {kept}")

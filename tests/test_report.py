@@ -217,7 +217,7 @@ def test_two_studies_stand_side_by_side(tmp_path, monkeypatch, capsys):
         (["study=arms", "epochs=3"], "epochs= chooses among runs without a study"),
         (["study=arms", "mix=perhaps"], "mix=true or mix=false"),
         (["reference=[x=y]", "study=../arms"], "use letters"),
-        (["reference=[activation=relu]"], "none of the 0 runs"),
+        (["reference=[activation=relu]"], "has no finished run: train some"),
     ],
 )
 def test_bad_arguments_are_refused_with_the_fix(arms, monkeypatch, typed, said):

@@ -205,3 +205,9 @@ def test_other_hardware_is_said_and_drawn(tmp_path):
     studies.write_runs(tmp_path, found)
     pooled = study.adhoc(str(tmp_path), ["activation=relu"], {})
     assert pooled.remark == "mixed: 2 kinds of hardware: one (4 runs), other (2 runs)"
+
+
+def test_folder_without_runs_is_refused_with_the_fix(tmp_path):
+    """As in a fresh clone, where all that there is has been published."""
+    with pytest.raises(Refusal, match="has no finished run: train some, or say study="):
+        study.adhoc(str(tmp_path), ["activation=relu"], {})
