@@ -91,7 +91,7 @@ errors.agg(["mean", "std"]).mul(100).round(2).rename_axis("test error, %, n = 5 
 # them alone.
 
 # %%
-published = study.published(Path("outputs/robustness"))
+published = study.published(Path("outputs/leave_one_out"))
 display(report.forest(published, report.estimated(published)).figure)
 
 # %% [markdown]

@@ -23,6 +23,7 @@ import pytest
 
 from lenet import design, model, report, study, table, train
 from lenet.config import composed
+from lenet.factor.adversary import overfitting
 from lenet.store import Record
 
 ROOT = Path(__file__).parent.parent
@@ -88,12 +89,21 @@ CLAIMS = (
     "with table and subsampling of 1998 put back {attack[0.05 structure]}, with its "
     "units {attack[0.05 units]}, with its RBF head {attack[0.05 head]}, with all of "
     "them {attack[0.05 all three]}.",
-    "are {attack[0.1 tanh and average].verdict}: {attack[0.1 tanh and average]}. "
-    "Training against FGSM brings {attack[0.1 adversary]} there;",
-    "{paper.parameters:,} trainable parameters and {paper.connections:,} connections "
-    "in 1998, {modern.parameters:,} parameters in the net",
-    "| `preset=modern`, 60,000 images | {interpretation[practice=modern].n} "
-    "| {interpretation[practice=modern].test[20]} | |",
+    "are {attack[0.1 tanh and average].verdict}: {attack[0.1 tanh and average]}; all "
+    "of 1998 too: {attack[0.1 all three]}. "
+    "Training against FGSM brings {attack[0.1 adversary]} there; "
+    "{robustness[adversary=fgsm].overfitted} of {attack.n} seeds overfit to it.",
+    "misreads {leave_one_out[reference].test[20].mean:.2f} % of the test digits "
+    "(n = {leave_one_out[reference].n};",
+    "without them {leave_one_out[augmentation=none]}. ReLU buys "
+    "{leave_one_out[activation=scaled_tanh].plain}, Adam",
+    "second-order method of 1998 {leave_one_out[optimizer=sdlm].plain}, softmax in "
+    "place of RBF units {leave_one_out[head=rbf].plain}.",
+    "is the better one: {leave_one_out[init=lecun_sqrt]}.",
+    "{paper_net.parameters:,} trainable parameters and {paper_net.connections:,} "
+    "connections in 1998, {modern_net.parameters:,} parameters in the net",
+    "| `design=modern`, 60,000 images | {modern[reference].n} "
+    "| {modern[reference].test[20]} | |",
     "(n = {interpretation[practice=modern].n} seeds), a linear probe learned on "
     "{probe.images:,} images reads {probe[paper trained clean F6]} % from F6 of 1998 "
     "and {probe[modern trained clean F6]} % from F6 of today, but "
@@ -148,6 +158,23 @@ class Arm:
 
     records: list[Record]
     effect: dict[str, Any] | None
+
+    def __str__(self) -> str:
+        return f"{self.effect['mean']:+.2f} {self.interval}"
+
+    @property
+    def plain(self) -> str:
+        """The effect and its interval, without the sign of what is above 0."""
+        return f"{self.effect['mean']:.2f} {self.interval}"
+
+    @property
+    def interval(self) -> str:
+        return f"({self.effect['low']:.2f} to {self.effect['high']:.2f})"
+
+    @property
+    def overfitted(self) -> int:
+        """Runs that end as catastrophic overfitting to their adversary."""
+        return sum(overfitting(one["curve"]) is not None for one in self.records)
 
     @property
     def n(self) -> int:
@@ -333,8 +360,8 @@ def values() -> dict[str, Any]:
         "rows": Rows(),
         "attack": Attacked(),
         "probe": Probed(),
-        "paper": Counts("paper"),
-        "modern": Counts("modern"),
+        "paper_net": Counts("paper"),
+        "modern_net": Counts("modern"),
         "fig5_test": fig5,
         "fig5_train": {**dict(enumerate(script.TRAIN, 1)), 20: 0.35},
         "fig6": script.SIZES,
