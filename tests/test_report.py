@@ -21,6 +21,7 @@ from lenet.config import FACTORS, Refusal, composed
 from lenet.page import FORMATS
 
 THREE = {"activation": ["relu"], "pooling": ["max"], "optimizer": ["adam"]}
+OUTPUTS = Path(__file__).parent.parent / "outputs"
 EVIL = '<script>alert("1")</script>'
 
 
@@ -258,3 +259,11 @@ def test_tables_sort_in_a_browser(tmp_path):
 def test_factors_of_the_page_are_those_of_the_config():
     """Every factor can be narrowed by, as on the command line of training."""
     assert set(FACTORS) < set(study.NARROWED)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(OUTPUTS.glob("*/report.html")), ids=lambda p: p.parent.name
+)
+def test_published_page_shows_the_missed_digits(path):
+    """It was drawn on a machine that has the data."""
+    assert "not on this machine" not in path.read_text(encoding="utf-8")
