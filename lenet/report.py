@@ -1,6 +1,8 @@
 """From records to figures, tables and one page: no training, no raw runs, and the same
 bytes again."""
 
+import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -99,13 +101,16 @@ def side(study: Study, effects: Effects) -> chart.Side:
     """A study as a side of the ablation chart: its arms, or its main effects."""
     estimand = "main" if study.factorial else "arm"
     table, differences = (rows[rows["estimand"] == estimand] for rows in effects)
-    finished = effect.converged(study.runs)
+    finished = dataclasses.replace(study, runs=effect.converged(study.runs))
     beside = None
-    if estimand == "arm" and len(finished) < len(study.runs):
-        try:
-            beside = effect.arms(finished, study.reference).table
-        except ValueError:  # no run of the reference converged, or nothing else did
-            beside = None
+    if len(finished.runs) < len(study.runs):
+        with contextlib.suppress(ValueError):  # where none of a treatment converged
+            if study.factorial:
+                beside = effect.factorial(finished.runs, study.levels).table
+            else:
+                named = finished.names
+                beside = effect.arms(finished.runs, study.reference, names=named).table
+            beside = beside[beside["estimand"] == estimand]
     return chart.Side(table, differences, study.base, beside)
 
 

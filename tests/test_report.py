@@ -14,6 +14,7 @@ import pytest
 import studies
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from studies import TODAY
 
 from lenet import curve, missed, report, study, table, webpage
 from lenet import data as datasets
@@ -67,6 +68,41 @@ def test_study_whose_runs_all_diverged_is_drawn(tmp_path, svg_alone):
     studies.one_factor(tmp_path / "s", range(3), tried=tried, diverged=lost)
     report.ablation(tmp_path / "s")
     assert (tmp_path / "s" / "report.html").read_text().count("diverged") > 6
+
+
+def test_effects_over_converged_blocks_stand_beside(tmp_path):
+    """For the arms under the names of the plan, and for the main effects; without the
+    block that diverged, they are those of the study without that block."""
+    both = {"pooling": TODAY["pooling"], "connection": TODAY["connection"]}
+    named = {
+        "reference": {},
+        "structure=today": both,
+        "head=softmax": {"head": "softmax"},
+    }
+    made = {
+        "arm": lambda folder, seeds, lost: studies.write_study(
+            folder, "one_factor", "paper", {}, named, seeds, lost("structure=today")
+        ),
+        "main": lambda folder, seeds, lost: studies.factorial(
+            folder, ("units", "head"), seeds, diverged=lost("units=today head=today")
+        ),
+    }
+    for estimand, make in made.items():
+        found = []
+        for seeds, lost in (
+            (range(7), lambda arm: {(arm, 6)}),
+            (range(6), lambda arm: ()),
+        ):
+            folder = tmp_path / estimand / str(len(seeds))
+            make(folder, seeds, lost)
+            one = study.published(folder)
+            found.append(report.side(one, report.estimated(one)))
+        keys = ["factor", "level"]
+        beside = found[0].converged.set_index(keys)["mean"]
+        without = found[1].effects.set_index(keys)["mean"]
+        changed = "structure" if estimand == "arm" else "units"
+        assert found[1].converged is None and beside.index.is_unique
+        pd.testing.assert_series_equal(beside[[changed]], without[[changed]])
 
 
 def test_treatment_with_diverged_runs_does_not_end_lowest():
