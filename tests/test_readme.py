@@ -125,7 +125,7 @@ NAMES = (
         "two to three",
     ),
     *("60,000 images", "30,000 images", "15,000 images", "60,000, distorted", "95 %"),
-    *("L-infinity", "epsilon 0.05", "At 0.1", "S4", "C1", "F6"),
+    *("L-infinity", "epsilon 0.05", "At 0.1", "S4", "C1", "F6", "batch 64"),
     *("20 passes", "pass 20", "pass 1", "pass 2", "passes 1-3", "2 h", "3 h"),
     *("Fig. 5", "Fig. 7", "eq. 8", "eq. 9", "j = 3", "+-1.2/sqrt(F)", "+-2.4/F"),
     *("C1 S2 C3 S4 C5 F6", "S2", "C3", "the printed 7e-5 to 0.016"),
