@@ -13,6 +13,7 @@ import pytest
 import torch
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
+from threadpoolctl import threadpool_limits
 
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 install_import_hook("lenet", f"{__name__}.checked")
@@ -22,6 +23,7 @@ from lenet.config import RANGES, Config, Refusal, Value, levels  # noqa: E402
 from lenet.data import Data  # noqa: E402
 
 torch.set_num_threads(1)  # the tests are small: threads would only wait for each other
+threadpool_limits(1)  # and so NumPy's and SciPy's
 
 PLAIN = {
     "activation": "relu",
