@@ -192,7 +192,7 @@ def test_published_weights_are_enough(outputs, two, tmp_path, capsys):
         (["run=x"], "fits 0 of"),
         (["run"], "key=value"),
         (["run=x", "method=[probe]"], "did you mean methods"),
-        (["study=none"], "no study"),
+        (["study=none"], "holds no plan"),
     ],
 )
 def test_what_is_typed_wrongly_is_refused_with_the_fix(outputs, typed, said):

@@ -65,7 +65,14 @@ CLAIMS = (
     "but after pass 20 {paper_1998_eq9[reference].train[20].mean:.2f} training and "
     "{paper_1998_eq9[reference].test[20].mean:.2f} test error "
     "(n = {paper_1998_eq9[reference].n}, new seeds), published {fig5_train[20]} and "
-    "{fig6[60,000]} |",
+    "{fig6[60,000]}; j = 10: {paper_readings_more[reading=eq. 9, j = 10, 4 h].start}; "
+    "j = 1: {paper_readings[reading=eq. 9, j = 1, 4 h].start}. With h, eq. 8 doubled: "
+    "{paper_readings_more[reading=energy doubled, h].start}; halved: "
+    "{paper_readings_more[reading=energy halved, h].start} |",
+    "does not learn: {paper_readings_more[reading=printed init, h].start} with h, "
+    "{paper_readings_more[reading=printed init, 4 h].start} with 4 h; LUSH's "
+    "+-1/sqrt(F) with coefficients 0.5 and 4 h: "
+    "{paper_readings_more[reading=LUSH's init, 4 h].start}, as near |",
     "with {scale:.0f} h {paper_1998[reference].train[1].mean:.2f}, "
     "{paper_1998[reference].train[2].mean:.2f}, "
     "{paper_1998[reference].train[3].mean:.2f} (n = {paper_1998[reference].n}), "
@@ -127,7 +134,8 @@ NAMES = (
     *("60,000 images", "30,000 images", "15,000 images", "60,000, distorted", "95 %"),
     *("L-infinity", "epsilon 0.05", "At 0.1", "S4", "C1", "F6", "batch 64"),
     *("20 passes", "pass 20", "pass 1", "pass 2", "passes 1-3", "2 h", "3 h"),
-    *("Fig. 5", "Fig. 7", "eq. 8", "eq. 9", "j = 3", "+-1.2/sqrt(F)", "+-2.4/F"),
+    *("Fig. 5", "Fig. 7", "eq. 8", "eq. 9", "j = 3", "j = 1", "j = 10", "with 4 h"),
+    *("+-1.2/sqrt(F)", "+-2.4/F", "+-1/sqrt(F) with coefficients 0.5 and 4 h"),
     *("C1 S2 C3 S4 C5 F6", "S2", "C3", "the printed 7e-5 to 0.016"),
 )
 CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)", re.DOTALL)  # links' targets too
