@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -294,11 +295,11 @@ class Stack:
         streams = draw.fold(self.streams["augmentation"], epoch)
         keys = draw.fold(streams[:, None], batch).flatten()
 
-        def number(name: str) -> Float[Tensor, "image"]:
-            values = self.numbers[f"augmentation.{name}"]
-            return values.repeat_interleave(batch.shape[1])
+        return keys, partial(self.for_images, batch.shape[1])
 
-        return keys, number
+    def for_images(self, count: int, name: str) -> Float[Tensor, "image"]:
+        """A number of augmentation, `count` times for each run."""
+        return self.numbers[f"augmentation.{name}"].repeat_interleave(count)
 
     def oppose(
         self, pixels: Pixels, labels: Tensor, batch: Batch, epoch: int
@@ -358,11 +359,13 @@ class Stack:
         if not self.alive.all():
             gradient = torch.where(alive, gradient, 0)
 
-        def number(key: str) -> Tensor:
-            return self.numbers[f"optimizer.{key}"].view(-1, *ones)
-
         memory = self.memory.setdefault(name, {})
+        number = partial(self.for_weights, weight.ndim)
         OPTIMIZERS[level](weight, gradient, memory, rate, number)
+
+    def for_weights(self, axes: int, key: str) -> Float[Tensor, "run ..."]:
+        """A number of the optimizer, shaped to broadcast over a weight of every run."""
+        return self.numbers[f"optimizer.{key}"].view(-1, *[1] * (axes - 1))
 
     @torch.no_grad()
     def right(self, images: Tensor, labels: Tensor) -> Bool[Tensor, "run image"]:
