@@ -10,17 +10,17 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faults import carry_out as here
-from stub import small
+from stub import small, stub
 
 from lenet import board, design, forecast, report, store, study, sweep, train, verify
 from lenet import plan as plans
-from lenet.config import Places, Refusal
+from lenet.config import Config, Places, Refusal
 from lenet.worker import Worker
 
 ROOT = Path(__file__).parent.parent
@@ -191,20 +191,42 @@ def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
     assert not attempts(tmp_path)
 
 
-def test_fewer_seeds_take_nothing_from_what_was_published(tmp_path: Path) -> None:
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """Carries out a small sweep in this process; the first `most` runs finish."""
+
+    def carry_out(output_dir: Path, seeds: int = 4, most: int = 99) -> None:
+        def train_all(missing: Mapping[str, Config], *rest: object) -> dict[str, str]:
+            names = list(missing)
+            train.attempt([missing[name] for name in names[:most]], places)
+            return dict.fromkeys(names[most:], "why")
+
+        monkeypatch.setattr(sweep, "train_all", train_all)
+        places = Places(output_dir=str(output_dir), device="cpu")
+        sweep.carry_out(*small(seeds), places)
+
+    monkeypatch.setattr(train, "train", stub)
+    return carry_out
+
+
+def test_fewer_seeds_take_nothing_from_what_was_published(
+    tmp_path: Path, at_once: Callable[..., object]
+) -> None:
     """In a fresh clone the published records are all there is: they stay."""
-    carry_out(tmp_path, seeds=4)
+    at_once(tmp_path, seeds=4)
     before = plans.published(tmp_path / "small")
     shutil.rmtree(tmp_path / "runs")
-    carry_out(tmp_path, seeds=2)
+    at_once(tmp_path, seeds=2)
     assert plans.published(tmp_path / "small") == before and len(before) == 8
     assert not store.finished(str(tmp_path))
 
 
-def test_study_of_other_settings_is_left_as_it_is(tmp_path: Path) -> None:
+def test_study_of_other_settings_is_left_as_it_is(
+    tmp_path: Path, at_once: Callable[..., object]
+) -> None:
     """The same name with other settings is another study, and refused, with the fix;
     action=plan says so beforehand."""
-    carry_out(tmp_path)
+    at_once(tmp_path)
     before = here_files(tmp_path)
     plan, runs = small(epochs=2)
     places = Places(output_dir=str(tmp_path))
@@ -217,39 +239,43 @@ def test_study_of_other_settings_is_left_as_it_is(tmp_path: Path) -> None:
         sweep.same_study(tmp_path / "small", other)
 
 
-def test_sweep_that_failed_leaves_what_a_partial_chart_needs(tmp_path: Path) -> None:
+def test_sweep_that_failed_leaves_what_a_partial_chart_needs(
+    tmp_path: Path, at_once: Callable[..., object]
+) -> None:
     """The records so far are published, and those in runs/ are found without that."""
     with pytest.raises(Refusal, match="2 of 8 runs failed"):
-        carry_out(tmp_path, "exception")
+        at_once(tmp_path, most=6)
     assert len(plans.published(tmp_path / "small")) == 6
     assert len(study.read(tmp_path / "small")[1]) == 6
     (tmp_path / "small" / "records.jsonl.gz").unlink()
     assert len(study.read(tmp_path / "small")[1]) == 6
 
 
-def test_two_results_of_one_run_are_reported_and_kept(tmp_path: Path) -> None:
+def test_two_results_of_one_run_are_reported_and_kept(
+    tmp_path: Path, at_once: Callable[..., object]
+) -> None:
     """A record in runs/ that is not as it was published is no new result."""
-    carry_out(tmp_path)
+    at_once(tmp_path)
     path = next(tmp_path.glob("runs/*/record.json"))
     changed = {k: v for k, v in store.read(path).items() if k != "seal"}
     changed["response"] = {"test_error": 0.5}
     path.write_text(json.dumps(store.sealed(changed)))
     before = here_files(tmp_path)
     with pytest.raises(Refusal, match="one result in runs/ and another") as caught:
-        carry_out(tmp_path)
+        at_once(tmp_path)
     assert caught.value.code == 4 and path.parent.name in str(caught.value)
     assert here_files(tmp_path) == before
 
 
 def test_other_torch_is_refused_before_anything_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: Callable[..., object]
 ) -> None:
     """What is missing would not fit what is done; a finished study needs no torch."""
-    carry_out(tmp_path, seeds=2)
+    at_once(tmp_path, seeds=2)
     monkeypatch.setattr(sweep.record, "versions", lambda: {"torch": "0.1"})
-    carry_out(tmp_path, seeds=2)
+    at_once(tmp_path, seeds=2)
     with pytest.raises(Refusal, match="this is torch 0.1: install that one"):
-        carry_out(tmp_path, seeds=3)
+        at_once(tmp_path, seeds=3)
     assert len(store.finished(str(tmp_path))) == 4
 
 
