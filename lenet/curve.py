@@ -133,11 +133,18 @@ def _draw(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame) -> None:
     axes.plot(table["epoch"], 100 * table["mean"], color=BLUE, linewidth=1.4)
 
 
+def _floor(curves: pd.DataFrame) -> float:
+    """A third of the lowest test error: what trains below it would take the room."""
+    lowest = curves["low"][curves["low"] > 0].min()
+    return float(lowest) / 3 if lowest > 0 else 0.0
+
+
 def _dress(axes: Axes, curves: pd.DataFrame) -> None:
-    """The same logarithmic scale for every panel."""
+    """The same logarithmic scale for every panel, down to `_floor`."""
     shown = pd.concat([curves["low"], curves["high"], curves["train_error"]])
     positive = 100 * shown[shown > 0]
     least, most = (positive.min(), positive.max()) if len(positive) else (0.1, 100)
+    least = max(least, 100 * _floor(curves))
     axes.set_yscale("log")
     axes.set_ylim(0.8 * least, 1.25 * most)
     axes.set_xlim(curves["epoch"].min() - 0.3, curves["epoch"].max() + 0.3)
@@ -175,6 +182,9 @@ def _caption(curves: pd.DataFrame) -> str:
     parts = [
         f"{runs}; lines are means over the seeds that came so far, bands no intervals.",
         "The training error is counted as each batch is first seen.",
+        "Where it is below a third of the lowest test error it is not shown."
+        if (curves["train_error"] < _floor(curves)).any()
+        else "",
         "Nothing is selected on these curves.",
         rungs(curves["treatment"]),
     ]

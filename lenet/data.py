@@ -58,6 +58,7 @@ HTTPS = {
 }
 DIGITS_SHA256 = "685c5accf5611a2d31cc83d727ed77af219f4027e233ddf13a8d98bbe385fcee"
 DIGITS_TRAIN = 1297
+FAILURES = (OSError, RuntimeError, ValueError, Refusal)  # of a download
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,9 @@ def download(name: str, root: Path) -> None:
             if not all(find(folder, file) for file in FILES):
                 try:
                     fetch(name, root)
-                except (OSError, RuntimeError, ValueError, Refusal):
+                except FAILURES:
                     fetch(name, root)  # what came damaged comes again
-    except (OSError, RuntimeError, ValueError, Refusal) as error:
+    except FAILURES as error:
         reason = str(error).strip().split("\n")[-1]
         raise Refusal(
             f"{name} is not in {folder.absolute()} and cannot be downloaded "

@@ -107,6 +107,9 @@ def read(name: str) -> dict[str, Any]:
     for key in content.keys() - {"kind"}:
         if not isinstance(content[key], dict):
             raise Refusal(f"design {name}: {key} is to hold settings, each key: value")
+        odd = [one for one in content[key] if not isinstance(one, str)]
+        if odd and key != "factors":
+            raise Refusal(f"design {name}: {odd[0]!r} is no key of {key}")
     return content
 
 

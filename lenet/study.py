@@ -7,6 +7,7 @@ as optimizer.lr, or the batch size that comes with an optimizer, is none of its 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ class Study:
             chosen = chosen[chosen[factor] == level]
         return chosen
 
-    @property
+    @cached_property
     def names(self) -> dict[tuple[str, str], dict[str, Level]]:
         """The plan's factor and level for what an arm changes, where it has such."""
         tried, found = self.treatments, {}

@@ -183,11 +183,9 @@ def same_study(folder: Path, plan: Mapping[str, Any]) -> None:
     """A Refusal if the study in a folder is another, or of other training code."""
     if not (folder / plans.PLAN).exists():
         return
-    before = plans.read(folder)
-    code, changed = before["code"], {**before["reference"]}
-    for key, value in plan["reference"].items():
-        if key in changed and changed[key] == value:
-            del changed[key]
+    before, kept = plans.read(folder), plan["reference"].items()
+    code, old = before["code"], before["reference"].items()
+    changed = {key: value for key, value in old if (key, value) not in kept}
     if before["design"] != plan["design"] or changed:
         listed = ", ".join(f"{k}={typing(v)}" for k, v in sorted(changed.items()))
         raise Refusal(

@@ -221,12 +221,9 @@ def write(
         f"{effort.steps} steps, random starts: {effort.restarts}, losses: "
         f"{', '.join(effort.losses).replace('_', ' ')}; the worst case per image."
     )
-    trained = [o for o in found.records if o["treatment"].get("adversary") != "none"]
-    if lost := sum(overfitting(one["curve"]) is not None for one in trained):
-        about += (
-            f" Of {len(trained)} runs trained on attacked images, {lost} overfitted "
-        )
-        about += "to their attack."
+    lost = sum(overfitting(one["curve"]) is not None for one in found.records)
+    if lost:
+        about += f" {lost} runs overfitted to the attack that they were trained on."
     chart = robustness_chart.robustness_chart(
         rows, effects, reference=found.base, about=about, origin=found.origin
     )

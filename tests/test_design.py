@@ -95,6 +95,20 @@ def test_path_searches_on_held_out_images_with_other_seeds(written: Written) -> 
     assert "seed=50" in refused("mine", "seed=40", "replicates=11")
 
 
+def test_level_whose_name_cannot_be_shown_is_refused(written: Written) -> None:
+    """A name reaches the terminal as it is: without colours, bells and line ends."""
+    name = "\x1b[31mred\a"
+    message = refused(written(factors={"units": {name: {"activation": "tanh"}}}))
+    assert "cannot be shown" in message and message.isprintable()
+
+
+def test_setting_whose_key_is_a_number_is_refused(written: Written) -> None:
+    """YAML's keys may be numbers; those of settings are words."""
+    factors = {"activation": ["tanh", "relu"], "norm": ["none", "batch"]}
+    content = {"kind": "path", "factors": factors, "search": {4.5: 1}}
+    assert "4.5 is no key of search" in refused(written(**content))
+
+
 def test_treatments_that_are_the_same_are_trained_once(written: Written) -> None:
     """What resolves to the same treatment is one arm, and a note says so."""
     factors = {"activation": ["relu", "tanh", "tanh"], "dropout": [0.0]}

@@ -180,6 +180,26 @@ def test_band_of_curves_is_that_of_the_table():
     assert list(mean) == pytest.approx([100 * (0.01 + 0.1 / e) for e in range(1, 21)])
 
 
+def test_training_errors_far_below_take_no_room():
+    """The scale ends at a third of the lowest test error, and the caption says so."""
+    curves = make_curves(2)
+    said = "below a third of the lowest test error it is not shown"
+    figure = curve.learning_curves(curves, {}, reference="level0")
+    assert said not in written(figure)
+    tiny = curves.assign(
+        train_error=curves["train_error"].where(curves.epoch < 15, 1e-6)
+    )
+    figure = curve.learning_curves(tiny, {}, reference="level0")
+    bottom = figure.axes[0].get_ylim()[0]
+    assert bottom == pytest.approx(0.8 * 100 * curves["low"].min() / 3)
+    assert said in written(figure)
+
+
+def written(figure):
+    """All texts of a figure in one line."""
+    return " ".join(" ".join(text.get_text() for text in figure.texts).split())
+
+
 def test_names_between_the_cost_panels_lie_near_their_points():
     """Names are pushed apart no further than they must be."""
     placed = cost._apart([1.0, 1.0, 5.0], [0.2, 0.2, 0.2], 0.0, 6.0)

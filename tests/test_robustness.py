@@ -1,6 +1,8 @@
 """lenet/robustness.py against networks whose robustness is known exactly."""
 
+import importlib
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -141,6 +143,17 @@ def test_path_falls_where_its_end_brings_much_of_it() -> None:
         True,
         False,
     ]
+
+
+def test_picture_aims_at_neither_the_label_nor_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a target: the likeliest of the other classes, also if already misread."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "scripts")
+    script = importlib.import_module("attack")
+    logits, label = torch.tensor([[0.0, 3, 1, 2]]), torch.tensor([3])
+    assert list(script.goals({"target": ""}, logits, label)) == ["untargeted", "to 2"]
+    assert list(script.goals({"target": "1"}, logits, label)) == ["to 1"]
 
 
 def test_distances_are_the_norms_of_the_change() -> None:

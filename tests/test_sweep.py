@@ -1,5 +1,6 @@
 """A sweep finishes what can be finished, and says what it could not and why."""
 
+import importlib
 import json
 import os
 import re
@@ -207,6 +208,24 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
 
     monkeypatch.setattr(train, "train", stub)
     return carry_out
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        (["design="], "write design=<value>"),
+        (["design=quick", "design=path"], "is there twice"),
+        (["design=quick", "workers=2", "hydra/launcher=ray"], "choose one"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(
+    typed: list[str], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No value, two values, and two that train."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    script = importlib.import_module("sweep")
+    with pytest.raises(Refusal, match=why):
+        script.carry_out(*script.parse(typed), "run")
 
 
 def test_fewer_seeds_take_nothing_from_what_was_published(

@@ -68,8 +68,8 @@ def shuffled(labels: Int64[Tensor, "image"], seed: int) -> Int64[Tensor, "image"
 def fit(train: Features, labels: Labels, spec: Probe) -> LogisticRegression:
     """The probe; that it stopped early is seen from its `n_iter_`.
 
-    One thread: those of BLAS wait for each other, 5 to 25 times as long as the work
-    takes where another process has a core.
+    One thread: those of BLAS wait for each other where another process has a core,
+    several times as long as the work takes.
     """
     strength = 1 / (spec.decay * len(labels))
     probe = LogisticRegression(C=strength, max_iter=spec.iterations, tol=1e-3)
