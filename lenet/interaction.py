@@ -29,7 +29,7 @@ from lenet.page import (
     wrap,
 )
 
-CELL, LOW = 1.25, 0.62  # inches: width and height of a cell
+CELL, LOW = 1.25, 0.74  # inches: width and height of a cell
 WORDS = {"better": "help each other", "worse": "overlap"}
 
 
@@ -108,8 +108,9 @@ def _cell(page: Page, row: Any, x: float, y: float, color: tuple[str, float]) ->
     y, middle = y + 0.08, x + CELL / 2
     number = [points(row.mean) + (" *" if proven else "")]
     y = page.write(middle, y, number, BODY + 1, ha="center", weight=weight)
-    limits = interval(row.low, row.high)
-    y = page.write(middle, y, [limits] if limits else [], SMALL, ha="center")
+    limits = interval(row.low, row.high), interval(row.low_digits, row.high_digits)
+    lines = [limits[0], limits[1].replace("[", "(").replace("]", ")")]
+    y = page.write(middle, y, list(filter(None, lines)), SMALL, ha="center")
     said = WORDS.get(row.verdict, row.verdict) if ":" in row.factor else row.verdict
     page.write(middle, y, [said], SMALL, ha="center", color=INK if proven else GREY)
 
@@ -124,8 +125,10 @@ def _caption(effects: pd.DataFrame) -> str:
         "they help each other; orange, they overlap, the two help less than their sum."
     )
     lost = int(effects["diverged"].max())
+    digits = effects["low_digits"].notna().any()
     parts = [
         f"{seeds(effects['n'])}. Percentage points of test error [95 % interval].",
+        "(In round brackets: for new seeds and new digits.)" if digits else "",
         "Diagonal: the effect of a change, averaged over the levels of the others.",
         below,
         f"* p <= 0.05 after Holm, over the families of {counts}.",

@@ -165,10 +165,14 @@ def _draw_rung(axes: Axes, rung: _Rung, y: float) -> None:
     start, end = 100 * rung.start, 100 * rung.end
     bar = axes.barh(y, end - start, 0.2, start, color=color if filled else PALE)
     bar[0].set(edgecolor=color, linewidth=0.8, zorder=2)
-    if math.isfinite(step.low) and math.isfinite(step.high):
-        limits = [start + 100 * step.low, start + 100 * step.high]
-        line = axes.plot(limits, [y] * 2, color="black", linewidth=1.2, marker="|")[0]
-        line.set(zorder=4, markersize=6)
+    for low, high, width, cap in (
+        (step.low_digits, step.high_digits, 0.8, "|"),
+        (step.low, step.high, 2.4, ""),
+    ):
+        if math.isfinite(low) and math.isfinite(high):
+            limits = [start + 100 * low, start + 100 * high]
+            line = axes.plot(limits, [y] * 2, color="black", marker=cap)[0]
+            line.set(linewidth=width, zorder=4, markersize=6, solid_capstyle="butt")
     dots = axes.plot([start + 100 * d for d in rung.dots], [y + 0.14] * len(rung.dots))
     dots[0].set(linewidth=0, marker="o", color=GREY, ms=2.4, alpha=0.5, mew=0)
 
@@ -181,8 +185,10 @@ def _limits(rungs: list[_Rung]) -> tuple[float, float]:
     tips = [low, high]
     for rung in rungs:
         if rung.step:
-            steps = [rung.step.low, rung.step.high, *rung.dots]
-            tips += [100 * (rung.start + s) for s in steps if math.isfinite(s)]
+            step = rung.step
+            limits = [step.low, step.high, step.low_digits, step.high_digits]
+            reached = filter(math.isfinite, [*limits, *rung.dots])
+            tips += [100 * (rung.start + s) for s in reached]
     least, most = max(min(tips), low - reach), min(max(tips), high + reach)
     room = 0.05 * (most - least)
     return least - room, most + room
@@ -217,13 +223,14 @@ def _caption(effects: pd.DataFrame) -> str:
         "shapley": "Shapley values: a factor's step, averaged over all orders in which "
         "the factors can be changed; the seconds are averaged alike.",
     }
-    some = effects["low"].map(math.isfinite).any()
-    lines = "Line: 95 % interval of the step that inverts the exact sign-flip test."
+    some, digits = effects["low"].notna().any(), effects["low_digits"].notna().any()
+    lines = "Thick line: 95 % interval of the step, inverting the exact sign-flip test."
     few = "So few blocks have no 95 % interval on this test set."
     parts = [
         f"{seeds(effects['n'])}; dots are seeds.",
         ways[effects["estimand"].iloc[0]],
         lines if some else few,
+        "Thin: for new seeds and new digits." if digits else "",
         f"Verdicts: p <= 0.05 after Holm over the {tests} steps.",
     ]
     return " ".join(filter(None, parts))

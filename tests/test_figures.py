@@ -112,6 +112,10 @@ def test_heat_map_has_every_pair_once_and_marks_the_proven(factors):
     assert "factor0 helps less with factor1" in said and said in content(figure)
     row = pairs[pairs["factor"] == "factor0:factor1"].iloc[0]
     assert page.interval(row["low"], row["high"]) in content(figure)
+    effects = effects.assign(low_digits=-0.00123, high_digits=0.00456)
+    wider = page.interval(-0.00123, 0.00456)[1:-1]
+    assert f"({wider})" not in content(figure)  # no bits, so nothing on new digits
+    assert f"({wider})" in content(interaction.heat_map(effects, reference="paper"))
 
 
 def test_ladder_begins_and_ends_at_its_ends():
@@ -124,8 +128,12 @@ def test_ladder_begins_and_ends_at_its_ends():
     starts = [bar.get_x() for bar in bars]
     assert starts[1:] == pytest.approx(tips[:-1])
     assert tips[-1] == pytest.approx(100 * ends.end)
-    for bar, mean in zip(bars, rows["mean"], strict=True):
-        assert bar.get_width() == pytest.approx(100 * mean)
+    thin = [x.get_xdata() for x in figure.axes[0].get_lines() if x.get_marker() == "|"]
+    steps = zip(bars, rows.itertuples(), thin, strict=True)
+    for bar, step, reach in steps:
+        assert bar.get_width() == pytest.approx(100 * step.mean)
+        limits = step.low_digits, step.high_digits
+        assert list(reach - bar.get_x()) == pytest.approx([100 * x for x in limits])
     cost_line = figure.axes[1].get_lines()[0]
     assert list(cost_line.get_xdata()) == [*seconds, seconds[-1]]
     assert f"from {100 * ends.start:.2f} % to" in content(figure)
