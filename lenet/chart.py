@@ -185,17 +185,15 @@ def _panels(
     for i, side in enumerate(sides):
         keys = ["factor", "level"]
         dots = dict(list(side.differences.groupby(keys)))
-        beside = side.converged
-        means = {} if beside is None else beside.set_index(keys)["mean"].to_dict()
         tests = int(side.effects["p"].notna().sum())
         for arm in side.effects.sort_values(["mean", *keys]).itertuples(index=False):
             seen = dots.get((arm.factor, arm.level), side.differences[:0])
-            notes = wrap(_notes(arm, means), notes_width, SMALL)
+            said = wrap(notes(arm, side.converged), notes_width, SMALL)
             reach = smallest_effect(arm.n, arm.sd, max(tests, 1), POWER)
             pair = frozenset((arm.level, arm.reference))
             key = (arm.factor, arm.level if len(sides) == 1 else pair)
             cells.setdefault(key, [None] * len(sides))[i] = _Cell(
-                arm, seen, reach, notes
+                arm, seen, reach, said
             )
     factors = [factor for factor, _ in cells]
     single = len(sides) > 1 or len(factors) == len(set(factors)) > 1
@@ -227,14 +225,17 @@ def _labels(arm: Any, years: Years, single: bool) -> tuple[str, str]:
     return f"{arm.factor} (reference: {against})", level
 
 
-def _notes(arm: Any, converged: Mapping[tuple[str, str], float]) -> str:
-    """The verdict, its reason, and the runs that diverged."""
-    notes = [arm.verdict] + ([arm.reason] if arm.reason else [])
+def notes(arm: Any, converged: pd.DataFrame | None) -> str:
+    """The verdict, its reason, the runs that diverged and the effect without them."""
+    said = [arm.verdict] + ([arm.reason] if arm.reason else [])
     if arm.diverged:
-        mean = converged.get((arm.factor, arm.level), math.nan)
-        beside = "" if math.isnan(mean) else f" (converged blocks: {points(mean)})"
-        notes.append(f"{arm.diverged} of {arm.n} diverged{beside}")
-    return "; ".join(notes)
+        beside = ""
+        if converged is not None:
+            same = converged[["factor", "level"]] == [arm.factor, arm.level]
+            means = converged["mean"][same.all(axis=1)].dropna()
+            beside = "".join(f" (converged blocks: {points(mean)})" for mean in means)
+        said.append(f"{arm.diverged} of {arm.n} diverged{beside}")
+    return "; ".join(said)
 
 
 def _limits(rows: list[_Row], sides: int) -> list[tuple[float, float]]:

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lenet.chart import Years, described, seeds
+from lenet.chart import Years, described, notes, seeds
 from lenet.page import (
     BODY,
     GAP,
@@ -68,6 +68,7 @@ def waterfall(
     ends: Ends,
     *,
     seconds: Sequence[float] = (),
+    converged: pd.DataFrame | None = None,
     title: str = "",
     years: Years | None = None,
     origin: Origin = NOWHERE,
@@ -75,10 +76,11 @@ def waterfall(
     """A bar per step from the response before it to that after it, with its interval.
 
     `effects` are steps in order whose means add up to the gap between the ends;
-    `seconds` to train one run at the start and after each step.
+    `seconds` to train one run at the start and after each step; `converged` are the
+    same steps in the blocks in which nothing diverged.
     """
     with matplotlib.style.context(["default", STYLE]):
-        rungs = _rungs(effects, differences, ends, years or {})
+        rungs = _rungs(effects, differences, ends, years or {}, converged)
         label = max(measured(line) for rung in rungs for line in rung.label)
         left = MARGIN + label + GAP
         width = left + PLOT + GAP + NOTES + GAP + COST + 2 * MARGIN
@@ -114,7 +116,11 @@ def finding(effects: pd.DataFrame, ends: Ends) -> str:
 
 
 def _rungs(
-    effects: pd.DataFrame, differences: pd.DataFrame, ends: Ends, years: Years
+    effects: pd.DataFrame,
+    differences: pd.DataFrame,
+    ends: Ends,
+    years: Years,
+    converged: pd.DataFrame | None,
 ) -> list[_Rung]:
     dots = dict(list(differences.groupby("factor")["difference"]))
     sums = list(accumulate(effects["mean"], initial=ends.start))
@@ -125,11 +131,8 @@ def _rungs(
     rungs = [first]
     for i, step in enumerate(effects.itertuples(index=False)):
         number = f"{points(step.mean)} {interval(step.low, step.high)}".strip()
-        remarks = [step.verdict] + ([step.reason] if step.reason else [])
-        if step.diverged:
-            remarks.append(f"{step.diverged} diverged")
         label = wrap(f"+ {described(step, years)}", 2.6, BODY)
-        lines = [number, *wrap("; ".join(remarks), NOTES, SMALL)]
+        lines = [number, *wrap(notes(step, converged), NOTES, SMALL)]
         seen = sorted(dots.get(step.factor, []))
         rungs.append(_Rung(label, lines, step, sums[i], sums[i + 1], seen))
     return [*rungs, last]

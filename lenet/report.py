@@ -101,17 +101,25 @@ def side(study: Study, effects: Effects) -> chart.Side:
     """A study as a side of the ablation chart: its arms, or its main effects."""
     estimand = "main" if study.factorial else "arm"
     table, differences = (rows[rows["estimand"] == estimand] for rows in effects)
+    return chart.Side(table, differences, study.base, converged(study, table))
+
+
+def converged(study: Study, effects: pd.DataFrame) -> pd.DataFrame | None:
+    """The same effects over the blocks that converged; None where none diverged."""
     finished = dataclasses.replace(study, runs=effect.converged(study.runs))
-    beside = None
-    if len(finished.runs) < len(study.runs):
-        with contextlib.suppress(ValueError):  # where none of a treatment converged
-            if study.factorial:
-                beside = effect.factorial(finished.runs, study.levels).table
-            else:
-                named = finished.names
-                beside = effect.arms(finished.runs, study.reference, names=named).table
-            beside = beside[beside["estimand"] == estimand]
-    return chart.Side(table, differences, study.base, beside)
+    if len(finished.runs) == len(study.runs):
+        return None
+    estimand = effects["estimand"].iloc[0]
+    with contextlib.suppress(ValueError):  # where none of a treatment converged
+        if estimand == "arm":
+            named = finished.names
+            return effect.arms(finished.runs, study.reference, names=named).table
+        if estimand in ("ladder", "path"):  # in the same order
+            order = {factor: study.levels[factor] for factor in effects["factor"]}
+            return effect.ladder(finished.runs, order).table
+        table = effect.factorial(finished.runs, study.levels).table
+        return table[table["estimand"] == estimand]
+    return None
 
 
 def forest(study: Study, effects: Effects) -> Exhibit:
@@ -149,6 +157,7 @@ def steps(study: Study, effects: Effects, estimand: str) -> Exhibit:
         dots,
         ends,
         seconds=seconds(study, rows, estimand),
+        converged=converged(study, rows),
         years=study.years,
         origin=study.origin,
     )

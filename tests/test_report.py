@@ -235,6 +235,23 @@ def test_a_factorial_has_ladders_and_interactions(tmp_path):
 
 
 @pytest.mark.usefixtures("svg_alone")
+def test_steps_say_what_they_are_without_the_diverged(tmp_path):
+    """Beside a step with a diverged run stands the step in the blocks without one."""
+    factors, lost = ("units", "head"), {("units=today head=today", 1)}
+    studies.factorial(tmp_path / "s", factors, range(6), diverged=lost)
+    report.ablation(tmp_path / "s")
+    for name in ("ladder", "shapley", "ablation_chart"):
+        assert "(converged" in (tmp_path / "s" / f"{name}.svg").read_text()
+    found = study.published(tmp_path / "s")
+    effects = report.estimated(found).table
+    for estimand in ("ladder", "shapley"):
+        steps = effects[effects["estimand"] == estimand]
+        without = report.converged(found, steps)
+        assert steps["factor"].tolist() == without["factor"].tolist()
+        assert steps["mean"].max() > 0.05 > without["mean"].abs().max()
+
+
+@pytest.mark.usefixtures("svg_alone")
 def test_two_studies_stand_side_by_side(tmp_path, monkeypatch, capsys):
     """One chart with a row for each pair of levels, in a folder of its own."""
     studies.one_factor(tmp_path / "one", range(6), tried=THREE)
