@@ -24,10 +24,11 @@ from lenet.config import CONF, Config, Places, Refusal, Value, composed, suggest
 Settings = Mapping[str, Value]  # the keys that a level sets
 Levels = Mapping[str, Settings]
 # one_factor and leave_one_out: each level alone against the base, which is 1998 for the
-# one and today for the other. The rest cross all levels: a grid any number of them, a
-# factorial two; a path is a factorial whose order is searched on held-out images.
+# one and today for the other. A ladder turns one factor after the other from its first
+# level to its second. The rest cross all levels: a grid any number of them, a factorial
+# two; a path is a factorial whose order is searched on held-out images.
 ALONE, CROSSED = ("one_factor", "leave_one_out"), ("factorial", "path", "grid")
-KINDS = (*ALONE, *CROSSED)
+KINDS = (*ALONE, "ladder", *CROSSED)
 KEYS = ("kind", "base", "factors", "search")
 LIMIT = 10_000  # runs that need a yes
 
@@ -152,8 +153,9 @@ def load(name: str, overrides: Sequence[str], yes: bool = False) -> Design:
     count = treatments(content["kind"], factors) * len(runs)
     if count > LIMIT and not yes:
         raise Refusal(f"design={name} means {count:,} runs; if so, add yes=true")
-    choices = cross(factors) if content["kind"] in CROSSED else alone(factors)
-    arms = unique([arm(base, chosen, factors) for chosen in choices], notes)
+    choose = alone if content["kind"] in ALONE else cross
+    choose = ladder if content["kind"] == "ladder" else choose
+    arms = unique([arm(base, chosen, factors) for chosen in choose(factors)], notes)
     own = {
         key: value
         for key, value in content.get("search", {}).items()
@@ -202,7 +204,8 @@ def check_factors(name: str, kind: str, factors: Mapping[str, Levels]) -> None:
 def treatments(kind: str, factors: Mapping[str, Levels]) -> int:
     """How many treatments a design has, before any is composed."""
     sizes = [len(tried) for tried in factors.values()]
-    return math.prod(sizes) if kind in CROSSED else 1 + sum(sizes)
+    alone = 1 + (len(sizes) if kind == "ladder" else sum(sizes))
+    return math.prod(sizes) if kind in CROSSED else alone
 
 
 def alone(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
@@ -210,6 +213,13 @@ def alone(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
     yield {}
     for factor, tried in factors.items():
         yield from ({factor: level} for level in tried)
+
+
+def ladder(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
+    """The first level of each factor, then one factor after the other at its second."""
+    pairs = {factor: list(tried) for factor, tried in factors.items()}
+    for turned in range(len(pairs) + 1):
+        yield {f: pair[i < turned] for i, (f, pair) in enumerate(pairs.items())}
 
 
 def cross(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from lenet import store
 from lenet.config import Refusal
-from lenet.design import CROSSED
+from lenet.design import ALONE
 from lenet.store import Record
 
 PLAN, RECORDS = "plan.json", "records.jsonl.gz"  # the files of a published study
@@ -155,8 +155,8 @@ def planned(
 
 def shown(plan: Mapping[str, Any]) -> set[str]:
     """The runs that are published with their weights: the first seed of the reference,
-    and of its opposite where all levels are crossed."""
-    arms = plan["arms"] if plan["kind"] in CROSSED else plan["arms"][:1]
+    and of its opposite where the arms lead to one."""
+    arms = plan["arms"][:1] if plan["kind"] in ALONE else plan["arms"]
     return {arm["runs"][0] for arm in (arms[0], arms[-1])}
 
 

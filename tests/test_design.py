@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lenet import design, effect
-from lenet.config import Refusal, composed
+from lenet.config import Refusal, composed, levels
 
 SMALL = {"preset": "modern", "data": "digits", "augmentation": "none", "replicates": 2}
 Written = Callable[..., str]
@@ -37,6 +37,12 @@ def refused(name: str, *overrides: str) -> str:
         design.load(name, overrides)
     assert caught.value.code == 2
     return str(caught.value)
+
+
+def year(setting: tuple[str, object]) -> int:
+    """When a level was published."""
+    factor, level = setting
+    return int(levels(factor)[str(level)]["year"])
 
 
 def arms(loaded: design.Design) -> list[str]:
@@ -75,6 +81,33 @@ def test_factorial_is_every_combination_of_groups(written: Written) -> None:
     assert first.levels == {"units": "1998", "norm": "none", "dropout": "0.0"}
     assert first.treatment["init"] == "lecun_sqrt"
     assert last.treatment["init"] == "kaiming" and last.treatment["norm"] == "batch"
+
+
+def test_ladder_turns_one_factor_after_the_other(written: Written) -> None:
+    """From the first levels of all to the second ones; each arm turns one more."""
+    units = {1998: {"activation": "tanh"}, "today": {"activation": "relu"}}
+    factors = {"units": units, "norm": ["none", "batch"]}
+    loaded = design.load(written(kind="ladder", factors=factors), [])
+    assert [list(arm.levels.values()) for arm in loaded.arms] == [
+        ["1998", "none"],
+        ["today", "none"],
+        ["today", "batch"],
+    ]
+    assert len(loaded.runs) == 2 * design.treatments("ladder", loaded.factors) == 6
+    factors["norm"] = ["none"]
+    assert "norm needs two levels in a ladder" in refused(
+        written(kind="ladder", factors=factors)
+    )
+
+
+def test_published_ladder_climbs_in_the_order_of_the_years() -> None:
+    """From the treatment of the paper to the modern one; the factorial has its arms."""
+    loaded, (modern,) = design.load("ladder", []), composed(["preset=modern"])[0]
+    ends = loaded.arms[0].treatment, loaded.arms[-1].treatment
+    assert ends == (composed(["preset=paper"])[0][0].treatment, modern.treatment)
+    pairs = [list(tried.values()) for tried in loaded.factors.values()]
+    years = [max(map(year, new.items())) for _, new in pairs]
+    assert years == sorted(years) and years[0] < years[-1]
 
 
 def test_grid_crosses_any_number_of_levels(written: Written) -> None:
@@ -209,7 +242,7 @@ def test_six_factors_cover_1998_against_today() -> None:
     tried = {name: design.levels(name, given, []) for name, given in factors.items()}
     assert len(tried) == 6
     paper, modern, seen = preset("paper"), preset("modern"), list[str]()
-    for old, new in (levels.values() for levels in tried.values()):
+    for old, new in (pair.values() for pair in tried.values()):
         assert {key: paper[key] for key in old} == old
         line = [f"{key}={value}" for key, value in new.items()]
         seen += difference(paper, preset("paper", *line))
