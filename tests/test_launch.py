@@ -209,3 +209,35 @@ def test_ray_loses_nothing_with_a_node_that_is_killed(
         ends_well(process, tmp_path)
     finally:
         cluster.shutdown()
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("package", "launcher"), [("submitit", "submitit_local"), ("ray", "ray")]
+)
+def test_multirun_goes_through_a_launcher(
+    tmp_path: Path, package: str, launcher: str
+) -> None:
+    """Hydra's own multirun: each run has its record, exit code 0; a bad value among
+    the good ones is refused, with exit code 2, before anything is launched."""
+    pytest.importorskip(package, reason=f"pip install lenet[{package}]")
+
+    def multirun(output_dir: Path, *typed: str) -> subprocess.CompletedProcess[str]:
+        words = ["activation=relu,tanh", "data=digits", f"hydra/launcher={launcher}"]
+        return subprocess.run(
+            [sys.executable, "-m", "lenet.train", "-m", *words, *typed]
+            + [f"output_dir={output_dir}"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"},
+        )
+
+    refused = multirun(tmp_path / "refused", "seed=0,1", "epochs=1,-1")
+    assert refused.returncode == 2 and "epochs=-1" in refused.stderr
+    assert not list(tmp_path.iterdir())
+    done = multirun(tmp_path / "outputs", "seed=0,1", "epochs=1")
+    assert done.returncode == 0, done.stderr
+    names = store.finished(str(tmp_path / "outputs"))
+    assert len(names) == 4
+    assert not any(store.fault(str(tmp_path / "outputs"), name) for name in names)
