@@ -75,6 +75,36 @@ def test_launcher_trains_what_a_sweep_lacks(
     assert list(plan.published(tmp_path / "small")) == list(runs)
 
 
+def test_what_an_engine_has_done_is_shown_while_it_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the records as they appear: at the start, in between and at the end; what
+    failed, and is launched again, is told of too."""
+    failed: list[Sequence[Config]] = []
+
+    def slow(configs: Sequence[Config], *rest: object) -> object:
+        time.sleep(0.2)
+        if configs[0].level("activation") == "tanh" and not failed:
+            failed.append(configs)
+            raise MemoryError("no memory for so many runs")
+        return stub(configs, *rest)  # type: ignore[arg-type]
+
+    seen: list[tuple[int, int, bool]] = []
+
+    def show(state: sweep.State) -> None:
+        known = sweep.seconds_left(state) is not None
+        seen.append((state.done, len(state.failures), known))
+
+    monkeypatch.setattr(train, "train", slow)
+    monkeypatch.setattr(launch, "LOOK", 0.02)
+    monkeypatch.setattr("lenet.report.ablation", lambda folder: [])
+    planned, runs = small()
+    places = Places(output_dir=str(tmp_path))
+    sweep.carry_out(planned, runs, places, show=show, engine=BASIC)
+    assert seen[0] == (0, 0, False) and seen[-1] == (8, 0, True)
+    assert list(dict.fromkeys(seen)) == sorted(set(seen)) and (4, 4, True) in seen
+
+
 def test_job_that_fails_is_launched_again_and_then_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
