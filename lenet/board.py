@@ -19,19 +19,19 @@ EVERY = 30.0  # seconds from one plain line to the next, where there is no termi
 
 @contextlib.contextmanager
 def board(console: Console) -> Iterator[Show]:
-    """Shows a sweep: lines that change in place, or plain ones without a terminal."""
+    """Shows a sweep: lines that change in place, or plain ones without a terminal, the
+    first at once."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             yield lambda state: live.update(Text("\n".join(lines(state))), refresh=True)
         return
-    last: list[tuple[float, int]] = [(time.monotonic(), 0)]
+    last: list[float] = [-EVERY, 0]  # when the last line was said, with how many done
 
     def show(state: State) -> None:
-        (at, before), now = last[-1], state.done + len(state.failures)
-        due = now == state.total or time.monotonic() - at > EVERY
-        if now > before and due:
+        now, ended = time.monotonic(), state.done + len(state.failures) == state.total
+        if now - last[0] > EVERY or (ended and state.done > last[1]):
             say(overall(state), sys.stderr)
-            last.append((time.monotonic(), now))
+            last[:] = now, state.done
 
     yield show
 
@@ -42,12 +42,15 @@ def lines(state: State) -> list[str]:
 
 
 def overall(state: State) -> str:
-    """Runs done of all, failures, diverged, and the time that is left."""
+    """Runs done of all, failures, diverged, and the time that is left; before anything
+    is known of that, what is to be done."""
     text = f"{state.done} of {state.total} runs"
     text += f", {state.diverged} diverged" if state.diverged else ""
     text += f", {len(state.failures)} failed" if state.failures else ""
     left = seconds_left(state)
-    return text + (f", {duration(left)} left" if left is not None else "")
+    if left is None:
+        return f"{text}, {state.work:,.0f} passes over the data to train"
+    return f"{text}, {duration(left)} left"
 
 
 def of_worker(one: Worker) -> str:

@@ -229,7 +229,7 @@ def _caption(costs: pd.DataFrame, hardware: str) -> str:
     parts = [
         f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds);",
         "dots are means, lines reach from the lowest to the highest seed.",
-        "Black: the reference.",
+        "Bold, not blue: the reference.",
         rungs(costs["treatment"]),
         "Seconds: median, of one run of a stack,",
         f"on {hardware}." if hardware else "on the machines of the records.",

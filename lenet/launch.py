@@ -5,8 +5,10 @@ of it is known from the records alone, so that a job, a worker or a node that is
 costs what it was at, and the next round launches that again.
 """
 
+import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -22,18 +24,25 @@ from lenet.config import CONF, Config, Places, composed
 from lenet.design import typing
 
 SIZES = (train.STACK, 4, 1)  # seeds in a job, of each launch of what has no record yet
-Jobs = Mapping[tuple[str, ...], Sequence[str]]  # command line: its runs
+LOOK = 5.0  # seconds from one look at the records to the next
+Tell = Callable[[Mapping[str, str], Mapping[str, str]], None]  # statuses, failures
 
 
 def train_all(
-    missing: Mapping[str, Config], places: Places, engine: Sequence[str]
+    missing: Mapping[str, Config], places: Places, engine: Sequence[str], tell: Tell
 ) -> dict[str, str]:
-    """Train runs through the launcher that `engine` sets: failures, by run id."""
+    """Train runs through the launcher that `engine` sets: failures, by run id.
+
+    tell: hears, every few seconds, the status of the runs that have a record by now,
+    and why those failed that the last launches left without one.
+    """
     composed(engine)  # a Refusal that names the extra to install
     left, causes = dict(missing), dict[str, str]()
     for size in SIZES:  # smaller ones, so that one bad run is found
         todo = dict(jobs(left, places, size))
-        for line, cause in launch(list(todo), places, engine).items():
+        with watched(missing, places, causes, tell):
+            launched = launch(list(todo), places, engine)
+        for line, cause in launched.items():
             lost = [n for n in todo[line] if not store.find(places.output_dir, n)]
             if lost:
                 plan.failed(places.output_dir, lost, cause, " ".join(line))
@@ -42,6 +51,34 @@ def train_all(
         if not left:
             return {}
     return {name: causes[name] for name in left}
+
+
+@contextlib.contextmanager
+def watched(
+    runs: Mapping[str, Config], places: Places, causes: Mapping[str, str], tell: Tell
+) -> Iterator[None]:
+    """While the engine works, which returns only at its end, tell what has a record."""
+    done, ended = dict[str, str](), threading.Event()
+
+    def look() -> None:
+        for name in runs.keys() - done.keys():
+            if one := plan.peek(places.output_dir, name):
+                done[name] = one["status"]
+        tell(done, {n: cause for n, cause in causes.items() if n not in done})
+
+    def watch() -> None:
+        while not ended.wait(LOOK):
+            look()
+
+    look()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        look()
 
 
 def jobs(

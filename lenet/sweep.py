@@ -134,7 +134,9 @@ def carry_out(
     try:
         with tracker.mirroring(places, plan["study"], list(runs)):
             if engine and missing:
-                failures = launch.train_all(missing, places, engine)
+                failures = launch.train_all(
+                    missing, places, engine, telling(missing, show)
+                )
             else:
                 failures = train_all(missing, places, workers, show, command)
     finally:
@@ -279,6 +281,20 @@ def train_all(
         for one in state.workers:
             one.stop()
     return state.failures
+
+
+def telling(missing: Mapping[str, Config], show: Show) -> launch.Tell:
+    """Shows the runs that an engine trains, each time that it is told of them."""
+    work = cost(Job(missing))
+    state = State(len(missing), work, deque(), time.monotonic())
+
+    def tell(done: Mapping[str, str], failures: Mapping[str, str]) -> None:
+        state.done, state.failures = len(done), dict(failures)
+        state.diverged = sum(status == "diverged" for status in done.values())
+        state.worked = cost(Job({name: missing[name] for name in done}))
+        show(state)
+
+    return tell
 
 
 def cost(job: Job) -> float:

@@ -5,6 +5,7 @@ CSV keeps fractions in full; the others show percentage points as the figures do
 
 import html
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +111,17 @@ def as_html(table: pd.DataFrame) -> str:
         for name, text in zip(rows.columns, row, strict=True):
             number = keys[name][i] if name in keys else None
             key = "" if number is None else f' data-key="{number!r}"'
-            cells.append(f"<td{key}>{html.escape(text)}</td>")
+            cells.append(f"<td{key}>{breakable(text)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n'
         "<tbody>\n" + "\n".join(body) + "\n</tbody></table></div>"
     )
+
+
+def breakable(text: str) -> str:
+    """A text, escaped, that may go on in another line between the levels it names."""
+    return re.sub(r"(?<=\w[:+])(?=\w)", "<wbr>", html.escape(text))
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:

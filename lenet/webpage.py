@@ -26,6 +26,7 @@ INKS = {  # colours of the figures that a dark page needs in another shade
     "#dddddd": "pale",
     "#e6ebf0": "band",
     "#f2f2f2": "cell",
+    "#99c7e0": "range",
     "#0072b2": "better",
     "#d55e00": "worse",
     "#009e73": "equivalent",

@@ -75,6 +75,36 @@ def test_launcher_trains_what_a_sweep_lacks(
     assert list(plan.published(tmp_path / "small")) == list(runs)
 
 
+def test_what_an_engine_has_done_is_shown_while_it_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the records as they appear: at the start, in between and at the end; what
+    failed, and is launched again, is told of too."""
+    failed: list[Sequence[Config]] = []
+
+    def slow(configs: Sequence[Config], *rest: object) -> object:
+        time.sleep(0.2)
+        if configs[0].level("activation") == "tanh" and not failed:
+            failed.append(configs)
+            raise MemoryError("no memory for so many runs")
+        return stub(configs, *rest)  # type: ignore[arg-type]
+
+    seen: list[tuple[int, int, bool]] = []
+
+    def show(state: sweep.State) -> None:
+        known = sweep.seconds_left(state) is not None
+        seen.append((state.done, len(state.failures), known))
+
+    monkeypatch.setattr(train, "train", slow)
+    monkeypatch.setattr(launch, "LOOK", 0.02)
+    monkeypatch.setattr("lenet.report.ablation", lambda folder: [])
+    planned, runs = small()
+    places = Places(output_dir=str(tmp_path))
+    sweep.carry_out(planned, runs, places, show=show, engine=BASIC)
+    assert seen[0] == (0, 0, False) and seen[-1] == (8, 0, True)
+    assert list(dict.fromkeys(seen)) == sorted(set(seen)) and (4, 4, True) in seen
+
+
 def test_job_that_fails_is_launched_again_and_then_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,3 +239,35 @@ def test_ray_loses_nothing_with_a_node_that_is_killed(
         ends_well(process, tmp_path)
     finally:
         cluster.shutdown()
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("package", "launcher"), [("submitit", "submitit_local"), ("ray", "ray")]
+)
+def test_multirun_goes_through_a_launcher(
+    tmp_path: Path, package: str, launcher: str
+) -> None:
+    """Hydra's own multirun: each run has its record, exit code 0; a bad value among
+    the good ones is refused, with exit code 2, before anything is launched."""
+    pytest.importorskip(package, reason=f"pip install lenet[{package}]")
+
+    def multirun(output_dir: Path, *typed: str) -> subprocess.CompletedProcess[str]:
+        words = ["activation=relu,tanh", "data=digits", f"hydra/launcher={launcher}"]
+        return subprocess.run(
+            [sys.executable, "-m", "lenet.train", "-m", *words, *typed]
+            + [f"output_dir={output_dir}"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"},
+        )
+
+    refused = multirun(tmp_path / "refused", "seed=0,1", "epochs=1,-1")
+    assert refused.returncode == 2 and "epochs=-1" in refused.stderr
+    assert not list(tmp_path.iterdir())
+    done = multirun(tmp_path / "outputs", "seed=0,1", "epochs=1")
+    assert done.returncode == 0, done.stderr
+    names = store.finished(str(tmp_path / "outputs"))
+    assert len(names) == 4
+    assert not any(store.fault(str(tmp_path / "outputs"), name) for name in names)

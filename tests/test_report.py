@@ -3,8 +3,6 @@
 import html
 import importlib
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -286,27 +284,6 @@ def test_save_names_its_files_by_their_formats(tmp_path):
     paths = report.save(Figure(), tmp_path / "figure", ["svg", "pdf"])
     assert [path.name for path in paths] == ["figure.svg", "figure.pdf"]
     assert all(path.stat().st_size > 500 for path in paths)
-
-
-@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
-def test_tables_sort_in_a_browser(tmp_path):
-    """A click on a head sorts by the numbers, a second one backwards."""
-    rows = pd.DataFrame({"treatment": ["b", "a", "c"], "seconds": [9.0, 10.0, 1.5]})
-    script = (Path(webpage.__file__).parent / "webpage.js").read_text()
-    clicks = """
-    const heads = document.querySelectorAll("th button");
-    const order = () => [...document.querySelectorAll("tbody tr")]
-        .map(row => row.cells[0].textContent).join("");
-    const seen = [[1], [1], [0]].map(([i]) => { heads[i].click(); return order(); });
-    document.body.id = seen.join("-");
-    """
-    page = f"<body>{table.as_html(rows)}<script>{script}{clicks}</script></body>"
-    (tmp_path / "page.html").write_text(page)
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    line = ["chromium", *flags, profile, (tmp_path / "page.html").as_uri()]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
-    assert 'id="cba-abc-abc"' in done.stdout
 
 
 def test_factors_of_the_page_are_those_of_the_config():

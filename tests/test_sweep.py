@@ -1,6 +1,7 @@
 """A sweep finishes what can be finished, and says what it could not and why."""
 
 import importlib
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 from faults import carry_out as here
+from rich.console import Console
 from stub import small, stub
 
 from lenet import board, design, forecast, report, store, study, sweep, train, verify
@@ -317,6 +319,28 @@ def test_board_tells_the_sweep_and_each_worker() -> None:
         "2 of 8 runs, 1 diverged, 1 failed, 1 min left",
         "   50% of 4 runs, seeds 0 to 3",
         "  idle",
+    ]
+
+
+def test_lines_without_a_terminal_come_at_once_and_every_half_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first tells what is to be done, and the last that all is done, at once."""
+    now, said = [1000.0], list[str]()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(board, "say", lambda text, file: said.append(text))
+    state = sweep.State(8, 40.0, deque(), 1000.0)
+    with board.board(Console(file=io.StringIO())) as show:
+        for second in range(70):
+            now[0] = 1000.0 + second
+            state.done = min(8, second // 8)
+            state.worked = 5.0 * state.done
+            show(state)
+    assert said == [
+        "0 of 8 runs, 40 passes over the data to train",
+        "3 of 8 runs, 1 min left",
+        "7 of 8 runs, 9 s left",
+        "8 of 8 runs, 0 s left",
     ]
 
 

@@ -1,12 +1,16 @@
 """What is printed, wherever it goes."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import IO
 
+import pytest
+
 SAYS = "from lenet.terminal import command, say; command(lambda: say('a \\xf6'))"
+ROOT = Path(__file__).parent.parent
 
 
 def run(stdout: int | IO[bytes], **environment: str) -> tuple[int, bytes, bytes]:
@@ -16,7 +20,7 @@ def run(stdout: int | IO[bytes], **environment: str) -> tuple[int, bytes, bytes]
         stdout=stdout,
         stderr=subprocess.PIPE,
         env={**os.environ, **environment},
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
     )
     said, complaint = done.communicate(timeout=60)
     return done.returncode, said, complaint
@@ -42,3 +46,36 @@ def test_full_disk_is_told() -> None:
     with open("/dev/full", "wb") as full:
         code, _, complaint = run(full)
     assert code == 3 and b"No space left" in complaint and b"Traceback" not in complaint
+
+
+@pytest.mark.parametrize("module", ["lenet", "hydra", "lenet.data"])
+@pytest.mark.parametrize("program", [["scripts/sweep.py"], ["-m", "lenet.train"]])
+def test_interruption_while_imports_run_is_quiet(
+    program: list[str], module: str, tmp_path: Path
+) -> None:
+    """Ctrl-C as soon as a module is imported: exit code 130 and no traceback."""
+    line = ["-X", "importtime", *program, f"output_dir={tmp_path / 'outputs'}"]
+    line += ["design=quick"] if program == ["scripts/sweep.py"] else []
+    process = subprocess.Popen(
+        [sys.executable, *line, "data=digits"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stderr is not None
+    for said in process.stderr:  # a line for each module that is imported
+        if said.split("|")[-1].strip() == module:
+            process.send_signal(signal.SIGINT)
+            break
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in rest
+
+
+def test_whoever_imports_lenet_keeps_his_handler() -> None:
+    """The handler is for the commands: not for a notebook, another program, a worker
+    that leaves Ctrl-C to its sweep."""
+    code = "import signal; before = signal.getsignal(2); import lenet.terminal; "
+    code += "assert signal.getsignal(2) is before"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
