@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import config
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from lenet import robustness
@@ -14,7 +16,7 @@ from lenet.attack import Targeted, Untargeted, pgd
 from lenet.config import Value
 from lenet.data import Data
 from lenet.model import LeNet5
-from lenet.robustness import Effort
+from lenet.robustness import Effort, curve
 from lenet.stack import Stack, train
 
 EFFORT = Effort(images=60, steps=20, restarts=1, losses=("margin",), targets=2)
@@ -63,6 +65,34 @@ def test_curve_is_exact_for_a_linear_model() -> None:
     assert (cells.diff().dropna() <= 0).all().all()
     assert 0 < cells.loc[0.002, 0] < cells.loc[0.0, 0] == pytest.approx(55 / 60)
     assert (found.cells["unbounded"] == 0).all()
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.integers(0, 2**31 - 1),
+    st.lists(st.floats(1e-3, 1), min_size=2, max_size=4),
+    st.sampled_from(["linf", "l2"]),
+)
+def test_accuracy_never_rises_with_epsilon(
+    seed: int, radii: list[float], norm: str
+) -> None:
+    """What is lost in a ball is lost in those that hold it, in whatever order radii
+    are given, also where a long step of a weak attack leads back."""
+    generator = torch.Generator().manual_seed(seed)
+    w = torch.randn(2, 784, 1, generator=generator).sign()
+
+    def network(images: Tensor) -> Tensor:
+        angle = (images.flatten(-2).expand(2, -1, -1) @ w).squeeze(-1) / 20
+        return torch.stack([angle.sin(), angle.cos()], -1)
+
+    images, keys = torch.rand(6, 28, 28, generator=generator), torch.arange(6)
+    labels = network(images)[0].argmax(-1)
+    effort = Effort(6, 1, 1, ("margin",), 1)
+    shown = curve(network, images, labels, keys, [*radii, 0.0], effort, norm)
+    cells = shown.cells.pivot_table(index="epsilon", columns="run", values="accuracy")
+    assert cells.index.is_monotonic_increasing and cells.loc[0.0, 0] == 1
+    assert (cells.diff().dropna() <= 0).all().all()
+    assert (~shown.right[1:] | shown.right[:-1]).all()
 
 
 def test_curve_goes_on_where_no_image_is_left() -> None:
