@@ -1,17 +1,24 @@
 """Tables and figures of robustness, and what their commands refuse."""
 
 import math
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from stub import small
 
+from lenet import plan as plans
 from lenet import robustness_chart as chart
-from lenet.config import Refusal
+from lenet import table, train
+from lenet.config import Places, Refusal
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+PUBLISHED = SCRIPTS.parent / "outputs" / "robustness"
 
 
 def cells() -> pd.DataFrame:
@@ -104,3 +111,96 @@ def test_radii_are_checked() -> None:
     ):
         with pytest.raises(Refusal, match=said):
             numbers({"epsilon": wrong, "norm": "linf"}, "epsilon")
+
+
+# --- The published tables -------------------------------------------------------------
+
+
+def test_published_tables_agree_with_their_cells(tmp_path: Path) -> None:
+    """robustness.csv and robustness.md are the summary of robustness_cells.csv, and its
+    differences are those of robustness_effects.csv, but for what needs the images."""
+
+    def as_written(frame: pd.DataFrame) -> pd.DataFrame:
+        (tmp_path / "table.csv").write_text(table.as_csv(frame), "utf-8")
+        return table.read(tmp_path / "table.csv")
+
+    cells = table.read(PUBLISHED / "robustness_cells.csv")
+    rows = table.read(PUBLISHED / "robustness.csv")
+    pd.testing.assert_frame_equal(as_written(chart.summary(cells)), rows)
+    text = (PUBLISHED / "robustness.md").read_text("utf-8")
+    named = rows.rename(columns={"mean": chart.ACCURACY.name})
+    assert text.endswith(table.as_markdown(named, "").lstrip())
+    runs = cells.rename(columns={"accuracy": chart.ACCURACY.name})
+    runs = runs.assign(status="finished", right=None)
+    reference = cells["treatment"].iloc[0]
+    found = as_written(chart.differences(runs, reference, "robustness"))
+    effects = table.read(PUBLISHED / "robustness_effects.csv")
+    digits = ["low_digits", "high_digits"]
+    pd.testing.assert_frame_equal(
+        found.drop(columns=digits), effects.drop(columns=digits)
+    )
+
+
+# --- The commands as a person calls them ----------------------------------------------
+
+
+def called(script: str, *typed: str) -> dict[Path, bytes]:
+    """The files whose paths a script prints, and what is in them."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / f"{script}.py"), *typed],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+    )
+    assert done.returncode == 0, done.stderr
+    return {Path(line): Path(line).read_bytes() for line in done.stdout.splitlines()}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a study of digits lies: two seeds of ReLU and of tanh, one pass each."""
+    folder = tmp_path_factory.mktemp("outputs")
+    plan, runs = small(seeds=2)
+    plan["arms"][0]["levels"] = {}  # as a design says of its reference
+    found = train.run(list(runs.values()), Places(output_dir=str(folder), device="cpu"))
+    plans.publish(folder / "small", plan, dict(zip(runs, found, strict=True)))
+    return folder
+
+
+@pytest.mark.slow
+def test_robustness_chart_writes_what_it_promises_and_twice_the_same(
+    outputs: Path,
+) -> None:
+    """Two figures and the tables, of every run at every radius and of both treatments;
+    the second call writes the same bytes."""
+    typed = ["study=small", "effort=smoke", "epsilon=[0,0.1,0.3]"]
+    written = called("robustness_chart", *typed, f"output_dir={outputs}")
+    stem, place = "robustness_smoke", outputs / "small"
+    names = {f"{stem}{end}.csv" for end in ("", "_cells", "_effects", "_atlas")}
+    names |= {f"{stem}_{figure}.{kind}" for figure in ("chart", "atlas")
+              for kind in ("svg", "png")}  # fmt: skip
+    assert set(written) == {place / name for name in (*names, f"{stem}.md")}
+    assert {path.name for path in place.glob("robustness*")} == {
+        path.name for path in written
+    }
+    cells = pd.read_csv(place / f"{stem}_cells.csv")
+    runs = set(plans.read(place)["runs"])
+    assert set(cells.groupby("run_id")["epsilon"].agg(list).map(tuple)) == {
+        (0.0, 0.1, 0.3)
+    }
+    assert set(cells["run_id"]) == runs and len(cells) == 3 * len(runs)
+    assert sorted(cells["treatment"].unique()) == ["activation: tanh", "modern"]
+    assert cells["accuracy"].between(0, 1).all()
+    assert called("robustness_chart", *typed, f"output_dir={outputs}") == written
+
+
+@pytest.mark.slow
+def test_attack_draws_one_image_and_twice_the_same(outputs: Path) -> None:
+    """A figure beside the record of the run that is named by its first letters."""
+    (name, *_) = plans.read(outputs / "small")["runs"]
+    typed = [f"run={name[:8]}", "image=2", "steps=3", f"output_dir={outputs}"]
+    written = called("attack", *typed)
+    place = outputs / "runs" / name
+    assert set(written) == {place / "attack_2.svg", place / "attack_2.png"}
+    assert written[place / "attack_2.png"].startswith(b"\x89PNG")
+    assert called("attack", *typed) == written
