@@ -14,6 +14,7 @@ weights, in <output_dir>/runs. The attack starts at the same random points for a
 """
 
 import importlib.util
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -216,10 +217,12 @@ def write(
     named_rows = rows.rename(columns={"mean": "robust_accuracy"})
     effects = robustness_chart.differences(right, found.base, found.name)
     effort, (radius,) = task.effort, numbers({**given, "norm": "linf"}, "atlas")
+    longer = math.ceil(robustness.LONGER * effort.steps)
     about = (
         f"PGD in the {task.norm} ball on {len(task.labels):,} test images, "
-        f"{effort.steps} steps, random starts: {effort.restarts}, losses: "
-        f"{', '.join(effort.losses).replace('_', ' ')}; the worst case per image."
+        f"{effort.steps} steps ({longer} where a path still falls), random starts: "
+        f"{effort.restarts}, losses: {', '.join(effort.losses).replace('_', ' ')}; the "
+        "worst case per image."
     )
     lost = sum(overfitting(one["curve"]) is not None for one in found.records)
     if lost:

@@ -169,10 +169,43 @@ def test_path_falls_where_its_end_brings_much_of_it() -> None:
     straight = torch.linspace(1, 0, 21)
     settled = (straight - 0.5).clamp(min=0)
     trace = torch.stack([straight, settled], -1)[None]
-    assert robustness.still_falling(found._replace(trace=trace)).tolist() == [
-        True,
-        False,
-    ]
+    found = found._replace(trace=trace)
+    assert robustness.still_falling(found, "margin").tolist() == [True, False]
+
+
+def test_cross_entropy_falls_as_its_logits_do() -> None:
+    """A margin that falls from 12 to 4 and then by a tenth has settled, although -log p
+    grows by a tenth too; log odds are the margin of two classes."""
+    _, images, labels, _ = problem()
+    found = pgd(
+        Linear(), images[:1], Untargeted(labels[:1]), epsilon=0, step=0, steps=1
+    )
+    margin = torch.cat([torch.linspace(12, 4, 37), torch.linspace(3.975, 3.9, 4)])
+    trace = -torch.log1p((-margin).exp())
+    torch.testing.assert_close(robustness.log_odds(trace), margin, rtol=1e-2, atol=0)
+    assert robustness.log_odds(torch.zeros(1)).isfinite()
+    found = found._replace(trace=trace[None, :, None])
+    assert robustness.still_falling(found, "margin").tolist() == [True]
+    assert robustness.still_falling(found, "cross_entropy").tolist() == [False]
+
+
+def test_path_that_still_falls_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that add up to one radius do not cross the ball; two and a half times as
+    many do, to where the linear model's loss is least."""
+    monkeypatch.setattr(robustness, "PACE", 1.0)
+    model, images, labels, keys = problem()
+    long = curve(model, images, labels, keys, [0.003], EFFORT)
+    monkeypatch.setattr(robustness, "LONGER", 1.0)
+    short = curve(model, images, labels, keys, [0.003], EFFORT)
+    assert (short.cells["falling"] > robustness.LIMITS["falling"]).all()
+    assert (long.cells["falling"] == 0).all()
+    with torch.no_grad():
+        signed = model.z(images) * (2 * labels - 1)
+        radius = signed / model.w.abs().sum(1, keepdim=True)
+    assert torch.equal(long.right[0], radius > 0.003)
+    assert (long.right <= short.right).all() and not torch.equal(
+        long.right, short.right
+    )
 
 
 def test_picture_aims_at_neither_the_label_nor_the_answer(
