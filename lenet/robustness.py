@@ -37,6 +37,7 @@ Indices = Int64[Tensor, "image"]
 PACE = 2.5  # radii that the steps of a path add up to (Madry et al., 2018)
 LONGER = 2.5  # times as many steps, of the same size, where a path still falls
 AT_ONCE = 250  # images: memory
+FLIPPED = 200  # images whose smallest radius is sought, of those that are attacked
 QUERIES = 20  # random points of the ball's surface that the black-box check tries
 BLACK_BOX = 2**32  # where their draws begin; restarts count from 0
 LATE, RISING = 0.9, 0.05  # a path falls if its last tenth brings a twentieth of it all
@@ -280,6 +281,21 @@ def smallest_epsilon(
         found = reached(middle)
         low, high = torch.where(found, low, middle), torch.where(found, middle, high)
     return high.masked_fill(never, math.inf).masked_fill(goal.reached(logits), 0)
+
+
+def flips(
+    model: Model, images: Batch, labels: Indices, keys: Indices, effort: Effort
+) -> Float[Tensor, "run some"]:
+    """The smallest L-infinity radius that turns an image into any other class; 1 where
+    none does. Takes FLIPPED of the images, evenly from all."""
+    some = torch.arange(0, len(labels), max(1, len(labels) // FLIPPED))[:FLIPPED]
+    return smallest_epsilon(
+        model,
+        images[some],
+        Untargeted(labels[some]),
+        steps=effort.steps // 2,
+        keys=keys[some],
+    ).clamp(max=WHOLE["linf"])
 
 
 def distances(perturbation: Float[Tensor, "*image 28 28"]) -> dict[str, PerImage]:

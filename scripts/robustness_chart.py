@@ -75,8 +75,8 @@ def main() -> None:
         tables.append(measured(label, runs, given["output_dir"], task))
         took = time.perf_counter() - began
         print(f"{label}: {len(runs)} runs, {took:.0f} s", file=sys.stderr, flush=True)
-    cells, right, atlas = (pd.concat(parts) for parts in zip(*tables, strict=True))
-    paths = write(given, found, task, cells, right, atlas)
+    parts = (pd.concat(some) for some in zip(*tables, strict=True))
+    paths = write(given, found, task, *parts)
     say("\n".join(str(path) for path in paths))
 
 
@@ -143,8 +143,8 @@ def prepared(given: Mapping[str, str], found: Study) -> Task:
 
 def measured(
     label: str, runs: Sequence[Record], output_dir: str, task: Task
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Cells, responses and atlas of one treatment; its runs are one stack."""
+) -> tuple[pd.DataFrame, ...]:
+    """Cells, responses, atlas and smallest radii of one treatment, a stack of runs."""
     alive = [one for one in runs if one["status"] == "finished"]
     blank = [
         {"treatment": label, "seed": one["seed"], "status": "diverged", "epsilon": e}
@@ -152,8 +152,9 @@ def measured(
         if one["status"] == "diverged"
         for e in task.epsilons
     ]
+    lost = pd.DataFrame(blank).drop_duplicates(["seed"]) if blank else pd.DataFrame()
     if not alive:
-        return pd.DataFrame(), pd.DataFrame(blank), pd.DataFrame()
+        return pd.DataFrame(), pd.DataFrame(blank), pd.DataFrame(), lost
     model = record.load(alive, output_dir)
     found = robustness.curve(
         model,
@@ -182,8 +183,13 @@ def measured(
         right=[bits.numpy() for bits in flat],
     )
     right = pd.concat([right, pd.DataFrame(blank)], ignore_index=True)
-    atlas = robustness.atlas(model, task.images, task.labels, task.keys, task.effort)
-    return cells, right, atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
+    attacked = task.images, task.labels, task.keys, task.effort
+    atlas = robustness.atlas(model, *attacked)
+    atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
+    flips = pd.DataFrame({"seed": seeds.values(), "treatment": label})
+    medians = robustness.flips(model, *attacked).quantile(0.5, -1).tolist()
+    flips = flips.assign(status="finished", smallest_epsilon=medians)
+    return cells, right, atlas, pd.concat([flips, lost], ignore_index=True)
 
 
 def strongest(model: LeNet5, right: Tensor, task: Task) -> list[float]:
@@ -210,6 +216,7 @@ def write(
     cells: pd.DataFrame,
     right: pd.DataFrame,
     atlas: pd.DataFrame,
+    flips: pd.DataFrame,
 ) -> list[Path]:
     """Write figures and tables beside the study's records; their paths."""
     folder = Path(given["output_dir"]) / found.name
@@ -234,12 +241,15 @@ def write(
     second = robustness_chart.atlas_chart(
         atlas, radius, about="The L-infinity ball.", origin=found.origin
     )
+    smallest, shown = radii(found, task, flips)
     own = [given[key] for key in ("norm", "effort") if given[key] != TYPED[key]]
     stem = "_".join(["robustness", *own])  # a trial leaves what is published alone
     files = {
         f"{stem}_cells.csv": table.as_csv(cells),
         f"{stem}.csv": table.as_csv(rows),
-        f"{stem}.md": table.as_markdown(named_rows, about),
+        f"{stem}.md": f"{table.as_markdown(named_rows, about)}\n{shown}",
+        f"{stem}_flips.csv": table.as_csv(smallest),
+        f"{stem}_flips_cells.csv": table.as_csv(flips),
         f"{stem}_effects.csv": table.as_csv(effects),
         f"{stem}_atlas.csv": table.as_csv(pairs),
     }
@@ -248,6 +258,19 @@ def write(
     drawn = report.save(chart, folder / f"{stem}_chart")
     drawn += report.save(second, folder / f"{stem}_atlas")
     return [*(folder / name for name in files), *drawn]
+
+
+def radii(found: Study, task: Task, flips: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The smallest epsilons of the treatments, and as Markdown."""
+    rows = robustness_chart.smallest(flips, found.base, found.name)
+    count = min(len(task.labels), robustness.FLIPPED)
+    about = (
+        "The smallest L-infinity epsilon that turns an image into any other class: "
+        f"median over {count} images, PGD on the margin of {task.effort.steps // 2} "
+        "steps, by bisection to 1/256; the mean over seeds with its 95 % t interval, "
+        f"and the mean of within-seed differences to {found.base}."
+    )
+    return rows, table.as_markdown(robustness_chart.smallest_shown(rows), about)
 
 
 if __name__ == "__main__":

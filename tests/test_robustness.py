@@ -270,6 +270,27 @@ def test_smallest_epsilon_is_infinite_for_a_goal_out_of_reach() -> None:
     assert (found == math.inf).all()
 
 
+def test_flips_are_the_smallest_radii_of_some_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 60 images every third for 20, exact to an interval for a linear model; 1 where
+    no image is given another class."""
+    model, images, labels, keys = problem()
+    monkeypatch.setattr(robustness, "FLIPPED", 20)
+    found = robustness.flips(model, images, labels, keys, EFFORT)
+    with torch.no_grad():
+        signed = model.z(images[::3]) * (2 * labels[::3] - 1)
+        exact = (signed / model.w.abs().sum(1, keepdim=True)).clamp(min=0)
+    assert found.shape == (2, 20)
+    assert ((found - exact) >= -1e-6).all() and (found - exact).max() <= 1 / 256 + 1e-6
+
+    def constant(images: Tensor) -> Tensor:
+        return 0 * model(images) + torch.tensor([0.0, 1])
+
+    ones = robustness.flips(constant, images, torch.ones_like(labels), keys, EFFORT)
+    assert (ones == 1).all()
+
+
 def test_atlas_has_each_other_class_of_each_chosen_image(digits_stack: Linear) -> None:
     """Two images a class, nine targets each, a row for every run; radii positive."""
     images = torch.rand(40, 28, 28, generator=torch.Generator().manual_seed(1))

@@ -62,6 +62,37 @@ def test_differences_are_within_seeds() -> None:
     assert found.loc[0.1, "n"] == 3 and found.loc[0.1, "p_better"] == 0
 
 
+def test_smallest_epsilon_is_compared_within_seeds() -> None:
+    """Means over seeds with t intervals, and b's distance from a; a run that diverged
+    counts as turned by nothing, in the difference alone."""
+    values = {"a": [0.1, 0.12, 0.14], "b": [0.2, 0.23, 0.26]}
+    runs = pd.DataFrame(
+        [
+            {
+                "treatment": name,
+                "seed": seed,
+                "status": "finished",
+                "smallest_epsilon": v,
+            }
+            for name, some in values.items()
+            for seed, v in enumerate(some)
+        ]
+    )
+    found = chart.smallest(runs, "a", "s").set_index("treatment")
+    half = 4.302653 * 0.02 / math.sqrt(3)
+    ends = found.loc["a", ["mean", "low", "high"]].tolist()
+    assert ends == pytest.approx([0.12, 0.12 - half, 0.12 + half])
+    assert found.loc["b", "difference_mean"] == pytest.approx(0.11)
+    assert math.isnan(found.loc["a", "difference_mean"])
+    shown = chart.smallest_shown(found.reset_index())
+    assert shown["smallest epsilon"][0] == "0.1200 (0.0703 to 0.1697)"
+    assert shown["difference"][0] == "" and shown["difference"][1].startswith("+0.11")
+    runs.loc[5, ["status", "smallest_epsilon"]] = "diverged", math.nan
+    found = chart.smallest(runs, "a", "s").set_index("treatment")
+    assert found.loc["b", "n"] == 2
+    assert found.loc["b", "difference_mean"] == pytest.approx((0.1 + 0.11 - 0.14) / 3)
+
+
 def test_figures_are_drawn_whatever_is_missing() -> None:
     """A panel for each treatment, two axes each; an atlas of unreached targets."""
     rows = chart.summary(cells())
@@ -129,7 +160,7 @@ def test_published_tables_agree_with_their_cells(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(as_written(chart.summary(cells)), rows)
     text = (PUBLISHED / "robustness.md").read_text("utf-8")
     named = rows.rename(columns={"mean": chart.ACCURACY.name})
-    assert text.endswith(table.as_markdown(named, "").lstrip())
+    assert table.as_markdown(named, "").strip() in text
     runs = cells.rename(columns={"accuracy": chart.ACCURACY.name})
     runs = runs.assign(status="finished", right=None)
     reference = cells["treatment"].iloc[0]
@@ -176,7 +207,8 @@ def test_robustness_chart_writes_what_it_promises_and_twice_the_same(
     typed = ["study=small", "effort=smoke", "epsilon=[0,0.1,0.3]"]
     written = called("robustness_chart", *typed, f"output_dir={outputs}")
     stem, place = "robustness_smoke", outputs / "small"
-    names = {f"{stem}{end}.csv" for end in ("", "_cells", "_effects", "_atlas")}
+    names = {f"{stem}{end}.csv" for end in ("", "_cells", "_effects")}
+    names |= {f"{stem}_{name}.csv" for name in ("atlas", "flips", "flips_cells")}
     names |= {f"{stem}_{figure}.{kind}" for figure in ("chart", "atlas")
               for kind in ("svg", "png")}  # fmt: skip
     assert set(written) == {place / name for name in (*names, f"{stem}.md")}
@@ -191,6 +223,8 @@ def test_robustness_chart_writes_what_it_promises_and_twice_the_same(
     assert set(cells["run_id"]) == runs and len(cells) == 3 * len(runs)
     assert sorted(cells["treatment"].unique()) == ["activation: tanh", "modern"]
     assert cells["accuracy"].between(0, 1).all()
+    flips = table.read(place / f"{stem}_flips.csv").set_index("treatment")
+    assert flips["mean"].between(1 / 256, 0.5).all() and (flips["n"] == 2).all()
     assert called("robustness_chart", *typed, f"output_dir={outputs}") == written
 
 
