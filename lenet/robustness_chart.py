@@ -54,7 +54,8 @@ def summary(cells: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy of each treatment at each epsilon, with its 95 % t interval over
     seeds, and in how many runs which indicator is up.
 
-    cells: treatment, seed and the columns of `robustness.Curve`.
+    cells: treatment, seed and the columns of `robustness.Curve`; where they have
+    auto_attack, its mean and interval too.
     """
     flagged = cells.assign(**up(cells), any=up(cells).any(axis=1))
     rows = []
@@ -63,12 +64,17 @@ def summary(cells: pd.DataFrame) -> pd.DataFrame:
     ):
         counts = {name: int(group[name].sum()) for name in (*LIMITS, "any")}
         about = {"treatment": treatment, "epsilon": epsilon}
-        rows.append({**about, **over_seeds(group["accuracy"]), **counts})
+        row = {**about, **over_seeds(group["accuracy"]), **counts}
+        if "auto_attack" in group:
+            strongest = over_seeds(group["auto_attack"])
+            row["auto_attack"] = strongest["mean"]
+            row |= {f"auto_attack_{end}": strongest[end] for end in ("low", "high")}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def over_seeds(values: pd.Series) -> dict[str, float]:
-    """n, the mean, and its 95 % t interval within [0, 1]; no interval of one value."""
+    """n, the mean, and its 95 % t interval within [0, 1], which is all of it for n = 1."""
     n, mean = len(values), float(values.mean())
     spread = values.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
     half = float(stats.t.ppf(0.975, n - 1)) * spread if n > 1 else math.nan
@@ -202,6 +208,7 @@ def _panel(
     accuracy.fill_between(mine["epsilon"], *ends, color=BAND, lw=0)
     accuracy.plot(mine["epsilon"], 100 * mine["mean"], ".-", color=BLUE, lw=1.4, ms=5)
     accuracy.set_ylim(0, 100)
+    _strongest(accuracy, mine)
     _hatch(accuracy, mine)
     found = effects[effects["level"] == name]
     reach = found[["low", "high", "mean"]].abs().to_numpy()
@@ -219,6 +226,17 @@ def _panel(
     for axes, text in ((accuracy, "accuracy, %"), (difference, "difference, points")):
         axes.set_ylabel(text if first else "", fontsize=SMALL)
     difference.set_xlabel("epsilon", fontsize=SMALL, labelpad=1)
+
+
+def _strongest(axes: Axes, mine: pd.DataFrame) -> None:
+    """Accuracy under AutoAttack where that was tried, with its interval."""
+    if "auto_attack" in mine:
+        tried = 100 * mine[mine["epsilon"] > 0].filter(like="auto_attack")
+        middle, low, high = (tried[name] for name in tried)
+        axes.errorbar(
+            mine["epsilon"][tried.index], middle, [middle - low, high - middle],
+            fmt="D", color=INK, ms=3, lw=0.9, label="_AutoAttack",
+        )  # fmt: skip
 
 
 def _hatch(axes: Axes, mine: pd.DataFrame) -> None:
@@ -258,6 +276,10 @@ def _handles(
         Patch(color=BAND, label="95 % t interval over seeds"),
         grey,
     ]
+    if "auto_attack" in rows:
+        handles.append(
+            Line2D([], [], color=INK, lw=0.9, marker="D", ms=3, label="AutoAttack too")
+        )
     if (rows["any"] > 0).any():
         hatched = Patch(facecolor="none", edgecolor=HATCH, hatch="////", lw=0)
         hatched.set_label("an indicator is up")

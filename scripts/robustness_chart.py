@@ -19,17 +19,16 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from torch import Tensor
 
 from lenet import data as datasets
 from lenet import record, report, robustness, robustness_chart, study, table
-from lenet.attack import NORMS
+from lenet.attack import NORMS, Model
 from lenet.config import Refusal, suggest
 from lenet.factor.adversary import overfitting
-from lenet.model import LeNet5
 from lenet.robustness import EFFORTS, Effort
 from lenet.store import Record, replace
 from lenet.study import Study
@@ -167,7 +166,8 @@ def measured(
     )
     cells = found.cells
     if task.effort.auto_attack:
-        cells = cells.assign(auto_attack=strongest(model, found.right, task))
+        lone = [record.load([one], output_dir) for one in alive]
+        cells = cells.assign(auto_attack=strongest(lone, found.right, task))
     seeds = dict(enumerate(one["seed"] for one in alive))
     where = {"treatment": label, "seed": cells["run"].map(seeds)}
     names = cells["run"].map(dict(enumerate(one["run_id"] for one in alive)))
@@ -192,20 +192,25 @@ def measured(
     return cells, right, atlas, pd.concat([flips, lost], ignore_index=True)
 
 
-def strongest(model: LeNet5, right: Tensor, task: Task) -> list[float]:
-    """Accuracy under AutoAttack too, in the order of the cells: epsilon, then run."""
-    found = []
+def strongest(models: Sequence[Model], right: Tensor, task: Task) -> list[float]:
+    """Accuracy under AutoAttack too, in the order of the cells: epsilon, then run.
+
+    models: each a stack of one, for AutoAttack attacks one network at a time. Images
+    that it turns are lost at larger radii too.
+    """
+    found, left = [], right[0].clone()
     for epsilon, withstood in zip(task.epsilons, right, strict=True):
-        for run, mask in enumerate(withstood):
-            left = mask.clone()
+        left &= withstood
+        for model, mask in zip(models, left, strict=True):
             if epsilon > 0 and mask.any():
 
-                def single(images: Tensor, run: int = run) -> Any:
-                    return model(images[:, 0])[run]
+                def single(images: Tensor, model: Model = model) -> Tensor:
+                    return model(images[:, 0])[0]
 
                 some = task.images[mask], task.labels[mask]
-                left[mask] = robustness.auto_attack(single, *some, epsilon, task.norm)
-            found.append(left.double().mean().item())
+                stays = robustness.auto_attack(single, *some, epsilon, task.norm)
+                mask[mask.clone()] = stays
+            found.append(mask.double().mean().item())
     return found
 
 
@@ -221,7 +226,9 @@ def write(
     """Write figures and tables beside the study's records; their paths."""
     folder = Path(given["output_dir"]) / found.name
     rows = robustness_chart.summary(cells)
+    ends = ["auto_attack_low", "auto_attack_high"]
     named_rows = rows.rename(columns={"mean": "robust_accuracy"})
+    named_rows = named_rows.drop(columns=ends, errors="ignore")
     effects = robustness_chart.differences(right, found.base, found.name)
     effort, (radius,) = task.effort, numbers({**given, "norm": "linf"}, "atlas")
     longer = math.ceil(robustness.LONGER * effort.steps)

@@ -6,10 +6,13 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from stub import small
 
 from lenet import plan as plans
@@ -106,6 +109,61 @@ def test_figures_are_drawn_whatever_is_missing() -> None:
     assert table.loc[(2, 3), "success"] == 1 and table.loc[(1, 3), "success"] == 0
     assert "mostly never" in chart.atlas_finding(atlas, 0.3)
     assert len(chart.atlas_chart(atlas, 0.3, about="").axes) == 4
+
+
+def test_auto_attack_is_drawn_on_the_axis_of_the_curve() -> None:
+    """A marker with its t interval at each radius but 0, in the same units."""
+    some = cells()
+    rows = chart.summary(some.assign(auto_attack=some["accuracy"] - 0.1))
+    figure = chart.robustness_chart(rows, differences(), reference="a", about="PGD.")
+    (drawn,) = figure.axes[2].containers
+    at = drawn.lines[0].get_xydata().tolist()
+    assert at == [[pytest.approx(0.1), pytest.approx(39)]]
+    low, high = drawn.lines[2][0].get_segments()[0][:, 1]
+    half = 4.302653 * 1 / math.sqrt(3)
+    assert (low, high) == (pytest.approx(39 - half), pytest.approx(39 + half))
+    shown = table.shown(rows.rename(columns={"mean": "robust_accuracy"}))
+    assert shown["auto attack, %"].tolist()[-1] == "39.00"
+    plain = chart.summary(some)
+    figure = chart.robustness_chart(plain, differences(), reference="a", about="PGD.")
+    assert not figure.axes[2].containers and "auto_attack" not in plain
+
+
+def test_auto_attack_gets_what_is_left_of_each_run_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Per radius and run only images that withstand so far, and a stack of that run."""
+    script = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))
+    images, seen = torch.arange(4.0)[:, None, None].expand(4, 28, 28) / 8, []
+
+    class AutoAttack:  # what pyautoattack's does: it turns the image 0.25
+        def __init__(self, model: Any, norm: str, eps: float, seed: int) -> None:
+            self.model, self.eps = model, eps
+
+        def run_standard_evaluation(self, images: Any, labels: Any) -> Any:
+            assert self.model(images).shape == (len(images), 2)
+            seen.append((self.eps, images[:, 0, 0, 0].tolist()))
+            return torch.where(images == 0.25, 1.0, images), labels
+
+    stub = SimpleNamespace(AutoAttack=AutoAttack)
+    monkeypatch.setitem(sys.modules, "pyautoattack", stub)
+
+    def model(images: Any) -> Any:
+        first = images[:, 0, 0]
+        return torch.stack([0 * first, first - 0.5], -1)[None]
+
+    right = torch.tensor([[[1, 1, 1, 1], [1, 1, 1, 0]], [[0, 1, 1, 1], [1, 0, 1, 0]],
+                          [[0, 0, 1, 1], [0, 0, 1, 0]]]).bool()  # fmt: skip
+    task = script["Task"](
+        images, torch.zeros(4).long(), torch.arange(4), [0.0, 0.1, 0.2], None, "linf"
+    )
+    found = script["strongest"]([model, model], right, task)
+    assert found == [1, 0.75, 0.5, 0.25, 0.25, 0]
+    assert seen == [
+        (0.1, [0.125, 0.25, 0.375]),
+        (0.1, [0, 0.25]),
+        (0.2, [0.375]),
+    ]
 
 
 @pytest.mark.parametrize(
