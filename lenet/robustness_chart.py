@@ -74,7 +74,7 @@ def summary(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_seeds(values: pd.Series) -> dict[str, float]:
-    """n, the mean, and its 95 % t interval within [0, 1], which is all of it for n = 1."""
+    """n, the mean and its 95 % t interval within [0, 1]: all of it for n = 1."""
     n, mean = len(values), float(values.mean())
     spread = values.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
     half = float(stats.t.ppf(0.975, n - 1)) * spread if n > 1 else math.nan
