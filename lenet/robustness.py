@@ -190,7 +190,8 @@ def attack(
     norm: str,
     loss: str,
 ) -> Hits:
-    """PGD on one batch, longer where a path still falls, and the black-box check."""
+    """PGD on one batch, longer where a path still falls, and the black-box check beside
+    it, on images made for the next run of the stack (for a lone run, its own)."""
 
     def walk(part: Indices | slice, steps: int) -> Adversarial:
         return pgd(
@@ -214,16 +215,18 @@ def attack(
         reached[:, part] |= on.reached
         falling[:, part] = still_falling(on, loss)
     with as_found(model), torch.no_grad():
-        # Images made for the next run of the stack; for a lone run, its own.
         flipped = model(found.images.roll(1, 0)).argmax(-1) != labels
-        ball, places = NORMS[norm], torch.arange(785)
         for query in range(QUERIES):
-            draws = ball.draw(
-                draw.fold(draw.fold(keys, BLACK_BOX + query)[:, None], places)
-            )
-            change = epsilon * ball.direction(draws).view_as(images)
-            flipped |= model((images + change).clamp(0, 1)).argmax(-1) != labels
+            moved = at_random(images, draw.fold(keys, BLACK_BOX + query), epsilon, norm)
+            flipped |= model(moved).argmax(-1) != labels
     return Hits(reached, found.flat, falling, flipped)
+
+
+def at_random(images: Batch, keys: Indices, epsilon: float, norm: str) -> Batch:
+    """A random point of the surface of each image's ball, drawn by its key."""
+    ball = NORMS[norm]
+    draws = ball.draw(draw.fold(keys[:, None], torch.arange(785)))
+    return (images + epsilon * ball.direction(draws).view_as(images)).clamp(0, 1)
 
 
 def still_falling(found: Adversarial, loss: str) -> Bool[Tensor, "*image"]:

@@ -145,25 +145,18 @@ def measured(
 ) -> tuple[pd.DataFrame, ...]:
     """Cells, responses, atlas and smallest radii of one treatment, a stack of runs."""
     alive = [one for one in runs if one["status"] == "finished"]
-    blank = [
-        {"treatment": label, "seed": one["seed"], "status": "diverged", "epsilon": e}
-        for one in runs
-        if one["status"] == "diverged"
-        for e in task.epsilons
-    ]
-    lost = pd.DataFrame(blank).drop_duplicates(["seed"]) if blank else pd.DataFrame()
-    if not alive:
-        return pd.DataFrame(), pd.DataFrame(blank), pd.DataFrame(), lost
-    model = record.load(alive, output_dir)
-    found = robustness.curve(
-        model,
-        task.images,
-        task.labels,
-        task.keys,
-        task.epsilons,
-        task.effort,
-        task.norm,
+    lost = pd.DataFrame(
+        [
+            {"treatment": label, "seed": one["seed"], "status": "diverged"}
+            for one in runs
+            if one["status"] == "diverged"
+        ]
     )
+    blank = lost.merge(pd.DataFrame({"epsilon": task.epsilons}), how="cross")
+    if not alive:
+        return pd.DataFrame(), blank, pd.DataFrame(), lost
+    model, some = record.load(alive, output_dir), (task.images, task.labels, task.keys)
+    found = robustness.curve(model, *some, task.epsilons, task.effort, task.norm)
     cells = found.cells
     if task.effort.auto_attack:
         lone = [record.load([one], output_dir) for one in alive]
@@ -172,24 +165,17 @@ def measured(
     where = {"treatment": label, "seed": cells["run"].map(seeds)}
     names = cells["run"].map(dict(enumerate(one["run_id"] for one in alive)))
     cells = cells.assign(**where, run_id=names)
-    kept = found.right.transpose(0, 1)  # as the rows of cells, run by run
-    flat = [
-        kept[r, task.epsilons.index(e)]
-        for r, e in zip(cells["run"], cells["epsilon"], strict=True)
-    ]
     right = cells[["treatment", "seed", "epsilon"]].assign(
         status="finished",
         robust_accuracy=cells["accuracy"],
-        right=[bits.numpy() for bits in flat],
+        right=[bits.numpy() for bits in found.right.flatten(0, 1)],  # as the cells are
     )
-    right = pd.concat([right, pd.DataFrame(blank)], ignore_index=True)
-    attacked = task.images, task.labels, task.keys, task.effort
-    atlas = robustness.atlas(model, *attacked)
+    atlas = robustness.atlas(model, *some, task.effort)
     atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
-    flips = pd.DataFrame({"seed": seeds.values(), "treatment": label})
-    medians = robustness.flips(model, *attacked).quantile(0.5, -1).tolist()
+    medians = robustness.flips(model, *some, task.effort).quantile(0.5, -1).tolist()
+    flips = pd.DataFrame({"treatment": label, "seed": list(seeds.values())})
     flips = flips.assign(status="finished", smallest_epsilon=medians)
-    return cells, right, atlas, pd.concat([flips, lost], ignore_index=True)
+    return cells, pd.concat([right, blank]), atlas, pd.concat([flips, lost])
 
 
 def strongest(models: Sequence[Model], right: Tensor, task: Task) -> list[float]:
@@ -230,17 +216,8 @@ def write(
     named_rows = rows.rename(columns={"mean": "robust_accuracy"})
     named_rows = named_rows.drop(columns=ends, errors="ignore")
     effects = robustness_chart.differences(right, found.base, found.name)
-    effort, (radius,) = task.effort, numbers({**given, "norm": "linf"}, "atlas")
-    longer = math.ceil(robustness.LONGER * effort.steps)
-    about = (
-        f"PGD in the {task.norm} ball on {len(task.labels):,} test images, "
-        f"{effort.steps} steps ({longer} where a path still falls), random starts: "
-        f"{effort.restarts}, losses: {', '.join(effort.losses).replace('_', ' ')}; the "
-        "worst case per image."
-    )
-    lost = sum(overfitting(one["curve"]) is not None for one in found.records)
-    if lost:
-        about += f" {lost} runs overfitted to the attack that they were trained on."
+    (radius,) = numbers({**given, "norm": "linf"}, "atlas")
+    about = caption(found, task)
     chart = robustness_chart.robustness_chart(
         rows, effects, reference=found.base, about=about, origin=found.origin
     )
@@ -265,6 +242,21 @@ def write(
     drawn = report.save(chart, folder / f"{stem}_chart")
     drawn += report.save(second, folder / f"{stem}_atlas")
     return [*(folder / name for name in files), *drawn]
+
+
+def caption(found: Study, task: Task) -> str:
+    """What the attack was, and which runs it met."""
+    effort, losses = task.effort, ", ".join(task.effort.losses).replace("_", " ")
+    longer = math.ceil(robustness.LONGER * effort.steps)
+    about = (
+        f"PGD in the {task.norm} ball on {len(task.labels):,} test images, "
+        f"{effort.steps} steps ({longer} where a path still falls), random starts: "
+        f"{effort.restarts}, losses: {losses}; the worst case per image."
+    )
+    lost = sum(overfitting(one["curve"]) is not None for one in found.records)
+    if lost:
+        about += f" {lost} runs overfitted to the attack that they were trained on."
+    return about
 
 
 def radii(found: Study, task: Task, flips: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -186,6 +186,17 @@ def test_command_line_is_checked(script: str, line: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+def test_treatment_that_diverged_has_responses_and_no_cells() -> None:
+    """A run that diverged is a row at each radius, and one among the smallest radii."""
+    script = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))
+    task = script["Task"](None, None, None, [0.0, 0.1], None, "linf")
+    runs = [{"status": "diverged", "seed": seed} for seed in (0, 1)]
+    cells, right, atlas, flips = script["measured"]("a", runs, "", task)
+    assert cells.empty and atlas.empty
+    assert right["epsilon"].tolist() == [0, 0.1] * 2
+    assert flips["seed"].tolist() == [0, 1] and set(flips["status"]) == {"diverged"}
+
+
 def test_radii_are_checked() -> None:
     """Numbers in the range of the norm, sorted."""
     numbers = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))["numbers"]
