@@ -35,7 +35,9 @@ Batch = Float[Tensor, "image 28 28"]
 PerRun = Bool[Tensor, "run image"]
 Indices = Int64[Tensor, "image"]
 PACE = 2.5  # radii that the steps of a path add up to (Madry et al., 2018)
+LONGER = 2.5  # times as many steps, of the same size, where a path still falls
 AT_ONCE = 250  # images: memory
+FLIPPED = 200  # images whose smallest radius is sought, of those that are attacked
 QUERIES = 20  # random points of the ball's surface that the black-box check tries
 BLACK_BOX = 2**32  # where their draws begin; restarts count from 0
 LATE, RISING = 0.9, 0.05  # a path falls if its last tenth brings a twentieth of it all
@@ -188,37 +190,61 @@ def attack(
     norm: str,
     loss: str,
 ) -> Hits:
-    """PGD on one batch, and the black-box check beside it."""
-    found = pgd(
-        model,
-        images,
-        Untargeted(labels),
-        epsilon=epsilon,
-        step=PACE * epsilon / effort.steps,
-        steps=effort.steps,
-        norm=norm,
-        loss=loss,
-        keys=keys,
-        restarts=effort.restarts,
-    )
+    """PGD on one batch, longer where a path still falls, and the black-box check beside
+    it, on images made for the next run of the stack (for a lone run, its own)."""
+
+    def walk(part: Indices | slice, steps: int) -> Adversarial:
+        return pgd(
+            model,
+            images[part],
+            Untargeted(labels[part]),
+            epsilon=epsilon,
+            step=PACE * epsilon / effort.steps,
+            steps=steps,
+            norm=norm,
+            loss=loss,
+            keys=keys[part],
+            restarts=effort.restarts,
+        )
+
+    found = walk(slice(None), effort.steps)
+    reached, falling = found.reached, still_falling(found, loss)
+    part = (falling & ~reached).any(0).nonzero()[:, 0]
+    if len(part):
+        on = walk(part, math.ceil(LONGER * effort.steps))
+        reached[:, part] |= on.reached
+        falling[:, part] = still_falling(on, loss)
     with as_found(model), torch.no_grad():
-        # Images made for the next run of the stack; for a lone run, its own.
         flipped = model(found.images.roll(1, 0)).argmax(-1) != labels
-        ball, places = NORMS[norm], torch.arange(785)
         for query in range(QUERIES):
-            draws = ball.draw(
-                draw.fold(draw.fold(keys, BLACK_BOX + query)[:, None], places)
-            )
-            change = epsilon * ball.direction(draws).view_as(images)
-            flipped |= model((images + change).clamp(0, 1)).argmax(-1) != labels
-    return Hits(found.reached, found.flat, still_falling(found), flipped)
+            moved = at_random(images, draw.fold(keys, BLACK_BOX + query), epsilon, norm)
+            flipped |= model(moved).argmax(-1) != labels
+    return Hits(reached, found.flat, falling, flipped)
 
 
-def still_falling(found: Adversarial) -> Bool[Tensor, "*image"]:
-    """Where the end of some path brought much of what the whole path did."""
-    best = found.trace.cummin(1).values
+def at_random(images: Batch, keys: Indices, epsilon: float, norm: str) -> Batch:
+    """A random point of the surface of each image's ball, drawn by its key."""
+    ball = NORMS[norm]
+    draws = ball.draw(draw.fold(keys[:, None], torch.arange(785)))
+    return (images + epsilon * ball.direction(draws).view_as(images)).clamp(0, 1)
+
+
+def still_falling(found: Adversarial, loss: str) -> Bool[Tensor, "*image"]:
+    """Where the end of some path away from the labels brought much of what it all did.
+
+    In logits: a path that has all but settled there still multiplies 1 - p, and the
+    cross-entropy of a certain answer with it.
+    """
+    trace = found.trace if loss == "margin" else log_odds(found.trace)
+    best = trace.cummin(1).values
     late = best[:, math.floor(LATE * (best.shape[1] - 1))] - best[:, -1]
     return (late > RISING * (best[:, 0] - best[:, -1])).any(0)
+
+
+def log_odds(log_probability: Tensor) -> Tensor:
+    """log p / (1 - p): a class's logit less the log-sum-exp of the others."""
+    below = log_probability.clamp(max=-torch.finfo(log_probability.dtype).eps)
+    return below - (-below.expm1()).log()
 
 
 def smallest_epsilon(
@@ -258,6 +284,21 @@ def smallest_epsilon(
         found = reached(middle)
         low, high = torch.where(found, low, middle), torch.where(found, middle, high)
     return high.masked_fill(never, math.inf).masked_fill(goal.reached(logits), 0)
+
+
+def flips(
+    model: Model, images: Batch, labels: Indices, keys: Indices, effort: Effort
+) -> Float[Tensor, "run some"]:
+    """The smallest L-infinity radius that turns an image into any other class; 1 where
+    none does. Takes FLIPPED of the images, evenly from all."""
+    some = torch.arange(0, len(labels), max(1, len(labels) // FLIPPED))[:FLIPPED]
+    return smallest_epsilon(
+        model,
+        images[some],
+        Untargeted(labels[some]),
+        steps=effort.steps // 2,
+        keys=keys[some],
+    ).clamp(max=WHOLE["linf"])
 
 
 def distances(perturbation: Float[Tensor, "*image 28 28"]) -> dict[str, PerImage]:

@@ -16,6 +16,7 @@ from lenet.page import (
     INK,
     LINE,
     MARGIN,
+    MINUS,
     NOWHERE,
     PALE,
     SMALL,
@@ -33,6 +34,8 @@ WIDTH, HEIGHT, BELOW, LEFT = 2.1, 1.4, 0.65, 0.55  # inches of a panel and aroun
 COLUMNS, SQUARE = 4, 2.0
 BLUE, BAND, HATCH = VERDICTS["better"][0], "#99C7E0", "#999999"
 ACCURACY = Response("robust_accuracy", False, diverged=0.1, margin=0.01)
+# The margin is the interval of the bisection; a diverged network is turned by nothing.
+SMALLEST = Response("smallest_epsilon", False, diverged=0.0, margin=1 / 256)
 # What an indicator says where it is up.
 INDICATORS = {
     "flat": "no gradient",
@@ -51,22 +54,32 @@ def summary(cells: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy of each treatment at each epsilon, with its 95 % t interval over
     seeds, and in how many runs which indicator is up.
 
-    cells: treatment, seed and the columns of `robustness.Curve`.
+    cells: treatment, seed and the columns of `robustness.Curve`; where they have
+    auto_attack, its mean and interval too.
     """
     flagged = cells.assign(**up(cells), any=up(cells).any(axis=1))
     rows = []
     for (treatment, epsilon), group in flagged.groupby(
         ["treatment", "epsilon"], sort=False
     ):
-        values, n = group["accuracy"], len(group)
-        spread = values.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
-        half = float(stats.t.ppf(0.975, n - 1)) * spread if n > 1 else math.nan
         counts = {name: int(group[name].sum()) for name in (*LIMITS, "any")}
-        about = {"treatment": treatment, "epsilon": epsilon, "n": n}
-        mean = float(values.mean())
-        ends = {"low": max(0.0, mean - half), "high": min(1.0, mean + half)}
-        rows.append({**about, "mean": mean, **ends, **counts})
+        about = {"treatment": treatment, "epsilon": epsilon}
+        row = {**about, **over_seeds(group["accuracy"]), **counts}
+        if "auto_attack" in group:
+            strongest = over_seeds(group["auto_attack"])
+            row["auto_attack"] = strongest["mean"]
+            row |= {f"auto_attack_{end}": strongest[end] for end in ("low", "high")}
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def over_seeds(values: pd.Series) -> dict[str, float]:
+    """n, the mean and its 95 % t interval within [0, 1]: all of it for n = 1."""
+    n, mean = len(values), float(values.mean())
+    spread = values.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+    half = float(stats.t.ppf(0.975, n - 1)) * spread if n > 1 else math.nan
+    ends = {"low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+    return {"n": n, "mean": mean, **ends}
 
 
 def differences(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
@@ -83,6 +96,46 @@ def differences(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
         tables.append(found.table.assign(epsilon=epsilon))
     every = pd.concat(tables, ignore_index=True)
     return every[["epsilon", *every.columns.drop("epsilon")]]
+
+
+def smallest(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
+    """Per treatment the mean over seeds of the median smallest epsilon, with its 95 % t
+    interval, and the within-block difference to the reference with that of the exact
+    sign-flip test and the verdict after Holm over the treatments.
+
+    runs: treatment, seed, status, smallest_epsilon; those that diverged count in the
+    differences alone.
+    """
+    found = arms(runs, {"treatment": reference}, study=study, response=SMALLEST).table
+    columns = ["mean", "low", "high", "p_holm", "verdict"]
+    effects = found.set_index("level")[columns].add_prefix("difference_")
+    alive = runs[runs["status"] == "finished"].groupby("treatment", sort=False)
+    rows = [
+        {"treatment": name, **over_seeds(values)}
+        for name, values in alive["smallest_epsilon"]
+    ]
+    return pd.DataFrame(rows).join(effects, on="treatment")
+
+
+def smallest_shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """`smallest` as texts, each number with its interval."""
+
+    def text(row: pd.Series, prefix: str, form: str) -> str:
+        values = [row[f"{prefix}{key}"] for key in ("mean", "low", "high")]
+        if math.isnan(values[0]):
+            return ""
+        mean, low, high = (f"{value:{form}}".replace("-", MINUS) for value in values)
+        return f"{mean} ({low} to {high})"
+
+    return pd.DataFrame(
+        {
+            "treatment": rows["treatment"],
+            "n": rows["n"],
+            "smallest epsilon": [text(r, "", ".4f") for _, r in rows.iterrows()],
+            "difference": [text(r, "difference_", "+.4f") for _, r in rows.iterrows()],
+            "verdict": rows["difference_verdict"].fillna(""),
+        }
+    )
 
 
 def finding(rows: pd.DataFrame, reference: str) -> str:
@@ -155,6 +208,7 @@ def _panel(
     accuracy.fill_between(mine["epsilon"], *ends, color=BAND, lw=0)
     accuracy.plot(mine["epsilon"], 100 * mine["mean"], ".-", color=BLUE, lw=1.4, ms=5)
     accuracy.set_ylim(0, 100)
+    _strongest(accuracy, mine)
     _hatch(accuracy, mine)
     found = effects[effects["level"] == name]
     reach = found[["low", "high", "mean"]].abs().to_numpy()
@@ -172,6 +226,17 @@ def _panel(
     for axes, text in ((accuracy, "accuracy, %"), (difference, "difference, points")):
         axes.set_ylabel(text if first else "", fontsize=SMALL)
     difference.set_xlabel("epsilon", fontsize=SMALL, labelpad=1)
+
+
+def _strongest(axes: Axes, mine: pd.DataFrame) -> None:
+    """Accuracy under AutoAttack where that was tried, with its interval."""
+    if "auto_attack" in mine:
+        tried = 100 * mine[mine["epsilon"] > 0].filter(like="auto_attack")
+        middle, low, high = (tried[name] for name in tried)
+        axes.errorbar(
+            mine["epsilon"][tried.index], middle, [middle - low, high - middle],
+            fmt="D", color=INK, ms=3, lw=0.9, label="_AutoAttack",
+        )  # fmt: skip
 
 
 def _hatch(axes: Axes, mine: pd.DataFrame) -> None:
@@ -211,6 +276,10 @@ def _handles(
         Patch(color=BAND, label="95 % t interval over seeds"),
         grey,
     ]
+    if "auto_attack" in rows:
+        handles.append(
+            Line2D([], [], color=INK, lw=0.9, marker="D", ms=3, label="AutoAttack too")
+        )
     if (rows["any"] > 0).any():
         hatched = Patch(facecolor="none", edgecolor=HATCH, hatch="////", lw=0)
         hatched.set_label("an indicator is up")

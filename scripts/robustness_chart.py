@@ -14,21 +14,21 @@ weights, in <output_dir>/runs. The attack starts at the same random points for a
 """
 
 import importlib.util
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from torch import Tensor
 
 from lenet import data as datasets
 from lenet import record, report, robustness, robustness_chart, study, table
-from lenet.attack import NORMS
+from lenet.attack import NORMS, Model
 from lenet.config import Refusal, suggest
 from lenet.factor.adversary import overfitting
-from lenet.model import LeNet5
 from lenet.robustness import EFFORTS, Effort
 from lenet.store import Record, replace
 from lenet.study import Study
@@ -74,8 +74,8 @@ def main() -> None:
         tables.append(measured(label, runs, given["output_dir"], task))
         took = time.perf_counter() - began
         print(f"{label}: {len(runs)} runs, {took:.0f} s", file=sys.stderr, flush=True)
-    cells, right, atlas = (pd.concat(parts) for parts in zip(*tables, strict=True))
-    paths = write(given, found, task, cells, right, atlas)
+    parts = (pd.concat(some) for some in zip(*tables, strict=True))
+    paths = write(given, found, task, *parts)
     say("\n".join(str(path) for path in paths))
 
 
@@ -142,63 +142,61 @@ def prepared(given: Mapping[str, str], found: Study) -> Task:
 
 def measured(
     label: str, runs: Sequence[Record], output_dir: str, task: Task
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Cells, responses and atlas of one treatment; its runs are one stack."""
+) -> tuple[pd.DataFrame, ...]:
+    """Cells, responses, atlas and smallest radii of one treatment, a stack of runs."""
     alive = [one for one in runs if one["status"] == "finished"]
-    blank = [
-        {"treatment": label, "seed": one["seed"], "status": "diverged", "epsilon": e}
-        for one in runs
-        if one["status"] == "diverged"
-        for e in task.epsilons
-    ]
-    if not alive:
-        return pd.DataFrame(), pd.DataFrame(blank), pd.DataFrame()
-    model = record.load(alive, output_dir)
-    found = robustness.curve(
-        model,
-        task.images,
-        task.labels,
-        task.keys,
-        task.epsilons,
-        task.effort,
-        task.norm,
+    lost = pd.DataFrame(
+        [
+            {"treatment": label, "seed": one["seed"], "status": "diverged"}
+            for one in runs
+            if one["status"] == "diverged"
+        ]
     )
+    blank = lost.merge(pd.DataFrame({"epsilon": task.epsilons}), how="cross")
+    if not alive:
+        return pd.DataFrame(), blank, pd.DataFrame(), lost
+    model, some = record.load(alive, output_dir), (task.images, task.labels, task.keys)
+    found = robustness.curve(model, *some, task.epsilons, task.effort, task.norm)
     cells = found.cells
     if task.effort.auto_attack:
-        cells = cells.assign(auto_attack=strongest(model, found.right, task))
+        lone = [record.load([one], output_dir) for one in alive]
+        cells = cells.assign(auto_attack=strongest(lone, found.right, task))
     seeds = dict(enumerate(one["seed"] for one in alive))
     where = {"treatment": label, "seed": cells["run"].map(seeds)}
     names = cells["run"].map(dict(enumerate(one["run_id"] for one in alive)))
     cells = cells.assign(**where, run_id=names)
-    kept = found.right.transpose(0, 1)  # as the rows of cells, run by run
-    flat = [
-        kept[r, task.epsilons.index(e)]
-        for r, e in zip(cells["run"], cells["epsilon"], strict=True)
-    ]
     right = cells[["treatment", "seed", "epsilon"]].assign(
         status="finished",
         robust_accuracy=cells["accuracy"],
-        right=[bits.numpy() for bits in flat],
+        right=[bits.numpy() for bits in found.right.flatten(0, 1)],  # as the cells are
     )
-    right = pd.concat([right, pd.DataFrame(blank)], ignore_index=True)
-    atlas = robustness.atlas(model, task.images, task.labels, task.keys, task.effort)
-    return cells, right, atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
+    atlas = robustness.atlas(model, *some, task.effort)
+    atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
+    medians = robustness.flips(model, *some, task.effort).quantile(0.5, -1).tolist()
+    flips = pd.DataFrame({"treatment": label, "seed": list(seeds.values())})
+    flips = flips.assign(status="finished", smallest_epsilon=medians)
+    return cells, pd.concat([right, blank]), atlas, pd.concat([flips, lost])
 
 
-def strongest(model: LeNet5, right: Tensor, task: Task) -> list[float]:
-    """Accuracy under AutoAttack too, in the order of the cells: epsilon, then run."""
-    found = []
+def strongest(models: Sequence[Model], right: Tensor, task: Task) -> list[float]:
+    """Accuracy under AutoAttack too, in the order of the cells: epsilon, then run.
+
+    models: each a stack of one, for AutoAttack attacks one network at a time. Images
+    that it turns are lost at larger radii too.
+    """
+    found, left = [], right[0].clone()
     for epsilon, withstood in zip(task.epsilons, right, strict=True):
-        for run, mask in enumerate(withstood):
-            left = mask.clone()
+        left &= withstood
+        for model, mask in zip(models, left, strict=True):
             if epsilon > 0 and mask.any():
 
-                def single(images: Tensor, run: int = run) -> Any:
-                    return model(images[:, 0])[run]
+                def single(images: Tensor, model: Model = model) -> Tensor:
+                    return model(images[:, 0])[0]
 
                 some = task.images[mask], task.labels[mask]
-                left[mask] = robustness.auto_attack(single, *some, epsilon, task.norm)
-            found.append(left.double().mean().item())
+                stays = robustness.auto_attack(single, *some, epsilon, task.norm)
+                mask[mask.clone()] = stays
+            found.append(mask.double().mean().item())
     return found
 
 
@@ -209,21 +207,17 @@ def write(
     cells: pd.DataFrame,
     right: pd.DataFrame,
     atlas: pd.DataFrame,
+    flips: pd.DataFrame,
 ) -> list[Path]:
     """Write figures and tables beside the study's records; their paths."""
     folder = Path(given["output_dir"]) / found.name
     rows = robustness_chart.summary(cells)
+    ends = ["auto_attack_low", "auto_attack_high"]
     named_rows = rows.rename(columns={"mean": "robust_accuracy"})
+    named_rows = named_rows.drop(columns=ends, errors="ignore")
     effects = robustness_chart.differences(right, found.base, found.name)
-    effort, (radius,) = task.effort, numbers({**given, "norm": "linf"}, "atlas")
-    about = (
-        f"PGD in the {task.norm} ball on {len(task.labels):,} test images, "
-        f"{effort.steps} steps, random starts: {effort.restarts}, losses: "
-        f"{', '.join(effort.losses).replace('_', ' ')}; the worst case per image."
-    )
-    lost = sum(overfitting(one["curve"]) is not None for one in found.records)
-    if lost:
-        about += f" {lost} runs overfitted to the attack that they were trained on."
+    (radius,) = numbers({**given, "norm": "linf"}, "atlas")
+    about = caption(found, task)
     chart = robustness_chart.robustness_chart(
         rows, effects, reference=found.base, about=about, origin=found.origin
     )
@@ -231,12 +225,15 @@ def write(
     second = robustness_chart.atlas_chart(
         atlas, radius, about="The L-infinity ball.", origin=found.origin
     )
+    smallest, shown = radii(found, task, flips)
     own = [given[key] for key in ("norm", "effort") if given[key] != TYPED[key]]
     stem = "_".join(["robustness", *own])  # a trial leaves what is published alone
     files = {
         f"{stem}_cells.csv": table.as_csv(cells),
         f"{stem}.csv": table.as_csv(rows),
-        f"{stem}.md": table.as_markdown(named_rows, about),
+        f"{stem}.md": f"{table.as_markdown(named_rows, about)}\n{shown}",
+        f"{stem}_flips.csv": table.as_csv(smallest),
+        f"{stem}_flips_cells.csv": table.as_csv(flips),
         f"{stem}_effects.csv": table.as_csv(effects),
         f"{stem}_atlas.csv": table.as_csv(pairs),
     }
@@ -245,6 +242,34 @@ def write(
     drawn = report.save(chart, folder / f"{stem}_chart")
     drawn += report.save(second, folder / f"{stem}_atlas")
     return [*(folder / name for name in files), *drawn]
+
+
+def caption(found: Study, task: Task) -> str:
+    """What the attack was, and which runs it met."""
+    effort, losses = task.effort, ", ".join(task.effort.losses).replace("_", " ")
+    longer = math.ceil(robustness.LONGER * effort.steps)
+    about = (
+        f"PGD in the {task.norm} ball on {len(task.labels):,} test images, "
+        f"{effort.steps} steps ({longer} where a path still falls), random starts: "
+        f"{effort.restarts}, losses: {losses}; the worst case per image."
+    )
+    lost = sum(overfitting(one["curve"]) is not None for one in found.records)
+    if lost:
+        about += f" {lost} runs overfitted to the attack that they were trained on."
+    return about
+
+
+def radii(found: Study, task: Task, flips: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The smallest epsilons of the treatments, and as Markdown."""
+    rows = robustness_chart.smallest(flips, found.base, found.name)
+    count = min(len(task.labels), robustness.FLIPPED)
+    about = (
+        "The smallest L-infinity epsilon that turns an image into any other class: "
+        f"median over {count} images, PGD on the margin of {task.effort.steps // 2} "
+        "steps, by bisection to 1/256; the mean over seeds with its 95 % t interval, "
+        f"and the mean of within-seed differences to {found.base}."
+    )
+    return rows, table.as_markdown(robustness_chart.smallest_shown(rows), about)
 
 
 if __name__ == "__main__":

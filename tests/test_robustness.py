@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import config
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from lenet import robustness
@@ -14,7 +16,7 @@ from lenet.attack import Targeted, Untargeted, pgd
 from lenet.config import Value
 from lenet.data import Data
 from lenet.model import LeNet5
-from lenet.robustness import Effort
+from lenet.robustness import Effort, curve
 from lenet.stack import Stack, train
 
 EFFORT = Effort(images=60, steps=20, restarts=1, losses=("margin",), targets=2)
@@ -63,6 +65,34 @@ def test_curve_is_exact_for_a_linear_model() -> None:
     assert (cells.diff().dropna() <= 0).all().all()
     assert 0 < cells.loc[0.002, 0] < cells.loc[0.0, 0] == pytest.approx(55 / 60)
     assert (found.cells["unbounded"] == 0).all()
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.integers(0, 2**31 - 1),
+    st.lists(st.floats(1e-3, 1), min_size=2, max_size=4),
+    st.sampled_from(["linf", "l2"]),
+)
+def test_accuracy_never_rises_with_epsilon(
+    seed: int, radii: list[float], norm: str
+) -> None:
+    """What is lost in a ball is lost in those that hold it, in whatever order radii
+    are given, also where a long step of a weak attack leads back."""
+    generator = torch.Generator().manual_seed(seed)
+    w = torch.randn(2, 784, 1, generator=generator).sign()
+
+    def network(images: Tensor) -> Tensor:
+        angle = (images.flatten(-2).expand(2, -1, -1) @ w).squeeze(-1) / 20
+        return torch.stack([angle.sin(), angle.cos()], -1)
+
+    images, keys = torch.rand(6, 28, 28, generator=generator), torch.arange(6)
+    labels = network(images)[0].argmax(-1)
+    effort = Effort(6, 1, 1, ("margin",), 1)
+    shown = curve(network, images, labels, keys, [*radii, 0.0], effort, norm)
+    cells = shown.cells.pivot_table(index="epsilon", columns="run", values="accuracy")
+    assert cells.index.is_monotonic_increasing and cells.loc[0.0, 0] == 1
+    assert (cells.diff().dropna() <= 0).all().all()
+    assert (~shown.right[1:] | shown.right[:-1]).all()
 
 
 def test_curve_goes_on_where_no_image_is_left() -> None:
@@ -139,10 +169,43 @@ def test_path_falls_where_its_end_brings_much_of_it() -> None:
     straight = torch.linspace(1, 0, 21)
     settled = (straight - 0.5).clamp(min=0)
     trace = torch.stack([straight, settled], -1)[None]
-    assert robustness.still_falling(found._replace(trace=trace)).tolist() == [
-        True,
-        False,
-    ]
+    found = found._replace(trace=trace)
+    assert robustness.still_falling(found, "margin").tolist() == [True, False]
+
+
+def test_cross_entropy_falls_as_its_logits_do() -> None:
+    """A margin that falls from 12 to 4 and then by a tenth has settled, although -log p
+    grows by a tenth too; log odds are the margin of two classes."""
+    _, images, labels, _ = problem()
+    found = pgd(
+        Linear(), images[:1], Untargeted(labels[:1]), epsilon=0, step=0, steps=1
+    )
+    margin = torch.cat([torch.linspace(12, 4, 37), torch.linspace(3.975, 3.9, 4)])
+    trace = -torch.log1p((-margin).exp())
+    torch.testing.assert_close(robustness.log_odds(trace), margin, rtol=1e-2, atol=0)
+    assert robustness.log_odds(torch.zeros(1)).isfinite()
+    found = found._replace(trace=trace[None, :, None])
+    assert robustness.still_falling(found, "margin").tolist() == [True]
+    assert robustness.still_falling(found, "cross_entropy").tolist() == [False]
+
+
+def test_path_that_still_falls_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that add up to one radius do not cross the ball; two and a half times as
+    many do, to where the linear model's loss is least."""
+    monkeypatch.setattr(robustness, "PACE", 1.0)
+    model, images, labels, keys = problem()
+    long = curve(model, images, labels, keys, [0.003], EFFORT)
+    monkeypatch.setattr(robustness, "LONGER", 1.0)
+    short = curve(model, images, labels, keys, [0.003], EFFORT)
+    assert (short.cells["falling"] > robustness.LIMITS["falling"]).all()
+    assert (long.cells["falling"] == 0).all()
+    with torch.no_grad():
+        signed = model.z(images) * (2 * labels - 1)
+        radius = signed / model.w.abs().sum(1, keepdim=True)
+    assert torch.equal(long.right[0], radius > 0.003)
+    assert (long.right <= short.right).all() and not torch.equal(
+        long.right, short.right
+    )
 
 
 def test_picture_aims_at_neither_the_label_nor_the_answer(
@@ -205,6 +268,27 @@ def test_smallest_epsilon_is_infinite_for_a_goal_out_of_reach() -> None:
     goal = Targeted(torch.full((3,), 2), labels)
     found = robustness.smallest_epsilon(constant, images, goal, steps=5)
     assert (found == math.inf).all()
+
+
+def test_flips_are_the_smallest_radii_of_some_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 60 images every third for 20, exact to an interval for a linear model; 1 where
+    no image is given another class."""
+    model, images, labels, keys = problem()
+    monkeypatch.setattr(robustness, "FLIPPED", 20)
+    found = robustness.flips(model, images, labels, keys, EFFORT)
+    with torch.no_grad():
+        signed = model.z(images[::3]) * (2 * labels[::3] - 1)
+        exact = (signed / model.w.abs().sum(1, keepdim=True)).clamp(min=0)
+    assert found.shape == (2, 20)
+    assert ((found - exact) >= -1e-6).all() and (found - exact).max() <= 1 / 256 + 1e-6
+
+    def constant(images: Tensor) -> Tensor:
+        return 0 * model(images) + torch.tensor([0.0, 1])
+
+    ones = robustness.flips(constant, images, torch.ones_like(labels), keys, EFFORT)
+    assert (ones == 1).all()
 
 
 def test_atlas_has_each_other_class_of_each_chosen_image(digits_stack: Linear) -> None:

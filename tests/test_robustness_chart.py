@@ -1,17 +1,27 @@
 """Tables and figures of robustness, and what their commands refuse."""
 
 import math
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from stub import small
 
+from lenet import plan as plans
 from lenet import robustness_chart as chart
-from lenet.config import Refusal
+from lenet import table, train
+from lenet.config import Places, Refusal
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+PUBLISHED = SCRIPTS.parent / "outputs" / "robustness"
 
 
 def cells() -> pd.DataFrame:
@@ -55,6 +65,37 @@ def test_differences_are_within_seeds() -> None:
     assert found.loc[0.1, "n"] == 3 and found.loc[0.1, "p_better"] == 0
 
 
+def test_smallest_epsilon_is_compared_within_seeds() -> None:
+    """Means over seeds with t intervals, and b's distance from a; a run that diverged
+    counts as turned by nothing, in the difference alone."""
+    values = {"a": [0.1, 0.12, 0.14], "b": [0.2, 0.23, 0.26]}
+    runs = pd.DataFrame(
+        [
+            {
+                "treatment": name,
+                "seed": seed,
+                "status": "finished",
+                "smallest_epsilon": v,
+            }
+            for name, some in values.items()
+            for seed, v in enumerate(some)
+        ]
+    )
+    found = chart.smallest(runs, "a", "s").set_index("treatment")
+    half = 4.302653 * 0.02 / math.sqrt(3)
+    ends = found.loc["a", ["mean", "low", "high"]].tolist()
+    assert ends == pytest.approx([0.12, 0.12 - half, 0.12 + half])
+    assert found.loc["b", "difference_mean"] == pytest.approx(0.11)
+    assert math.isnan(found.loc["a", "difference_mean"])
+    shown = chart.smallest_shown(found.reset_index())
+    assert shown["smallest epsilon"][0] == "0.1200 (0.0703 to 0.1697)"
+    assert shown["difference"][0] == "" and shown["difference"][1].startswith("+0.11")
+    runs.loc[5, ["status", "smallest_epsilon"]] = "diverged", math.nan
+    found = chart.smallest(runs, "a", "s").set_index("treatment")
+    assert found.loc["b", "n"] == 2
+    assert found.loc["b", "difference_mean"] == pytest.approx((0.1 + 0.11 - 0.14) / 3)
+
+
 def test_figures_are_drawn_whatever_is_missing() -> None:
     """A panel for each treatment, two axes each; an atlas of unreached targets."""
     rows = chart.summary(cells())
@@ -68,6 +109,61 @@ def test_figures_are_drawn_whatever_is_missing() -> None:
     assert table.loc[(2, 3), "success"] == 1 and table.loc[(1, 3), "success"] == 0
     assert "mostly never" in chart.atlas_finding(atlas, 0.3)
     assert len(chart.atlas_chart(atlas, 0.3, about="").axes) == 4
+
+
+def test_auto_attack_is_drawn_on_the_axis_of_the_curve() -> None:
+    """A marker with its t interval at each radius but 0, in the same units."""
+    some = cells()
+    rows = chart.summary(some.assign(auto_attack=some["accuracy"] - 0.1))
+    figure = chart.robustness_chart(rows, differences(), reference="a", about="PGD.")
+    (drawn,) = figure.axes[2].containers
+    at = drawn.lines[0].get_xydata().tolist()
+    assert at == [[pytest.approx(0.1), pytest.approx(39)]]
+    low, high = drawn.lines[2][0].get_segments()[0][:, 1]
+    half = 4.302653 * 1 / math.sqrt(3)
+    assert (low, high) == (pytest.approx(39 - half), pytest.approx(39 + half))
+    shown = table.shown(rows.rename(columns={"mean": "robust_accuracy"}))
+    assert shown["auto attack, %"].tolist()[-1] == "39.00"
+    plain = chart.summary(some)
+    figure = chart.robustness_chart(plain, differences(), reference="a", about="PGD.")
+    assert not figure.axes[2].containers and "auto_attack" not in plain
+
+
+def test_auto_attack_gets_what_is_left_of_each_run_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Per radius and run only images that withstand so far, and a stack of that run."""
+    script = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))
+    images, seen = torch.arange(4.0)[:, None, None].expand(4, 28, 28) / 8, []
+
+    class AutoAttack:  # what pyautoattack's does: it turns the image 0.25
+        def __init__(self, model: Any, norm: str, eps: float, seed: int) -> None:
+            self.model, self.eps = model, eps
+
+        def run_standard_evaluation(self, images: Any, labels: Any) -> Any:
+            assert self.model(images).shape == (len(images), 2)
+            seen.append((self.eps, images[:, 0, 0, 0].tolist()))
+            return torch.where(images == 0.25, 1.0, images), labels
+
+    stub = SimpleNamespace(AutoAttack=AutoAttack)
+    monkeypatch.setitem(sys.modules, "pyautoattack", stub)
+
+    def model(images: Any) -> Any:
+        first = images[:, 0, 0]
+        return torch.stack([0 * first, first - 0.5], -1)[None]
+
+    right = torch.tensor([[[1, 1, 1, 1], [1, 1, 1, 0]], [[0, 1, 1, 1], [1, 0, 1, 0]],
+                          [[0, 0, 1, 1], [0, 0, 1, 0]]]).bool()  # fmt: skip
+    task = script["Task"](
+        images, torch.zeros(4).long(), torch.arange(4), [0.0, 0.1, 0.2], None, "linf"
+    )
+    found = script["strongest"]([model, model], right, task)
+    assert found == [1, 0.75, 0.5, 0.25, 0.25, 0]
+    assert seen == [
+        (0.1, [0.125, 0.25, 0.375]),
+        (0.1, [0, 0.25]),
+        (0.2, [0.375]),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +186,17 @@ def test_command_line_is_checked(script: str, line: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+def test_treatment_that_diverged_has_responses_and_no_cells() -> None:
+    """A run that diverged is a row at each radius, and one among the smallest radii."""
+    script = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))
+    task = script["Task"](None, None, None, [0.0, 0.1], None, "linf")
+    runs = [{"status": "diverged", "seed": seed} for seed in (0, 1)]
+    cells, right, atlas, flips = script["measured"]("a", runs, "", task)
+    assert cells.empty and atlas.empty
+    assert right["epsilon"].tolist() == [0, 0.1] * 2
+    assert flips["seed"].tolist() == [0, 1] and set(flips["status"]) == {"diverged"}
+
+
 def test_radii_are_checked() -> None:
     """Numbers in the range of the norm, sorted."""
     numbers = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))["numbers"]
@@ -104,3 +211,99 @@ def test_radii_are_checked() -> None:
     ):
         with pytest.raises(Refusal, match=said):
             numbers({"epsilon": wrong, "norm": "linf"}, "epsilon")
+
+
+# --- The published tables -------------------------------------------------------------
+
+
+def test_published_tables_agree_with_their_cells(tmp_path: Path) -> None:
+    """robustness.csv and robustness.md are the summary of robustness_cells.csv, and its
+    differences are those of robustness_effects.csv, but for what needs the images."""
+
+    def as_written(frame: pd.DataFrame) -> pd.DataFrame:
+        (tmp_path / "table.csv").write_text(table.as_csv(frame), "utf-8")
+        return table.read(tmp_path / "table.csv")
+
+    cells = table.read(PUBLISHED / "robustness_cells.csv")
+    rows = table.read(PUBLISHED / "robustness.csv")
+    pd.testing.assert_frame_equal(as_written(chart.summary(cells)), rows)
+    text = (PUBLISHED / "robustness.md").read_text("utf-8")
+    named = rows.rename(columns={"mean": chart.ACCURACY.name})
+    assert table.as_markdown(named, "").strip() in text
+    runs = cells.rename(columns={"accuracy": chart.ACCURACY.name})
+    runs = runs.assign(status="finished", right=None)
+    reference = cells["treatment"].iloc[0]
+    found = as_written(chart.differences(runs, reference, "robustness"))
+    effects = table.read(PUBLISHED / "robustness_effects.csv")
+    digits = ["low_digits", "high_digits"]
+    pd.testing.assert_frame_equal(
+        found.drop(columns=digits), effects.drop(columns=digits)
+    )
+
+
+# --- The commands as a person calls them ----------------------------------------------
+
+
+def called(script: str, *typed: str) -> dict[Path, bytes]:
+    """The files whose paths a script prints, and what is in them."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / f"{script}.py"), *typed],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+    )
+    assert done.returncode == 0, done.stderr
+    return {Path(line): Path(line).read_bytes() for line in done.stdout.splitlines()}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a study of digits lies: two seeds of ReLU and of tanh, one pass each."""
+    folder = tmp_path_factory.mktemp("outputs")
+    plan, runs = small(seeds=2)
+    plan["arms"][0]["levels"] = {}  # as a design says of its reference
+    found = train.run(list(runs.values()), Places(output_dir=str(folder), device="cpu"))
+    plans.publish(folder / "small", plan, dict(zip(runs, found, strict=True)))
+    return folder
+
+
+@pytest.mark.slow
+def test_robustness_chart_writes_what_it_promises_and_twice_the_same(
+    outputs: Path,
+) -> None:
+    """Two figures and the tables, of every run at every radius and of both treatments;
+    the second call writes the same bytes."""
+    typed = ["study=small", "effort=smoke", "epsilon=[0,0.1,0.3]"]
+    written = called("robustness_chart", *typed, f"output_dir={outputs}")
+    stem, place = "robustness_smoke", outputs / "small"
+    names = {f"{stem}{end}.csv" for end in ("", "_cells", "_effects")}
+    names |= {f"{stem}_{name}.csv" for name in ("atlas", "flips", "flips_cells")}
+    names |= {f"{stem}_{figure}.{kind}" for figure in ("chart", "atlas")
+              for kind in ("svg", "png")}  # fmt: skip
+    assert set(written) == {place / name for name in (*names, f"{stem}.md")}
+    assert {path.name for path in place.glob("robustness*")} == {
+        path.name for path in written
+    }
+    cells = pd.read_csv(place / f"{stem}_cells.csv")
+    runs = set(plans.read(place)["runs"])
+    assert set(cells.groupby("run_id")["epsilon"].agg(list).map(tuple)) == {
+        (0.0, 0.1, 0.3)
+    }
+    assert set(cells["run_id"]) == runs and len(cells) == 3 * len(runs)
+    assert sorted(cells["treatment"].unique()) == ["activation: tanh", "modern"]
+    assert cells["accuracy"].between(0, 1).all()
+    flips = table.read(place / f"{stem}_flips.csv").set_index("treatment")
+    assert flips["mean"].between(1 / 256, 0.5).all() and (flips["n"] == 2).all()
+    assert called("robustness_chart", *typed, f"output_dir={outputs}") == written
+
+
+@pytest.mark.slow
+def test_attack_draws_one_image_and_twice_the_same(outputs: Path) -> None:
+    """A figure beside the record of the run that is named by its first letters."""
+    (name, *_) = plans.read(outputs / "small")["runs"]
+    typed = [f"run={name[:8]}", "image=2", "steps=3", f"output_dir={outputs}"]
+    written = called("attack", *typed)
+    place = outputs / "runs" / name
+    assert set(written) == {place / "attack_2.svg", place / "attack_2.png"}
+    assert written[place / "attack_2.png"].startswith(b"\x89PNG")
+    assert called("attack", *typed) == written
