@@ -203,11 +203,11 @@ def pairs(study: Study, effects: Effects) -> Exhibit:
 def by_treatment(study: Study) -> dict[str, list[Record]]:
     """Each treatment's records by its label, the reference first.
 
-    Of a factorial, the rungs of its ladder by what each adds; of many treatments, MOST.
+    Of a ladder or a factorial, the rungs by what each adds; of many treatments, MOST.
     """
     records = {one["run_id"]: one for one in study.records}
     treatments = {study.label(one): one for one in study.treatments[:MOST]}
-    if study.factorial:
+    if study.rungs:
         rung = dict(study.reference)
         treatments = {study.base: rung}
         for factor, (_, new) in study.rungs.items():

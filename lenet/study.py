@@ -128,11 +128,13 @@ class Study:
     def label(self, treatment: Mapping[str, Level]) -> str:
         """What a treatment is called: as in the plan, or by what differs."""
         changed = self.changed(treatment)
+        if not changed:
+            return self.base
         for (factor, called), change in self.names.items():
             if change == changed:
                 return f"{factor}: {called}"
         named = {f: str(v).replace("+", " + ") for f, v in changed.items()}
-        return ", ".join(f"{f}: {v}" for f, v in named.items()) or self.base
+        return ", ".join(f"{f}: {v}" for f, v in named.items())
 
     def year(self, factor: str, level: Level) -> int:
         """The year from which a level can be had, of its latest part; 0: unknown."""

@@ -233,6 +233,22 @@ def test_a_factorial_has_ladders_and_interactions(tmp_path):
 
 
 @pytest.mark.usefixtures("svg_alone")
+def test_a_ladder_has_its_steps_and_their_curves(tmp_path):
+    """A treatment is what it adds to the one before, in every figure."""
+    chain = {"reference": {}, "head=softmax": {"head": "softmax"}}
+    chain["both"] = {"head": "softmax", "activation": "relu"}
+    studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(3))
+    names = {path.name for path in report.ablation(tmp_path / "s")}
+    assert "ladder.svg" in names and "ablation_chart.svg" not in names
+    drawn = table.read(tmp_path / "s" / "costs.csv")["treatment"].tolist()
+    assert [name.strip("'+ ") for name in drawn] == [
+        "paper",
+        "head: softmax",
+        "activation: relu",
+    ]
+
+
+@pytest.mark.usefixtures("svg_alone")
 def test_steps_say_what_they_are_without_the_diverged(tmp_path):
     """Beside a step with a diverged run stands the step in the blocks without one."""
     factors, lost = ("units", "head"), {("units=today head=today", 1)}

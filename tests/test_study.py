@@ -87,6 +87,15 @@ def test_a_chain_of_treatments_is_a_ladder(tmp_path):
     assert not study.published(tmp_path / "alone").rungs
 
 
+def test_the_reference_has_the_name_of_the_plan(tmp_path):
+    """Also where its arm is named by a level, as in a grid of one factor."""
+    arms_ = {"head=rbf": {}, "head=softmax": {"head": "softmax"}}
+    studies.write_study(tmp_path / "s", "grid", "paper", {}, arms_, range(2))
+    found = study.published(tmp_path / "s")
+    labels = [found.label(treatment) for treatment in found.treatments]
+    assert labels == ["paper", "head: softmax"]
+
+
 def test_missing_runs_are_refused_or_said(tmp_path):
     """Without a record of each run there is no chart, or one that says so."""
     found = studies.one_factor(tmp_path / "s", seeds=range(3))
