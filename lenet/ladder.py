@@ -226,7 +226,8 @@ def _caption(effects: pd.DataFrame) -> str:
         "shapley": "Shapley values: a factor's step, averaged over all orders in which "
         "the factors can be changed; the seconds are averaged alike.",
     }
-    some, digits = effects["low"].notna().any(), effects["low_digits"].notna().any()
+    some = effects["low"].map(math.isfinite).any()
+    digits = effects["low_digits"].notna().any()
     lines = "Thick line: 95 % interval of the step, inverting the exact sign-flip test."
     few = "So few blocks have no 95 % interval on this test set."
     parts = [

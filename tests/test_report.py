@@ -240,6 +240,8 @@ def test_a_ladder_has_its_steps_and_their_curves(tmp_path):
     studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(3))
     names = {path.name for path in report.ablation(tmp_path / "s")}
     assert "ladder.svg" in names and "ablation_chart.svg" not in names
+    drawing = (tmp_path / "s" / "ladder.svg").read_text()
+    assert "So few blocks have no 95" in drawing and "Thick line" not in drawing
     drawn = table.read(tmp_path / "s" / "costs.csv")["treatment"].tolist()
     assert [name.strip("'+ ") for name in drawn] == [
         "paper",
