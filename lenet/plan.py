@@ -99,13 +99,14 @@ def publish(folder: Path, plan: Mapping[str, Any], found: Mapping[str, Record]) 
         store.replace(folder / RECORDS, packed(own))
 
 
-def mend(folder: Path) -> None:
-    """Move a study's plan or records aside if they are damaged: what is in runs/ makes
-    them again."""
+def mend(folder: Path) -> dict[str, Record]:
+    """The records that a study was published with, by run id, once its plan or records
+    are moved aside if they are damaged: what is in runs/ makes them again."""
+    checked: dict[str, dict[str, Any]] = {}
     for name, check in ((PLAN, read), (RECORDS, published)):
         try:
             if (folder / name).exists():
-                check(folder)
+                checked[name] = check(folder)
         except Refusal as problem:
             if problem.code != 4:
                 raise
@@ -114,6 +115,7 @@ def mend(folder: Path) -> None:
             to = aside / f"{folder.name}-{secrets.token_hex(4)}-{name}"
             os.replace(folder / name, to)
             print(f"{problem}; moved to {to}, it is made again", file=sys.stderr)
+    return checked.get(RECORDS, {})
 
 
 def failed(output_dir: str, runs: Sequence[str], cause: str, said: str) -> None:

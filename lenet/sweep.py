@@ -117,10 +117,9 @@ def carry_out(
     """
     folder = Path(places.output_dir) / plan["study"]
     store.prepare(places.output_dir)
-    plans.mend(folder)
+    earlier, shown = plans.mend(folder), plans.shown(plan)
     same_study(folder, plan)
     store.replace(folder / plans.PLAN, plans.text(plan))
-    earlier, shown = plans.published(folder), plans.shown(plan)
 
     def find(name: str) -> Record | None:
         found = store.find(places.output_dir, name)
