@@ -112,7 +112,7 @@ def _cell(page: Page, row: Any, x: float, y: float, color: tuple[str, float]) ->
     lines = [limits[0], limits[1].replace("[", "(").replace("]", ")")]
     y = page.write(middle, y, list(filter(None, lines)), SMALL, ha="center")
     said = WORDS.get(row.verdict, row.verdict) if ":" in row.factor else row.verdict
-    page.write(middle, y, [said], SMALL, ha="center", color=INK if proven else GREY)
+    page.write(middle, y, [said], SMALL, ha="center", color=INK)
 
 
 def _caption(effects: pd.DataFrame) -> str:
