@@ -67,6 +67,16 @@ def published(folder: Path) -> dict[str, Record]:
     return {one["run_id"]: one for one in store.published(path)}
 
 
+def elsewhere(folder: Path) -> dict[str, Record]:
+    """The records that the other studies beside this one were published with."""
+    found: dict[str, Record] = {}
+    for path in sorted(folder.parent.glob(f"*/{RECORDS}")):
+        if path.parent != folder:
+            with contextlib.suppress(Refusal):  # verify tells of those that are broken
+                found |= published(path.parent)
+    return found
+
+
 def text(plan: Mapping[str, Any]) -> bytes:
     """A plan as the content of its file, sealed."""
     return json.dumps(store.sealed(dict(plan)), indent=1).encode()
@@ -166,9 +176,10 @@ def progress(output_dir: str, plan: Mapping[str, Any]) -> list[Run]:
     """Every run of a plan with its state."""
     failures = attempts(output_dir)
     done = {name: one for name in plan["runs"] if (one := peek(output_dir, name))}
-    done = published(Path(output_dir) / plan["study"]) | done
-    others: dict[str, Record] = {}
-    if len(done.keys() & set(plan["runs"])) < len(plan["runs"]):
+    folder, others = Path(output_dir) / plan["study"], dict[str, Record]()
+    done = published(folder) | done
+    if set(plan["runs"]) - done.keys():
+        done = elsewhere(folder) | done
         for one in sound(output_dir):
             others[store.digest([one["treatment"], one["seed"]])] = one
     return [

@@ -261,14 +261,24 @@ def of_run(path: Path, name: str) -> Record:
     return record
 
 
-def weights(output_dir: str, record: Record) -> bytes:
-    """A run's weights as they were trained: beside its record, or as published."""
-    name = record["run_id"]
+def weights_path(output_dir: str, name: str) -> Path:
+    """Where a run's weights are, or would be: beside its record, or published."""
     published = Path(output_dir).glob(f"*/weights/{name}.safetensors")
     own = folder(output_dir, name) / "model.safetensors"
-    path = own if own.exists() else next(published, own)
+    return own if own.exists() else next(published, own)
+
+
+def weights(output_dir: str, record: Record) -> bytes:
+    """A run's weights as they were trained: beside its record, or as published."""
+    path = weights_path(output_dir, record["run_id"])
     try:
         content = path.read_bytes()
+    except FileNotFoundError:
+        raise Refusal(
+            f"{path} is not there, only the run's record is, as in a fresh clone: "
+            "train it again into another folder, with output_dir=<folder>",
+            3,
+        ) from None
     except OSError as problem:
         raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
     if hashlib.sha256(content).hexdigest() != record["weights"]:

@@ -128,6 +128,9 @@ def carry_out(
         return found or earlier.get(name)
 
     found = {name: one for name in runs if (one := find(name))}
+    if set(runs) - found.keys():
+        known = plans.elsewhere(folder)
+        found |= {name: known[name] for name in set(runs) & known.keys() - found.keys()}
     missing = {name: config for name, config in runs.items() if name not in found}
     agree(found, earlier, missing)
     try:
@@ -148,9 +151,10 @@ def carry_out(
         raise Refusal(f"{lost} records were changed or lost meanwhile: run it again", 1)
     with plans.held(folder):  # against another sweep, with more seeds, of this study
         plans.publish(folder, plan, found)
-        for one in (found[name] for name in shown if found[name]["weights"]):
-            content = store.weights(places.output_dir, one)
-            store.replace(folder / "weights" / f"{one['run_id']}.safetensors", content)
+        for name in shown:  # of a record from elsewhere there may be no weights here
+            if store.weights_path(places.output_dir, name).exists():
+                content = store.weights(places.output_dir, found[name])
+                store.replace(folder / "weights" / f"{name}.safetensors", content)
         # A design in which no level varies has no effect to chart: its records are it.
         return report.ablation(folder) if plan["factors"] else [folder / plans.RECORDS]
 

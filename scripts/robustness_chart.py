@@ -10,7 +10,8 @@ python scripts/robustness_chart.py study=robustness
 
 Writes robustness*.{svg,png,csv,md} beside the study's records, robustness_l2*,
 robustness_smoke* and so on where norm or effort is not the default. Needs every run's
-weights, in <output_dir>/runs. The attack starts at the same random points for all.
+weights, in <output_dir>/runs; a fresh clone has records alone, so that there the sweep
+and this take output_dir=<folder>. The attack starts at the same random points for all.
 """
 
 import importlib.util

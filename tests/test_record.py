@@ -458,10 +458,11 @@ def test_weights_of_another_run_are_refused(output: str, data: Data) -> None:
 
 
 def test_missing_weights_are_named(output: str, data: Data) -> None:
-    """A record without its weights file is refused with the path."""
+    """A record without its weights file is refused with the path and a way out."""
     path = place(output, RELU, data) / "model.safetensors"
     path.unlink()
-    with pytest.raises(Refusal, match="cannot be read") as caught:
+    said = f"{path} is not there.*output_dir=<folder>"
+    with pytest.raises(Refusal, match=said) as caught:
         record.load([store.select(path.parent.name, output)], output)
     assert caught.value.code == 3
 

@@ -98,13 +98,30 @@ def test_sweep_trains_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_study_goes_on_from_its_published_records(tmp_path: Path) -> None:
-    """In a fresh clone, without the raw runs, only what is new is trained."""
+    """In a fresh clone, without the raw runs, only what is new is trained; a study that
+    was stopped has published no weights."""
     here(small(2), tmp_path)
-    for path in sorted((tmp_path / "runs").rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    here(small(3), tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    shutil.rmtree(tmp_path / "small" / "weights")
+    assert here(small(3), tmp_path) == 0
     assert len(list(tmp_path.glob("runs/*/record.json"))) == 2
     assert len(plans.published(tmp_path / "small")) == 6
+
+
+def test_run_of_another_published_study_is_not_trained_again(tmp_path: Path) -> None:
+    """What two studies share is trained once, also where only records are left; a
+    study that is damaged is passed by."""
+    here(small(2), tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    (tmp_path / "small").rename(tmp_path / "other")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / plans.RECORDS).write_bytes(b"x")
+    plan, runs = small(3)
+    states = [run.state for run in plans.progress(str(tmp_path), plan)]
+    assert states.count("done") == 4 and states.count("missing") == 2
+    assert here((plan, runs), tmp_path) == 0
+    assert len(list(tmp_path.glob("runs/*/record.json"))) == 2
+    assert plans.published(tmp_path / "small").keys() == runs.keys()
 
 
 def slow(*values: str) -> Any:
