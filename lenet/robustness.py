@@ -38,6 +38,7 @@ PACE = 2.5  # radii that the steps of a path add up to (Madry et al., 2018)
 LONGER = 2.5  # times as many steps, of the same size, where a path still falls
 AT_ONCE = 250  # images: memory
 FLIPPED = 200  # images whose smallest radius is sought, of those that are attacked
+RUNGS = 6  # balls that are tried before the bisection: all images, then half the radius
 QUERIES = 20  # random points of the ball's surface that the black-box check tries
 BLACK_BOX = 2**32  # where their draws begin; restarts count from 0
 LATE, RISING = 0.9, 0.05  # a path falls if its last tenth brings a twentieth of it all
@@ -71,7 +72,8 @@ class Curve(NamedTuple):
     cells: run, epsilon, accuracy and the indicators, each up above its LIMITS. flat:
     share of images without a gradient; falling: share that withstands on paths that
     still fall; unbounded: share that withstands in a ball of all images; black_box:
-    share that random points and the next run's images flip, less that of the attack.
+    share that random points and images made for another run flip, less that of the
+    attack.
     right: which images withstand.
     """
 
@@ -128,14 +130,12 @@ def curve(
     beyond = attacked(right, WHOLE[norm])[0].double().mean(1)
     tables, kept = [], []
     for epsilon in sorted(epsilons):
-        cells = pd.DataFrame(
-            {"flat": 0.0, "falling": 0.0, "black_box": 0.0}, range(len(right))
-        )
+        cells = pd.DataFrame(dict.fromkeys(LIMITS, 0.0), range(len(right)))
         if epsilon > 0:
             right, cells = attacked(right, epsilon)
+            cells = cells.assign(unbounded=beyond.tolist())
         about = {"epsilon": epsilon, "accuracy": right.double().mean(1).tolist()}
-        cells = cells.assign(**about, unbounded=beyond.tolist(), run=cells.index)
-        tables.append(cells)
+        tables.append(cells.assign(**about, run=cells.index))
         kept.append(right)
     columns = ["run", "epsilon", "accuracy", *LIMITS]
     return Curve(pd.concat(tables, ignore_index=True)[columns], torch.stack(kept))
@@ -154,9 +154,11 @@ def assault(
     """Which images withstand every loss at this radius, and the indicators per run."""
     right, falling = before.clone(), torch.zeros_like(before)
     black_box, flat = torch.zeros_like(before), before.clone()
+    for part in parts(before):
+        some = images[part], labels[part], keys[part]
+        black_box[:, part] = by_chance(model, *some, epsilon, norm)
     for loss in effort.losses:
-        left = right.any(0).nonzero()[:, 0]
-        for part in left.split(AT_ONCE) if len(left) else ():
+        for part in parts(right):
             hits = attack(
                 model,
                 images[part],
@@ -180,6 +182,12 @@ def assault(
     return right, pd.DataFrame({name: share.tolist() for name, share in found.items()})
 
 
+def parts(right: PerRun) -> Sequence[Int64[Tensor, "some"]]:
+    """The images that some run still gets right, in batches."""
+    left = right.any(0).nonzero()[:, 0]
+    return left.split(AT_ONCE) if len(left) else ()
+
+
 def attack(
     model: Model,
     images: Batch,
@@ -190,8 +198,8 @@ def attack(
     norm: str,
     loss: str,
 ) -> Hits:
-    """PGD on one batch, longer where a path still falls, and the black-box check beside
-    it, on images made for the next run of the stack (for a lone run, its own)."""
+    """PGD on one batch, longer where a path still falls, and as a black-box check the
+    images made for the run before it in the stack (for a lone run, its own)."""
 
     def walk(part: Indices | slice, steps: int) -> Adversarial:
         return pgd(
@@ -215,11 +223,25 @@ def attack(
         reached[:, part] |= on.reached
         falling[:, part] = still_falling(on, loss)
     with as_found(model), torch.no_grad():
-        flipped = model(found.images.roll(1, 0)).argmax(-1) != labels
+        other = model(found.images.roll(1, 0)).argmax(-1) != labels
+    return Hits(reached, found.flat, falling, other)
+
+
+def by_chance(
+    model: Model,
+    images: Batch,
+    labels: Indices,
+    keys: Indices,
+    epsilon: float,
+    norm: str,
+) -> PerRun:
+    """Which images some random point of the surface of their balls turns."""
+    turned = []
+    with as_found(model), torch.no_grad():
         for query in range(QUERIES):
             moved = at_random(images, draw.fold(keys, BLACK_BOX + query), epsilon, norm)
-            flipped |= model(moved).argmax(-1) != labels
-    return Hits(reached, found.flat, falling, flipped)
+            turned.append(model(moved).argmax(-1) != labels)
+    return torch.stack(turned).any(0)
 
 
 def at_random(images: Batch, keys: Indices, epsilon: float, norm: str) -> Batch:
@@ -255,12 +277,14 @@ def smallest_epsilon(
     steps: int,
     norm: str = "linf",
     keys: Int64[Tensor, "..."] | None = None,
-    halvings: int = 8,
+    halvings: int = 5,
 ) -> PerImage:
-    """The radius of the smallest ball in which PGD reaches the goal, by bisection.
+    """The radius of the smallest ball in which PGD is found to reach the goal.
 
-    0 where the image itself reaches it, inf where PGD never does; else the upper end of
-    an interval of WHOLE / 2^halvings.
+    0 where the image itself reaches it, inf where PGD never does. PGD may fail in a
+    ball where it succeeds in a smaller one: so the smallest of RUNGS that succeeds,
+    WHOLE, WHOLE / 2, ..., and then bisection down to the rung below. The upper end of
+    an interval of that rung / 2^(halvings + 1), of twice as much on the last rung.
     """
 
     def reached(radius: Size) -> Bool[Tensor, "*image"]:
@@ -277,8 +301,12 @@ def smallest_epsilon(
 
     with as_found(model), torch.no_grad():
         logits = model(images)
-    largest, low = WHOLE[norm], torch.zeros_like(logits[..., 0])
-    high, never = torch.full_like(low, largest), ~reached(largest)
+    rungs = [WHOLE[norm] / 2**rung for rung in range(RUNGS)]
+    high = torch.full_like(logits[..., 0], math.inf)
+    for radius in rungs:
+        high = high.masked_fill(reached(radius), radius)
+    never, high = high.isinf(), high.clamp(max=WHOLE[norm])
+    low = torch.where(high == rungs[-1], 0.0, high / 2)
     for _ in range(halvings):
         middle = (low + high) / 2
         found = reached(middle)
@@ -291,7 +319,8 @@ def flips(
 ) -> Float[Tensor, "run some"]:
     """The smallest L-infinity radius that turns an image into any other class; 1 where
     none does. Takes FLIPPED of the images, evenly from all."""
-    some = torch.arange(0, len(labels), max(1, len(labels) // FLIPPED))[:FLIPPED]
+    count = min(FLIPPED, len(labels))
+    some = torch.arange(count) * len(labels) // count
     return smallest_epsilon(
         model,
         images[some],
@@ -308,35 +337,48 @@ def distances(perturbation: Float[Tensor, "*image 28 28"]) -> dict[str, PerImage
 
 
 def atlas(
-    model: Model, images: Batch, labels: Indices, keys: Indices, effort: Effort
+    model: Model,
+    images: Batch,
+    labels: Indices,
+    keys: Indices,
+    effort: Effort,
+    radius: float,
 ) -> pd.DataFrame:
-    """The smallest L-infinity radius at which each image becomes each other class.
+    """Each image made into each other class, in the L-infinity norm.
 
-    Columns: run, source, target, epsilon; a row per run, image and target. Takes the
-    first `effort.targets` images of each class.
+    Columns: run, source, target; epsilon, the smallest radius at which PGD succeeds;
+    success, whether it does at `radius` or below. A row per run, image and target.
+    Takes the first `effort.targets` images of each class.
     """
     rank = torch.stack([(labels == c).cumsum(0) for c in range(10)])
     few = (rank.gather(0, labels[None])[0] <= effort.targets).nonzero()[:, 0]
     sources, targets = few.repeat_interleave(9), torch.arange(1, 10).repeat(len(few))
     targets = (labels[sources] + targets) % 10
-    parts = []
+    parts, steps = [], effort.steps // 2
     for part, target in zip(
         sources.split(AT_ONCE), targets.split(AT_ONCE), strict=True
     ):
-        radius = smallest_epsilon(
-            model,
-            images[part],
-            Targeted(target, labels[part]),
-            steps=effort.steps // 2,
-            keys=keys[part],
-            halvings=6,
+        goal, some = Targeted(target, labels[part]), images[part]
+        smallest = smallest_epsilon(
+            model, some, goal, steps=steps, keys=keys[part], halvings=4
         )
-        for run, row in enumerate(radius):
+        at = pgd(
+            model,
+            some,
+            goal,
+            epsilon=radius,
+            step=PACE * radius / steps,
+            steps=steps,
+            keys=keys[part],
+        )
+        success = at.reached | (smallest <= radius)
+        for run in range(len(smallest)):
             about = {
                 "run": run,
                 "source": labels[part],
                 "target": target,
-                "epsilon": row,
+                "epsilon": smallest[run],
+                "success": success[run],
             }
             parts.append(pd.DataFrame(about))
     return pd.concat(parts, ignore_index=True)

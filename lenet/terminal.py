@@ -6,14 +6,14 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import NoReturn, TextIO
 
 from rich.console import Console
 from rich.markup import escape
 
-from lenet.config import Refusal
+from lenet.config import Refusal, suggest
 
 
 class Terminated(KeyboardInterrupt):
@@ -32,6 +32,19 @@ def say(text: str, file: TextIO | None = None) -> None:
         raise Refusal(
             f"{stream.name} cannot be written: {problem.strerror}", 3
         ) from None
+
+
+def typed(arguments: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
+    """What was typed as key=value, over the defaults of the keys that are known."""
+    given = dict(known)
+    for text in arguments:
+        key, _, value = text.partition("=")
+        if key not in known:
+            raise Refusal(suggest(key, known, "key", "keys"))
+        if not value:
+            raise Refusal(f"{text}: write {key}=<value>")
+        given[key] = value
+    return given
 
 
 @contextlib.contextmanager

@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lenet import data, report
-from lenet.config import Refusal, composed
+from lenet.config import composed
 from lenet.model import STRUCTURE, table
 from lenet.page import BAND, BODY, GREY, INK, LINE, MARGIN, NOWHERE, SMALL, Page, sheet
-from lenet.terminal import command, say
+from lenet.terminal import command, say, typed
 
 Row = tuple[str, str, int, int]  # layer, shape of its output, parameters, connections
 PRESETS = {"paper": "1998", "modern": "today"}
@@ -64,12 +64,8 @@ def main() -> None:
     if "--help" in sys.argv or "-h" in sys.argv:
         say(str(__doc__))
         return
-    output_dir = "outputs"
-    for text in sys.argv[1:]:
-        key, _, output_dir = text.partition("=")
-        if key != "output_dir" or not output_dir:
-            raise Refusal(f"{text}: write output_dir=")
-    path = Path(output_dir) / "architecture" / "architecture"
+    given = typed(sys.argv[1:], {"output_dir": "outputs"})
+    path = Path(given["output_dir"]) / "architecture" / "architecture"
     say("\n".join(map(str, report.save(architecture(), path))))
 
 

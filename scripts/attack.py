@@ -11,7 +11,8 @@ python scripts/attack.py run=3f2a image=2 attack=pgd target=8 epsilon=0.2
     steps=40     of PGD, each of 2.5 radii / steps
     output_dir=outputs data_dir=<folder>
 
-Writes attack_<image>.svg and .png beside the run's record.
+Writes attack_<image>.svg and .png beside the run's record, with what is not the
+default in their names.
 """
 
 import sys
@@ -31,7 +32,7 @@ from lenet.model import LeNet5
 from lenet.page import Origin
 from lenet.robustness import PACE
 from lenet.store import Record
-from lenet.terminal import command, say
+from lenet.terminal import command, say, typed
 
 TYPED = {
     "run": "",
@@ -54,7 +55,7 @@ def main() -> None:
     if "--help" in arguments or "-h" in arguments:
         say(str(__doc__))
         return
-    given = typed(arguments)
+    given = checked(arguments)
     one = store.select(given["run"], given["output_dir"])
     data = datasets.load(one["treatment"]["data"], given["data_dir"] or None)
     if data.sha256 != one["data"]:
@@ -64,26 +65,31 @@ def main() -> None:
         place = store.folder(given["output_dir"], one["run_id"])
     rows = attacked(given, record.load([one], str(place.parent.parent)), data)
     epsilon, norm = number(given, "epsilon"), given["norm"]
+    pgd_too = f", PGD of {given['steps']} steps" if given["attack"] != "fgsm" else ""
     figure = attack_picture.attack_picture(
         rows,
         epsilon=epsilon,
         caption=f"Test image {given['image']} of {data.name}; the {norm} ball of "
-        f"radius {epsilon:g}, loss: {given['loss'].replace('_', ' ')}, PGD of "
-        f"{given['steps']} steps. Red is added ink, blue is ink taken away, on one "
-        "scale.",
+        f"radius {epsilon:g}, loss: {given['loss'].replace('_', ' ')}{pgd_too}. Red is "
+        "added ink, blue is ink taken away, on one scale.",
         origin=origin(one),
     )
-    say("\n".join(map(str, report.save(figure, place / f"attack_{given['image']}"))))
+    say("\n".join(map(str, report.save(figure, place / stem(given)))))
 
 
-def typed(arguments: Sequence[str]) -> dict[str, str]:
+def stem(given: Mapping[str, str]) -> str:
+    """The name of the picture: its image, and what was typed other than by default."""
+    parts = ["attack", given["image"]]
+    for key in ("attack", "target", "epsilon", "norm", "loss", "steps"):
+        if given[key] != TYPED[key]:
+            named = key in ("target", "epsilon", "steps")
+            parts += [key, given[key]] if named else [given[key]]
+    return "_".join(parts)
+
+
+def checked(arguments: Sequence[str]) -> dict[str, str]:
     """What the command line says; norm, loss and radius are checked by the attack."""
-    given = dict(TYPED)
-    for text in arguments:
-        key, _, value = text.partition("=")
-        if key not in TYPED:
-            raise Refusal(suggest(key, TYPED, "key", "keys"))
-        given[key] = value
+    given = typed(arguments, TYPED)
     if not given["run"]:
         raise Refusal("run=<the first letters of a run's id> says which network")
     if given["attack"] not in ("", *ATTACKS):
@@ -111,6 +117,11 @@ def goals(given: Mapping[str, str], logits: Tensor, label: Tensor) -> dict[str, 
     the label nor the answer."""
     if given["target"]:
         target = torch.tensor([whole(given, "target", 9)])
+        if torch.equal(target, label):
+            raise Refusal(
+                f"target={int(target)} is the label of image {given['image']}: "
+                "choose another class"
+            )
         return {f"to {int(target)}": Targeted(target, label)}
     known = torch.stack([label, logits.argmax(-1)], -1)
     other = logits.scatter(-1, known, -torch.inf).argmax(-1)

@@ -22,13 +22,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lenet import data as datasets
-from lenet.config import Refusal, composed
+from lenet.config import composed
 from lenet.stack import Stack
-from lenet.terminal import command
+from lenet.terminal import command, typed
 from lenet.train import reuse_memory
 
 EPOCH, MFLOP = 60_000, 2.264  # forward and backward of one image, modern structure
-TYPED = {"repeats": "3", "images": "6400", "cases": "", "device": "cpu", "data_dir": ""}
+TYPED = {
+    **{"repeats": "3", "images": "6400", "cases": "", "device": "cpu", "data_dir": ""},
+    "child": "",  # one case, of which this process is to measure the seconds
+}
 
 
 def network() -> nn.Module:
@@ -105,15 +108,15 @@ def ours(
     return run
 
 
-def measure(case: dict[str, Any], typed: dict[str, Any]) -> float:
+def measure(case: dict[str, Any], given: dict[str, Any]) -> float:
     """The seconds that 60,000 images and one run take in this process."""
     torch.set_num_threads(case["threads"])
-    device = torch.device(typed["device"])
-    data = datasets.load("mnist", typed["data_dir"] or None, device)
-    count = int(typed["images"]) // (1 if case["batch"] > 1 else 10)
+    device = torch.device(given["device"])
+    data = datasets.load("mnist", given["data_dir"] or None, device)
+    count = int(given["images"]) // (1 if case["batch"] > 1 else 10)
     shared = (data, count, case["batch"])
     if case["loop"] == "DataLoader":
-        root = typed["data_dir"] or os.environ.get("LENET_DATA") or "data"
+        root = given["data_dir"] or os.environ.get("LENET_DATA") or "data"
         run = dataloader(root, *shared[1:], case["workers"], case["affine"])
     elif case["loop"] == "in memory":
         run = in_memory(*shared)
@@ -121,7 +124,7 @@ def measure(case: dict[str, Any], typed: dict[str, Any]) -> float:
         reuse_memory()
         run = ours(*shared, case["runs"], case["affine"])
     best = float("inf")
-    for _ in range(int(typed["repeats"]) + 1):  # the first one warms up
+    for _ in range(int(given["repeats"]) + 1):  # the first one warms up
         began = time.perf_counter()
         run()
         if device.type == "cuda":
@@ -188,19 +191,15 @@ def name(case: dict[str, Any]) -> str:
 
 def main() -> None:
     """The entry point."""
-    typed, arguments = dict(TYPED), sys.argv[1:]
+    arguments = sys.argv[1:]
     if "--help" in arguments or "-h" in arguments:
         print(__doc__)
         return
-    for text in arguments:
-        key, _, value = text.partition("=")
-        if key == "child":
-            print(measure(json.loads(value), typed))
-            return
-        if key not in typed:
-            raise Refusal(f"{text}: write {', '.join(f'{k}=' for k in typed)}")
-        typed[key] = value
-    datasets.load("mnist", typed["data_dir"] or None)  # or say what is missing
+    given = typed(arguments, TYPED)
+    if given["child"]:
+        print(measure(json.loads(given["child"]), given))
+        return
+    datasets.load("mnist", given["data_dir"] or None)  # or say what is missing
     rate = {threads: sgemm(threads) for threads in (1, 2)}
     print(
         f"sgemm: {rate[1] / 1e3:.0f} GFLOP/s on one thread, "
@@ -208,8 +207,8 @@ def main() -> None:
     )
     print("| loop | batch | affine | threads | s per epoch and run | share of sgemm |")
     print("|---|---|---|---|---|---|")
-    for case in cases(typed["device"]):
-        if typed["cases"] not in name(case):
+    for case in cases(given["device"]):
+        if given["cases"] not in name(case):
             continue
         seconds, threads = timed(case, arguments), case["threads"] * case["processes"]
         share = MFLOP * EPOCH / seconds / rate[threads]

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from lenet import data, record, report, study
 from lenet.config import Refusal
 from lenet.store import Record
-from lenet.terminal import command, say
+from lenet.terminal import command, say, typed
 
 READINGS = ("paper_readings", "paper_readings_more")  # studies
 # Fig. 5, read from the drawing, +-0.03; the training error is that of the presentation.
@@ -247,15 +247,10 @@ def records(
 
 def main() -> None:
     """The entry point."""
-    given: dict[str, str] = {"output_dir": "outputs"}
     if "--help" in sys.argv or "-h" in sys.argv:
         say(str(__doc__))
         return
-    for text in sys.argv[1:]:
-        key, _, value = text.partition("=")
-        if key not in ("output_dir", "data_dir") or not value:
-            raise Refusal(f"{text}: write output_dir= or data_dir=")
-        given[key] = value
+    given = typed(sys.argv[1:], {"output_dir": "outputs", "data_dir": ""})
     output = Path(given["output_dir"])
     losses, sizes = records(output)
     readings = table_of_readings(by_reading(output))
@@ -263,7 +258,7 @@ def main() -> None:
         "paper_1998/figure_5": figure_5(losses["eq. 8"], "LeNet-5 as published"),
         "paper_1998_eq9/figure_5": figure_5(losses["eq. 9"], "With eq. 9, j = 3"),
         "paper_1998/figure_6": figure_6(sizes),
-        "paper_1998/figure_8": figure_8(losses["eq. 8"], given.get("data_dir")),
+        "paper_1998/figure_8": figure_8(losses["eq. 8"], given["data_dir"] or None),
         "paper_readings/readings": figure_readings(readings),
     }
     for name, figure in figures.items():

@@ -9,7 +9,7 @@ python scripts/robustness_chart.py study=robustness
     output_dir=outputs data_dir=<folder> allow_partial=true
 
 Writes robustness*.{svg,png,csv,md} beside the study's records, robustness_l2*,
-robustness_smoke* and so on where norm or effort is not the default. Needs every run's
+robustness_smoke* and so on where something is not the default. Needs every run's
 weights, in <output_dir>/runs; a fresh clone has records alone, so that there the sweep
 and this take output_dir=<folder>. The attack starts at the same random points for all.
 """
@@ -33,7 +33,7 @@ from lenet.factor.adversary import overfitting
 from lenet.robustness import EFFORTS, Effort
 from lenet.store import Record, replace
 from lenet.study import Study
-from lenet.terminal import command, say
+from lenet.terminal import command, say, typed
 from lenet.train import reuse_memory
 
 TYPED = {
@@ -57,6 +57,7 @@ class Task(NamedTuple):
     epsilons: Sequence[float]
     effort: Effort
     norm: str
+    atlas: float
 
 
 def main() -> None:
@@ -65,12 +66,12 @@ def main() -> None:
     if "--help" in arguments or "-h" in arguments:
         say(str(__doc__))
         return
-    given = typed(arguments)
+    given = checked(arguments)
     reuse_memory()
     found = named(given)
     task = prepared(given, found)
     tables: list[tuple[pd.DataFrame, ...]] = []
-    for label, runs in report.by_treatment(found).items():
+    for label, runs in comparable(found).items():
         began = time.perf_counter()
         tables.append(measured(label, runs, given["output_dir"], task))
         took = time.perf_counter() - began
@@ -80,14 +81,9 @@ def main() -> None:
     say("\n".join(str(path) for path in paths))
 
 
-def typed(arguments: Sequence[str]) -> dict[str, str]:
-    """What the command line says, checked."""
-    given = dict(TYPED)
-    for text in arguments:
-        key, _, value = text.partition("=")
-        if key not in TYPED:
-            raise Refusal(suggest(key, TYPED, "key", "keys"))
-        given[key] = value
+def checked(arguments: Sequence[str]) -> dict[str, str]:
+    """What the command line says, if it can be carried out."""
+    given = typed(arguments, TYPED)
     for key, known in (("effort", EFFORTS), ("norm", NORMS)):
         if given[key] not in known:
             raise Refusal(suggest(given[key], tuple(known), key, "choices"))
@@ -104,6 +100,14 @@ def named(given: Mapping[str, str]) -> Study:
         listed = ", ".join(known) or "none"
         raise Refusal(f"study={given['study'] or '?'}: those in {root} are: {listed}")
     return study.published(root / given["study"], given["allow_partial"] == "true")
+
+
+def comparable(found: Study) -> dict[str, list[Record]]:
+    """The runs of each treatment, if some run of the reference did not diverge."""
+    runs = report.by_treatment(found)
+    if not any(one["status"] == "finished" for one in runs[found.base]):
+        raise Refusal(f"every run of the reference {found.base} diverged", 1)
+    return runs
 
 
 def numbers(given: Mapping[str, str], key: str) -> list[float]:
@@ -134,11 +138,12 @@ def prepared(given: Mapping[str, str], found: Study) -> Task:
     keys, epsilons = robustness.starts(chosen), numbers(given, "epsilon")
     if not any(epsilons):
         raise Refusal("epsilon=[0] attacks nothing: give a radius above 0")
-    if len(numbers({**given, "norm": "linf"}, "atlas")) > 1:
+    atlas = numbers({**given, "norm": "linf"}, "atlas")
+    if len(atlas) > 1:
         raise Refusal(f"atlas={given['atlas']}: the atlas counts at one radius")
     if effort.auto_attack and not importlib.util.find_spec("pyautoattack"):
         raise Refusal("effort=full needs AutoAttack: pip install 'lenet[robust]'", 3)
-    return Task(images, labels, keys, epsilons, effort, given["norm"])
+    return Task(images, labels, keys, epsilons, effort, given["norm"], atlas[0])
 
 
 def measured(
@@ -171,7 +176,7 @@ def measured(
         robust_accuracy=cells["accuracy"],
         right=[bits.numpy() for bits in found.right.flatten(0, 1)],  # as the cells are
     )
-    atlas = robustness.atlas(model, *some, task.effort)
+    atlas = robustness.atlas(model, *some, task.effort, task.atlas)
     atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
     medians = robustness.flips(model, *some, task.effort).quantile(0.5, -1).tolist()
     flips = pd.DataFrame({"treatment": label, "seed": list(seeds.values())})
@@ -217,18 +222,16 @@ def write(
     named_rows = rows.rename(columns={"mean": "robust_accuracy"})
     named_rows = named_rows.drop(columns=ends, errors="ignore")
     effects = robustness_chart.differences(right, found.base, found.name)
-    (radius,) = numbers({**given, "norm": "linf"}, "atlas")
     about = caption(found, task)
     chart = robustness_chart.robustness_chart(
         rows, effects, reference=found.base, about=about, origin=found.origin
     )
-    pairs = robustness_chart.atlas_table(atlas, radius)
+    pairs = robustness_chart.atlas_table(atlas)
     second = robustness_chart.atlas_chart(
-        atlas, radius, about="The L-infinity ball.", origin=found.origin
+        atlas, task.atlas, about="The L-infinity ball.", origin=found.origin
     )
     smallest, shown = radii(found, task, flips)
-    own = [given[key] for key in ("norm", "effort") if given[key] != TYPED[key]]
-    stem = "_".join(["robustness", *own])  # a trial leaves what is published alone
+    stem = "_".join(["robustness", *unlike(given)])
     files = {
         f"{stem}_cells.csv": table.as_csv(cells),
         f"{stem}.csv": table.as_csv(rows),
@@ -245,6 +248,17 @@ def write(
     return [*(folder / name for name in files), *drawn]
 
 
+def unlike(given: Mapping[str, str]) -> list[str]:
+    """What was typed other than by default, as parts of a file's name: a trial leaves
+    what is published alone."""
+    parts = [given[key] for key in ("norm", "effort") if given[key] != TYPED[key]]
+    for key in ("epsilon", "atlas"):
+        values = [numbers(one, key) for one in (given, TYPED)]
+        if values[0] != values[1]:
+            parts += [key, *(f"{value:g}" for value in values[0])]
+    return parts + ["partial"] * (given["allow_partial"] == "true")
+
+
 def caption(found: Study, task: Task) -> str:
     """What the attack was, and which runs it met."""
     effort, losses = task.effort, ", ".join(task.effort.losses).replace("_", " ")
@@ -256,7 +270,8 @@ def caption(found: Study, task: Task) -> str:
     )
     lost = sum(overfitting(one["curve"]) is not None for one in found.records)
     if lost:
-        about += f" {lost} runs overfitted to the attack that they were trained on."
+        runs = "1 run" if lost == 1 else f"{lost} runs"
+        about += f" {runs} overfitted to the attack of the training."
     return about
 
 
@@ -267,7 +282,8 @@ def radii(found: Study, task: Task, flips: pd.DataFrame) -> tuple[pd.DataFrame, 
     about = (
         "The smallest L-infinity epsilon that turns an image into any other class: "
         f"median over {count} images, PGD on the margin of {task.effort.steps // 2} "
-        "steps, by bisection to 1/256; the mean over seeds with its 95 % t interval, "
+        "steps, by bisection to 1/32 of it; the mean over seeds with its 95 % t "
+        "interval, "
         f"and the mean of within-seed differences to {found.base}."
     )
     return rows, table.as_markdown(robustness_chart.smallest_shown(rows), about)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from conftest import config
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lenet import attack, draw
+from lenet import attack, draw, robustness
 from lenet.attack import Targeted, Untargeted, fgsm, pgd
 from lenet.config import Refusal
 from lenet.data import Data
@@ -269,7 +270,7 @@ def test_network_is_left_as_it_was() -> None:
     model.C5.weight.requires_grad_(False)
     state = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [part.training for part in model.modules()]
-    before = torch.get_rng_state()
+    before, others = torch.get_rng_state(), np.random.get_state()
     images = numbers(3, "images", 2, 28, 28)
     keys = draw.stream([0, 1], "s")
     sizes = {"epsilon": 0.3, "step": 0.1, "steps": 2}
@@ -281,6 +282,7 @@ def test_network_is_left_as_it_was() -> None:
     for key, value in model.state_dict().items():
         assert torch.equal(value, state[key])
     assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_equal(np.random.get_state(), others)
     assert not found.images.requires_grad and not images.requires_grad
 
 
@@ -405,6 +407,20 @@ def test_fgsm_equals_captum(
     )
     goal = Targeted(target, labels) if targeted else Untargeted(labels)
     exactly(fgsm(model, images, goal, epsilon=0.2, **ORACLE), expected, images)
+
+
+def test_auto_attack_is_at_least_as_strong(
+    trained: tuple[Single, Tensor, Tensor],
+) -> None:
+    """Of what PGD leaves AutoAttack itself leaves no more; no generator moves."""
+    model, images, labels = (part[:8] if i else part for i, part in enumerate(trained))
+    before = torch.get_rng_state()
+    withstands = robustness.auto_attack(model, images[:, 0], labels, 0.15)
+    assert torch.equal(torch.get_rng_state(), before)
+    sizes = {"epsilon": 0.15, "step": 0.02, "steps": 20}
+    found = pgd(model, images, Untargeted(labels), **sizes, loss="margin")
+    assert withstands.sum() <= (~found.reached).sum()
+    assert robustness.auto_attack(model, images[:, 0], labels, 1e-6).any()
 
 
 # --- Bad input ------------------------------------------------------------------------

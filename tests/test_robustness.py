@@ -3,6 +3,7 @@
 import importlib
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,11 +14,12 @@ from torch import Tensor
 
 from lenet import robustness
 from lenet.attack import Targeted, Untargeted, pgd
-from lenet.config import Value
+from lenet.config import Config, Refusal
 from lenet.data import Data
+from lenet.factor.adversary import overfitting
 from lenet.model import LeNet5
 from lenet.robustness import Effort, curve
-from lenet.stack import Stack, train
+from lenet.stack import Result, Stack, train
 
 EFFORT = Effort(images=60, steps=20, restarts=1, losses=("margin",), targets=2)
 RADII = [0.0, 0.002, 0.01, 0.05, 0.1]
@@ -65,6 +67,21 @@ def test_curve_is_exact_for_a_linear_model() -> None:
     assert (cells.diff().dropna() <= 0).all().all()
     assert 0 < cells.loc[0.002, 0] < cells.loc[0.0, 0] == pytest.approx(55 / 60)
     assert (found.cells["unbounded"] == 0).all()
+
+
+def test_accuracy_without_attack_has_no_indicator_up() -> None:
+    """A network that no attack turns is noticed at each radius, and not at 0."""
+    _, images, labels, keys = problem()
+
+    def constant(images: Tensor) -> Tensor:
+        total = images.flatten(-2).sum(-1, keepdim=True)
+        return (total * 0 + torch.tensor([1.0, 0.0])).expand(2, -1, -1)
+
+    zeros = torch.zeros_like(labels)
+    cells = robustness.curve(constant, images, zeros, keys, [0.0, 0.1], EFFORT).cells
+    up = cells.set_index("epsilon")[[*robustness.LIMITS]]
+    assert (up.loc[0.0] == 0).all().all()
+    assert (up.loc[0.1, ["flat", "unbounded"]] == 1).all().all()
 
 
 @settings(max_examples=8, deadline=None)
@@ -217,6 +234,25 @@ def test_picture_aims_at_neither_the_label_nor_the_answer(
     logits, label = torch.tensor([[0.0, 3, 1, 2]]), torch.tensor([3])
     assert list(script.goals({"target": ""}, logits, label)) == ["untargeted", "to 2"]
     assert list(script.goals({"target": "1"}, logits, label)) == ["to 1"]
+    with pytest.raises(Refusal, match="target=3 is the label of image 61"):
+        script.goals({"target": "3", "image": "61"}, logits, label)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ({}, "attack_2"),
+        ({"attack": "pgd", "target": "8"}, "attack_2_pgd_target_8"),
+        ({"epsilon": "0.1", "norm": "l2"}, "attack_2_epsilon_0.1_l2"),
+    ],
+)
+def test_pictures_of_other_attacks_have_other_names(
+    typed: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not the default is in the name."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "scripts")
+    script = importlib.import_module("attack")
+    assert script.stem({**script.TYPED, "image": "2", **typed}) == name
 
 
 def test_distances_are_the_norms_of_the_change() -> None:
@@ -270,6 +306,27 @@ def test_smallest_epsilon_is_infinite_for_a_goal_out_of_reach() -> None:
     assert (found == math.inf).all()
 
 
+def test_smallest_epsilon_is_found_where_larger_balls_hide_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An attack that succeeds from 0.07 to 0.3 alone, as long steps may overshoot."""
+
+    def walk(model: object, images: Tensor, *_: object, **sizes: Tensor) -> object:
+        radius = torch.as_tensor(sizes["epsilon"]).expand(images.shape[:1])
+        return SimpleNamespace(reached=(radius >= 0.07) & (radius <= 0.3))
+
+    monkeypatch.setattr(robustness, "pgd", walk)
+    goal = Untargeted(torch.zeros(3, dtype=torch.int64))
+    found = robustness.smallest_epsilon(
+        lambda x: torch.tensor([1.0, 0.0]).expand(len(x), 2),
+        torch.zeros(3, 28, 28),
+        goal,
+        steps=5,
+        halvings=5,
+    )
+    assert ((found >= 0.07) & (found <= 0.07 + 1 / 8 / 64)).all()
+
+
 def test_flips_are_the_smallest_radii_of_some_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -292,15 +349,30 @@ def test_flips_are_the_smallest_radii_of_some_images(
 
 
 def test_atlas_has_each_other_class_of_each_chosen_image(digits_stack: Linear) -> None:
-    """Two images a class, nine targets each, a row for every run; radii positive."""
+    """Two images a class, nine targets each, a row for every run: the radius is that of
+    the image and the target alone, and success is whether PGD at 0.01 finds it."""
     images = torch.rand(40, 28, 28, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(40) % 10
     keys = robustness.starts(torch.arange(40))
-    table = robustness.atlas(digits_stack, images, labels, keys, EFFORT)
+    table = robustness.atlas(digits_stack, images, labels, keys, EFFORT, 0.01)
     assert len(table) == 2 * 20 * 9
     assert (table["source"] != table["target"]).all()
     assert table.groupby(["run", "source", "target"]).size().eq(2).all()
-    assert (table["epsilon"] >= 0).all()
+    assert 0 < table["success"].mean() < 1
+    for source, target in ((3, 4), (7, 0)):
+        one = torch.tensor([source])
+        goal = Targeted(torch.tensor([target]), one)
+        some = table[(table["source"] == source) & (table["target"] == target)]
+        alone = robustness.smallest_epsilon(
+            digits_stack, images[one], goal, steps=10, keys=keys[one], halvings=4
+        )
+        at = pgd(
+            digits_stack, images[one], goal, epsilon=0.01, step=0.0025, steps=10,
+            keys=keys[one],
+        )  # fmt: skip
+        first = some.groupby("run").first()
+        assert first["epsilon"].tolist() == alone[:, 0].tolist()
+        assert first["success"].tolist() == at.reached[:, 0].tolist()
 
 
 @pytest.fixture
@@ -319,11 +391,15 @@ def digits_stack() -> torch.nn.Module:
 # --- Acceptance bands on MNIST --------------------------------------------------------
 
 
-def trained(mnist: Data, changes: dict[str, Value]) -> LeNet5:
+def trained(mnist: Data) -> LeNet5:
     """Two runs of ReLU and max pooling after three passes without distortions."""
     about = {"optimizer": "adam", "batch_size": 64, "epochs": 3, "schedule": "cosine"}
-    configs = [config({**about, **changes}, seed) for seed in (0, 1)]
-    results = train(configs, mnist)
+    configs = [config(about, seed) for seed in (0, 1)]
+    return loaded(configs, train(configs, mnist), mnist)
+
+
+def loaded(configs: list[Config], results: list[Result], mnist: Data) -> LeNet5:
+    """A stack of runs, as trained."""
     model = Stack.start(configs, mnist).model
     state = {k: [r.weights[k] for r in results] for k in results[0].weights}
     model.load_state_dict({key: torch.stack(both) for key, both in state.items()})
@@ -355,7 +431,7 @@ def accuracy(model: LeNet5, mnist: Data, epsilon: float, steps: int) -> Tensor:
 def test_undefended_network_falls_as_it_should(mnist: Data) -> None:
     """Clean >= 97.5 %, FGSM 0.1 of 55 to 90 %, FGSM 0.3 < 25 %, PGD-20 0.2 < 10 %,
     PGD-40 0.3 < 3 %, and PGD is never milder than FGSM."""
-    model = trained(mnist, {})
+    model = trained(mnist)
     assert (accuracy(model, mnist, 0.0, 0) >= 0.975).all()
     gentle = accuracy(model, mnist, 0.1, 1)
     assert ((gentle > 0.55) & (gentle < 0.90)).all()
@@ -370,8 +446,13 @@ def test_undefended_network_falls_as_it_should(mnist: Data) -> None:
 @pytest.mark.slow
 def test_adversarial_training_defends(mnist: Data) -> None:
     """FGSM with a random start at 0.3, three passes: clean >= 97 % and PGD-40 >= 70 %,
-    in one of two seeds at least: the other may overfit to FGSM (94.8 and 13.8 %)."""
-    numbers = {"adversary.held_out": 500, "optimizer.lr": 0.005}
-    model = trained(mnist, {"adversary": "fgsm", **numbers})
+    in each of two runs that is not said to have overfitted to FGSM; one at least."""
+    about = {"optimizer": "adam", "batch_size": 64, "epochs": 3, "schedule": "cosine"}
+    about |= {"adversary.held_out": 500, "optimizer.lr": 0.005, "adversary": "fgsm"}
+    configs = [config(about, seed) for seed in (0, 1)]
+    results = train(configs, mnist)
+    model = loaded(configs, results, mnist)
     clean, attacked = (accuracy(model, mnist, *how) for how in ((0.0, 0), (0.3, 40)))
-    assert ((clean >= 0.97) & (attacked >= 0.70)).any()
+    holds = torch.tensor([overfitting(one.curve) is None for one in results])
+    assert holds.any()
+    assert (clean[holds] >= 0.97).all() and (attacked[holds] >= 0.70).all()

@@ -1,5 +1,6 @@
 """Tables and figures of robustness, and what their commands refuse."""
 
+import dataclasses
 import math
 import os
 import runpy
@@ -13,11 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from figures import check_texts, content
 from stub import small
 
 from lenet import plan as plans
 from lenet import robustness_chart as chart
-from lenet import table, train
+from lenet import study, table, train
+from lenet.attack import Adversarial
+from lenet.attack_picture import Row, attack_picture
 from lenet.config import Places, Refusal
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -96,19 +100,87 @@ def test_smallest_epsilon_is_compared_within_seeds() -> None:
     assert found.loc["b", "difference_mean"] == pytest.approx((0.1 + 0.11 - 0.14) / 3)
 
 
-def test_figures_are_drawn_whatever_is_missing() -> None:
-    """A panel for each treatment, two axes each; an atlas of unreached targets."""
+def hatched(axes: Any) -> list[tuple[float, float]]:
+    """The x-extents of the hatched patches."""
+    return [
+        (p.get_x(), p.get_x() + p.get_width()) for p in axes.patches if p.get_hatch()
+    ]
+
+
+def test_cell_with_an_indicator_up_is_hatched() -> None:
+    """That of `b` at 0.1, from the middle between the radii on; none of the others."""
     rows = chart.summary(cells())
     figure = chart.robustness_chart(rows, differences(), reference="a", about="PGD.")
     assert len(figure.axes) == 4
-    pairs = [(s, t) for s in range(10) for t in range(10) if s != t]
-    atlas = pd.DataFrame(pairs, columns=["source", "target"]).assign(
-        treatment="a", epsilon=np.where([s == 1 for s, _ in pairs], math.inf, 0.25)
-    )
-    table = chart.atlas_table(atlas, 0.3).set_index(["source", "target"])
-    assert table.loc[(2, 3), "success"] == 1 and table.loc[(1, 3), "success"] == 0
-    assert "mostly never" in chart.atlas_finding(atlas, 0.3)
-    assert len(chart.atlas_chart(atlas, 0.3, about="").axes) == 4
+    assert [hatched(axes) for axes in figure.axes] == [
+        *([], []),
+        [(pytest.approx(0.05), pytest.approx(0.104))],
+        [],
+    ]
+    assert "no gradient (1 cells)" in content(figure).replace("\n", " ")
+    check_texts(figure)
+
+
+def atlas() -> pd.DataFrame:
+    """Two attacks on each pair: those on a 1 fail, one of a 2 on a 3 does."""
+    pairs = [(s, t, i) for s in range(10) for t in range(10) if s != t for i in (0, 1)]
+    found = pd.DataFrame(pairs, columns=["source", "target", "i"])
+    one = (found["source"] == 2) & (found["target"] == 3) & (found["i"] == 0)
+    fails = (found["source"] == 1) | one
+    radius = np.where(fails, math.inf, 0.25)
+    return found.assign(treatment="a", epsilon=radius, success=~fails)
+
+
+def test_atlas_says_where_the_attack_failed() -> None:
+    """Success is as measured; a pair that is not reached at any radius is hatched."""
+    rows = chart.atlas_table(atlas()).set_index(["source", "target"])
+    assert rows.loc[(2, 4), "success"] == 1 and rows.loc[(1, 3), "success"] == 0
+    assert rows["unreached"].to_dict() == {
+        (s, t): 1 if s == 1 else 0.5 if (s, t) == (2, 3) else 0 for s, t in rows.index
+    }
+    assert "the attack mostly fails" in chart.atlas_finding(atlas())
+    figure = chart.atlas_chart(atlas(), 0.3, about="")
+    assert len(figure.axes) == 4
+    maps = [axes for axes in figure.axes if axes.images]
+    for axes in maps:
+        corners = {(p.get_y(), p.get_x()) for p in axes.patches if p.get_hatch()}
+        assert (1.5, 2.5) in corners and len(corners) == 10
+    check_texts(figure)
+
+
+def test_picture_shows_an_attack_before_and_after() -> None:
+    """Per row: image, signed change on one scale, result, and both logits by class."""
+    image, before = torch.full((28, 28), 0.5), torch.arange(10.0)
+    rows = []
+    for name, size in (("FGSM, untargeted", 0.1), ("PGD, to 3", -0.2)):
+        change = torch.full((28, 28), size)
+        found = Adversarial(
+            images=(image + change)[None, None],
+            perturbation=change[None, None],
+            logits=before.flip(0)[None, None],
+            reached=torch.tensor([[size > 0]]),
+            flat=torch.tensor([[False]]),
+            trace=torch.zeros(1, 1, 1, 1),
+        )
+        rows.append(Row(name, image, 9, before, found))
+    figure = attack_picture(rows, epsilon=0.2, caption="c")
+    pictures = [axes for axes in figure.axes if axes.images]
+    bars = [axes for axes in figure.axes if len(axes.patches) == 20]
+    assert len(pictures) == 6 and len(bars) == 2
+    for i, size in enumerate((0.1, -0.2)):
+        shown = [axes.images[0] for axes in pictures[3 * i : 3 * i + 3]]
+        values = [float(one.get_array().mean()) for one in shown]
+        assert values == pytest.approx([0.5, size, 0.5 + size])
+        assert shown[1].get_clim() == pytest.approx((-0.2, 0.2))
+        assert shown[1].get_cmap().name == "RdBu_r"
+        heights = [bar.get_height() for bar in bars[i].patches]
+        assert heights == [*range(10), *range(9, -1, -1)]
+    said = content(figure)
+    for words in ("FGSM, untargeted: goal reached", "PGD, to 3: goal not reached",
+                  "label 9, read as 9", "read as 0"):  # fmt: skip
+        assert words in said
+    assert "1 of 2 attacks on this 9 reaches the goal" in said.replace("\n", " ")
+    check_texts(figure)
 
 
 def test_auto_attack_is_drawn_on_the_axis_of_the_curve() -> None:
@@ -154,9 +226,8 @@ def test_auto_attack_gets_what_is_left_of_each_run_alone(
 
     right = torch.tensor([[[1, 1, 1, 1], [1, 1, 1, 0]], [[0, 1, 1, 1], [1, 0, 1, 0]],
                           [[0, 0, 1, 1], [0, 0, 1, 0]]]).bool()  # fmt: skip
-    task = script["Task"](
-        images, torch.zeros(4).long(), torch.arange(4), [0.0, 0.1, 0.2], None, "linf"
-    )
+    some = images, torch.zeros(4).long(), torch.arange(4), [0.0, 0.1, 0.2]
+    task = script["Task"](*some, None, "linf", 0.2)
     found = script["strongest"]([model, model], right, task)
     assert found == [1, 0.75, 0.5, 0.25, 0.25, 0]
     assert seen == [
@@ -182,19 +253,47 @@ def test_command_line_is_checked(script: str, line: str, said: str) -> None:
     """A word that is none is refused, with the nearest that is."""
     functions = runpy.run_path(str(SCRIPTS / f"{script}.py"))
     with pytest.raises(Refusal) as caught:
-        functions["typed"](line.split())
+        functions["checked"](line.split())
     assert said in str(caught.value)
 
 
 def test_treatment_that_diverged_has_responses_and_no_cells() -> None:
     """A run that diverged is a row at each radius, and one among the smallest radii."""
     script = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))
-    task = script["Task"](None, None, None, [0.0, 0.1], None, "linf")
+    task = script["Task"](None, None, None, [0.0, 0.1], None, "linf", 0.2)
     runs = [{"status": "diverged", "seed": seed} for seed in (0, 1)]
     cells, right, atlas, flips = script["measured"]("a", runs, "", task)
     assert cells.empty and atlas.empty
     assert right["epsilon"].tolist() == [0, 0.1] * 2
     assert flips["seed"].tolist() == [0, 1] and set(flips["status"]) == {"diverged"}
+
+
+def test_trial_leaves_what_is_published_alone() -> None:
+    """Whatever is not the default is in the names of the files; spelling is not."""
+    script = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))
+    typed = {**script["TYPED"], "study": "s"}
+    assert script["unlike"](typed) == []
+    same = {**typed, "epsilon": "[0.30,0.2,0.15,0.1,0.05,0]", "atlas": "0.20"}
+    assert script["unlike"](same) == []
+    other = {**typed, "norm": "l2", "effort": "smoke", "epsilon": "[0,0.4]"}
+    assert script["unlike"](other) == ["l2", "smoke", "epsilon", "0", "0.4"]
+    other = {**typed, "atlas": "0.1", "allow_partial": "true"}
+    assert script["unlike"](other) == ["atlas", "0.1", "partial"]
+
+
+def test_study_with_nothing_to_compare_is_refused_before_it_is_attacked() -> None:
+    """One treatment, as in `modern`, or a reference that diverged in every seed."""
+    script = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))
+    with pytest.raises(Refusal, match="all 20 runs are of one treatment: no effect"):
+        study.published(PUBLISHED.parent / "modern")
+    found = study.published(PUBLISHED)
+    first = set(found.plan["arms"][0]["runs"])
+    records = [
+        {**one, "status": "diverged"} if one["run_id"] in first else one
+        for one in found.records
+    ]
+    with pytest.raises(Refusal, match="every run of the reference modern diverged"):
+        script["comparable"](dataclasses.replace(found, records=records))
 
 
 def test_radii_are_checked() -> None:
@@ -275,7 +374,7 @@ def test_robustness_chart_writes_what_it_promises_and_twice_the_same(
     the second call writes the same bytes."""
     typed = ["study=small", "effort=smoke", "epsilon=[0,0.1,0.3]"]
     written = called("robustness_chart", *typed, f"output_dir={outputs}")
-    stem, place = "robustness_smoke", outputs / "small"
+    stem, place = "robustness_smoke_epsilon_0_0.1_0.3", outputs / "small"
     names = {f"{stem}{end}.csv" for end in ("", "_cells", "_effects")}
     names |= {f"{stem}_{name}.csv" for name in ("atlas", "flips", "flips_cells")}
     names |= {f"{stem}_{figure}.{kind}" for figure in ("chart", "atlas")
@@ -304,6 +403,7 @@ def test_attack_draws_one_image_and_twice_the_same(outputs: Path) -> None:
     typed = [f"run={name[:8]}", "image=2", "steps=3", f"output_dir={outputs}"]
     written = called("attack", *typed)
     place = outputs / "runs" / name
-    assert set(written) == {place / "attack_2.svg", place / "attack_2.png"}
-    assert written[place / "attack_2.png"].startswith(b"\x89PNG")
+    stem = "attack_2_steps_3"
+    assert set(written) == {place / f"{stem}.svg", place / f"{stem}.png"}
+    assert written[place / f"{stem}.png"].startswith(b"\x89PNG")
     assert called("attack", *typed) == written
