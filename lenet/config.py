@@ -319,8 +319,8 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         key = text.split("=")[0]
         if key == "hydra/launcher" and f"{key}/" in str(error):
             return (
-                f"{text} is not installed: pip install lenet[submitit] for SLURM, "
-                "lenet[ray] for Ray"
+                f"{text} is not installed: pip install -e '.[submitit]' for SLURM, "
+                "'.[ray]' for Ray"
             )
         group, _, name = key.partition(".")
         named = f"'{key}'" in str(error) or f"'{name}'" in str(error)

@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import contextlib
 import functools
 import hashlib
 import platform
@@ -175,7 +176,12 @@ def hardware(device: str) -> str:
     """The processor or GPU that computed."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    name = platform.machine()
+    with contextlib.suppress(OSError):  # Linux tells which processor it is
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        models = [line for line in lines if line.startswith("model name")]
+        name = models[0].partition(":")[2].strip() if models else name
+    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def frame(found: Sequence[Record]) -> pd.DataFrame:

@@ -161,10 +161,13 @@ class Study:
         """What the caption of every figure says of the runs."""
         one = self.records[0]
         data = f"{one['treatment']['data']}, {one['images']:,} test images"
-        commits = unique(str(one["code"]["commit"])[:10] for one in self.records)
-        edited = "+" if any(one["code"]["dirty"] for one in self.records) else ""
+        dirty = {one["code"]["commit"] for one in self.records if one["code"]["dirty"]}
+        commits = [
+            f"{str(commit)[:10]}{'+' if commit in dirty else ''}"
+            for commit in unique(one["code"]["commit"] for one in self.records)
+        ]
         torch = unique(one["versions"]["torch"] for one in self.records)
-        code = f"commit {', '.join(commits)}{edited}, torch {', '.join(torch)}"
+        code = f"commit {', '.join(commits)}, torch {', '.join(torch)}"
         return Origin(self.remark, data, code)
 
 

@@ -117,9 +117,13 @@ def carry_out(
     """
     folder = Path(places.output_dir) / plan["study"]
     store.prepare(places.output_dir)
-    earlier, shown = plans.mend(folder), plans.shown(plan)
-    same_study(folder, plan)
-    store.replace(folder / plans.PLAN, plans.text(plan))
+    earlier = plans.mend(folder)
+    kept = same_study(folder, plan, earlier)
+    if kept is plan:
+        store.replace(folder / plans.PLAN, plans.text(plan))
+    else:  # nothing is to be trained
+        plan, runs = kept, {}
+    shown = plans.shown(plan)
 
     def find(name: str) -> Record | None:
         found = store.find(places.output_dir, name)
@@ -151,7 +155,7 @@ def carry_out(
         raise Refusal(f"{lost} records were changed or lost meanwhile: run it again", 1)
     with plans.held(folder):  # against another sweep, with more seeds, of this study
         plans.publish(folder, plan, found)
-        for name in shown:  # of a record from elsewhere there may be no weights here
+        for name in shown & found.keys():  # of a published record there may be none
             if store.weights_path(places.output_dir, name).exists():
                 content = store.weights(places.output_dir, found[name])
                 store.replace(folder / "weights" / f"{name}.safetensors", content)
@@ -184,10 +188,13 @@ def agree(
         )
 
 
-def same_study(folder: Path, plan: Mapping[str, Any]) -> None:
-    """A Refusal if the study in a folder is another, or of other training code."""
+def same_study(
+    folder: Path, plan: Mapping[str, Any], published: Mapping[str, Record]
+) -> Mapping[str, Any]:
+    """The plan to carry out: this one, or that of the folder where other code has
+    trained all that is asked for. A Refusal if the folder's is another study."""
     if not (folder / plans.PLAN).exists():
-        return
+        return plan
     before, kept = plans.read(folder), plan["reference"].items()
     code, old = before["code"], before["reference"].items()
     changed = {key: value for key, value in old if (key, value) not in kept}
@@ -198,13 +205,25 @@ def same_study(folder: Path, plan: Mapping[str, Any]) -> None:
             + (f" with {listed}" if changed else "")
             + ": leave it as it is, and begin another with study=<name>"
         )
-    if code["fingerprint"] != plan["code"]["fingerprint"]:
-        edits = " and the edits that it had then" if code["dirty"] else ""
-        raise Refusal(
-            f"study {folder.name} was begun with the code of commit {code['commit']}"
-            f"{edits}: go on there (git worktree add ../{folder.name} "
-            f"{code['commit']}), or begin another with study=<name>"
+    if code["fingerprint"] == plan["code"]["fingerprint"]:
+        return plan
+    arms = [arm["changes"] for arm in before["arms"]]
+    asked = all(arm["changes"] in arms for arm in plan["arms"])
+    known = set(plan["seeds"]) <= set(before["seeds"])
+    if asked and known and set(before["runs"]) <= published.keys():
+        commit = str(code["commit"])[:10]
+        print(
+            f"note: study {folder.name} is complete, by the code of commit {commit}: "
+            "nothing to train; study=<name> begins it anew",
+            file=sys.stderr,
         )
+        return before
+    edits = " and the edits that it had then" if code["dirty"] else ""
+    raise Refusal(
+        f"study {folder.name} was begun with the code of commit {code['commit']}"
+        f"{edits}: go on there (git worktree add ../{folder.name} "
+        f"{code['commit']}), or begin another with study=<name>"
+    )
 
 
 def outlook(
@@ -215,6 +234,11 @@ def outlook(
 ) -> str:
     """Each run and its state, then the time, the disk and the chance of a verdict."""
     output_dir, count = places.output_dir, workers or default_workers(places)
+    folder, refused = Path(output_dir) / plan["study"], []
+    try:
+        plan = same_study(folder, plan, plans.published(folder))
+    except Refusal as refusal:
+        refused.append(f"would be refused: {refusal}")
     states = plans.progress(output_dir, plan)
     missing = [
         runs[run.run_id] for run in states if run.state not in ("done", "diverged")
@@ -225,11 +249,6 @@ def outlook(
     if taken is not None:
         time = f"{forecast.duration(taken / count)} with workers={count}"
     needed, free = forecast.disk(len(missing), output_dir)
-    refused = []
-    try:
-        same_study(Path(output_dir) / plan["study"], plan)
-    except Refusal as refusal:
-        refused.append(f"would be refused: {refusal}")
     return "\n".join(
         [
             *(str(run) for run in states),

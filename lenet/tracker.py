@@ -209,4 +209,4 @@ if __name__ == "__main__":
     try:
         main()
     except ImportError as error:
-        sys.exit(f"{error}: pip install lenet[{sys.argv[1]}]")
+        sys.exit(f"{error}: pip install -e '.[{sys.argv[1]}]'")

@@ -7,7 +7,8 @@ python scripts/interpretation.py study=quick treatment=[activation=relu]
     all seeds of one treatment of a study, named by its difference from the study's
     base; treatment=[] is the base
 python scripts/interpretation.py study=interpretation
-    every treatment of a study side by side; figures and tables go into its folder
+    every treatment of a study side by side; figures and tables go into its folder; with
+    allow_partial=true also where some runs have no weights, as in a fresh clone
 
 methods=[saliency,probe] chooses; probe.train=2000 and the like change a number.
 """
@@ -34,7 +35,8 @@ from lenet.page import Origin
 from lenet.store import Record
 from lenet.terminal import command
 
-OWN = ("run", "study", "treatment", "methods", "output_dir", "data_dir")
+PARTIAL = "allow_partial"
+OWN = ("run", "study", "treatment", "methods", "output_dir", "data_dir", PARTIAL)
 
 
 class Group(NamedTuple):
@@ -70,6 +72,7 @@ def main() -> None:
         if name not in METHODS:
             raise Refusal(suggest(name, METHODS, "method", "methods"))
     groups, folder = chosen(given)
+    groups = [weighted(group, given.get(PARTIAL) == "true") for group in groups]
     found = list(analyse(groups, methods, specs, given.get("data_dir")))
     for path in [
         *tables(found, folder),
@@ -171,8 +174,8 @@ def analyse(
     specs: analysis.Specs,
     data_dir: str | None,
 ) -> Iterator[Analysed]:
-    """The results on every run that has weights; says on stderr how far it is."""
-    every = [(group, one) for group in groups for one in weighted(group)]
+    """The results on every run; says on stderr how far it is."""
+    every = [(group, one) for group in groups for one in group.runs]
     for count, (group, one) in enumerate(every, 1):
 
         @cache
@@ -192,8 +195,9 @@ def analyse(
         yield Analysed(group.name, one, results)
 
 
-def weighted(group: Group) -> list[Record]:
-    """The runs of a group whose weights are here; a Refusal if there are none."""
+def weighted(group: Group, partial: bool) -> Group:
+    """The runs of a group that did not diverge, in the order of their seeds; a Refusal
+    where weights are lacking, or `partial` and all are."""
 
     def there(one: Record) -> bool:
         try:
@@ -209,9 +213,14 @@ def weighted(group: Group) -> list[Record]:
     said += f"{group.root}: they diverged, or only their records are here"
     if not runs:
         raise Refusal(f"{said}; train them again, or choose runs that have weights")
+    if any(one["weights"] for one in group.runs if one not in runs) and not partial:
+        raise Refusal(
+            f"{said}; train them again, with output_dir=<folder>, or say "
+            f"{PARTIAL}=true: what is published of all runs is then overwritten"
+        )
     if lacking:
         print(said, file=sys.stderr)
-    return sorted(runs, key=lambda one: int(one["seed"]))
+    return group._replace(runs=sorted(runs, key=lambda one: int(one["seed"])))
 
 
 def joined(found: Sequence[Analysed], method: str, name: str) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -168,6 +169,10 @@ def test_published_weights_are_enough(outputs, two, tmp_path, capsys):
         place / "model.safetensors", clone / "weights" / f"{one['run_id']}.safetensors"
     )
     typed = [f"output_dir={tmp_path}", "methods=[mistakes]"]
+    with pytest.raises(Refusal, match="overwritten"):
+        interpret("study=two", *typed, "treatment=[practice=modern]")
+    assert {path.name for path in clone.iterdir()} == {*os.listdir(two), "weights"}
+    typed.append("allow_partial=true")
     interpret("study=two", *typed, "treatment=[practice=modern]")
     assert "1 of 2 runs of modern have no weights" in capsys.readouterr().err
     with pytest.raises(Refusal, match="2 of 2 runs of paper have no weights"):

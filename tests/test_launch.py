@@ -146,7 +146,7 @@ def test_launcher_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:
     """A launcher that is not there is refused before anything is trained."""
     planned, runs = small()
     places, engine = Places(output_dir=str(tmp_path)), ["hydra/launcher=kubernetes"]
-    with pytest.raises(Refusal, match=r"pip install lenet\[submitit\]") as caught:
+    with pytest.raises(Refusal, match=r"pip install -e '.\[submitit\]'") as caught:
         sweep.carry_out(planned, runs, places, engine=engine)
     assert caught.value.code == 2
 
@@ -200,7 +200,7 @@ def ends_well(process: subprocess.Popen[str], output_dir: Path) -> None:
 @pytest.mark.cluster
 def test_submitit_loses_nothing_with_a_job_that_is_killed(tmp_path: Path) -> None:
     """The jobs of the local executor are killed: the sweep launches them again."""
-    pytest.importorskip("submitit", reason="pip install lenet[submitit]")
+    pytest.importorskip("submitit", reason="pip install -e '.[submitit]'")
     process = start(tmp_path, "hydra/launcher=submitit_local")
     wait_for(lambda: list(tmp_path.glob("runs/*")), process)  # claimed: in training
     jobs = [path for path in Path("/proc").glob("[0-9]*") if is_job(path, tmp_path)]
@@ -224,7 +224,7 @@ def test_ray_loses_nothing_with_a_node_that_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster of two nodes, each a group of processes here, loses one of them."""
-    pytest.importorskip("ray", reason="pip install lenet[ray]")
+    pytest.importorskip("ray", reason="pip install -e '.[ray]'")
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or it writes a token into $HOME
@@ -250,7 +250,7 @@ def test_multirun_goes_through_a_launcher(
 ) -> None:
     """Hydra's own multirun: each run has its record, exit code 0; a bad value among
     the good ones is refused, with exit code 2, before anything is launched."""
-    pytest.importorskip(package, reason=f"pip install lenet[{package}]")
+    pytest.importorskip(package, reason=f"pip install -e '.[{package}]'")
 
     def multirun(output_dir: Path, *typed: str) -> subprocess.CompletedProcess[str]:
         words = ["activation=relu,tanh", "data=digits", f"hydra/launcher={launcher}"]

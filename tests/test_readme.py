@@ -21,8 +21,8 @@ import numpy as np
 import pandas
 import pytest
 
-from lenet import design, model, report, study, table, train
-from lenet.config import composed
+from lenet import design, model, report, store, study, table, train
+from lenet.config import composed, levels
 from lenet.factor.adversary import overfitting
 from lenet.store import Record
 
@@ -34,8 +34,7 @@ STUDIES = sorted(path.parent.name for path in OUTPUTS.glob("*/plan.json"))
 
 # A field is what str.format finds: {<study>[<arm>].test[20].mean:.2f}. A study is one
 # in outputs/; an arm is `reference`, an arm of its plan or settings of its treatment;
-# see Arm for what it has. Any other table in outputs/ is read by
-# {rows[robustness/summary.csv: epsilon=0.3 goal=targeted][mean]}; values() has more.
+# see Arm for what it has, and values() for the rest.
 CLAIMS = (
     "The first trains {quick} small networks",
     "| 60,000 images | {paper_1998[reference].n} "
@@ -268,17 +267,6 @@ class Published:
         return None
 
 
-class Rows:
-    """The row of a published table that has some values: `file.csv: key=value ...`."""
-
-    def __getitem__(self, text: str) -> dict[str, Any]:
-        name, where = text.split(": ", 1)
-        rows = table.read(OUTPUTS / name).to_dict("records")
-        wanted = dict(re.findall(r"(\S+)=(.*?)(?= \S+=|$)", where))
-        (chosen,) = (row for row in rows if fits(row, wanted))
-        return {str(key): value for key, value in chosen.items()}
-
-
 def fits(row: Any, wanted: dict[str, str]) -> bool:
     return all(str(row[key]) == value for key, value in wanted.items())
 
@@ -379,7 +367,6 @@ def values() -> dict[str, Any]:
     gaps = {p: abs(main.test[p].mean - error) for p, error in fig5.items()}
     return {
         **studies,
-        "rows": Rows(),
         "attack": Attacked(),
         "probe": Probed(),
         "paper_net": Counts("paper"),
@@ -470,6 +457,39 @@ def test_published_effects_follow_from_published_records(
     pandas.testing.assert_frame_equal(said, table.read(tmp_path / EFFECTS), rtol=1e-9)
 
 
+def held_out(name: str) -> dict[str, float]:
+    """Mean held-out error of each arm of a published search, in %; inf if a run is
+    lost."""
+    plan, found = study.read(OUTPUTS / name)
+    errors = {
+        one["run_id"]: 100 * one["response"]["validation_error"]
+        if one["status"] == "finished"
+        else math.inf
+        for one in found
+    }
+    return {
+        arm["name"]: sum(errors[run] for run in arm["runs"]) / len(arm["runs"])
+        for arm in plan["arms"]
+    }
+
+
+def test_optimizers_have_the_rates_that_the_search_found() -> None:
+    """conf/optimizer/ has the arm with the lowest mean held-out error; the reference of
+    the search is Adam as it is."""
+    found = held_out("tuning_optimizer")
+    plan, _ = study.read(OUTPUTS / "tuning_optimizer")
+    for factor, arms in plan["levels"].items():
+        names = {f"{factor}={level}": changes for level, changes in arms.items()}
+        # Adam's own level is the reference, and is trained once
+        errors = {name: found.get(name, found["reference"]) for name in names}
+        best = names[min(errors, key=errors.__getitem__)]
+        level = levels("optimizer")[factor]
+        assert {f"optimizer.{key}": value for key, value in level.items()} | best == {
+            **{f"optimizer.{key}": value for key, value in level.items()},
+            "optimizer": factor,
+        }
+
+
 def blocks(language: str) -> list[str]:
     """The code blocks in a language."""
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
@@ -503,7 +523,10 @@ def test_command_can_be_typed(words: list[str]) -> None:
         assert callable(importlib.import_module(typed[1]).main)
     else:
         says = imported(Path(typed[0]).stem).__doc__
-        assert all(f"{text.split('=')[0]}=" in says for text in typed[1:])
+        values = dict(text.split("=", 1) for text in typed[1:])
+        assert all(f"{key}=" in says for key in values)
+        if "run" in values:  # it is published, with its weights
+            store.weights(str(OUTPUTS), store.select(values["run"], str(OUTPUTS)))
 
 
 @pytest.mark.parametrize("block", blocks("python"))

@@ -272,9 +272,42 @@ def test_study_of_other_settings_is_left_as_it_is(
         sweep.carry_out(plan, runs, places)
     assert here_files(tmp_path) == before
     assert "would be refused: study small" in sweep.outlook(plan, runs, places, 1)
-    other = {**small()[0], "code": {"fingerprint": "0" * 64}}
+
+
+def of_other_code(
+    seeds: int, epochs: int = 1
+) -> tuple[dict[str, Any], dict[str, Config]]:
+    """A plan and its runs, as another version of the training code would have them."""
+    plan, runs = small(seeds, epochs=epochs)
+    text = json.dumps({**plan, "code": {**plan["code"], "fingerprint": "0" * 64}})
+    for name in runs:
+        text = text.replace(name, f"f{name[1:]}")
+    return json.loads(text), {f"f{name[1:]}": one for name, one in runs.items()}
+
+
+def test_study_that_other_code_completed_is_drawn_again(
+    tmp_path: Path,
+    at_once: Callable[..., object],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As in a fresh clone of later code: nothing is trained or changed, also for fewer
+    seeds; more seeds, and a study that is not complete, are refused."""
+    at_once(tmp_path, seeds=3)
+    shutil.rmtree(tmp_path / "runs")
+    before, places = here_files(tmp_path), Places(output_dir=str(tmp_path))
+    for seeds in (3, 2):
+        sweep.carry_out(*of_other_code(seeds), places)
+        assert "nothing to train" in capsys.readouterr().err
+        assert here_files(tmp_path) == before
+        said = sweep.outlook(*of_other_code(seeds), places, 1)
+        assert "6 of 6 runs done" in said and "refused" not in said
+    for plan, runs in (of_other_code(4), of_other_code(3, epochs=2)):
+        with pytest.raises(Refusal, match="begin another with study=<name>"):
+            sweep.carry_out(plan, runs, places)
+    records = [*plans.published(tmp_path / "small").values()][:-1]
+    (tmp_path / "small" / plans.RECORDS).write_bytes(plans.packed(records))
     with pytest.raises(Refusal, match="begun with the code of commit"):
-        sweep.same_study(tmp_path / "small", other)
+        sweep.carry_out(*of_other_code(3), places)
 
 
 def test_sweep_that_failed_leaves_what_a_partial_chart_needs(

@@ -294,7 +294,7 @@ def test_missing_extra_is_named(
     """Where the package is missing the warning says how to install it."""
     broken(FAULTS["absent"])
     mirror(output, "wandb")
-    assert "pip install lenet[wandb]" in capfd.readouterr().err
+    assert "pip install -e '.[wandb]'" in capfd.readouterr().err
 
 
 def test_tracker_that_hangs_is_stopped(
