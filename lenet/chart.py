@@ -44,10 +44,10 @@ from lenet.page import (
 )
 
 Years = Mapping[str, Mapping[str, int]]
-PLOT, NOTES = (4.2, 3.2), (2.4, 2.1)  # inches, for one side and for two
+PLOT, NOTES = (4.2, 2.7), (2.4, 2.1)  # inches, for one side and for two
 HEADING, AXIS, ABOVE = 0.28, 0.25, 0.42  # inches of height
 POWER = 0.80
-TO, BACK = "\N{RIGHTWARDS ARROW}", "\N{LEFTWARDS ARROW}"
+TO = "\N{RIGHTWARDS ARROW}"
 
 
 class Side(NamedTuple):
@@ -278,8 +278,9 @@ def _draw(
         x, above = left + i * _width(sides), y - 0.17
         cells = [(row, row.cells[i]) for rows in panels.values() for row in rows]
         ways = {cell.arm.reference == row.old for row, cell in cells if cell}
-        arrow = {(True,): f" {TO}", (False,): f" {BACK}"}.get(tuple(ways), "")
-        named = [f"from {side.reference}{arrow}"] if len(sides) > 1 else []
+        way = {(True,): ", along the arrows", (False,): ", against the arrows"}
+        said = f"from {side.reference}{way.get(tuple(ways), '')}"
+        named = [said] if len(sides) > 1 else []
         page.write(x, above, named, BODY, weight="bold")
         x += _plot(sides) + GAP
         page.write(x, above, ["effect [95 % interval], verdict"], SMALL, color=GREY)

@@ -2,7 +2,7 @@
 
 python scripts/ablation_chart.py study=quick
     a study in output_dir=outputs; allow_partial=true where runs are missing
-python scripts/ablation_chart.py study=one_factor,leave_one_out
+python scripts/ablation_chart.py study=leave_one_out,one_factor
     two studies side by side
 python scripts/ablation_chart.py output_dir=outputs reference=[activation=relu]
     whatever was trained there, in the folder ad_hoc; epochs=20, data=mnist, code=0123
