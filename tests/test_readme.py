@@ -316,6 +316,19 @@ class Attacked:
         points = [100 * effect[key] for key in ("mean", "low", "high")]
         return Difference(100 * row["mean"], *points, effect["verdict"])
 
+    @property
+    def turned(self) -> dict[str, str]:
+        """Per factor the radius that turns half of the images, with its interval."""
+        rows = table.read(OUTPUTS / "robustness" / "robustness_flips.csv")
+        known = {one["treatment"]: one for one in rows.to_dict("records")}
+        named = {"modern": "modern"} | {
+            factor: self.label(factor) for factor in self.plan["levels"]
+        }
+        return {
+            factor: "{mean:.3f} ({low:.3f} to {high:.3f})".format(**known[label])
+            for factor, label in named.items()
+        }
+
     def label(self, factor: str) -> str:
         """What the tables call the arm of a factor: by its settings, in order."""
         (arm,) = (a for a in self.plan["arms"] if list(a["levels"]) == [factor])

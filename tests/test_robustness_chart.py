@@ -334,6 +334,10 @@ def test_published_tables_agree_with_their_cells(tmp_path: Path) -> None:
     reference = cells["treatment"].iloc[0]
     found = as_written(chart.differences(runs, reference, "robustness"))
     effects = table.read(PUBLISHED / "robustness_effects.csv")
+    flips = table.read(PUBLISHED / "robustness_flips_cells.csv")
+    found_flips = as_written(chart.smallest(flips, reference, "robustness"))
+    said = table.read(PUBLISHED / "robustness_flips.csv")
+    pd.testing.assert_frame_equal(found_flips, said)
     digits = ["low_digits", "high_digits"]
     pd.testing.assert_frame_equal(
         found.drop(columns=digits), effects.drop(columns=digits)
