@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,15 @@ def published(folder: Path) -> dict[str, Record]:
 
 
 def elsewhere(folder: Path) -> dict[str, Record]:
-    """The records that the other studies beside this one were published with."""
+    """The records, of the torch that is installed, that the other studies beside this
+    one were published with."""
     found: dict[str, Record] = {}
     for path in sorted(folder.parent.glob(f"*/{RECORDS}")):
         if path.parent != folder:
             with contextlib.suppress(Refusal):  # verify tells of those that are broken
                 found |= published(path.parent)
-    return found
+    torch = metadata.version("torch")
+    return {n: one for n, one in found.items() if one["versions"]["torch"] == torch}
 
 
 def text(plan: Mapping[str, Any]) -> bytes:

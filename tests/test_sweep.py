@@ -124,6 +124,24 @@ def test_run_of_another_published_study_is_not_trained_again(tmp_path: Path) -> 
     assert plans.published(tmp_path / "small").keys() == runs.keys()
 
 
+def test_run_of_another_study_and_torch_is_trained_again(tmp_path: Path) -> None:
+    """Results of two versions are not mixed, and nothing is refused for them."""
+    here(small(2), tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    (tmp_path / "small").rename(tmp_path / "other")
+    old = [*plans.published(tmp_path / "other").values()]
+    for one in old:
+        del one["seal"]
+        one["versions"]["torch"] = "0"
+    old = [store.sealed(one) for one in old]
+    (tmp_path / "other" / plans.RECORDS).write_bytes(plans.packed(old))
+    assert len(plans.published(tmp_path / "other")) == 4
+    states = [run.state for run in plans.progress(str(tmp_path), small(3)[0])]
+    assert states == ["missing"] * 6
+    assert here(small(3), tmp_path) == 0
+    assert len(list(tmp_path.glob("runs/*/record.json"))) == 6
+
+
 def slow(*values: str) -> Any:
     """A case that only the slow tests try."""
     return pytest.param(*values, marks=pytest.mark.slow)
