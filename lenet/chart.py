@@ -422,7 +422,7 @@ def _caption(
         f"{seeds(effects['n'])}; effects are means of within-block differences.",
         "Thick: 95 % interval that inverts the exact sign-flip test, not adjusted."
         if some
-        else "So few blocks have no 95 % interval on this test set.",
+        else "So few blocks have no 95 % interval on these images.",
         "Thin: 95 % interval for new seeds and new digits."
         if effects["low_digits"].notna().any()
         else "",

@@ -24,10 +24,12 @@ from lenet.config import CONF, Config, Places, Refusal, Value, composed, suggest
 Settings = Mapping[str, Value]  # the keys that a level sets
 Levels = Mapping[str, Settings]
 # one_factor and leave_one_out: each level alone against the base, which is 1998 for the
-# one and today for the other. A ladder turns one factor after the other from its first
-# level to its second. The rest cross all levels: a grid any number of them, a factorial
-# two; a path is a factorial whose order is searched on held-out images.
-ALONE, CROSSED = ("one_factor", "leave_one_out"), ("factorial", "path", "grid")
+# one and today for the other; a tuning too, but measured on held-out training images,
+# never on the test set. A ladder turns one factor after the other from its first level
+# to its second. The rest cross all levels: a grid any number of them, a factorial two;
+# a path is a factorial whose order is searched on held-out images.
+ALONE = ("one_factor", "leave_one_out", "tuning")
+CROSSED = ("factorial", "path", "grid")
 KINDS = (*ALONE, "ladder", *CROSSED)
 KEYS = ("kind", "base", "factors", "search")
 LIMIT = 10_000  # runs that need a yes
@@ -150,6 +152,10 @@ def load(name: str, overrides: Sequence[str], yes: bool = False) -> Design:
     base = [f"{key}={typing(value)}" for key, value in settings if key not in typed]
     base += overrides
     runs, places = composed(base)
+    if content["kind"] == "tuning" and not runs[0].treatment["validation_size"]:
+        raise Refusal(
+            f"design {name}: a tuning needs held-out images: validation_size="
+        )
     count = treatments(content["kind"], factors) * len(runs)
     if count > LIMIT and not yes:
         raise Refusal(f"design={name} means {count:,} runs; if so, add yes=true")

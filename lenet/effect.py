@@ -125,6 +125,7 @@ def arms(
             level = "+".join(_name(treatment[i]) for i in changed)
             against = "+".join(_name(base[i]) for i in changed)
             factor, level = named.get(treatment, (factor, level))
+            against = _name(reference[factor]) if factor in reference else against
             weights = {treatment: 1.0, base: -1.0}
             contrasts.append(_Contrast("arm", factor, level, against, weights))
     return _effects(blocks, contrasts, study, response)

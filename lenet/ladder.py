@@ -229,7 +229,7 @@ def _caption(effects: pd.DataFrame) -> str:
     some = effects["low"].map(math.isfinite).any()
     digits = effects["low_digits"].notna().any()
     lines = "Thick line: 95 % interval of the step, inverting the exact sign-flip test."
-    few = "So few blocks have no 95 % interval on this test set."
+    few = "So few blocks have no 95 % interval on these images."
     parts = [
         f"{seeds(effects['n'])}; dots are seeds.",
         ways[effects["estimand"].iloc[0]],

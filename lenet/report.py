@@ -65,6 +65,7 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
 def estimated(study: Study) -> Effects:
     """All effects that a study's runs allow: of a factorial, a ladder, or of arms."""
     about: dict[str, Any] = {"study": study.name, "seeds": study.seeds}
+    about["response"] = study.response
     found = []
     try:
         if study.factorial:
@@ -84,7 +85,12 @@ def estimated(study: Study) -> Effects:
 
 
 def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
-    """The figures of one study, each with the table of its numbers."""
+    """The figures of one study, each with the table of its numbers.
+
+    Of a tuning the held-out errors alone: the other figures show the test error.
+    """
+    if study.response != effect.TEST_ERROR:
+        return [forest(study, effects)]
     shown = []
     if "arm" in set(effects.table["estimand"]) or study.factorial:
         shown.append(forest(study, effects))
@@ -112,8 +118,11 @@ def converged(study: Study, effects: pd.DataFrame) -> pd.DataFrame | None:
     estimand = effects["estimand"].iloc[0]
     with contextlib.suppress(ValueError):  # where none of a treatment converged
         if estimand == "arm":
-            named = finished.names
-            return effect.arms(finished.runs, study.reference, names=named).table
+            about: dict[str, Any] = {
+                "names": finished.names,
+                "response": study.response,
+            }
+            return effect.arms(finished.runs, study.reference, **about).table
         if estimand in ("ladder", "path"):  # in the same order
             order = {factor: study.levels[factor] for factor in effects["factor"]}
             return effect.ladder(finished.runs, order).table
@@ -125,7 +134,8 @@ def converged(study: Study, effects: pd.DataFrame) -> pd.DataFrame | None:
 def forest(study: Study, effects: Effects) -> Exhibit:
     """The ablation chart of one study."""
     one = side(study, effects)
-    figure = chart.ablation_chart(one, years=study.years, origin=study.origin)
+    about: dict[str, Any] = {"origin": study.origin, "response": study.response}
+    figure = chart.ablation_chart(one, years=study.years, **about)
     title = chart.finding(one)
     return Exhibit("ablation_chart", "Ablation chart", title, figure, one.effects)
 
@@ -138,9 +148,13 @@ def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibi
             raise Refusal(
                 f"from {one.reference} there are no arms to show side by side"
             )
+    measured = {study.response.name for study in studies}
+    if len(measured) > 1:
+        raise Refusal(f"side by side one response can be shown, not {measured}")
     stated = zip(*(study.origin for study in studies), strict=True)
     origin = Origin(*("; ".join(dict.fromkeys(filter(None, said))) for said in stated))
-    figure = chart.ablation_chart(*sides, years=studies[0].years, origin=origin)
+    about: dict[str, Any] = {"origin": origin, "response": studies[0].response}
+    figure = chart.ablation_chart(*sides, years=studies[0].years, **about)
     rows = pd.concat([one.effects for one in sides])
     title = chart.finding(*sides)
     return Exhibit("ablation_chart", "Ablation chart", title, figure, rows)

@@ -17,13 +17,14 @@ import pandas as pd
 from lenet import plan as plans
 from lenet import record, store
 from lenet.config import FACTORS, Refusal, Value, levels
-from lenet.effect import Level
+from lenet.effect import TEST_ERROR, Level, Response
 from lenet.page import Origin
 from lenet.store import Record
 
 NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment
 BELONGS = {"batch_size": "optimizer"}  # dotted numbers say to what they belong
 LATER = {"adversary": "none"}  # factors that came later, and what all runs had before
+HELD_OUT = Response("validation_error")
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ class Study:
 
     `runs` has a row per run and a column per factor; a factor of several settings
     (`settings` says which) has their levels joined with '+'. `reference` is one level
-    of each factor, `base` its name. `held_out` are the runs, of other seeds, on whose
-    held-out images the order of a path is chosen.
+    of each factor, `base` its name. `response` is the test error, or for a tuning that
+    of held-out images: what is chosen by it must not look at the test set. `held_out`
+    are the runs, of other seeds, on whose held-out images the order of a path is
+    chosen.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Study:
     settings: Mapping[str, tuple[str, ...]]
     reference: Mapping[str, Level]
     base: str
+    response: Response = TEST_ERROR
     seeds: Sequence[int] = ()
     held_out: pd.DataFrame | None = None
     remark: str = ""  # what a reader must know: runs that are missing or mixed
@@ -160,7 +164,10 @@ class Study:
     def origin(self) -> Origin:
         """What the caption of every figure says of the runs."""
         one = self.records[0]
-        data = f"{one['treatment']['data']}, {one['images']:,} test images"
+        digits = f"{one['images']:,} test images"
+        if self.response == HELD_OUT:
+            digits = f"{one['treatment']['validation_size']:,} held-out training images"
+        data = f"{one['treatment']['data']}, {digits}"
         dirty = {one["code"]["commit"] for one in self.records if one["code"]["dirty"]}
         commits = [
             f"{str(commit)[:10]}{'+' if commit in dirty else ''}"
@@ -295,6 +302,8 @@ def gathered(
     columns = differing([base, *map(settings_of, measured)])
     if not columns:
         raise Refusal(f"{name}: all {len(found)} runs are of one treatment: no effect")
+    if tuning := plan.get("kind") == "tuning":
+        measured = [{**one, "right": None} for one in measured]  # of test images
     settings = joined(columns, plan)
     reference = {factor: level(base, keys) for factor, keys in settings.items()}
     return Study(
@@ -304,6 +313,7 @@ def gathered(
         settings=settings,
         reference=reference,
         base=base_name(plan, reference),
+        response=HELD_OUT if tuning else TEST_ERROR,
         seeds=plan.get("seeds", []),
         held_out=frame(validated(found, measured), settings) if search else None,
         remark="; ".join(filter(None, [remark, mixed])),
@@ -402,15 +412,25 @@ def joined(
                 break
         else:
             groups.append([key])
-    return {group_name(group, plan): tuple(group) for group in groups}
+    found: dict[str, tuple[str, ...]] = {}
+    for group in groups:
+        taken = {*found, *columns} - {*group}
+        found[group_name(group, plan, taken)] = tuple(group)
+    return found
 
 
-def group_name(keys: Sequence[str], plan: Mapping[str, Any]) -> str:
-    """What settings that change together are called in the plan, or all of them."""
+def group_name(
+    keys: Sequence[str], plan: Mapping[str, Any], taken: Iterable[str]
+) -> str:
+    """What settings that change together are called in the plan, or all of them.
+
+    `taken` are the names of other settings and groups.
+    """
     if len(keys) == 1:
         return keys[0]
     for factor, tried in plan.get("levels", {}).items():
-        if set(keys) <= {key for settings in tried.values() for key in settings}:
+        brought = {key for settings in tried.values() for key in settings}
+        if set(keys) <= brought and factor not in taken:
             return str(factor)
     return "+".join(keys)
 

@@ -16,7 +16,13 @@ from lenet.page import MINUS, interval, points
 
 EFFECTS = ("mean", "low", "high", "low_digits", "high_digits", "sd")
 NUMBERS = ("n", "diverged", "missing", *EFFECTS, "p", "p_holm", "p_better")
-LEVELS = ("train_error", "test_error", "robust_accuracy", "auto_attack")  # in %
+LEVELS = (
+    "train_error",
+    "validation_error",
+    "test_error",
+    "robust_accuracy",
+    "auto_attack",
+)  # in %
 HIDDEN = ("study", "response", "sd", "p_better", "missing")
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
 LATEX |= {char: f"\\{char}" for char in "&%$#_{}"} | {MINUS: "$-$"}

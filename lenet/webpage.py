@@ -15,6 +15,7 @@ import pandas as pd
 
 from lenet import missed, table
 from lenet.config import FACTORS, RANGES, Value, composed, levels
+from lenet.effect import TEST_ERROR
 from lenet.store import Record
 from lenet.study import Study, settings_of, shown, unique
 
@@ -51,7 +52,9 @@ def page(studies: Sequence[Study], drawn: Sequence[Exhibit]) -> str:
     sections = [figure(i, exhibit) for i, exhibit in enumerate(drawn)]
     sections += [section for study in studies for section in about(study)]
     links = [(exhibit.name, exhibit.title) for exhibit in drawn]
-    links += [("missed", "Missed digits"), ("runs", "Runs"), ("origin", "Provenance")]
+    if studies[0].response == TEST_ERROR:
+        links.append(("missed", "Missed digits"))
+    links += [("runs", "Runs"), ("origin", "Provenance")]
     items = [f'<a href="#{name}">{html.escape(text)}</a>' for name, text in links]
     return "\n".join(
         [
@@ -112,7 +115,7 @@ def about(study: Study) -> list[str]:
             "treatment": study.label({f: row[f] for f in study.reference}),
             "seed": row["seed"],
             "status": row["status"],
-            "test_error": row["test_error"],
+            study.response.name: row[study.response.name],
             "seconds": row["seconds"],
             "run": row["run_id"],
             "command": command,
@@ -136,7 +139,8 @@ def about(study: Study) -> list[str]:
         f'<section id="origin"><h2>Provenance of {name}</h2>\n'
         f"{table.as_html(provenance(study))}</section>"
     )
-    return [missed.section(study), listed, sources]
+    digits = [missed.section(study)] if study.response == TEST_ERROR else []
+    return [*digits, listed, sources]
 
 
 def commands(study: Study) -> list[str]:

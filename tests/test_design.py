@@ -167,6 +167,7 @@ def test_treatments_that_are_the_same_are_trained_once(written: Written) -> None
         ({"factors": {"norm": ["batch"]}, "seeds": [1, 1]}, "'seeds' is unknown"),
         ({"factors": {"norm": ["batch"]}, "kind": "factorial"}, "needs two levels"),
         ({"factors": {"norm": ["batch"]}, "kind": "path"}, "has a search"),
+        ({"factors": {"norm": ["batch"]}, "kind": "tuning"}, "needs held-out images"),
         ({"factors": "quikc"}, "did you mean"),
     ],
 )

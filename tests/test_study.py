@@ -73,6 +73,15 @@ def test_settings_that_change_together_are_one_factor_with_the_name_of_the_plan(
     assert list(adhoc.reference) == ["activation+init", "head"]
 
 
+def test_no_group_takes_the_name_of_a_factor():
+    """Two numbers of a level that are varied together stand beside the level."""
+    one = {"augmentation": "affine", "augmentation.degrees": 7, "augmentation.shear": 1}
+    more = {**one, "augmentation.degrees": 9, "augmentation.shear": 2}
+    plan = {"levels": {"augmentation": {"more": more, "none": one}}}
+    found = study.joined(study.differing([one, more, {"augmentation": "none"}]), plan)
+    assert list(found) == ["augmentation", "augmentation.degrees+augmentation.shear"]
+
+
 def test_a_chain_of_treatments_is_a_ladder(tmp_path):
     """Treatments with one change more each are rungs in their own order."""
     changes, chain = {}, {"reference": {}}
@@ -220,3 +229,23 @@ def test_folder_without_runs_is_refused_with_the_fix(tmp_path):
     """As in a fresh clone, where all that there is has been published."""
     with pytest.raises(Refusal, match="has no finished run: train some, or say study="):
         study.adhoc(str(tmp_path), ["activation=relu"], {})
+
+
+@pytest.mark.parametrize("kind", ["tuning", "one_factor"])
+def test_a_tuning_is_measured_on_its_held_out_images(tmp_path, kind):
+    """The test set is not asked, and its digits are not shown."""
+    held_out = {"validation_size": 2}
+    arms_ = {"reference": held_out, "head=rbf": {"head": "rbf", **held_out}}
+    said = {"response": {"test_error": 0.9, "validation_error": 0.25}}
+    other = said if kind == "tuning" else {}
+    studies.write_study(tmp_path / "s", kind, "modern", {}, arms_, range(2), **other)
+    one = study.published(tmp_path / "s")
+    effects = report.estimated(one)
+    shown = [exhibit.name for exhibit in report.exhibits(one, effects)]
+    if kind == "tuning":
+        assert set(effects.table["response"]) == {"validation_error"}
+        assert one.runs["right"].isna().all() and shown == ["ablation_chart"]
+        assert "2 held-out training images" in one.origin.data
+    else:
+        assert set(effects.table["response"]) == {"test_error"}
+        assert "learning_curves" in shown and "test images" in one.origin.data
