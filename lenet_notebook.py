@@ -37,7 +37,6 @@ if not Path("lenet/train.py").exists():  # in Colab: fetch the code and the reco
 # %config InlineBackend.print_figure_kwargs = {"dpi": 64, "bbox_inches": "tight"}
 import tempfile
 
-import numpy as np
 import pandas as pd
 import torch
 from IPython.display import display
@@ -181,19 +180,22 @@ success.unstack().mul(100).round(1).rename_axis(["preset", "success, % of 200 im
 
 # %% [markdown]
 # Ten digits, and what FGSM (untargeted) and PGD (targeted) make of them for the modern
-# network of seed 0.
+# network of seed 0: in the corner of each, what it reads.
 
 # %%
-rows = [
-    pixels[:10],
-    attacks["modern", "FGSM", "untargeted"].images[0, :10],
-    attacks["modern", "PGD, 20 steps", "targeted"].images[0, :10],
-]
+shown = {
+    "FGSM": attacks["modern", "FGSM", "untargeted"],
+    "PGD,\ntargeted": attacks["modern", "PGD, 20 steps", "targeted"],
+}
+rows = {"image": (pixels[:10], models["modern"](pixels[:10])[0])} | {
+    name: (one.images[0, :10], one.logits[0, :10]) for name, one in shown.items()
+}
 figure = Figure(figsize=(9, 2.8), layout="constrained")
-axes = figure.subplots()
-axes.imshow(
-    np.vstack([np.hstack(list(torch.as_tensor(row))) for row in rows]), "gray_r"
-)
-axes.set_yticks([14, 42, 70], ["image", "FGSM", "PGD, targeted"])
-axes.set_xticks([])
+axes = figure.subplots(len(rows), 10)
+for line, (name, (drawn, logits)) in zip(axes, rows.items(), strict=True):
+    line[0].set_ylabel(name)
+    for place, digit, read_as in zip(line, drawn, logits.argmax(-1), strict=True):
+        place.imshow(torch.as_tensor(digit).reshape(28, 28), "gray_r", vmin=0, vmax=1)
+        place.text(1, 5, f"{read_as}", color="#D55E00", weight="bold")
+        place.set(xticks=[], yticks=[])
 display(figure)

@@ -320,8 +320,11 @@ def telling(missing: Mapping[str, Config], show: Show) -> launch.Tell:
 
 
 def cost(job: Job) -> float:
-    """What a job takes, in passes of one run."""
-    return sum(config.number("epochs") for config in job.runs.values())
+    """What a job takes, in passes of one run; a step of an attack is a pass more."""
+    return sum(
+        config.number("epochs") * (1 + config.number("adversary.steps"))
+        for config in job.runs.values()
+    )
 
 
 def seconds_left(state: State) -> float | None:

@@ -23,8 +23,8 @@ from stub import small, stub
 
 from lenet import board, design, forecast, report, store, study, sweep, train, verify
 from lenet import plan as plans
-from lenet.config import Config, Places, Refusal
-from lenet.worker import Worker
+from lenet.config import Config, Places, Refusal, composed
+from lenet.worker import Job, Worker
 
 ROOT = Path(__file__).parent.parent
 STUB = Path(__file__).with_name("stub.py")
@@ -634,3 +634,12 @@ def test_train_command_skips_what_a_sweep_has_trained(tmp_path: Path) -> None:
     _, runs = small()
     found = train.run(list(runs.values()), Places(output_dir=str(tmp_path)))
     assert [one["run_id"] for one in found] == list(runs)
+
+
+def test_a_step_of_an_attack_is_a_pass_more() -> None:
+    """So that the time left, and which stack is begun first, are about right."""
+    costs = []
+    for adversary in (["adversary=none"], ["adversary=pgd", "adversary.steps=9"]):
+        (run,), _ = composed([*adversary, "epochs=3"])
+        costs.append(sweep.cost(Job({"": run})))
+    assert costs == [3, 30]
