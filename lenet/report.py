@@ -148,9 +148,8 @@ def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibi
             raise Refusal(
                 f"from {one.reference} there are no arms to show side by side"
             )
-    measured = {study.response.name for study in studies}
-    if len(measured) > 1:
-        raise Refusal(f"side by side one response can be shown, not {measured}")
+    if len({study.response for study in studies}) > 1:
+        raise Refusal("a tuning has held-out errors, no test errors: draw it alone")
     stated = zip(*(study.origin for study in studies), strict=True)
     origin = Origin(*("; ".join(dict.fromkeys(filter(None, said))) for said in stated))
     about: dict[str, Any] = {"origin": origin, "response": studies[0].response}

@@ -279,6 +279,24 @@ def test_two_studies_stand_side_by_side(tmp_path, monkeypatch, capsys):
     assert rows.groupby("study")["factor"].count().to_dict() == {"one": 3, "other": 3}
 
 
+@pytest.mark.usefixtures("svg_alone")
+def test_a_tuning_shows_no_test_error(tmp_path, monkeypatch):
+    """Neither in its page and tables, nor beside a study of test errors."""
+    arms_ = {"reference": {}, "head=rbf": {"head": "rbf"}}
+    said = {"response": {"test_error": 0.9, "validation_error": 0.25}}
+    place, line = tmp_path / "tuning", f"output_dir={tmp_path}"
+    studies.write_study(place, "tuning", "modern", {}, arms_, range(3), **said)
+    studies.one_factor(tmp_path / "one", range(3), tried=THREE)
+    draw(monkeypatch, "study=tuning", line)
+    names = sorted(path.name for path in place.glob("*.csv"))
+    assert names == ["ablation_chart.csv", "effects.csv"]
+    page = (place / "report.html").read_text()
+    assert "validation error" in page and "test error" not in page
+    assert 'id="missed"' not in page and 'href="#missed"' not in page
+    with pytest.raises(Refusal, match="draw it alone"):
+        draw(monkeypatch, "study=one,tuning", line)
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
