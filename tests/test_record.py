@@ -1,6 +1,7 @@
 """A finished run is never lost or changed, and a damaged one is never believed."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -163,7 +164,7 @@ def test_right_bits_are_the_test_error(output: str, data: Data) -> None:
         bits = np.frombuffer(base64.b64decode(found["right"]), np.uint8)
         right = np.unpackbits(bits)[: found["images"]]
         assert found["images"] == len(data.test_images) == 11
-        assert found["response"]["test_error"] == 1 - right.mean()
+        assert found["response"]["test_error"] == (11 - right.sum()) / 11
         assert found["curve"][-1]["test_error"] == pytest.approx(1 - right.mean())
         logits = record.load([found], output)(data.test_images / 255)
         wrong = mistakes(logits, data.test_labels)[0]
@@ -342,15 +343,22 @@ def test_damaged_record_is_set_aside(
 def test_every_flipped_bit_is_noticed(output: str, data: Data) -> None:
     """There is no byte of a record in which a flipped bit goes unnoticed.
 
-    White space between the values is no content, so it is left out.
+    White space between the values is no content, so it is left out, and so is a last
+    digit that is one more than a double holds.
     """
     path = place(output, RELU, data) / "record.json"
     content = path.read_bytes()
     visible = [at for at, byte in enumerate(content) if byte not in b" \n"]
+    same = 0
     for at in visible[::7]:
         path.write_bytes(flip(content, at))
+        with contextlib.suppress(ValueError):
+            if json.loads(path.read_bytes()) == json.loads(content):
+                same += 1
+                continue
         with pytest.raises(Refusal):
             store.read(path)
+    assert same < 5
 
 
 def test_record_copied_from_another_run_is_set_aside(output: str, data: Data) -> None:
@@ -501,4 +509,4 @@ def test_frame_has_a_row_per_run(output: str) -> None:
     assert set(table["activation"]) == {"relu", "tanh"}
     assert {"run_id", "seed", "status", "test_error", "right"} <= set(table)
     for row in table.itertuples():
-        assert row.test_error == 1 - row.right.mean()
+        assert row.test_error == (~row.right).sum() / len(row.right)
