@@ -153,7 +153,9 @@ def load(name: str, overrides: Sequence[str], yes: bool = False) -> Design:
     base += overrides
     runs, places = composed(base)
     if content["kind"] == "tuning" and not runs[0].treatment["validation_size"]:
-        raise Refusal(f"design {name}: a tuning needs held-out images: validation_size")
+        raise Refusal(
+            f"design {name}: a tuning needs held-out images, validation_size=5000"
+        )
     count = treatments(content["kind"], factors) * len(runs)
     if count > LIMIT and not yes:
         raise Refusal(f"design={name} means {count:,} runs; if so, add yes=true")

@@ -107,7 +107,8 @@ def arms(
     """Effect of every treatment in `runs` against `reference` (a level per factor).
 
     A treatment that differs in several factors is named by them, joined with '+', or
-    by the key of `names`, (factor, level), whose value maps those factors to levels.
+    by the key of `names`, (factor, level), whose value maps those factors to levels;
+    its reference is that of the factor of its name, where there is one.
     `seeds` are the planned ones, where a block may be missing from `runs` altogether.
     """
     blocks = _blocks(runs, list(reference), response, seeds)

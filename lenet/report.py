@@ -65,7 +65,7 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
 def estimated(study: Study) -> Effects:
     """All effects that a study's runs allow: of a factorial, a ladder, or of arms."""
     about: dict[str, Any] = {"study": study.name, "seeds": study.seeds}
-    about["response"] = study.response
+    about |= {"response": study.response}
     found = []
     try:
         if study.factorial:
@@ -118,11 +118,12 @@ def converged(study: Study, effects: pd.DataFrame) -> pd.DataFrame | None:
     estimand = effects["estimand"].iloc[0]
     with contextlib.suppress(ValueError):  # where none of a treatment converged
         if estimand == "arm":
-            about: dict[str, Any] = {
-                "names": finished.names,
-                "response": study.response,
-            }
-            return effect.arms(finished.runs, study.reference, **about).table
+            return effect.arms(
+                finished.runs,
+                study.reference,
+                response=study.response,
+                names=finished.names,
+            ).table
         if estimand in ("ladder", "path"):  # in the same order
             order = {factor: study.levels[factor] for factor in effects["factor"]}
             return effect.ladder(finished.runs, order).table
@@ -134,8 +135,9 @@ def converged(study: Study, effects: pd.DataFrame) -> pd.DataFrame | None:
 def forest(study: Study, effects: Effects) -> Exhibit:
     """The ablation chart of one study."""
     one = side(study, effects)
-    about: dict[str, Any] = {"origin": study.origin, "response": study.response}
-    figure = chart.ablation_chart(one, years=study.years, **about)
+    figure = chart.ablation_chart(
+        one, years=study.years, origin=study.origin, response=study.response
+    )
     title = chart.finding(one)
     return Exhibit("ablation_chart", "Ablation chart", title, figure, one.effects)
 
@@ -152,8 +154,10 @@ def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibi
         raise Refusal("a tuning has held-out errors, no test errors: draw it alone")
     stated = zip(*(study.origin for study in studies), strict=True)
     origin = Origin(*("; ".join(dict.fromkeys(filter(None, said))) for said in stated))
-    about: dict[str, Any] = {"origin": origin, "response": studies[0].response}
-    figure = chart.ablation_chart(*sides, years=studies[0].years, **about)
+    first = studies[0]
+    figure = chart.ablation_chart(
+        *sides, years=first.years, origin=origin, response=first.response
+    )
     rows = pd.concat([one.effects for one in sides])
     title = chart.finding(*sides)
     return Exhibit("ablation_chart", "Ablation chart", title, figure, rows)
