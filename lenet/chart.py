@@ -127,12 +127,12 @@ def finding(*sides: Side) -> str:
     effects, reference, *_ = sides[0].effects, sides[0].reference
     count = effects["verdict"].value_counts()
     total = f"{len(effects)} changes" if len(effects) > 1 else "the one change"
-    if effects["reason"].str.contains("no verdict possible").all():
-        return (
-            f"No verdict possible at n = {effects['n'].max()}: {total} to {reference}"
-        )
-    tail = ", ".join(f"{count[v]} {v}" for v in list(VERDICTS)[1:] if v in count)
     ordered = effects.sort_values(["mean", "factor", "level"])
+    if effects["reason"].str.contains("no verdict possible|no variance").all():
+        lowest = f"{described(ordered.iloc[0])} ({points(ordered['mean'].iloc[0])})"
+        few = f"No verdict possible at n = {effects['n'].max()}"
+        return f"{few}: of {total} to {reference} the lowest is {lowest}"
+    tail = ", ".join(f"{count[v]} {v}" for v in list(VERDICTS)[1:] if v in count)
     for verdict, verb in (("better", "helps"), ("worse", "hurts")):
         if verdict in count:
             chosen = ordered[ordered["verdict"] == verdict]

@@ -173,8 +173,13 @@ def test_title_says_the_finding():
     nothing = table.assign(verdict="undecided")
     assert found(nothing).startswith("No proof that any of 5 changes")
     few = nothing.assign(reason="no verdict possible at n = 5", n=5)
-    said = "No verdict possible at n = 5: 5 changes to paper"
-    assert found(few) == said
+    arm = few.loc[few["mean"].idxmin()]
+    said = f"lowest is {arm.factor}: {arm.level} ({chart.points(arm['mean'])})"
+    start = "No verdict possible at n = 5: of 5 changes to paper"
+    assert found(few) == f"{start} the {said}"
+    last = few.index[-1]
+    few.loc[last, ["verdict", "reason"]] = ["not estimable", "no variance: all are 0"]
+    assert found(few).startswith(start)
 
 
 def test_diverged_runs_are_counted_and_do_not_stretch_the_axis():
