@@ -63,8 +63,10 @@ def planned(output: str, study: str, arm: str) -> None:
 
 
 def files(output: str) -> dict[str, bytes]:
-    """Everything in an output folder."""
+    """Everything in an output folder but W&B's logs, which its service still writes
+    when `finish` has returned."""
     found = [path for path in Path(output).rglob("*") if path.is_file()]
+    found = [path for path in found if path.parent.name != "logs"]
     return {str(path): path.read_bytes() for path in found}
 
 
