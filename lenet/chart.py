@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patches import Patch
 
-from lenet.effect import TEST_ERROR, Response, smallest_effect
+from lenet.effect import GUESSING, TEST_ERROR, Response, smallest_effect
 from lenet.page import (
     BAND,
     BODY,
@@ -226,16 +226,26 @@ def _labels(arm: Any, years: Years, single: bool) -> tuple[str, str]:
 
 
 def notes(arm: Any, converged: pd.DataFrame | None) -> str:
-    """The verdict, its reason, the runs that diverged and the effect without them."""
+    """The verdict, its reason, the runs that diverged, and the effect in the blocks
+    without a run that diverged or collapsed."""
     said = [arm.verdict] + ([arm.reason] if arm.reason else [])
     if arm.diverged:
-        beside = ""
-        if converged is not None:
-            same = converged[["factor", "level"]] == [arm.factor, arm.level]
-            means = converged["mean"][same.all(axis=1)].dropna()
-            beside = "".join(f" (converged blocks: {points(mean)})" for mean in means)
-        said.append(f"{arm.diverged} of {arm.n} diverged{beside}")
+        said.append(f"{arm.diverged} of {arm.n} diverged")
+    if converged is not None:
+        same = (converged[["factor", "level"]] == [arm.factor, arm.level]).all(axis=1)
+        fewer = same & (converged["n"] < arm.n) & (converged["n"] > 0)
+        for mean, n in converged.loc[fewer, ["mean", "n"]].itertuples(index=False):
+            said.append(f"{n} of {arm.n} blocks converged: {points(mean)}")
     return "; ".join(said)
+
+
+def lost(effects: pd.DataFrame, response: Response = TEST_ERROR) -> str:
+    """What a caption says of runs that diverged or collapsed, if there are such."""
+    counted = f"A diverged run counts as an error of {100 * response.diverged:g} %."
+    errs = f"A collapsed run ended at {100 * GUESSING:g} % or more: it guesses."
+    guessing = effects["reason"].str.contains("collapsed").any()
+    said = counted if effects["diverged"].any() else "", errs if guessing else ""
+    return " ".join(filter(None, said))
 
 
 def _limits(rows: list[_Row], sides: int) -> list[tuple[float, float]]:
@@ -432,9 +442,7 @@ def _caption(
         f"Verdicts: p <= 0.05 after Holm over {tests} {family.get(kind, kind)};",
         "equivalent: the 90 % interval is within",
         f"\N{PLUS-MINUS SIGN}{100 * response.margin:g} points (dotted, if apart).",
-        f"A diverged run counts as an error of {100 * response.diverged:g} %."
-        if effects["diverged"].any()
-        else "",
+        lost(effects, response),
         "The axes differ in scale." if any(a != b for a, b in pairwise(limits)) else "",
     ]
     return " ".join(filter(None, parts))

@@ -5,8 +5,9 @@ a weighted sum of the responses of some treatments, weights adding up to zero. A
 a main effect, an interaction, a Shapley value and a step of the path differ only in
 their weights; one estimator serves them all. Tables in, tables out, no files.
 
-A table of runs has one row per run: `seed`, `status` (finished | diverged), one column
-per factor, the response, and optionally `right` (bool [image], None when diverged).
+A table of runs has one row per run: `seed`, `status` (finished | diverged | collapsed:
+it came to its end, and errs like a guess), one column per factor, the response, and
+optionally `right` (bool [image], None when diverged).
 """
 
 import math
@@ -48,6 +49,8 @@ COLUMNS = (
     "verdict",
     "reason",
 )
+GUESSING = 0.8  # the test error from which a run has collapsed: guesses err in 90 %
+STATUSES = ("finished", "diverged", "collapsed")
 SIGNIFICANCE = 0.05
 MOST_EXACT = 16  # blocks up to which all 2^n signs are enumerated
 DRAWS = 100_000  # signs drawn beyond
@@ -80,7 +83,7 @@ class _Blocks(NamedTuple):
     seeds: list[int]
     treatments: list[Treatment]
     response: Array
-    diverged: npt.NDArray[np.bool_]
+    status: npt.NDArray[np.object_]
     right: npt.NDArray[np.object_]
 
 
@@ -234,7 +237,8 @@ def ladder(
 
 
 def converged(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that finished: `arms` of them is the effect over converged blocks."""
+    """The runs that neither diverged nor collapsed, of which `arms` are the effects
+    over converged blocks."""
     return runs[runs["status"] == "finished"]
 
 
@@ -372,8 +376,8 @@ def _blocks(
         set(keys), key=lambda key: [(isinstance(v, str), v) for v in key]
     )
     shape = (len(blocks), len(treatments))
-    values, diverged = np.full(shape, np.nan), np.zeros(shape, dtype=np.bool_)
-    right = np.full(shape, None, dtype=object)
+    values = np.full(shape, np.nan)
+    statuses, right = (np.full(shape, None, dtype=object) for _ in range(2))
     row, column = ({key: i for i, key in enumerate(k)} for k in (blocks, treatments))
     bits = runs["right"].tolist() if "right" in runs else [None] * len(runs)
     triples = zip(
@@ -383,21 +387,19 @@ def _blocks(
         at, run = (row[seed], column[key]), f"run {_label(factors, key)} seed={seed}"
         if not np.isnan(values[at]):
             raise ValueError(f"{run} is there twice")
-        if status not in ("finished", "diverged"):
-            raise ValueError(
-                f"{run}: status {status!r} is neither finished nor diverged"
-            )
-        diverged[at] = status == "diverged"
-        values[at] = response.diverged if diverged[at] else value
+        if status not in STATUSES:
+            raise ValueError(f"{run}: status {status!r} is none of {STATUSES}")
+        statuses[at], diverged = status, status == "diverged"
+        values[at] = response.diverged if diverged else value
         if not np.isfinite(values[at]):
-            raise ValueError(f"{run} is finished but its {response.name} is {value}")
-        if images is not None and not diverged[at]:
+            raise ValueError(f"{run} is {status} but its {response.name} is {value}")
+        if images is not None and not diverged:
             right[at] = np.asarray(images, dtype=np.bool_)
             if abs(_scored(right[at], response).mean() - value) > 1e-6:
                 raise ValueError(
                     f"{run}: `right` does not give {response.name}={value}"
                 )
-    return _Blocks(blocks, treatments, values, diverged, right)
+    return _Blocks(blocks, treatments, values, statuses, right)
 
 
 def _require(
@@ -447,7 +449,8 @@ def _estimate(
     whole = np.flatnonzero(~np.isnan(blocks.response[:, columns]).any(axis=1))
     n, missing = len(whole), len(blocks.seeds) - len(whole)
     at = np.ix_(whole, np.array(columns))
-    diverged = blocks.diverged[at]
+    status = blocks.status[at]
+    diverged, collapsed = status == "diverged", int((status == "collapsed").sum())
     d = blocks.response[at] @ weights
     d[np.abs(d) < 1e-14] = 0  # rounding noise of fractions: these blocks tie
     names = dict(zip(_Contrast._fields[:4], contrast[:4], strict=True))
@@ -455,7 +458,7 @@ def _estimate(
         "n": n,
         "diverged": int(diverged[:, weights > 0].sum()),
         "missing": missing,
-        "reason": _remarks(missing, n, int(diverged[:, weights < 0].sum())),
+        "reason": _remarks(missing, n, int(diverged[:, weights < 0].sum()), collapsed),
         **_estimates(d, response),
     }
     if not math.isnan(row["p"]):
@@ -529,12 +532,11 @@ def _verdict(row: dict[str, Any], tests: int, response: Response) -> tuple[str, 
     return "undecided", lost if row["p"] <= SIGNIFICANCE else ""
 
 
-def _remarks(missing: int, n: int, lost_references: int) -> str:
+def _remarks(missing: int, n: int, lost_references: int, collapsed: int) -> str:
     missed = f"{missing} of {missing + n} blocks missing" if missing else ""
-    lost = (
-        f"{lost_references} runs of the reference diverged" if lost_references else ""
-    )
-    return "; ".join(filter(None, [missed, lost]))
+    counts = {"of the reference diverged": lost_references, "collapsed": collapsed}
+    lost = [f"{k} run{'s' * (k > 1)} {what}" for what, k in counts.items() if k]
+    return "; ".join(filter(None, [missed, *lost]))
 
 
 @lru_cache(maxsize=4)

@@ -1,6 +1,5 @@
 """The heat map of a factorial: what each change does, and what two do to each other."""
 
-import math
 from typing import Any
 
 import matplotlib.style
@@ -8,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lenet.chart import seeds
+from lenet.chart import lost, seeds
 from lenet.page import (
     BODY,
     GAP,
@@ -29,6 +28,7 @@ from lenet.page import (
     wrap,
 )
 
+PLAIN = "#F2F2F2", 1.0  # a color and its strength
 CELL, LOW = 1.25, 0.74  # inches: width and height of a cell
 WORDS = {"better": "help each other", "worse": "overlap"}
 
@@ -90,12 +90,12 @@ def _draw(
 ) -> None:
     factors, (left, top) = main["factor"].tolist(), at
     for i, row in enumerate(main.itertuples(index=False)):
-        _cell(page, row, left + CELL * i, top + LOW * i, ("#F2F2F2", 1.0))
+        _cell(page, row, left + CELL * i, top + LOW * i, PLAIN)
     for row in pairs.itertuples(index=False):
         j, i = sorted(factors.index(name) for name in row.factor.split(":"))
-        color = VERDICTS["better" if row.mean < 0 else "worse"][0]
-        strength = 0.7 * abs(row.mean) / most if math.isfinite(row.mean) else 0.0
-        _cell(page, row, left + CELL * j, top + LOW * i, (color, strength))
+        color = VERDICTS[row.verdict][0], 0.7 * abs(row.mean) / most
+        color = color if row.verdict in WORDS else PLAIN
+        _cell(page, row, left + CELL * j, top + LOW * i, color)
 
 
 def _cell(page: Page, row: Any, x: float, y: float, color: tuple[str, float]) -> None:
@@ -103,7 +103,7 @@ def _cell(page: Page, row: Any, x: float, y: float, color: tuple[str, float]) ->
     size = (CELL - 0.03) / page.width, (LOW - 0.03) / page.height
     box = Rectangle(corner, *size, facecolor=color, edgecolor="none")
     page.figure.add_artist(box)
-    proven = row.verdict in ("better", "worse")
+    proven = row.verdict in WORDS
     weight = "bold" if proven else "normal"
     y, middle = y + 0.08, x + CELL / 2
     number = [points(row.mean) + (" *" if proven else "")]
@@ -121,10 +121,10 @@ def _caption(effects: pd.DataFrame) -> str:
         f"{tests.get('main', 0)} effects and of {tests.get('interaction', 0)} pairs"
     )
     below = (
-        "Below: how the effect of the one differs with the other changed too: blue, "
-        "they help each other; orange, they overlap, the two help less than their sum."
+        "Below: how the effect of the one differs with the other changed too; if that "
+        "is proven, blue: they help each other; orange: they overlap, the two help "
+        "less than their sum."
     )
-    lost = int(effects["diverged"].max())
     digits = effects["low_digits"].notna().any()
     parts = [
         f"{seeds(effects['n'])}. Percentage points of test error [95 % interval].",
@@ -132,6 +132,6 @@ def _caption(effects: pd.DataFrame) -> str:
         "Diagonal: the effect of a change, averaged over the levels of the others.",
         below,
         f"* p <= 0.05 after Holm, over the families of {counts}.",
-        f"Up to {lost} runs of an effect diverged: an error of 90 %." if lost else "",
+        lost(effects),
     ]
     return " ".join(filter(None, parts))

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lenet.chart import Years, described, notes, seeds
+from lenet.chart import Years, described, lost, notes, seeds
 from lenet.page import (
     BODY,
     GAP,
@@ -236,5 +236,6 @@ def _caption(effects: pd.DataFrame) -> str:
         lines if some else few,
         "Thin: for new seeds and new digits." if digits else "",
         f"Verdicts: p <= 0.05 after Holm over the {tests} steps.",
+        lost(effects),
     ]
     return " ".join(filter(None, parts))

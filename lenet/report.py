@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -20,6 +20,8 @@ from lenet.study import Study, published
 from lenet.webpage import Exhibit
 
 MOST = 60  # treatments in one figure of curves or costs
+# The effects over converged blocks, if there are others.
+Beside: TypeAlias = pd.DataFrame | None
 
 
 def save(
@@ -40,12 +42,18 @@ def ablation(folder: Path) -> list[Path]:
 def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
     """Write what is known of one study, or of two side by side; the paths."""
     effects = [estimated(study) for study in studies]
-    tables = pd.concat([found.table for found in effects])
+    besides = [converged(study) for study in studies]
     if len(studies) == 1:
-        shown = exhibits(studies[0], effects[0])
+        shown = exhibits(studies[0], effects[0], besides[0])
     else:
-        shown = [side_by_side(studies, effects)]
-    files = {"effects.csv": table.as_csv(tables).encode()}
+        shown = [side_by_side(studies, effects, besides)]
+    tables = {"effects": [found.table for found in effects]}
+    if some := [found for found in besides if found is not None]:
+        tables["converged"] = some
+    files = {
+        f"{name}.csv": table.as_csv(pd.concat(found)).encode()
+        for name, found in tables.items()
+    }
     drawn: list[Exhibit] = []
     for exhibit in shown:
         rows, caption = exhibit.table, f"{exhibit.title}: {exhibit.about}"
@@ -84,57 +92,55 @@ def estimated(study: Study) -> Effects:
     return Effects(pd.concat(tables), pd.concat(differences))
 
 
-def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
+def exhibits(study: Study, effects: Effects, beside: Beside) -> list[Exhibit]:
     """The figures of one study, each with the table of its numbers.
 
     Of a tuning the held-out errors alone: the other figures show the test error.
     """
     if study.response != effect.TEST_ERROR:
-        return [forest(study, effects)]
+        return [forest(study, effects, beside)]
     shown = []
     if "arm" in set(effects.table["estimand"]) or study.factorial:
-        shown.append(forest(study, effects))
+        shown.append(forest(study, effects, beside))
     for estimand in ("ladder", "path", "shapley"):
         if estimand in set(effects.table["estimand"]):
-            shown.append(steps(study, effects, estimand))
+            shown.append(steps(study, effects, estimand, beside))
     if study.factorial:
-        shown.append(pairs(study, effects))
+        shown.append(pairs(study, effects.table))
+        if beside is not None:
+            shown.append(pairs(study, beside, only_converged=True))
     runs = by_treatment(study)
     return [*shown, curves(study, runs), costs(study, runs)]
 
 
-def side(study: Study, effects: Effects) -> chart.Side:
+def side(study: Study, effects: Effects, beside: Beside) -> chart.Side:
     """A study as a side of the ablation chart: its arms, or its main effects."""
     estimand = "main" if study.factorial else "arm"
     table, differences = (rows[rows["estimand"] == estimand] for rows in effects)
-    return chart.Side(table, differences, study.base, converged(study, table))
+    return chart.Side(table, differences, study.base, only(beside, estimand))
 
 
-def converged(study: Study, effects: pd.DataFrame) -> pd.DataFrame | None:
-    """The same effects over the blocks that converged; None where none diverged."""
+def converged(study: Study) -> Beside:
+    """All effects over the blocks in which every run converged; None where every run
+    did, or a treatment that they need never did."""
     finished = dataclasses.replace(study, runs=effect.converged(study.runs))
     if len(finished.runs) == len(study.runs):
         return None
-    estimand = effects["estimand"].iloc[0]
-    with contextlib.suppress(ValueError):  # where none of a treatment converged
-        if estimand == "arm":
-            return effect.arms(
-                finished.runs,
-                study.reference,
-                response=study.response,
-                names=finished.names,
-            ).table
-        if estimand in ("ladder", "path"):  # in the same order
-            order = {factor: study.levels[factor] for factor in effects["factor"]}
-            return effect.ladder(finished.runs, order).table
-        table = effect.factorial(finished.runs, study.levels).table
-        return table[table["estimand"] == estimand]
+    if (finished.factorial, finished.rungs) != (study.factorial, study.rungs):
+        return None
+    with contextlib.suppress(Refusal):
+        return estimated(finished).table
     return None
 
 
-def forest(study: Study, effects: Effects) -> Exhibit:
+def only(beside: Beside, estimand: str) -> Beside:
+    """The effects of one kind."""
+    return None if beside is None else beside[beside["estimand"] == estimand]
+
+
+def forest(study: Study, effects: Effects, beside: Beside) -> Exhibit:
     """The ablation chart of one study."""
-    one = side(study, effects)
+    one = side(study, effects, beside)
     figure = chart.ablation_chart(
         one, years=study.years, origin=study.origin, response=study.response
     )
@@ -142,9 +148,11 @@ def forest(study: Study, effects: Effects) -> Exhibit:
     return Exhibit("ablation_chart", "Ablation chart", title, figure, one.effects)
 
 
-def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
+def side_by_side(
+    studies: Sequence[Study], effects: Sequence[Effects], besides: Sequence[Beside]
+) -> Exhibit:
     """The ablation chart of two studies on the same rows."""
-    sides = [side(*pair) for pair in zip(studies, effects, strict=True)]
+    sides = [side(*three) for three in zip(studies, effects, besides, strict=True)]
     for one in sides:
         if one.effects.empty:
             raise Refusal(
@@ -163,7 +171,7 @@ def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibi
     return Exhibit("ablation_chart", "Ablation chart", title, figure, rows)
 
 
-def steps(study: Study, effects: Effects, estimand: str) -> Exhibit:
+def steps(study: Study, effects: Effects, estimand: str, beside: Beside) -> Exhibit:
     """A ladder: one change at a time, or the Shapley values as a waterfall."""
     rows, dots = (found[found["estimand"] == estimand] for found in effects)
     start = error(study, dots["seed"])
@@ -174,7 +182,7 @@ def steps(study: Study, effects: Effects, estimand: str) -> Exhibit:
         dots,
         ends,
         seconds=seconds(study, rows, estimand),
-        converged=converged(study, rows),
+        converged=only(beside, estimand),
         years=study.years,
         origin=study.origin,
     )
@@ -208,13 +216,17 @@ def seconds(study: Study, rows: pd.DataFrame, estimand: str) -> list[float]:
     return list(accumulate(found["mean"][rows["factor"]], initial=start))
 
 
-def pairs(study: Study, effects: Effects) -> Exhibit:
+def pairs(study: Study, effects: pd.DataFrame, only_converged: bool = False) -> Exhibit:
     """The heat map of the interactions, with the main effects on its diagonal."""
-    chosen = effects.table["estimand"].isin(["main", "interaction"])
-    rows = effects.table[chosen]
+    name, title, origin = "interactions", "Interactions", study.origin
+    if only_converged:
+        name, title = f"{name}_converged", f"{title} in the converged blocks"
+        said = "only blocks in which no run diverged or collapsed"
+        origin = origin._replace(missing=f"{said}; {origin.missing}".removesuffix("; "))
+    rows = effects[effects["estimand"].isin(["main", "interaction"])]
     said = interaction.finding(rows[rows["estimand"] == "interaction"], study.base)
-    figure = interaction.heat_map(rows, reference=study.base, origin=study.origin)
-    return Exhibit("interactions", "Interactions", said, figure, rows)
+    figure = interaction.heat_map(rows, reference=study.base, origin=origin)
+    return Exhibit(name, title, said, figure, rows)
 
 
 def by_treatment(study: Study) -> dict[str, list[Record]]:

@@ -17,7 +17,7 @@ import pandas as pd
 from lenet import plan as plans
 from lenet import record, store
 from lenet.config import FACTORS, Refusal, Value, levels
-from lenet.effect import TEST_ERROR, Level, Response
+from lenet.effect import GUESSING, TEST_ERROR, Level, Response
 from lenet.page import Origin
 from lenet.store import Record
 
@@ -304,16 +304,16 @@ def gathered(
         raise Refusal(f"{name}: all {len(found)} runs are of one treatment: no effect")
     if tuning := plan.get("kind") == "tuning":
         measured = [{**one, "right": None} for one in measured]  # of test images
-    settings = joined(columns, plan)
+    settings, response = joined(columns, plan), HELD_OUT if tuning else TEST_ERROR
     reference = {factor: level(base, keys) for factor, keys in settings.items()}
     return Study(
         name=name,
         records=measured,
-        runs=frame(measured, settings),
+        runs=frame(measured, settings, response),
         settings=settings,
         reference=reference,
         base=base_name(plan, reference),
-        response=HELD_OUT if tuning else TEST_ERROR,
+        response=response,
         seeds=plan.get("seeds", []),
         held_out=frame(validated(found, measured), settings) if search else None,
         remark="; ".join(filter(None, [remark, mixed])),
@@ -322,14 +322,17 @@ def gathered(
 
 
 def frame(
-    found: Sequence[Record], settings: Mapping[str, tuple[str, ...]]
+    found: Sequence[Record],
+    settings: Mapping[str, tuple[str, ...]],
+    response: Response = TEST_ERROR,
 ) -> pd.DataFrame:
-    """One row per run, with a column per factor."""
+    """One row per run, with a column per factor; the status says which collapsed."""
     runs = record.frame(found)
     about = ["run_id", "seed", "status", "seconds", "right"]
     runs = runs[[*about, *found[0]["response"]]].copy()
-    for response in found[0]["response"]:  # diverged runs have none
-        runs[response] = pd.to_numeric(runs[response])
+    for measured in found[0]["response"]:  # diverged runs have none
+        runs[measured] = pd.to_numeric(runs[measured])
+    runs.loc[runs[response.name] >= GUESSING, "status"] = "collapsed"
     for factor, keys in settings.items():
         levels = [level(settings_of(one), keys) for one in found]
         runs[factor] = pd.Series(levels, runs.index, dtype=object)

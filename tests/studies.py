@@ -60,6 +60,8 @@ WORTH = {  # the true effect of each setting of TODAY, in fractions
     "pooling": -0.001,
     "input": 0.004,
 }
+DIVERGED = {"status": "diverged"}
+COLLAPSED = {"response": {"test_error": 0.8865}, "right": None}
 FINGERPRINT, DATA_SHA256 = "ab" * 32, "cd" * 32
 
 
@@ -120,18 +122,18 @@ def sealed(content):
     return {**content, "seal": store.digest(content)}
 
 
-def write_study(
-    folder, kind, preset, levels, arms, seeds, diverged=(), search=(), **other
-):
-    """A study's folder: `arms` maps names to changes, `diverged` are (arm, seed)."""
+def write_study(folder, kind, preset, levels, arms, seeds, lost=(), search=(), **other):
+    """A study's folder: `arms` maps names to changes, `lost` are the (arm, seed) that
+    diverged, or a mapping of them to what else their records say."""
     base = PAPER if preset == "paper" else {**PAPER, **TODAY}
     found, listed = [], []
+    told = lost if isinstance(lost, dict) else dict.fromkeys(lost, DIVERGED)
     for name, changes in arms.items():
         treatment = {**base, **changes}
         runs = []
         for seed in seeds:
-            lost = {"status": "diverged"} if (name, seed) in diverged else {}
-            runs.append(make_record(treatment, seed, **lost, **other))
+            said = told.get((name, seed), {})
+            runs.append(make_record(treatment, seed, **said, **other))
         for seed in search:
             held_out = {**treatment, "validation_size": 100}
             found.append(make_record(held_out, seed, **other))

@@ -291,6 +291,22 @@ def test_diverged_run_counts_as_chance():
     assert beside[beside.factor == "activation"].iloc[0].n == 6
 
 
+def test_collapsed_run_counts_as_measured_and_is_said():
+    """A run that errs like a guess keeps its error; `converged` leaves it out."""
+    runs = make_runs(TWO_ARMS, images=40).astype({"right": object})
+    at = runs.index[(runs.seed == 2) & (runs.activation == "relu")][0]
+    table, dots = effect.arms(runs, REFERENCE)
+    runs.loc[at, "status"] = "collapsed"
+    marked, same = effect.arms(runs, REFERENCE)
+    pd.testing.assert_frame_equal(same, dots)
+    relu = (marked.factor == "activation").tolist()
+    assert marked["reason"].str.contains("1 run collapsed").tolist() == relu
+    unsaid = table.drop(columns="reason"), marked.drop(columns="reason")
+    pd.testing.assert_frame_equal(*unsaid)
+    beside = effect.arms(effect.converged(runs), REFERENCE).table
+    assert beside[relu].iloc[0].n == marked[relu].iloc[0].n - 1
+
+
 def test_diverged_reference_is_said():
     """A reference that diverged does not pass for a better level unnoticed."""
     runs = make_runs(TWO_ARMS)
@@ -302,7 +318,7 @@ def test_diverged_reference_is_said():
     runs.loc[at, ["status", "test_error"]] = ["diverged", np.nan]
     table = effect.arms(runs, REFERENCE).table
     assert (table.diverged == 0).all()
-    assert table.reason.str.contains("1 runs of the reference diverged").all()
+    assert table.reason.str.contains("1 run of the reference diverged").all()
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,13 @@ def test_heat_map_has_every_pair_once_and_marks_the_proven(factors):
     proven = shown["verdict"].isin(["better", "worse"]).sum()
     marked = [t for t in figure.texts if t.get_text().endswith(" *")]
     assert len(marked) == proven
+    filled = [cell.get_facecolor()[:3] for cell in figure.artists]
+    colored = (
+        shown[shown["estimand"] == "interaction"]["verdict"]
+        .isin(["better", "worse"])
+        .sum()
+    )
+    assert sum(len(set(color)) > 1 for color in filled) == colored
     pairs = effects[effects["estimand"] == "interaction"]
     said = interaction.finding(pairs, "paper")
     assert "factor0 helps less with factor1" in said and said in content(figure)

@@ -43,7 +43,7 @@ def arms(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs") / "arms"
     lost = {("optimizer=adam", 1)}
     data = {"data": datasets.load("digits", None).sha256}
-    studies.one_factor(folder, range(7), tried=THREE, diverged=lost, **data)
+    studies.one_factor(folder, range(7), tried=THREE, lost=lost, **data)
     return folder, report.ablation(folder)
 
 
@@ -54,7 +54,7 @@ def test_every_figure_has_its_files_beside_it(arms):
     figures = ("ablation_chart", "learning_curves", "costs")
     forms = (*FORMATS, "csv", "md", "tex")
     expected = {f"{figure}.{form}" for figure in figures for form in forms}
-    assert names == expected | {"effects.csv", "report.html"}
+    assert names == expected | {"effects.csv", "converged.csv", "report.html"}
     inputs = {"plan.json", "records.jsonl.gz"}
     assert {path.name for path in folder.iterdir()} == names | inputs
 
@@ -63,7 +63,7 @@ def test_study_whose_runs_all_diverged_is_drawn(tmp_path, svg_alone):
     """It has nothing to say, and says so."""
     lost = {(arm, seed) for arm in ("reference", "head=softmax") for seed in range(3)}
     tried = {"head": ["softmax"]}
-    studies.one_factor(tmp_path / "s", range(3), tried=tried, diverged=lost)
+    studies.one_factor(tmp_path / "s", range(3), tried=tried, lost=lost)
     report.ablation(tmp_path / "s")
     assert (tmp_path / "s" / "report.html").read_text().count("diverged") > 6
 
@@ -82,7 +82,7 @@ def test_effects_over_converged_blocks_stand_beside(tmp_path):
             folder, "one_factor", "paper", {}, named, seeds, lost("structure=today")
         ),
         "main": lambda folder, seeds, lost: studies.factorial(
-            folder, ("units", "head"), seeds, diverged=lost("units=today head=today")
+            folder, ("units", "head"), seeds, lost=lost("units=today head=today")
         ),
     }
     for estimand, make in made.items():
@@ -94,7 +94,8 @@ def test_effects_over_converged_blocks_stand_beside(tmp_path):
             folder = tmp_path / estimand / str(len(seeds))
             make(folder, seeds, lost)
             one = study.published(folder)
-            found.append(report.side(one, report.estimated(one)))
+            beside = report.converged(one)
+            found.append(report.side(one, report.estimated(one), beside))
         keys = ["factor", "level"]
         beside = found[0].converged.set_index(keys)["mean"]
         without = found[1].effects.set_index(keys)["mean"]
@@ -251,18 +252,26 @@ def test_a_ladder_has_its_steps_and_their_curves(tmp_path):
 
 
 @pytest.mark.usefixtures("svg_alone")
-def test_steps_say_what_they_are_without_the_diverged(tmp_path):
-    """Beside a step with a diverged run stands the step in the blocks without one."""
-    factors, lost = ("units", "head"), {("units=today head=today", 1)}
-    studies.factorial(tmp_path / "s", factors, range(6), diverged=lost)
+@pytest.mark.parametrize("said", [studies.DIVERGED, studies.COLLAPSED])
+def test_steps_say_what_they_are_without_what_was_lost(tmp_path, said):
+    """Beside a step with a run that diverged, or that errs like a guess at its end,
+    stands the step in the blocks without one; a table has all such effects."""
+    factors, lost = ("units", "head"), {("units=today head=today", 1): said}
+    studies.factorial(tmp_path / "s", factors, range(6), lost=lost)
     report.ablation(tmp_path / "s")
     for name in ("ladder", "shapley", "ablation_chart"):
-        assert "(converged" in (tmp_path / "s" / f"{name}.svg").read_text()
+        assert "converged" in (tmp_path / "s" / f"{name}.svg").read_text()
+        assert (
+            said.get("status", "collapsed")
+            in table.read(tmp_path / "s" / f"{name}.csv").to_string()
+        )
     found = study.published(tmp_path / "s")
     effects = report.estimated(found).table
+    written = table.read(tmp_path / "s" / "converged.csv")
+    assert set(written["n"]) == {5} and len(written) == len(effects)
     for estimand in ("ladder", "shapley"):
         steps = effects[effects["estimand"] == estimand]
-        without = report.converged(found, steps)
+        without = report.only(report.converged(found), estimand)
         assert steps["factor"].tolist() == without["factor"].tolist()
         assert steps["mean"].max() > 0.05 > without["mean"].abs().max()
 

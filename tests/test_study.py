@@ -241,7 +241,7 @@ def test_a_tuning_is_measured_on_its_held_out_images(tmp_path, kind):
     studies.write_study(tmp_path / "s", kind, "modern", {}, arms_, range(2), **other)
     one = study.published(tmp_path / "s")
     effects = report.estimated(one)
-    shown = [exhibit.name for exhibit in report.exhibits(one, effects)]
+    shown = [exhibit.name for exhibit in report.exhibits(one, effects, None)]
     if kind == "tuning":
         assert set(effects.table["response"]) == {"validation_error"}
         assert one.runs["right"].isna().all() and shown == ["ablation_chart"]
