@@ -409,6 +409,7 @@ def test_fgsm_equals_captum(
     exactly(fgsm(model, images, goal, epsilon=0.2, **ORACLE), expected, images)
 
 
+@pytest.mark.slow
 def test_auto_attack_is_at_least_as_strong(
     trained: tuple[Single, Tensor, Tensor],
 ) -> None:
