@@ -360,7 +360,8 @@ def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
             bar.set(solid_capstyle="butt", zorder=3)
             caps = [x for x in (start, end) if cap and low < x < high]
             axes.plot(caps, [middle] * len(caps), cap, color=color, markersize=7)
-    _draw_seeds(axes, cell, color, middle + 0.11)
+    seen = (100 * cell.dots["difference"]).tolist()
+    draw_dots(axes, seen, middle + 0.11, color)
     mean = 100 * arm.mean
     if mean > high or mean < low:
         tip, edge = (CARETRIGHT, high) if mean > high else (CARETLEFT, low)
@@ -369,13 +370,13 @@ def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
         axes.add_line(marker(arm.verdict, [mean], [middle]))
 
 
-def _draw_seeds(axes: Axes, cell: _Cell, color: str, y: float) -> None:
+def draw_dots(axes: Axes, x: Sequence[float], y: float, color: str) -> None:
+    """A dot for each seed, or a small arrow at the edge that it lies beyond."""
     low, high = axes.get_xlim()
-    seen = sorted(100 * value for value in cell.dots["difference"])
     for shape, at in (
-        ("o", [x for x in seen if low <= x <= high]),
-        (">", [high for x in seen if x > high]),
-        ("<", [low for x in seen if x < low]),
+        ("o", sorted(value for value in x if low <= value <= high)),
+        (">", [high for value in x if value > high]),
+        ("<", [low for value in x if value < low]),
     ):
         dots = axes.plot(at, [y] * len(at), shape, color=color, ms=2.8)[0]
         dots.set(alpha=0.5, markeredgewidth=0, clip_on=False)

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lenet.chart import Years, described, lost, notes, seeds
+from lenet.chart import Years, described, draw_dots, lost, notes, seeds
 from lenet.page import (
     BODY,
     GAP,
@@ -140,7 +140,8 @@ def _rungs(
 
 def _draw(page: Page, axes: Axes, rungs: list[_Rung], left: float, top: float) -> None:
     y = top
-    axes.set(ylim=(top + sum(rung.height for rung in rungs), top), yticks=[])
+    bottom = top + sum(rung.height for rung in rungs)
+    axes.set(xlim=_limits(rungs), ylim=(bottom, top), yticks=[])
     plain(axes)
     for i, rung in enumerate(rungs):
         middle = y + rung.height / 2
@@ -157,7 +158,6 @@ def _draw(page: Page, axes: Axes, rungs: list[_Rung], left: float, top: float) -
             link = [middle, y + rung.height + rungs[i + 1].height / 2]
             axes.plot([100 * rung.end] * 2, link, color=GREY, linewidth=0.7, zorder=1)
         y += rung.height
-    axes.set_xlim(_limits(rungs))
 
 
 def _draw_rung(axes: Axes, rung: _Rung, y: float) -> None:
@@ -176,8 +176,7 @@ def _draw_rung(axes: Axes, rung: _Rung, y: float) -> None:
             limits = [start + 100 * low, start + 100 * high]
             line = axes.plot(limits, [y] * 2, color="black", marker=cap)[0]
             line.set(linewidth=width, zorder=4, markersize=6, solid_capstyle="butt")
-    dots = axes.plot([start + 100 * d for d in rung.dots], [y + 0.14] * len(rung.dots))
-    dots[0].set(linewidth=0, marker="o", color=GREY, ms=2.4, alpha=0.5, mew=0)
+    draw_dots(axes, [start + 100 * d for d in rung.dots], y + 0.14, GREY)
 
 
 def _limits(rungs: list[_Rung]) -> tuple[float, float]:

@@ -146,6 +146,22 @@ def test_ladder_begins_and_ends_at_its_ends():
     assert f"from {100 * ends.start:.2f} % to" in content(figure)
 
 
+def test_seed_beyond_the_axis_of_a_ladder_is_an_arrow_at_its_edge():
+    """Each seed is drawn on each step, also one whose network collapsed."""
+    rows, dots, ends, _ = make_steps(3)
+    dots = dots.reset_index(drop=True)
+    dots.loc[0, "difference"] = 0.4
+    axes = ladder.waterfall(rows, dots, ends).axes[0]
+    drawn = [line for line in axes.get_lines() if line.get_marker() in ("o", ">", "<")]
+    places = [x for line in drawn for x in line.get_xdata()]
+    (beyond,) = (
+        line for line in drawn if line.get_marker() == ">" and len(line.get_xdata())
+    )
+    low, high = axes.get_xlim()
+    assert list(beyond.get_xdata()) == [high] and len(places) == len(dots)
+    assert all(low <= x <= high for x in places)
+
+
 def test_ladder_that_proves_nothing_says_so():
     """The title does not boast of a step that is undecided."""
     rows, dots, ends, _ = make_steps(3)
