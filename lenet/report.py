@@ -221,8 +221,8 @@ def pairs(study: Study, effects: pd.DataFrame, only_converged: bool = False) -> 
     name, title, origin = "interactions", "Interactions", study.origin
     if only_converged:
         name, title = f"{name}_converged", f"{title} in the converged blocks"
-        said = "only blocks in which no run diverged or collapsed"
-        origin = origin._replace(missing=f"{said}; {origin.missing}".removesuffix("; "))
+        kept = "only blocks in which no run diverged or collapsed"
+        origin = origin._replace(missing=f"{kept}; {origin.missing}".removesuffix("; "))
     rows = effects[effects["estimand"].isin(["main", "interaction"])]
     said = interaction.finding(rows[rows["estimand"] == "interaction"], study.base)
     figure = interaction.heat_map(rows, reference=study.base, origin=origin)
