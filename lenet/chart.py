@@ -137,7 +137,10 @@ def finding(*sides: Side) -> str:
         if verdict in count:
             chosen = ordered[ordered["verdict"] == verdict]
             first = chosen.loc[chosen["mean"].abs().idxmax()]
-            lead = f"{described(first)} {verb} most ({points(first['mean'])} points)"
+            by = f"{points(first['mean'])} points"
+            if (beside := _converged(first, sides[0].converged)) is not None:
+                by += f", {points(beside['mean'])} where all converged"
+            lead = f"{described(first)} {verb} most ({by})"
             proven = f"{count.get('better', 0)} better than {reference}"
             return f"{lead}: of {total}, " + ", ".join(filter(None, [proven, tail]))
     return f"No proof that any of {total} to {reference} is better or worse: {tail}"
@@ -231,12 +234,19 @@ def notes(arm: Any, converged: pd.DataFrame | None) -> str:
     said = [arm.verdict] + ([arm.reason] if arm.reason else [])
     if arm.diverged:
         said.append(f"{arm.diverged} of {arm.n} diverged")
-    if converged is not None:
-        same = (converged[["factor", "level"]] == [arm.factor, arm.level]).all(axis=1)
-        fewer = same & (converged["n"] < arm.n) & (converged["n"] > 0)
-        for mean, n in converged.loc[fewer, ["mean", "n"]].itertuples(index=False):
-            said.append(f"{n} of {arm.n} blocks converged: {points(mean)}")
+    if (beside := _converged(arm, converged)) is not None:
+        by = f"{points(beside['mean'])} {interval(beside['low'], beside['high'])}"
+        said.append(f"{beside['n']} of {arm.n} blocks converged: {by}".strip())
     return "; ".join(said)
+
+
+def _converged(arm: Any, converged: pd.DataFrame | None) -> Any | None:
+    """The arm's effect in the blocks that converged, if some did and some did not."""
+    if converged is None:
+        return None
+    same = (converged[["factor", "level"]] == [arm.factor, arm.level]).all(axis=1)
+    rows = converged[same & (converged["n"] < arm.n) & (converged["n"] > 0)]
+    return None if rows.empty else rows.iloc[0]
 
 
 def lost(effects: pd.DataFrame, response: Response = TEST_ERROR) -> str:

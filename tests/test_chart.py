@@ -170,6 +170,8 @@ def test_title_says_the_finding():
     assert counts in title
     worse = table.replace("better", "undecided")
     assert "hurts most" in found(worse)
+    fewer = chart.Side(table, table, "paper", table.assign(n=2, mean=-0.0012))
+    assert "points, \N{MINUS SIGN}0.12 where all converged)" in chart.finding(fewer)
     nothing = table.assign(verdict="undecided")
     assert found(nothing).startswith("No proof that any of 5 changes")
     few = nothing.assign(reason="no verdict possible at n = 5", n=5)
@@ -194,7 +196,8 @@ def test_diverged_runs_are_counted_and_do_not_stretch_the_axis():
     dots.loc[first, ["difference", "diverged"]] = [0.89, True]
     table.loc[at[0], ["diverged", "mean", "high", "high_digits"]] = [1, 0.127, 0.4, 0.5]
     figure = draw((table, dots), converged=beside)
-    said = f"1 of 7 diverged; 6 of 7 blocks converged: {page.points(row['mean'])}"
+    by = f"{page.points(row['mean'])} {page.interval(row.low, row.high)}"
+    said = f"1 of 7 diverged; 6 of 7 blocks converged: {by}"
     assert said in " ".join(content(figure).split())
     assert "+12.70" in content(figure) and "error of 90 %" in content(figure)
     low, high = figure.axes[0].get_xlim()
