@@ -129,7 +129,8 @@ def finding(*sides: Side) -> str:
     total = f"{len(effects)} changes" if len(effects) > 1 else "the one change"
     ordered = effects.sort_values(["mean", "factor", "level"])
     if effects["reason"].str.contains("no verdict possible|no variance").all():
-        lowest = f"{described(ordered.iloc[0])} ({points(ordered['mean'].iloc[0])})"
+        low = ordered.iloc[0]
+        lowest = f"{described(low)} ({points(low['mean'])} points)"
         few = f"No verdict possible at n = {effects['n'].max()}"
         return f"{few}: of {total} to {reference} the lowest is {lowest}"
     tail = ", ".join(f"{count[v]} {v}" for v in list(VERDICTS)[1:] if v in count)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -20,8 +20,17 @@ from lenet.study import Study, published
 from lenet.webpage import Exhibit
 
 MOST = 60  # treatments in one figure of curves or costs
-# The effects over converged blocks, if there are others.
-Beside: TypeAlias = pd.DataFrame | None
+KEPT = "only blocks in which no run diverged or collapsed"
+
+
+class Converged(NamedTuple):
+    """A study without its runs that diverged or collapsed, and its effects."""
+
+    study: Study
+    effects: Effects
+
+
+Beside: TypeAlias = Converged | None
 
 
 def save(
@@ -49,7 +58,7 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
         shown = [side_by_side(studies, effects, besides)]
     tables = {"effects": [found.table for found in effects]}
     if some := [found for found in besides if found is not None]:
-        tables["converged"] = some
+        tables["converged"] = [found.effects.table for found in some]
     files = {
         f"{name}.csv": table.as_csv(pd.concat(found)).encode()
         for name, found in tables.items()
@@ -106,9 +115,16 @@ def exhibits(study: Study, effects: Effects, beside: Beside) -> list[Exhibit]:
         if estimand in set(effects.table["estimand"]):
             shown.append(steps(study, effects, estimand, beside))
     if study.factorial:
-        shown.append(pairs(study, effects.table))
-        if beside is not None:
-            shown.append(pairs(study, beside, only_converged=True))
+        shown.append(pairs(study, effects))
+    if study.factorial and beside is not None:
+        without = (
+            forest(*beside, None),
+            steps(*beside, "shapley", None),
+            pairs(*beside),
+        )
+        for one in without:
+            name, title = f"{one.name}_converged", f"{one.title}, converged blocks"
+            shown.append(one._replace(name=name, title=title))
     runs = by_treatment(study)
     return [*shown, curves(study, runs), costs(study, runs)]
 
@@ -123,19 +139,24 @@ def side(study: Study, effects: Effects, beside: Beside) -> chart.Side:
 def converged(study: Study) -> Beside:
     """All effects over the blocks in which every run converged; None where every run
     did, or a treatment that they need never did."""
-    finished = dataclasses.replace(study, runs=effect.converged(study.runs))
+    remark = "; ".join(filter(None, (KEPT, study.remark)))
+    runs = effect.converged(study.runs)
+    finished = dataclasses.replace(study, runs=runs, remark=remark)
     if len(finished.runs) == len(study.runs):
         return None
     if (finished.factorial, finished.rungs) != (study.factorial, study.rungs):
         return None
     with contextlib.suppress(Refusal):
-        return estimated(finished).table
+        return Converged(finished, estimated(finished))
     return None
 
 
-def only(beside: Beside, estimand: str) -> Beside:
+def only(beside: Beside, estimand: str) -> pd.DataFrame | None:
     """The effects of one kind."""
-    return None if beside is None else beside[beside["estimand"] == estimand]
+    if beside is None:
+        return None
+    rows = beside.effects.table
+    return rows[rows["estimand"] == estimand]
 
 
 def forest(study: Study, effects: Effects, beside: Beside) -> Exhibit:
@@ -216,17 +237,13 @@ def seconds(study: Study, rows: pd.DataFrame, estimand: str) -> list[float]:
     return list(accumulate(found["mean"][rows["factor"]], initial=start))
 
 
-def pairs(study: Study, effects: pd.DataFrame, only_converged: bool = False) -> Exhibit:
+def pairs(study: Study, effects: Effects) -> Exhibit:
     """The heat map of the interactions, with the main effects on its diagonal."""
-    name, title, origin = "interactions", "Interactions", study.origin
-    if only_converged:
-        name, title = f"{name}_converged", f"{title} in the converged blocks"
-        kept = "only blocks in which no run diverged or collapsed"
-        origin = origin._replace(missing=f"{kept}; {origin.missing}".removesuffix("; "))
-    rows = effects[effects["estimand"].isin(["main", "interaction"])]
+    rows = effects.table
+    rows = rows[rows["estimand"].isin(["main", "interaction"])]
     said = interaction.finding(rows[rows["estimand"] == "interaction"], study.base)
-    figure = interaction.heat_map(rows, reference=study.base, origin=origin)
-    return Exhibit(name, title, said, figure, rows)
+    figure = interaction.heat_map(rows, reference=study.base, origin=study.origin)
+    return Exhibit("interactions", "Interactions", said, figure, rows)
 
 
 def by_treatment(study: Study) -> dict[str, list[Record]]:

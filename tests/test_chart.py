@@ -176,7 +176,7 @@ def test_title_says_the_finding():
     assert found(nothing).startswith("No proof that any of 5 changes")
     few = nothing.assign(reason="no verdict possible at n = 5", n=5)
     arm = few.loc[few["mean"].idxmin()]
-    said = f"lowest is {arm.factor}: {arm.level} ({chart.points(arm['mean'])})"
+    said = f"lowest is {arm.factor}: {arm.level} ({chart.points(arm['mean'])} points)"
     start = "No verdict possible at n = 5: of 5 changes to paper"
     assert found(few) == f"{start} the {said}"
     last = few.index[-1]

@@ -269,6 +269,10 @@ def test_steps_say_what_they_are_without_what_was_lost(tmp_path, said):
     effects = report.estimated(found).table
     written = table.read(tmp_path / "s" / "converged.csv")
     assert set(written["n"]) == {5} and len(written) == len(effects)
+    for name, rows in (("ablation_chart", 2), ("shapley", 2), ("interactions", 3)):
+        again = tmp_path / "s" / f"{name}_converged"
+        assert "only blocks in which no" in again.with_suffix(".svg").read_text()
+        assert table.read(again.with_suffix(".csv"))["n"].tolist() == [5] * rows
     for estimand in ("ladder", "shapley"):
         steps = effects[effects["estimand"] == estimand]
         without = report.only(report.converged(found), estimand)
