@@ -24,6 +24,7 @@ from scipy import stats
 from lenet import design, model, report, store, study, table, train
 from lenet.config import composed, levels
 from lenet.data import Data
+from lenet.effect import GUESSING
 from lenet.factor.adversary import overfitting
 from lenet.page import FORMATS
 from lenet.store import Record
@@ -164,6 +165,8 @@ NAMES = (
     *("+-1.2/sqrt(F)", "+-2.4/F", "+-1/sqrt(F) with coefficients 0.5 and 4 h"),
     *("C1 S2 C3 S4 C5 F6", "S2", "C3", "the printed 7e-5 to 0.016"),
 )
+# What the README says of every network that collapses.
+TEMPER = {"activation": "relu", "input": "standardize", "optimizer": "sdlm"}
 CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)", re.DOTALL)  # links' targets too
 
 
@@ -255,7 +258,8 @@ class Published:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.plan, self.found = study.read(OUTPUTS / name)
+        self.plan, found = study.read(OUTPUTS / name)
+        self.found = [one for one in found if one["run_id"] in self.plan["runs"]]
 
     def __getitem__(self, arm: str) -> Arm:
         runs = {one.get("name"): one["runs"] for one in self.plan.get("arms", [])}
@@ -273,9 +277,28 @@ class Published:
         return Arm(chosen, self.effect(factor, level) if compared else None)
 
     @property
-    def effects(self) -> list[dict[str, Any]]:
-        """The rows of effects.csv."""
-        rows = table.read(OUTPUTS / self.name / EFFECTS).to_dict("records")
+    def runs(self) -> int:
+        return len(self.found)
+
+    @property
+    def collapsed(self) -> int:
+        """Runs that err like a guess, each with `TEMPER`."""
+        errors = [one["response"]["test_error"] for one in self.found]
+        ends = zip(self.found, errors, strict=True)
+        lost = [one for one, error in ends if (error or 0) >= GUESSING]
+        assert all(fits(one["treatment"], TEMPER) for one in lost)
+        return len(lost)
+
+    @property
+    def converged(self) -> dict[str, Arm]:
+        """The main effects and pairs of a factorial where all runs converged."""
+        kinds = ("main", "interaction")
+        rows = self.effects("converged.csv")
+        return {r["factor"]: Arm([], r) for r in rows if r["estimand"] in kinds}
+
+    def effects(self, file: str = EFFECTS) -> list[dict[str, Any]]:
+        """The rows of a table of effects."""
+        rows = table.read(OUTPUTS / self.name / file).to_dict("records")
         points = ("mean", "sd", "low", "high")
         return [
             {str(k): 100 * v if k in points else v for k, v in row.items()}
@@ -285,12 +308,12 @@ class Published:
     def effect(self, factor: str, level: str) -> dict[str, Any] | None:
         """A row of effects.csv, where there is one under these names."""
         wanted = {"factor": factor, "level": level}
-        return next((row for row in self.effects if fits(row, wanted)), None)
+        return next((row for row in self.effects() if fits(row, wanted)), None)
 
     @property
     def steps(self) -> dict[str, Arm]:
         """The step of each factor of a ladder."""
-        return {row["factor"]: Arm([], row) for row in self.effects}
+        return {row["factor"]: Arm([], row) for row in self.effects()}
 
 
 def fits(row: Any, wanted: dict[str, str]) -> bool:
