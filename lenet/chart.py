@@ -138,10 +138,7 @@ def finding(*sides: Side) -> str:
         if verdict in count:
             chosen = ordered[ordered["verdict"] == verdict]
             first = chosen.loc[chosen["mean"].abs().idxmax()]
-            by = f"{points(first['mean'])} points"
-            if (beside := _converged(first, sides[0].converged)) is not None:
-                by += f", {points(beside['mean'])} where all converged"
-            lead = f"{described(first)} {verb} most ({by})"
+            lead = f"{described(first)} {verb} most {size(first, sides[0].converged)}"
             proven = f"{count.get('better', 0)} better than {reference}"
             return f"{lead}: of {total}, " + ", ".join(filter(None, [proven, tail]))
     return f"No proof that any of {total} to {reference} is better or worse: {tail}"
@@ -239,6 +236,14 @@ def notes(arm: Any, converged: pd.DataFrame | None) -> str:
         by = f"{points(beside['mean'])} {interval(beside['low'], beside['high'])}"
         said.append(f"{beside['n']} of {arm.n} blocks converged: {by}".strip())
     return "; ".join(said)
+
+
+def size(arm: Any, converged: pd.DataFrame | None) -> str:
+    """The effect of an arm and that in the blocks that converged, in brackets."""
+    said = f"{points(arm['mean'])} points"
+    if (beside := _converged(arm, converged)) is not None:
+        said += f", {points(beside['mean'])} where all converged"
+    return f"({said})"
 
 
 def _converged(arm: Any, converged: pd.DataFrame | None) -> Any | None:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lenet.chart import lost, seeds
+from lenet.chart import lost, seeds, size
 from lenet.page import (
     BODY,
     GAP,
@@ -65,7 +65,9 @@ def heat_map(
     return page.figure
 
 
-def finding(pairs: pd.DataFrame, reference: str) -> str:
+def finding(
+    pairs: pd.DataFrame, reference: str, converged: pd.DataFrame | None = None
+) -> str:
     """One sentence: how many pairs interact, and which one most."""
     if pairs["reason"].str.contains("no verdict possible").all():
         return f"No verdict possible at n = {pairs['n'].max()} on {len(pairs)} pairs"
@@ -77,7 +79,7 @@ def finding(pairs: pd.DataFrame, reference: str) -> str:
     does = "more" if first["verdict"] == "better" else "less"
     return (
         f"{len(proven)} of {len(pairs)} pairs of changes to {reference} interact: most "
-        f"of all, {one} helps {does} with {other} ({points(first['mean'])} points)"
+        f"of all, {one} helps {does} with {other} {size(first, converged)}"
     )
 
 

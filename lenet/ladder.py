@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lenet.chart import Years, described, draw_dots, lost, notes, seeds
+from lenet.chart import Years, described, draw_dots, lost, notes, seeds, size
 from lenet.page import (
     BODY,
     GAP,
@@ -85,7 +85,7 @@ def waterfall(
         left = MARGIN + label + GAP
         width = left + PLOT + GAP + NOTES + GAP + COST + 2 * MARGIN
         body = sum(rung.height for rung in rungs)
-        title = title or finding(effects, ends)
+        title = title or finding(effects, ends, converged)
         page, top = sheet(width, body + 0.75, title, _caption(effects), origin)
         x = left + PLOT + GAP
         page.write(x, top, ["step [95 % interval], verdict"], SMALL, color=GREY)
@@ -101,7 +101,9 @@ def waterfall(
     return page.figure
 
 
-def finding(effects: pd.DataFrame, ends: Ends) -> str:
+def finding(
+    effects: pd.DataFrame, ends: Ends, converged: pd.DataFrame | None = None
+) -> str:
     """One sentence: from where to where, and which step is the largest."""
     way = "falls" if ends.end < ends.start else "rises"
     first = effects.loc[effects["mean"].abs().idxmax()]
@@ -111,7 +113,7 @@ def finding(effects: pd.DataFrame, ends: Ends) -> str:
         lead = f"No verdict possible at n = {effects['n'].max()}; the largest step is"
     return (
         f"From {ends.old} to {ends.new} the test error {way} from {ends.start:.2%} to "
-        f"{ends.end:.2%}. {lead} {described(first)} ({points(first['mean'])} points)"
+        f"{ends.end:.2%}. {lead} {described(first)} {size(first, converged)}"
     ).replace("%", " %")
 
 

@@ -115,12 +115,12 @@ def exhibits(study: Study, effects: Effects, beside: Beside) -> list[Exhibit]:
         if estimand in set(effects.table["estimand"]):
             shown.append(steps(study, effects, estimand, beside))
     if study.factorial:
-        shown.append(pairs(study, effects))
+        shown.append(pairs(study, effects, beside))
     if study.factorial and beside is not None:
         without = (
             forest(*beside, None),
             steps(*beside, "shapley", None),
-            pairs(*beside),
+            pairs(*beside, None),
         )
         for one in without:
             name, title = f"{one.name}_converged", f"{one.title}, converged blocks"
@@ -212,7 +212,7 @@ def steps(study: Study, effects: Effects, estimand: str, beside: Beside) -> Exhi
         "path": "Ladder in the order chosen on held-out images",
         "shapley": "Shapley values",
     }
-    said = ladder.finding(rows, ends)
+    said = ladder.finding(rows, ends, only(beside, estimand))
     return Exhibit(estimand, titles[estimand], said, figure, rows)
 
 
@@ -237,12 +237,13 @@ def seconds(study: Study, rows: pd.DataFrame, estimand: str) -> list[float]:
     return list(accumulate(found["mean"][rows["factor"]], initial=start))
 
 
-def pairs(study: Study, effects: Effects) -> Exhibit:
+def pairs(study: Study, effects: Effects, beside: Beside) -> Exhibit:
     """The heat map of the interactions, with the main effects on its diagonal."""
     rows = effects.table
     rows = rows[rows["estimand"].isin(["main", "interaction"])]
-    said = interaction.finding(rows[rows["estimand"] == "interaction"], study.base)
-    figure = interaction.heat_map(rows, reference=study.base, origin=study.origin)
+    found, base = rows[rows["estimand"] == "interaction"], study.base
+    said = interaction.finding(found, base, only(beside, "interaction"))
+    figure = interaction.heat_map(rows, reference=base, title=said, origin=study.origin)
     return Exhibit("interactions", "Interactions", said, figure, rows)
 
 

@@ -266,7 +266,11 @@ def test_steps_say_what_they_are_without_what_was_lost(tmp_path, said):
             in table.read(tmp_path / "s" / f"{name}.csv").to_string()
         )
     found = study.published(tmp_path / "s")
-    effects = report.estimated(found).table
+    both = report.estimated(found), report.converged(found)
+    titles = {one.name: one.about for one in report.exhibits(found, *both)}
+    assert "where all converged)" in titles["shapley"]
+    assert "where all converged" not in titles["shapley_converged"]
+    effects = both[0].table
     written = table.read(tmp_path / "s" / "converged.csv")
     assert set(written["n"]) == {5} and len(written) == len(effects)
     for name, rows in (("ablation_chart", 2), ("shapley", 2), ("interactions", 3)):
