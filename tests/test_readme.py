@@ -130,6 +130,15 @@ CLAIMS = (
     "{ladder.steps[augmentation].better}, ReLU with its initialisation "
     "{ladder.steps[units].better}, Adam with schedule and order "
     "{ladder.steps[training].better}.",
+    "n = {factorial[reference].n}), {factorial.collapsed} of the {factorial.runs} "
+    "networks end in guessing, all with ReLU, standardised input and second-order "
+    "steps; in the {factorial.converged[units].effect[n]} seeds without one, "
+    "distortions take off {factorial.converged[augmentation].better}, ReLU with its "
+    "initialisation {factorial.converged[units].better}, Adam with schedule and order "
+    "{factorial.converged[training].better}; max pooling with full connection adds "
+    "{factorial.converged[structure].worse}, softmax is "
+    "{factorial.converged[head].effect[verdict]}, standardised input "
+    "{factorial.converged[input].effect[verdict]}; {factorial.pair} has a verdict yet.",
     "{paper_net.parameters:,} trainable parameters and {paper_net.connections:,} "
     "connections in 1998, {modern_net.parameters:,} parameters in the net",
     "(n = {interpretation[practice=modern].n} seeds), a linear probe learned on "
@@ -295,6 +304,13 @@ class Published:
         kinds = ("main", "interaction")
         rows = self.effects("converged.csv")
         return {r["factor"]: Arm([], r) for r in rows if r["estimand"] in kinds}
+
+    @property
+    def pair(self) -> str:
+        """`no pair` of changes is proven to interact where all runs converged."""
+        verdicts = {a.effect["verdict"] for f, a in self.converged.items() if ":" in f}
+        assert verdicts == {"undecided"}
+        return "no pair"
 
     def effects(self, file: str = EFFECTS) -> list[dict[str, Any]]:
         """The rows of a table of effects."""
