@@ -111,8 +111,8 @@ CLAIMS = (
     "Training against FGSM brings {attack[0.1 adversary].better} there; "
     "{robustness[adversary=fgsm].overfitted} of {attack.n} seeds overfit to it.",
     "LeNet-5 misreads {one_factor[reference].test[20].mean:.2f} % of the test digits "
-    "as it was trained in 1998 and {leave_one_out[reference].test[20].mean:.2f} % as "
-    "it is trained today (n = {one_factor[reference].n}).",
+    "as trained in 1998 and {leave_one_out[reference].test[20].mean:.2f} % as "
+    "trained today (n = {one_factor[reference].n}).",
     "small distortions take off {one_factor[augmentation=affine].better} in 1998 and "
     "{leave_one_out[augmentation=none].worse} today, ReLU "
     "{one_factor[activation=relu].better} and "
@@ -126,13 +126,13 @@ CLAIMS = (
     "{undecided} in 1998, and connection, schedule, input and order at both ends.",
     "n = {ladder[reference].n}), softmax adds {ladder.steps[head].worse}, standardised "
     "input is {ladder.steps[input].effect[verdict]}, full connection with max pooling "
-    "adds {ladder.steps[structure].worse}, and then distortions take off "
+    "adds {ladder.steps[structure].worse}, distortions take off "
     "{ladder.steps[augmentation].better}, ReLU with its initialisation "
     "{ladder.steps[units].better}, Adam with schedule and order "
     "{ladder.steps[training].better}.",
     "n = {factorial[reference].n}), {factorial.collapsed} of the {factorial.runs} "
-    "networks end in guessing, all with ReLU, standardised input and second-order "
-    "steps; in the {factorial.converged[units].effect[n]} seeds without one, "
+    "networks fall to guessing, all with ReLU, standardised input and second-order "
+    "steps; in the {factorial.converged[units].effect[n]} seeds without, "
     "distortions take off {factorial.converged[augmentation].better}, ReLU with its "
     "initialisation {factorial.converged[units].better}, Adam with schedule and order "
     "{factorial.converged[training].better}; max pooling with full connection adds "
