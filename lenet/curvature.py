@@ -131,4 +131,5 @@ def through_subsampling(
         found["bias"] = second.sum((1, 3, 4))
         second = second * layer.coefficient[:, None, :, None, None] ** 2
     (into,) = backward(layer.pooled, (inputs,), second)
-    return found, into * layer.share
+    (share,) = backward(layer.pooled, (inputs,), torch.ones_like(second))
+    return found, into * share  # its square: once through each

@@ -86,7 +86,7 @@ class Data:
                 f"fit into the {count:,} training images of {self.name}"
             )
         keys = draw.fold(draw.stream([0], "split"), torch.arange(count))
-        permutation = keys.argsort().to(self.train_images.device)
+        permutation = keys.argsort(stable=True).to(self.train_images.device)
         size = rest if train_size is None else train_size
         return permutation[:size].sort().values, permutation[rest:].sort().values
 
@@ -222,7 +222,7 @@ def digits() -> list["np.ndarray"]:
     large = np.einsum("yi,nij,xj->nyx", weights, scans, weights)  # 0 to 1600
     images = np.stack([centred(image * 255 // 1600) for image in large])
     keys = draw.fold(draw.stream([0], "digits"), torch.arange(len(images)))
-    order = keys.argsort().numpy()
+    order = keys.argsort(stable=True).numpy()
     images, labels = images[order].astype(np.uint8), labels[order]
     train, test = slice(None, DIGITS_TRAIN), slice(DIGITS_TRAIN, None)
     return [images[train], labels[train], images[test], labels[test]]

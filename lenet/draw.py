@@ -9,12 +9,13 @@ The mixing function is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSL
 """
 
 import hashlib
-import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from lenet.training import exact
 
 Keys = Int64[Tensor, "..."]
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as a signed 64-bit integer
@@ -50,6 +51,6 @@ def uniform(key: Keys) -> Float[Tensor, "..."]:
 
 
 def normal(key: Keys) -> Float[Tensor, "..."]:
-    """Standard normal numbers (Box and Muller, 1958)."""
-    radius = torch.sqrt(-2 * torch.log1p(-uniform(key)))
-    return radius * torch.cos(2 * math.pi * uniform(fold(key, 0)))
+    """Standard normal numbers (Box and Muller, 1958), the same bits everywhere."""
+    radius = torch.sqrt(-2 * exact.log(1 - uniform(key)))
+    return (radius * exact.cos(uniform(fold(key, 0)))).float()

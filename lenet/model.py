@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lenet import draw
-from lenet.factor.activation import LEVELS as ACTIVATIONS
-from lenet.factor.activation import ORDER_KEEPING
+from lenet.factor.activation import squash_of
 from lenet.factor.connection import LEVELS as CONNECTIONS
 from lenet.factor.head import LEVELS as HEADS
 from lenet.factor.head import bitmaps
@@ -90,7 +89,7 @@ class Convolution(nn.Module):
         shape = (len(inputs), self.fan) if self.full else (len(flat),)
         self.weight = nn.Parameter(torch.empty(runs, *shape, 5, 5))
         self.bias = nn.Parameter(torch.empty(runs, len(inputs)))
-        self.norm, self.squash = NORMS[norm_level], ACTIVATIONS[squash]
+        self.norm, self.squash = NORMS[norm_level], squash_of(squash)
         self.register_buffer("kernels", torch.tensor(flat), persistent=False)
         kept = norm_level != "none"
         self.register_buffer("mean", torch.zeros(runs, len(inputs)), persistent=kept)
@@ -132,8 +131,7 @@ class Subsampling(nn.Module):
 
     def __init__(self, runs: int, channels: int, level: str, squash: str) -> None:
         super().__init__()
-        self.reduce, self.share = POOLINGS[level].reduce, POOLINGS[level].share
-        self.squash = ACTIVATIONS[squash]
+        self.reduce, self.squash = POOLINGS[level].reduce, squash_of(squash)
         if POOLINGS[level].trainable:
             self.coefficient = nn.Parameter(torch.empty(runs, channels))
             self.bias = nn.Parameter(torch.empty(runs, channels))
@@ -155,7 +153,8 @@ class Subsampling(nn.Module):
 
     def pooled(self, maps: Maps) -> Halved:
         """Each four neighbours as one."""
-        return by_run(self.reduce(side_by_side(maps)), len(maps))
+        corners = [maps[..., y::2, x::2] for y in range(2) for x in range(2)]
+        return self.reduce(*corners)[0]
 
 
 class Dense(nn.Module):
@@ -168,7 +167,7 @@ class Dense(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(runs, units, *fan))
         self.bias = nn.Parameter(torch.empty(runs, units))
-        self.squash = ACTIVATIONS[squash] if squash else None
+        self.squash = squash_of(squash) if squash else None
 
     def forward(self, inputs: Float[Tensor, "run batch *fan"]) -> Units:
         sums = self.sums(inputs)
@@ -208,9 +207,6 @@ class LeNet5(nn.Module):
     ) -> None:
         super().__init__()
         softmax = HEADS[head].trainable
-        # Picking one of four and a squash that keeps their order commute: then S2 and
-        # S4 go first, and C1 and C3 squash a quarter of the units.
-        self.pool_first = POOLINGS[pooling].picks and activation in ORDER_KEEPING
         self.input = Input(runs)
         self.C1 = Convolution(runs, ((0,),) * 6, norm, activation)
         self.S2 = Subsampling(runs, 6, pooling, activation)
@@ -247,10 +243,7 @@ class LeNet5(nn.Module):
         """Logits: the largest is the class. Without gradients no layer is kept."""
         signal = self.input(images)
         for convolution, pooling in ((self.C1, self.S2), (self.C3, self.S4)):
-            if self.pool_first:
-                signal = convolution.squash(pooling(convolution.sums(signal)))
-            else:
-                signal = pooling(convolution(signal))
+            signal = pooling(convolution(signal))
         for name in ("C5", "F6", "output"):
             signal = getattr(self, name)(signal)
             if keep and name in keep:

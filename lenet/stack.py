@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from lenet import compiled, draw
@@ -25,8 +26,8 @@ from lenet.factor.augmentation import LEVELS as AUGMENTATIONS
 from lenet.factor.augmentation import Number
 from lenet.factor.head import LEVELS as HEADS
 from lenet.factor.input import LEVELS as INPUTS
-from lenet.factor.optimizer import DECOUPLED, SECOND_ORDER
 from lenet.factor.optimizer import LEVELS as OPTIMIZERS
+from lenet.factor.optimizer import SECOND_ORDER, Numbers
 from lenet.factor.order import LEVELS as ORDERS
 from lenet.factor.schedule import LEVELS as SCHEDULES
 from lenet.model import STRUCTURE, LeNet5
@@ -34,7 +35,7 @@ from lenet.model import STRUCTURE, LeNet5
 PerRun = Float[Tensor, "run"]
 Batch = Int64[Tensor, "run batch"]  # which training image comes where
 Pixels = Float[Tensor, "run batch 28 28"]  # in [0, 1]
-Curve = list[dict[str, float]]  # epoch, train_error, test_error, ..., seconds
+Curve = list[dict[str, float]]  # epoch, train_error, train_wrong, ..., seconds
 SHARED = (
     *(*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs"),
     *("train_size", "validation_size", "optimizer.samples"),
@@ -65,14 +66,20 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one run; `diverged_step` is None for a finished one."""
+    """What became of one run; `diverged_step` is None for a finished one.
+
+    answers: the class that it gives each test image, -1 where a score is no number.
+    seconds and processor_seconds are the run's own share of its stack's.
+    """
 
     diverged_step: int | None
     right: Bool[Tensor, "image"]
+    answers: Int64[Tensor, "image"]
     weights: Mapping[str, Tensor]
     curve: Curve
     step_sizes: tuple[float, float] | None  # sdlm: the range in the first pass
     seconds: float
+    processor_seconds: float
 
 
 def structure(config: Config) -> tuple[object, ...]:
@@ -87,12 +94,22 @@ def build(configs: Sequence[Config], data: Data, images: Tensor) -> LeNet5:
     inits = [config.level("init") for config in configs]
     constants = (per_run(configs, f"init.{name}") for name in ("coefficient", "bias"))
     model.initialise([config.seed for config in configs], inits, *constants)
-    pixels = data.train_images[images].double() / 255
-    mean, std = pixels.mean().item(), pixels.std().item()
+    mean, std = moments(data.train_images[images])
     scaling = [INPUTS[config.level("input")](mean, std) for config in configs]
     model.input.scale.copy_(torch.tensor([scale for scale, _ in scaling]))
     model.input.shift.copy_(torch.tensor([shift for _, shift in scaling]))
     return model
+
+
+def moments(pixels: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation of bytes as pixels in [0, 1]; their sums are whole
+    numbers, exact on every machine."""
+    counts = torch.bincount(pixels.flatten().long(), minlength=256).tolist()
+    count = sum(counts)
+    total = sum(n * value for value, n in enumerate(counts))
+    squares = sum(n * value * value for value, n in enumerate(counts))
+    variance = (squares * count - total * total) / (count * (count - 1))
+    return total / count / 255, math.sqrt(variance) / 255
 
 
 def per_run(configs: Sequence[Config], key: str) -> Float[Tensor, "run"]:
@@ -103,31 +120,27 @@ def per_run(configs: Sequence[Config], key: str) -> Float[Tensor, "run"]:
 def train(
     configs: Sequence[Config], data: Data, report: Report = lambda progress: None
 ) -> list[Result]:
-    """The trained runs of one structure, in order, each as if it were trained alone.
-
-    A lone run has a companion that is thrown away: kernels for a stack of one differ in
-    the last bits from those for two and more, which agree.
-    """
+    """The trained runs of one structure, in order, each as if it were trained alone."""
     if len({structure(config) for config in configs}) != 1:
         raise Refusal(f"the runs of a stack must share {', '.join(SHARED)}")
-    if len(configs) == 1:
-        return train([configs[0]] * 2, data, report)[:1]
     stack = Stack.start(configs, data)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     curves: list[Curve] = [[] for _ in configs]
     for epoch in range(stack.epochs):
-        errors = {"train_error": stack.run_epoch(epoch, data, report)}
-        errors |= stack.evaluate(data)
-        means = [errors[key].mean().item() for key in ("train_error", "test_error")]
+        wrong, seen = stack.run_epoch(epoch, data, report)
+        counts = {"train": (wrong, seen)} | stack.evaluate(data)
+        means = [float(counts[key][0].double().mean()) / counts[key][1]
+                 for key in ("train", "test")]  # fmt: skip
         report(Progress(epoch + 1, 0, stack.steps, stack.batch_size, *means))
         seconds = (time.perf_counter() - began) / len(configs)
         for run, curve in enumerate(curves):
             if stack.alive[run]:
-                point = {key: error[run].item() for key, error in errors.items()}
-                curve.append({"epoch": epoch + 1, **point, "seconds": seconds})
+                point = stack.point(epoch, run, counts)
+                curve.append({**point, "seconds": seconds})
         if not stack.alive.any():
             break
-    return stack.results(data, curves, time.perf_counter() - began)
+    spent = time.perf_counter() - began, time.process_time() - worked
+    return stack.results(data, curves, spent)
 
 
 @dataclass
@@ -143,7 +156,7 @@ class Stack:
     alive: Bool[Tensor, "run"]
     diverged_step: Int64[Tensor, "run"]
     memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    step_sizes: list[tuple[float, float]] = field(default_factory=list)
+    step_sizes: list[list[tuple[float, float]]] = field(default_factory=list)  # by pass
 
     @classmethod
     def start(cls, configs: Sequence[Config], data: Data) -> "Stack":
@@ -185,83 +198,124 @@ class Stack:
         """Steps per epoch; the last one may have fewer images."""
         return math.ceil(len(self.images) / self.batch_size)
 
-    def run_epoch(self, epoch: int, data: Data, report: Report) -> PerRun:
-        """Train one pass; the error on the training images as they were presented."""
-        orders, rates = self.orders(epoch), self.rates(epoch)
-        head = HEADS[self.level("head")]
-        number = self.numbers.get(f"head.{head.number}", rates[0])
-        wrong, seen = torch.zeros_like(self.diverged_step), 0
+    def run_epoch(
+        self, epoch: int, data: Data, report: Report
+    ) -> tuple[Int64[Tensor, "run"], int]:
+        """Train one pass; how many training images were wrong as they were presented,
+        and how many there were."""
+        orders = self.orders(epoch)
         self.model.train()
         if self.level("optimizer") in SECOND_ORDER:
-            self.estimate_curvature(epoch, data, rates[0])
+            self.estimate_curvature(epoch, data)
         if compiled.can_run(self):
-            return self.run_compiled(orders, rates, epoch, data, report)
+            return self.run_compiled(orders, epoch, data, report)
+        head = HEADS[self.level("head")]
+        wrong, seen = torch.zeros_like(self.diverged_step), 0
         for step, batch in enumerate(orders.split(self.batch_size, dim=1)):
             labels = data.train_labels[batch]
             pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
             pixels = self.oppose(pixels, labels, batch, epoch)
             logits = self.model(pixels, self.keep(batch, epoch))
+            number = self.head_number(head.number)
             losses = head.loss(logits, labels, number).mean(1)
-            self.update(losses, rates[step], epoch * self.steps + step)
+            self.update(losses, epoch, step)
             wrong, seen = wrong + mistakes(logits, labels).sum(1), seen + len(batch[0])
             if step % 50 == 49:
                 error = (wrong / seen).mean().item()
                 size = self.batch_size
                 report(Progress(epoch, step + 1, self.steps, size, error, None))
-        return wrong / seen
+        return wrong, seen
 
     def run_compiled(
-        self, orders: Tensor, rates: Tensor, epoch: int, data: Data, report: Report
-    ) -> PerRun:
+        self, orders: Tensor, epoch: int, data: Data, report: Report
+    ) -> tuple[Int64[Tensor, "run"], int]:
         """Train one pass in compiled loops, some images at a time."""
         wrong, seen, size = torch.zeros_like(self.diverged_step), 0, self.batch_size
-        pictures = data.train_images / 255
         for batch in orders.split(size * max(1, compiled.IMAGES // size), dim=1):
             step, labels = seen // size, data.train_labels[batch]
-            some = rates[step : step + math.ceil(batch.shape[1] / size)]
-            done = compiled.train_part(self, batch, some, epoch, step, pictures, labels)
+            done = compiled.train_part(self, batch, epoch, step, data)
             at = torch.from_numpy(done.diverged)
             died = self.alive & (at >= 0)
             at = epoch * self.steps + step + at
             self.diverged_step = torch.where(died, at, self.diverged_step)
             self.alive = self.alive & ~died
-            wrong, seen = wrong + torch.from_numpy(done.errors), seen + batch.shape[1]
+            wrong = wrong + (torch.from_numpy(done.answers) != labels).sum(1)
+            seen += batch.shape[1]
             error = (wrong / seen).mean().item()
             last = math.ceil(seen / size)
             report(Progress(epoch, last, self.steps, size, error, None))
-        return wrong / seen
+        return wrong, seen
 
-    def step_size(self, name: str, weight: Tensor) -> Tensor:
-        """What the learning rate is multiplied by: 1, or sdlm's 1 / (mu + h)."""
-        if self.level("optimizer") != "sdlm":
-            return torch.ones(len(weight))
-        mu = self.numbers["optimizer.mu"].view(-1, *[1] * (weight.ndim - 1))
-        return 1 / (mu + self.memory[name]["curvature"])
+    def number(self, name: str | None) -> PerRun:
+        """A number of the optimizer of each run, 0 where it has no such."""
+        none = torch.zeros(len(self.configs), device=self.images.device)
+        return self.numbers.get(f"optimizer.{name}", none)
 
-    def estimate_curvature(self, epoch: int, data: Data, rates: PerRun) -> None:
-        """Put h_kk, from samples drawn for this pass, where the optimizer looks.
+    def head_number(self, name: str | None) -> PerRun:
+        """The number of the head of each run, 0 where it has none."""
+        none = torch.zeros(len(self.configs), device=self.images.device)
+        return self.numbers.get(f"head.{name}", none)
 
-        A share of it may stay from the pass before: none in 1998, all of it in LUSH's
+    def coupled_decay(self) -> PerRun:
+        """What times the weight is added to the gradient of each run."""
+        decay = self.number("weight_decay")
+        return decay * (not OPTIMIZERS[self.level("optimizer")].decoupled)
+
+    def step_numbers(
+        self, epoch: int, first: int, count: int
+    ) -> tuple[Float[Tensor, "step run"], ...]:
+        """Each run's learning rate, the share that decoupled decay takes and epsilon,
+        at `count` steps of a pass from its step `first` on."""
+        level, columns = OPTIMIZERS[self.level("optimizer")], []
+        plain = self.rates(epoch)[first : first + count] * self.alive
+        done = epoch * self.steps + first
+        for run, config in enumerate(self.configs):
+            one, other = (config.number(f"optimizer.{name}") if name else 0.0
+                          for name in (level.first, level.second))  # fmt: skip
+            steps = np.arange(done + 1, done + 1 + len(plain))
+            rate, size = level.corrections(one, other, steps)
+            epsilon = config.number("optimizer.epsilon") * size
+            decay = config.number("optimizer.weight_decay") * level.decoupled
+            rates = plain[:, run].cpu().numpy()
+            columns.append(np.stack([rates * rate, rates * decay, epsilon]))
+        found = torch.from_numpy(np.stack(columns, -1)).to(plain.device)
+        rates, shrink, epsilon = found.to(torch.get_default_dtype()).unbind()
+        return rates, shrink, epsilon
+
+    def estimate_curvature(self, epoch: int, data: Data) -> None:
+        """Put 1 / (mu + h_kk), from samples drawn for this pass, where the optimizer
+        looks, and note the range of step sizes.
+
+        A share of h may stay from the pass before: none in 1998, all of it in LUSH's
         demo; between lies the running mean of Efficient BackProp (LeCun et al., 1998).
         """
         samples = int(self.configs[0].number("optimizer.samples"))
         keys = draw.fold(self.streams["curvature"], epoch)[:, None]
-        order = draw.fold(keys, self.images).argsort(1)[:, :samples]
-        images = data.train_images[self.images[order]] / 255
-        mu, sizes = self.numbers["optimizer.mu"], []
-        scale = self.numbers["optimizer.curvature_scale"]
-        kept = self.numbers["optimizer.curvature_kept"]
-        for name, found in curvature(self.model, images).items():
-            ones, memory = [1] * (found.ndim - 1), self.memory.setdefault(name, {})
-            values = found * scale.view(-1, *ones)
+        order = draw.fold(keys, self.images).argsort(dim=1, stable=True)[:, :samples]
+        chosen, sizes = self.images[order], []
+        rates = self.rates(epoch)[0].to(self.numbers["optimizer.mu"])
+        for name, found in self.curvature(data, chosen).items():
+            memory = self.memory.setdefault(name, {})
+            mu, scale, kept = (
+                self.numbers[f"optimizer.{key}"].view(-1, *[1] * (found.ndim - 1))
+                for key in ("mu", "curvature_scale", "curvature_kept")
+            )
+            values = found * scale
             before = memory.get("curvature", values)
-            values = values.lerp(before, kept.view(-1, *ones))
-            memory["curvature"] = values
-            sizes.append((rates / (mu + values.flatten(1).mT)).mT)
-        if epoch == 0:
-            every = torch.cat(sizes, 1)
-            low, high = every.amin(1).tolist(), every.amax(1).tolist()
-            self.step_sizes = list(zip(low, high, strict=True))
+            values = values * (1 - kept) + before * kept
+            memory["curvature"], memory["step_size"] = values, 1 / (mu + values)
+            sizes.append((rates / (mu + values).flatten(1).mT).mT)
+        every = torch.cat(sizes, 1)
+        low, high = every.amin(1).tolist(), every.amax(1).tolist()
+        self.step_sizes.append(list(zip(low, high, strict=True)))
+
+    def curvature(
+        self, data: Data, chosen: Int64[Tensor, "run sample"]
+    ) -> dict[str, Tensor]:
+        """h_kk of every parameter from these training images of each run."""
+        if compiled.can_run(self):
+            return compiled.curvature(self, data, chosen)
+        return curvature(self.model, data.train_images[chosen] / 255)
 
     def orders(self, epoch: int) -> Int64[Tensor, "run image"]:
         """The training images in each run's order."""
@@ -270,9 +324,9 @@ class Stack:
         orders = [ORDERS[c.level("order")](s, epoch, self.images) for c, s in pairs]
         return torch.cat(orders)
 
-    def rates(self, epoch: int) -> Float[Tensor, "step run"]:
+    def rates(self, epoch: int) -> Float64[Tensor, "step run"]:
         """Each run's learning rate at each step of a pass."""
-        steps = torch.arange(self.steps, device=self.images.device)
+        steps = torch.arange(self.steps, device=self.images.device).double()
         progress = (epoch + steps / self.steps) / self.epochs
         factors = [
             SCHEDULES[config.level("schedule")](
@@ -280,7 +334,8 @@ class Stack:
             )
             for config in self.configs
         ]
-        return torch.stack(factors, 1) * self.numbers["optimizer.lr"]
+        rates = [config.number("optimizer.lr") for config in self.configs]
+        return torch.stack(factors, 1) * torch.tensor(rates).to(factors[0])
 
     def augment(self, pixels: Pixels, batch: Batch, epoch: int) -> Pixels:
         """Each run's images, distorted."""
@@ -308,16 +363,26 @@ class Stack:
         if self.level("adversary") == "none":
             return pixels
         head = HEADS[self.level("head")]
-        number = self.numbers.get(f"head.{head.number}", self.numbers["optimizer.lr"])
+        number = self.head_number(head.number)
         return adversary.opposed(
             self.level("adversary"),
             self.model,
             pixels,
             lambda logits: head.loss(logits, labels, number),
-            draw.fold(draw.fold(self.streams["adversary"], epoch)[:, None], batch),
+            self.adversary_keys(batch, epoch),
             (self.numbers["adversary.epsilon"], self.numbers["adversary.step"]),
-            int(self.configs[0].number("adversary.steps")),
+            self.adversary_steps,
         )
+
+    @property
+    def adversary_steps(self) -> int:
+        """How many steps images are moved before a run learns from them."""
+        steps = int(self.configs[0].number("adversary.steps"))
+        return adversary.STEPS[self.level("adversary")](steps)
+
+    def adversary_keys(self, batch: Batch, epoch: int) -> Int64[Tensor, "run batch"]:
+        """The key of each image of each run for where an adversary starts."""
+        return draw.fold(draw.fold(self.streams["adversary"], epoch)[:, None], batch)
 
     def keep(self, batch: Batch, epoch: int) -> dict[str, Tensor] | None:
         """Dropout's masks over C5 and F6, divided by the share that is kept."""
@@ -332,64 +397,85 @@ class Stack:
             masks[layer] = (draw.uniform(draw.fold(keys, places)) < share) / share
         return masks
 
-    def update(self, losses: PerRun, rates: PerRun, step: int) -> None:
+    def update(self, losses: PerRun, epoch: int, step: int) -> None:
         """One step of the optimizer; a run with a non-finite loss stays where it is."""
         parameters = dict(self.model.named_parameters())
         gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
-        died = self.alive & ~losses.detach().isfinite()
-        self.diverged_step = torch.where(died, step, self.diverged_step)
+        died, at = self.alive & ~losses.detach().isfinite(), epoch * self.steps + step
+        self.diverged_step = torch.where(died, at, self.diverged_step)
         self.alive = self.alive & ~died
-        rates = rates * self.alive
+        numbers = [part[0] for part in self.step_numbers(epoch, step, 1)]
         with torch.no_grad():
             for (name, weight), gradient in zip(
                 parameters.items(), gradients, strict=True
             ):
-                self.move(name, weight, gradient, rates)
+                self.move(name, weight, gradient, numbers)
 
-    def move(self, name: str, weight: Tensor, gradient: Tensor, rates: PerRun) -> None:
+    def move(
+        self, name: str, weight: Tensor, gradient: Tensor, now: Sequence[PerRun]
+    ) -> None:
         """Update one parameter of every run that is alive, in place."""
-        ones, level = [1] * (weight.ndim - 1), self.level("optimizer")
-        rate, alive = rates.view(-1, *ones), self.alive.view(-1, *ones)
-        decay = self.numbers["optimizer.weight_decay"].view(-1, *ones)
-        if not name.endswith("bias") and bool((decay > 0).any()):
-            if level in DECOUPLED:
-                weight.mul_(1 - rate * decay)
-            else:
-                gradient = gradient + decay * weight
-        if not self.alive.all():
-            gradient = torch.where(alive, gradient, 0)
+        level = OPTIMIZERS[self.level("optimizer")]
 
+        def wide(number: PerRun) -> Tensor:
+            return number.to(weight).view(-1, *[1] * (weight.ndim - 1))
+
+        rate, shrink, epsilon = map(wide, now)
+        if not name.endswith("bias"):
+            weight.mul_(1 - shrink)
+            gradient = gradient + wide(self.coupled_decay()) * weight
+        gradient = torch.where(wide(self.alive) > 0, gradient, 0)
+        first, second = wide(self.number(level.first)), wide(self.number(level.second))
         memory = self.memory.setdefault(name, {})
-        number = partial(self.for_weights, weight.ndim)
-        OPTIMIZERS[level](weight, gradient, memory, rate, number)
-
-    def for_weights(self, axes: int, key: str) -> Float[Tensor, "run ..."]:
-        """A number of the optimizer, shaped to broadcast over a weight of every run."""
-        return self.numbers[f"optimizer.{key}"].view(-1, *[1] * (axes - 1))
+        kept = [memory.get(key or "", torch.zeros_like(weight)) for key in level.memory]
+        numbers = Numbers(first, 1 - first, second, 1 - second, epsilon)
+        change, *kept = level.rule(gradient, *kept, numbers)
+        memory |= {key: k for key, k in zip(level.memory, kept, strict=True) if key}
+        weight.sub_(rate * change)
 
     @torch.no_grad()
-    def right(self, images: Tensor, labels: Tensor) -> Bool[Tensor, "run image"]:
-        """Which images each run classifies correctly."""
+    def answers(self, images: Tensor, labels: Tensor) -> Int64[Tensor, "run image"]:
+        """The class that each run gives each image; -1 where a score is no number."""
+        if compiled.can_run(self):
+            return compiled.answers(self, images, labels)
         self.model.eval()
-        batches = zip(images.split(TEST_BATCH), labels.split(TEST_BATCH), strict=True)
-        wrong = [mistakes(self.model(i / 255), labels) for i, labels in batches]
-        return ~torch.cat(wrong, 1)
+        return torch.cat([best(self.model(i / 255)) for i in images.split(TEST_BATCH)], 1)
 
-    def evaluate(self, data: Data) -> dict[str, Tensor]:
-        """The errors of each run on the test images, and on those held out, if any."""
-        errors = {"test_error": self.right(data.test_images, data.test_labels)}
-        if len(self.validation):
-            held_out = self.validation
-            images, labels = data.train_images[held_out], data.train_labels[held_out]
-            errors["validation_error"] = self.right(images, labels)
+    def evaluate(self, data: Data) -> dict[str, tuple[Int64[Tensor, "run"], int]]:
+        """How many test images each run gets wrong, of how many; and of those that are
+        held out, if any."""
+        tested = {"test": (data.test_images, data.test_labels)}
+        if len(held_out := self.validation):
+            chosen = data.train_images[held_out], data.train_labels[held_out]
+            tested["validation"] = chosen
+        found = {key: (self.answers(*about) != about[1]).sum(1)
+                 for key, about in tested.items()}  # fmt: skip
         if watched := int(self.configs[0].number("adversary.held_out")):
-            errors["pgd_error"] = self.withstood(data, self.validation[:watched])
-        return {key: (~right).double().mean(1) for key, right in errors.items()}
+            found["pgd"] = (~self.withstood(data, self.validation[:watched])).sum(1)
+            tested["pgd"] = (self.validation[:watched],) * 2
+        return {key: (wrong, len(tested[key][0])) for key, wrong in found.items()}
+
+    def point(
+        self, epoch: int, run: int, counts: Mapping[str, tuple[Tensor, int]]
+    ) -> dict[str, float]:
+        """A run's point of its curve: each error, and of which count it is the share."""
+        point: dict[str, float] = {"epoch": epoch + 1}
+        for key, (wrong, seen) in counts.items():
+            point[f"{key}_error"] = int(wrong[run]) / seen
+            point[f"{key}_wrong"] = int(wrong[run])
+        if self.step_sizes:
+            low, high = self.step_sizes[-1][run]
+            point |= {"least_step": low, "largest_step": high}
+        return point
 
     def withstood(self, data: Data, images: Tensor) -> Bool[Tensor, "run image"]:
         """Which of these training images each run classifies correctly under PGD."""
-        parts = images.split(TEST_BATCH)
-        keys = [draw.fold(self.streams["watch"][:, None], part) for part in parts]
+        keys = draw.fold(self.streams["watch"][:, None], images)
+        if compiled.can_run(self):
+            labels = data.train_labels[images]
+            start = draw.fold(keys, 0)  # as `pgd` has it for its first start
+            return compiled.withstood(self, data.train_images[images], labels, start)
+        parts = zip(images.split(TEST_BATCH), keys.split(TEST_BATCH, 1), strict=True)
         found = [
             adversary.withstood(
                 self.model,
@@ -398,29 +484,33 @@ class Stack:
                 key,
                 self.numbers["adversary.epsilon"],
             )
-            for part, key in zip(parts, keys, strict=True)
+            for part, key in parts
         ]
         return torch.cat(found, 1)
 
     def results(
-        self, data: Data, curves: Sequence[Curve], seconds: float
+        self, data: Data, curves: Sequence[Curve], spent: tuple[float, float]
     ) -> list[Result]:
         """What became of each run; one that broke in its last step has diverged."""
-        sums = [w.detach().flatten(1).sum(1) for w in self.model.parameters()]
-        broken = self.alive & ~torch.stack(sums).isfinite().all(0)
+        finite = [w.detach().flatten(1).isfinite().all(1) for w in self.model.parameters()]
+        broken = self.alive & ~torch.stack(finite).all(0)
         last = self.epochs * self.steps - 1
         self.diverged_step = torch.where(broken, last, self.diverged_step)
         self.alive = self.alive & ~broken
-        right = self.right(data.test_images, data.test_labels).cpu()
+        answers = self.answers(data.test_images, data.test_labels).cpu()
+        right = answers == data.test_labels.cpu()
         state = {key: value.cpu() for key, value in self.model.state_dict().items()}
+        seconds, processor_seconds = (part / len(self.configs) for part in spent)
         return [
             Result(
                 diverged_step=None if alive else step,
                 right=right[run],
+                answers=answers[run],
                 weights={key: value[run].clone() for key, value in state.items()},
                 curve=curves[run],
-                step_sizes=self.step_sizes[run] if self.step_sizes else None,
-                seconds=seconds / len(self.configs),
+                step_sizes=self.step_sizes[0][run] if self.step_sizes else None,
+                seconds=seconds,
+                processor_seconds=processor_seconds,
             )
             for run, (alive, step) in enumerate(
                 zip(self.alive.tolist(), self.diverged_step.tolist(), strict=True)
@@ -428,7 +518,11 @@ class Stack:
         ]
 
 
+def best(logits: Tensor) -> Int64[Tensor, "run batch"]:
+    """The class with the largest logit; -1 where a logit is no number."""
+    return logits.argmax(-1).where(logits.isfinite().all(-1), -1)
+
+
 def mistakes(logits: Tensor, labels: Tensor) -> Bool[Tensor, "run batch"]:
     """Where the largest logit is not the label's; a NaN is a mistake."""
-    right = logits.argmax(-1) == labels
-    return ~(right & logits.isfinite().all(-1))
+    return best(logits) != labels

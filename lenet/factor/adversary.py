@@ -44,6 +44,14 @@ LEVELS: dict[str, Callable[[Attack, Keys, int], Flat]] = {
 }
 
 
+# How many steps a level makes of those that its file has.
+STEPS: dict[str, Callable[[int], int]] = {
+    "none": lambda steps: 0,
+    "fgsm": lambda steps: 1,
+    "pgd": lambda steps: steps,
+}
+
+
 def opposed(
     level: str,
     model: Model,

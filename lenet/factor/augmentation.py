@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lenet import draw
+from lenet.training import exact
 
 Images = Float[Tensor, "image height width"]
 Keys = Int64[Tensor, "image"]
@@ -34,14 +35,14 @@ def affine_1998(keys: Keys, number: Number) -> Source:
     the reverse) and horizontal shearing, no rotation. Nine of ten images the paper
     trained on were distorted; the magnitudes are measured on its Fig. 7.
     """
-    scale = between(keys, 0, number("scale_low").log(), number("scale_high").log())
+    scale = between(keys, 0, exact.log(number("scale_low")), exact.log(number("scale_high")))
     squeeze = between(
-        keys, 1, number("squeeze_low").log(), number("squeeze_high").log()
+        keys, 1, exact.log(number("squeeze_low")), exact.log(number("squeeze_high"))
     )
     shear = symmetric(keys, 2, number("shear"))
     right = symmetric(keys, 3, number("shift_x"))
     down = symmetric(keys, 4, number("shift_y"))
-    wide, tall = (scale + squeeze).exp(), (scale - squeeze).exp()
+    wide, tall = exact.exp(scale + squeeze), exact.exp(scale - squeeze)
     forward = (wide, shear * tall, torch.zeros_like(wide), tall)
     chosen = draw.uniform(draw.fold(keys, 5)) < number("share")
     still = torch.eye(2, 3, device=keys.device)
@@ -57,8 +58,8 @@ def shift(keys: Keys, number: Number) -> Source:
 
 def rotate(keys: Keys, number: Number) -> Source:
     """Rotations about the centre by up to `degrees` in either direction."""
-    angle = symmetric(keys, 0, number("degrees")) * (math.pi / 180)
-    cos, sin = angle.cos(), angle.sin()
+    turns = symmetric(keys, 0, number("degrees")) / 360
+    cos, sin = exact.cos(turns), exact.sin(turns)
     zero = torch.zeros_like(cos)
     return source((cos, -sin, sin, cos), zero, zero)
 
@@ -66,11 +67,12 @@ def rotate(keys: Keys, number: Number) -> Source:
 def affine_today(keys: Keys, number: Number) -> Source:
     """Rotation, scaling, horizontal shearing and translation of every image, as small
     as handwriting varies (Ciresan, Meier and Schmidhuber, CVPR 2012)."""
-    angle = symmetric(keys, 0, number("degrees")) * (math.pi / 180)
-    scale = between(keys, 1, number("scale_low").log(), number("scale_high").log())
+    turns = symmetric(keys, 0, number("degrees")) / 360
+    scale = between(keys, 1, exact.log(number("scale_low")), exact.log(number("scale_high")))
     shear = symmetric(keys, 2, number("shear"))
     right, down = (symmetric(keys, i, number("shift_pixels")) for i in (3, 4))
-    cos, sin = scale.exp() * angle.cos(), scale.exp() * angle.sin()
+    size = exact.exp(scale)
+    cos, sin = size * exact.cos(turns), size * exact.sin(turns)
     return source((cos, shear * cos - sin, sin, shear * sin + cos), right, down)
 
 
@@ -94,7 +96,8 @@ def elastic(images: Images, keys: Keys, number: Number) -> Images:
 def between(
     keys: Keys, index: int, low: Tensor, high: Tensor
 ) -> Float[Tensor, "image"]:
-    """A number per image, uniform from low to high."""
+    """A number per image, uniform from low to high, in float64."""
+    low, high = low.double(), high.double()
     return low + (high - low) * draw.uniform(draw.fold(keys, index))
 
 
@@ -109,10 +112,10 @@ def source(forward: tuple[Tensor, ...], right: Tensor, down: Tensor) -> Source:
     forward: M row by row, each [image]; right and down: t in pixels.
     """
     a, b, c, d = forward
-    inverse = torch.stack([d, -b, -c, a], -1).view(-1, 2, 2)
-    inverse = inverse / (a * d - b * c)[:, None, None]
-    t = torch.stack([right, down], -1)[..., None]
-    return torch.cat([inverse, -inverse @ t], -1)
+    size = a * d - b * c
+    a, b, c, d = d / size, -b / size, -c / size, a / size  # the inverse
+    rows = (a, b, -(a * right + b * down)), (c, d, -(c * right + d * down))
+    return torch.stack([torch.stack(row, -1) for row in rows], 1).float()
 
 
 def affine(images: Images, where: Source) -> Images:
@@ -141,9 +144,10 @@ def sample(images: Images, where: Tensor) -> Images:
 
 def gaussian(sigma: Float[Tensor, "image"], size: int) -> Tensor:
     """Smoothing matrices [image, size, size]; what leaves the image is lost."""
-    at = torch.arange(size, device=sigma.device)
-    offset = (at[:, None] - at) / sigma[:, None, None]
-    return (-0.5 * offset**2).exp() / (sigma[:, None, None] * math.sqrt(2 * math.pi))
+    at, sigma = torch.arange(size, device=sigma.device), sigma.double()[:, None, None]
+    offset = (at[:, None] - at) / sigma
+    smooth = exact.exp(-0.5 * offset * offset) / (sigma * math.sqrt(2 * math.pi))
+    return smooth.float()
 
 
 MOTIONS = {

@@ -2,11 +2,14 @@
 
 Every head gives logits, the largest of which is the class: the RBF units' are minus
 their distance y_i = 1/2 |x - w_i|^2, half of the paper's, as in the authors' later
-code; the j of eq. 9 is measured in halves too.
+code; the j of eq. 9 is measured in halves too. A level's formula is written in what
+torch's tensors and the values of the compiled loops share (see activation.py).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,6 +19,8 @@ Logits = Float[Tensor, "run batch class"]
 Labels = Int64[Tensor, "run batch"]
 Losses = Float[Tensor, "run batch"]
 PerRun = Float[Tensor, "run"]
+Number = Any  # a tensor, or a `Value` of lenet/training/loops/llvm.py
+Loss = tuple[Number, list[Number]]
 
 # The 7x12 drawings of Fig. 3, p. 8, row by row; '#' is +1.
 DRAWINGS = (
@@ -44,11 +49,19 @@ DRAWINGS = (
 
 @dataclass(frozen=True)
 class Head:
-    """A loss per image from logits, labels and the head's number, one per run."""
+    """A loss, from the logit of each class, whether each is the label's (1 or 0) and
+    the head's number: the loss and its derivative by each logit."""
 
-    loss: Callable[[Logits, Labels, PerRun], Losses]
+    formula: Callable[[list[Number], list[Number], Number], Loss]
     number: str | None = None  # its name in conf/head
     trainable: bool = False  # a linear layer; otherwise the fixed RBF units
+
+    def loss(self, logits: Logits, labels: Labels, number: PerRun) -> Losses:
+        """The loss per image."""
+        classes = torch.arange(logits.shape[-1], device=logits.device)
+        chosen = (labels[..., None] == classes).to(logits)
+        scores, targets = list(logits.unbind(-1)), list(chosen.unbind(-1))
+        return self.formula(scores, targets, number.to(logits)[:, None])[0]
 
 
 def bitmaps() -> Float[Tensor, "class unit"]:
@@ -57,27 +70,44 @@ def bitmaps() -> Float[Tensor, "class unit"]:
     return torch.tensor([[1.0 if p == "#" else -1.0 for p in row] for row in pixels])
 
 
-def correct(logits: Logits, labels: Labels) -> Losses:
-    """The logit of the label."""
-    return logits.gather(-1, labels[..., None]).squeeze(-1)
-
-
-def distance(logits: Logits, labels: Labels, number: PerRun) -> Losses:
+def distance(scores: list[Number], targets: list[Number], number: Number) -> Loss:
     """y_D, the distance to the label's bitmap (paper, eq. 8, p. 9)."""
-    return -correct(logits, labels)
+    return -weighted(targets, scores), [-target for target in targets]
 
 
-def posterior(logits: Logits, labels: Labels, j: PerRun) -> Losses:
+def posterior(scores: list[Number], targets: list[Number], j: Number) -> Loss:
     """y_D + log(e^-j + sum_i e^-y_i), over all classes (paper, eq. 9, p. 9)."""
-    rubbish = (-j)[:, None, None].expand(*logits.shape[:2], 1)
-    return torch.cat([logits, rubbish], -1).logsumexp(-1) - correct(logits, labels)
+    partition = log_sum_exp([*scores, j * -1.0 + scores[0] * 0.0])
+    shares = [(score - partition).exp() for score in scores]
+    pulls = [share - target for share, target in zip(shares, targets, strict=True)]
+    return partition - weighted(targets, scores), pulls
 
 
-def cross_entropy(logits: Logits, labels: Labels, smoothing: PerRun) -> Losses:
+def cross_entropy(
+    scores: list[Number], targets: list[Number], smoothing: Number
+) -> Loss:
     """Cross-entropy with the label's share 1 - s (9/10) (Szegedy et al., 2016)."""
-    share = smoothing[:, None]
-    target = (1 - share) * correct(logits, labels) + share * logits.mean(-1)
-    return logits.logsumexp(-1) - target
+    partition, least = log_sum_exp(scores), smoothing * (1 / len(scores))
+    goals = [target * (1 - smoothing) + least for target in targets]
+    shares = [(score - partition).exp() for score in scores]
+    pulls = [share - goal for share, goal in zip(shares, goals, strict=True)]
+    return partition - weighted(goals, scores), pulls
+
+
+def log_sum_exp(scores: list[Number]) -> Number:
+    """log sum_i e^score_i."""
+    top = reduce(lambda most, score: most.maximum(score), scores)
+    return top + sum_of([(score - top).exp() for score in scores]).log()
+
+
+def weighted(weights: list[Number], scores: list[Number]) -> Number:
+    """The sum of the scores, each times its weight."""
+    return sum_of([w * score for w, score in zip(weights, scores, strict=True)])
+
+
+def sum_of(numbers: list[Number]) -> Number:
+    """Their sum, from the first to the last."""
+    return reduce(lambda total, number: total + number, numbers)
 
 
 LEVELS = {

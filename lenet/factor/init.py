@@ -7,6 +7,7 @@ subsampling coefficients begin at the constants init.bias and init.coefficient.
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -48,11 +49,24 @@ def orthogonal(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
 
     The same for every scale of fan-in; C3's table keeps its part of the full matrix.
     """
-    matrix = draw.normal(keys).flatten(2).double()
-    wide = matrix.shape[1] < matrix.shape[2]
-    q, r = torch.linalg.qr(matrix.mT if wide else matrix)
-    q = q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None, :]  # uniform, as Haar has it
-    return (q.mT if wide else q).reshape(keys.shape).float()
+    matrices = draw.normal(keys).flatten(2).double().cpu().numpy()
+    wide = matrices.shape[1] < matrices.shape[2]
+    rows = [orthonormal(m if wide else m.T) for m in matrices]
+    found = np.stack([q if wide else q.T for q in rows])
+    return torch.from_numpy(found).to(keys.device).view(keys.shape).float()
+
+
+def orthonormal(rows: "np.ndarray") -> "np.ndarray":
+    """Rows made orthonormal one after the other (Gram and Schmidt, twice each: Giraud
+    et al., 2005); uniform, as Haar has it, for normal ones. Sums go from the first
+    number to the last (`cumsum`), on every machine alike."""
+    found = np.zeros_like(rows)
+    for k, row in enumerate(rows):
+        for _ in range(2 if k else 0):
+            shares = np.cumsum(found[:k] * row, 1)[:, -1]
+            row = row - np.cumsum(shares[:, None] * found[:k], 0)[-1]
+        found[k] = row / np.sqrt(np.cumsum(row * row)[-1])
+    return found
 
 
 LEVELS: dict[str, Callable[[Keys, FanIn, float], Weights]] = {

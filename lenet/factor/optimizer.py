@@ -1,91 +1,113 @@
-"""How a parameter moves, given its gradient: element by element, so that a stack of
-runs is a stack of independent optimizers.
+"""How a weight moves, given its gradient: element by element, so that a stack of runs
+is a stack of independent optimizers.
 
-Each level updates one parameter and its state in place. `rate` is the learning rate and
-`number` gives the level's numbers, all of them one value per run, shaped to broadcast.
+A level is one rule, from the gradient g, what is remembered of the weight (m, v) and
+the numbers n of this step to (change, m, v): the step's rate times the change is taken
+from the weight. It is written in operators that torch's tensors and the values of the
+compiled loops share (see activation.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
 
-Parameter = Float[Tensor, "run ..."]
-State = dict[str, Tensor]
-Number = Callable[[str], Float[Tensor, "run ..."]]
+from lenet.training.exact import power
 
-
-def memory(state: State, name: str, like: Tensor) -> Tensor:
-    """A tensor of the state, zeros at first."""
-    if name not in state:
-        state[name] = torch.zeros_like(like)
-    return state[name]
+Number = Any  # a tensor, or a `Value` of lenet/training/loops/llvm.py
+Rule = Callable[[Number, Number, Number, "Numbers"], tuple[Number, Number, Number]]
+PerStep = np.ndarray  # float64 [step]
 
 
-def sgd(w: Parameter, g: Parameter, state: State, rate: Tensor, number: Number) -> None:
-    """w <- w - rate g."""
-    w.sub_(rate * g)
+class Numbers(NamedTuple):
+    """What a rule needs beside the gradient; `rest` is 1 - `second`."""
+
+    first: Number
+    first_rest: Number
+    second: Number
+    rest: Number
+    epsilon: Number
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A rule, what its memory m and v is called, and which of conf/optimizer's numbers
+    are `first` and `second`.
+
+    decoupled: weight decay acts on the weights, not through the gradient. corrected: m
+    and v are averages that start at 0 (Kingma and Ba, 2015, Algorithm 1).
+    """
+
+    rule: Rule
+    memory: tuple[str | None, str | None] = (None, None)
+    first: str | None = None
+    second: str | None = None
+    decoupled: bool = False
+    corrected: bool = False
+
+    def corrections(
+        self, first: float, second: float, steps: "np.ndarray"
+    ) -> tuple[PerStep, PerStep]:
+        """What the rate and epsilon are multiplied by at these steps, counted from 1."""
+        if not self.corrected:
+            return np.ones(len(steps)), np.ones(len(steps))
+        scale = np.sqrt(1 - power(second, steps))
+        return scale / (1 - power(first, steps)), scale
+
+
+def sgd(g: Number, m: Number, v: Number, n: Numbers) -> tuple[Number, Number, Number]:
+    """g."""
+    return g, m, v
 
 
 def momentum(
-    w: Parameter, g: Parameter, state: State, rate: Tensor, number: Number
-) -> None:
-    """v <- m v + g; w <- w - rate v (Polyak, 1964)."""
-    v = memory(state, "velocity", w)
-    v.mul_(number("momentum")).add_(g)
-    w.sub_(rate * v)
+    g: Number, m: Number, v: Number, n: Numbers
+) -> tuple[Number, Number, Number]:
+    """m <- first m + g; m (Polyak, 1964)."""
+    m = m * n.first + g
+    return m, m, v
 
 
 def nesterov(
-    w: Parameter, g: Parameter, state: State, rate: Tensor, number: Number
-) -> None:
-    """v <- m v + g; w <- w - rate (g + m v) (Sutskever et al., 2013)."""
-    v = memory(state, "velocity", w)
-    v.mul_(number("momentum")).add_(g)
-    w.sub_(rate * (g + number("momentum") * v))
+    g: Number, m: Number, v: Number, n: Numbers
+) -> tuple[Number, Number, Number]:
+    """m <- first m + g; first m + g (Sutskever et al., 2013)."""
+    m = m * n.first + g
+    return m * n.first + g, m, v
 
 
 def rmsprop(
-    w: Parameter, g: Parameter, state: State, rate: Tensor, number: Number
-) -> None:
-    """s <- d s + (1 - d) g^2; w <- w - rate g / (sqrt(s) + eps) (Tieleman, 2012)."""
-    s = memory(state, "square", w)
-    s.lerp_(g * g, 1 - number("decay"))
-    w.sub_(rate * g / (s.sqrt() + number("epsilon")))
+    g: Number, m: Number, v: Number, n: Numbers
+) -> tuple[Number, Number, Number]:
+    """v <- second v + (1 - second) g^2; g / (sqrt(v) + epsilon) (Tieleman, 2012)."""
+    v = v + (g * g - v) * n.rest
+    return g / (v.sqrt() + n.epsilon), m, v
 
 
-def adam(
-    w: Parameter, g: Parameter, state: State, rate: Tensor, number: Number
-) -> None:
-    """w <- w - rate m' / (sqrt(s') + eps), m' and s' the averages of g and g^2
-    corrected for their start at 0 (Kingma and Ba, 2015, Algorithm 1)."""
-    m = memory(state, "mean", w)
-    s = memory(state, "square", w)
-    step = memory(state, "step", w[(0,) * w.ndim]).add_(1)
-    m.lerp_(g, 1 - number("beta1"))
-    s.lerp_(g * g, 1 - number("beta2"))
-    scale = (1 - number("beta2") ** step).sqrt()
-    rate = rate * scale / (1 - number("beta1") ** step)
-    w.sub_(rate * m / (s.sqrt() + number("epsilon") * scale))
+def adam(g: Number, m: Number, v: Number, n: Numbers) -> tuple[Number, Number, Number]:
+    """m and v, the averages of g and g^2; m / (sqrt(v) + epsilon), of which the
+    corrections for their start at 0 are in rate and epsilon (Kingma and Ba, 2015)."""
+    m = m + (g - m) * n.first_rest
+    v = v + (g * g - v) * n.rest
+    return m / (v.sqrt() + n.epsilon), m, v
 
 
-def sdlm(
-    w: Parameter, g: Parameter, state: State, rate: Tensor, number: Number
-) -> None:
-    """w <- w - rate / (mu + h) g, h the curvature that lenet/curvature.py puts into the
-    state before each pass (paper, App. C, p. 41-42)."""
-    w.sub_(rate / (number("mu") + state["curvature"]) * g)
+def sdlm(g: Number, m: Number, v: Number, n: Numbers) -> tuple[Number, Number, Number]:
+    """v g, where v is 1 / (mu + h), h the curvature that lenet/curvature.py finds
+    before each pass (paper, App. C, p. 41-42)."""
+    return g * v, m, v
 
 
-LEVELS: dict[str, Callable[[Parameter, Parameter, State, Tensor, Number], None]] = {
-    "sgd": sgd,
-    "momentum": momentum,
-    "nesterov": nesterov,
-    "rmsprop": rmsprop,
-    "adam": adam,
-    "adamw": adam,
-    "sdlm": sdlm,
+LEVELS: Mapping[str, Optimizer] = {
+    "sgd": Optimizer(sgd),
+    "momentum": Optimizer(momentum, ("velocity", None), "momentum"),
+    "nesterov": Optimizer(nesterov, ("velocity", None), "momentum"),
+    "rmsprop": Optimizer(rmsprop, (None, "square"), None, "decay"),
+    "adam": Optimizer(adam, ("mean", "square"), "beta1", "beta2", corrected=True),
+    "adamw": Optimizer(
+        adam, ("mean", "square"), "beta1", "beta2", decoupled=True, corrected=True
+    ),
+    "sdlm": Optimizer(sdlm, (None, "step_size")),
 }
 SECOND_ORDER = {"sdlm"}  # needs the curvature
-DECOUPLED = {"adamw"}  # weight decay acts on the weights, not through the gradient

@@ -15,7 +15,7 @@ Orders = Int64[Tensor, "run image"]
 def reshuffle(streams: Streams, epoch: int, images: Images) -> Orders:
     """Another random order of the images for each pass."""
     keys = draw.fold(draw.fold(streams, epoch)[:, None], images)
-    return images[keys.argsort(1)]
+    return images[keys.argsort(dim=1, stable=True)]
 
 
 def constant(streams: Streams, epoch: int, images: Images) -> Orders:

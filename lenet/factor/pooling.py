@@ -1,53 +1,57 @@
-"""S2 and S4: from 2x2 non-overlapping neighbours to one unit."""
+"""S2 and S4: from 2x2 non-overlapping neighbours to one unit.
+
+A level is one function, from four pixels (row by row) to what they become and its
+derivatives by each of them, in operators that torch's tensors and the values of the
+compiled loops share (see activation.py).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn import functional
-
-Maps = Float[Tensor, "batch map height width"]
-Halved = Float[Tensor, "batch map height//2 width//2"]
+Number = Any
+Pooled = tuple[Number, list[Number]]
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """How four neighbours become one.
+    """How four neighbours become one; trainable: a coefficient, a bias and a squash
+    follow."""
 
-    trainable: a coefficient, a bias and a squash follow. picks: the one is one of them.
-    share: the weight with which an input counts.
-    """
-
-    reduce: Callable[[Maps], Halved]
+    reduce: Callable[[Number, Number, Number, Number], Pooled]
     trainable: bool = False
-    picks: bool = False
-    share: float = 1.0
 
 
-def total(maps: Maps) -> Halved:
+def total(a: Number, b: Number, c: Number, d: Number) -> Pooled:
     """The sum of four inputs, to be multiplied by a coefficient (paper, p. 7)."""
-    return 4 * functional.avg_pool2d(maps, 2)
+    return a + b + c + d, [1.0] * 4
 
 
-def average(maps: Maps) -> Halved:
+def average(a: Number, b: Number, c: Number, d: Number) -> Pooled:
     """The mean of four inputs."""
-    return functional.avg_pool2d(maps, 2)
+    return (a + b + c + d) * 0.25, [0.25] * 4
 
 
-def largest(maps: Maps) -> Halved:
-    """The largest of four inputs."""
-    return functional.max_pool2d(maps, 2)
+def largest(a: Number, b: Number, c: Number, d: Number) -> Pooled:
+    """The largest of four inputs; of equal ones the first gets the derivative."""
+    best, none = a, a * 0.0
+    shares = [none + 1.0, none, none, none]
+    for place, other in enumerate((b, c, d), 1):
+        larger = other > best
+        shares = [none.where(larger, share) for share in shares]
+        shares[place] = (none + 1.0).where(larger, none)
+        best = other.where(larger, best)
+    return best, shares
 
 
-def stride(maps: Maps) -> Halved:
+def stride(a: Number, b: Number, c: Number, d: Number) -> Pooled:
     """Every second pixel of every second row."""
-    return maps[:, :, ::2, ::2]
+    return a, [1.0, 0.0, 0.0, 0.0]
 
 
 LEVELS = {
     "subsample": Pooling(total, trainable=True),
-    "average": Pooling(average, share=1 / 4),
-    "max": Pooling(largest, picks=True),
-    "stride": Pooling(stride, picks=True),
+    "average": Pooling(average),
+    "max": Pooling(largest),
+    "stride": Pooling(stride),
 }

@@ -1,0 +1,385 @@
+"""One run through its batches, with a step after each, by one or several threads.
+
+A batch goes through the network in rounds. The threads that work on a run share out the
+groups of a round, wait for each other, and share out the weights, each of which adds up
+its gradient over the images and takes its step. What is added to what, in which order,
+depends on neither the threads nor the runs beside this one:
+
+    C1 to S4    a weight's sum over the pixels of an image, in the image's lane; then
+                the lanes of a group, from the first; then the groups, from the first
+    C5 to output  the images, from the first
+
+    parts   [group, weight of C1 to S4]: the sums over the lanes of a group
+    w g m v weights, gradients, and what the optimizer remembers: see passes.py
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# Emitted and compiled functions take what numba hands them; numba has no types.
+
+import math
+from typing import no_type_check
+
+import numpy as np
+
+from lenet.factor.norm import MOMENTUM, MOMENTUM_BATCH
+from lenet.training.loops import norm
+from lenet.training.loops.cache import compiled
+from lenet.training.loops.dense import (
+    judge,
+    move,
+    outer_bias,
+    outer_C5,
+    outer_F6,
+    outer_output,
+)
+from lenet.training.loops.llvm import LANES, meet
+from lenet.training.loops.maps import fill, fold, repeat
+from lenet.training.loops.oppose import oppose
+from lenet.training.loops.tiles import (
+    SOFTMAX,
+    TILE,
+    WIDTH,
+    C1_learn,
+    C1_squash,
+    C1_sums,
+    C3_back,
+    C3_learn,
+    C3_squash,
+    C3_sums,
+    P,
+    S2_back,
+    S2_squash,
+    S4_back,
+    S4_squash,
+    aim,
+    answer,
+    backward_dense,
+    backward_maps,
+    forward_dense,
+    forward_maps,
+    keep,
+    put,
+)
+
+ROUND = 16  # groups, 128 images; with batch norm all groups of a batch
+
+
+@compiled
+@no_type_check
+def place(at, start, end):
+    """Which image of the pass each lane of a tile has, from `start` to `end`."""
+    for i in range(len(at)):
+        for lane in range(LANES):
+            t = start + i * LANES + lane
+            at[i, lane] = t if t < end else -1
+
+
+@compiled
+@no_type_check
+def put_tile(s, count, w, plan, shown, at, own):
+    """The images of a tile, as the run is to learn from them."""
+    lanes, canvas, before, given, tested, none, ball, _ = own
+    for i in range(count):
+        put(s[i], shown, at[i], canvas, before)
+    if ball.steps:
+        oppose(s, count, given, tested, w, lanes, plan, shown, at, none, ball)
+
+
+@compiled
+@no_type_check
+def judge_tile(s, count, plan, shown, at, factor, losses, answers):
+    """The losses and answers of a tile, and dE by its scores."""
+    for i in range(count):
+        aim(s[i], shown, at[i], factor)
+        judge(s[i], plan.head, P.score, P.target, P.number, P.factor, P.loss, P.pull)
+        for lane in range(LANES):
+            if at[i, lane] >= 0:
+                losses[at[i, lane]] = s[i, P.loss, lane]
+                answers[at[i, lane]] = answer(s[i], lane)
+
+
+@compiled
+@no_type_check
+def some_groups(
+    s, w, wide, plan, shown, first, stop, start, end, factor, kept, own, losses, answers
+):
+    """Forward and back for the groups from `first` to `stop` of a round whose images
+    are those from `start` to `end` of the pass."""
+    seen, deltas, parts, _ = kept
+    lanes, at = own[0], np.empty((TILE, LANES), np.int64)
+    for tile in range(first, stop, TILE):
+        count = min(TILE, stop - tile)
+        place(at, start + tile * LANES, end)
+        put_tile(s, count, w, plan, shown, at, own)
+        for i in range(count):
+            forward_maps(s[i], wide, plan)
+        forward_dense(s, count, w, plan, at, shown.masks)
+        judge_tile(s, count, plan, shown, at, factor, losses, answers)
+        backward_dense(s, count, w, plan)
+        for i in range(count):
+            keep(s[i], tile + i, seen, deltas)
+            backward_maps(s[i], wide, lanes, plan)
+            fold(parts[tile + i], lanes, len(lanes))
+
+
+@compiled
+@no_type_check
+def spread_of(s, mine, first, layer, sums, there, threads, gate, groups, count, out):
+    """(mean, variance) of the maps of a layer over all groups, into `out` [2, map]."""
+    maps, n = (16, 100) if layer else (6, 784)
+    raw = P.raw3 if layer else P.raw1
+    for turn in range(2):
+        for i in range(mine):
+            for m in range(maps):
+                centre = out[0, m] if turn else np.float32(0)
+                sums[turn, first + i, m] = norm.summed(
+                    s[i], raw + n * m, n, there[i], centre, turn == 1
+                )
+        meet(gate, threads)
+        for m in range(maps):
+            total = np.float32(count) * np.float32(n)
+            out[turn, m] = norm.over_groups(sums[turn], groups, m, total)
+    meet(gate, threads)
+
+
+@compiled
+@no_type_check
+def remember(plan, running, layer, out, count):
+    """The running statistics move towards those of a batch of `count` images."""
+    maps, n = (16, 100) if layer else (6, 784)
+    share = np.float32(min(MOMENTUM, MOMENTUM * count / MOMENTUM_BATCH))
+    one, pixels = np.float32(1), np.float32(count) * np.float32(n)
+    for m in range(maps):
+        variance = out[1, m] * (pixels / (pixels - one))
+        for kind, value in ((0, out[0, m]), (1, variance)):
+            before = running[kind, 6 * layer + m]
+            running[kind, 6 * layer + m] = before * (one - share) + share * value
+
+
+@compiled
+@no_type_check
+def normed_back(s, mine, first, layer, sums, there, threads, gate, groups, count, out):
+    """The deltas of a layer's maps, taken back through batch norm."""
+    maps, n = (16, 100) if layer else (6, 784)
+    raw, delta = (P.raw3, P.gate3) if layer else (P.raw1, P.gate1)
+    for i in range(mine):
+        for m in range(maps):
+            place, xs = delta + n * m, raw + n * m
+            zero = np.float32(0)
+            sums[0, first + i, m] = norm.summed(s[i], place, n, there[i], zero, False)
+            sums[1, first + i, m] = norm.product(s[i], place, s[i], xs, n, there[i])
+    meet(gate, threads)
+    total = np.float32(count) * np.float32(n)
+    for m in range(maps):
+        mean = norm.over_groups(sums[0], groups, m, total)
+        slant = norm.over_groups(sums[1], groups, m, total)
+        gain = np.float32(1) / np.float32(math.sqrt(out[1, m] + norm.SMALL))
+        for i in range(mine):
+            place, xs = delta + n * m, raw + n * m
+            norm.denormalise(s[i], place, s[i], xs, n, gain, mean, slant, there[i])
+    meet(gate, threads)
+
+
+@compiled
+@no_type_check
+def normed_groups(
+    thread, threads, gate, s, w, wide, plan, shown, first, stop, start, end, factor,
+    kept, own, losses, answers, groups, running,
+):  # fmt: skip
+    """some_groups with batch norm: layer by layer, as all groups of a batch give the
+    statistics; s has a place for each group of the thread."""
+    seen, deltas, parts, sums = kept
+    lanes, mine, count = own[0], stop - first, end - start
+    at = np.empty((max(mine, 1), LANES), np.int64)
+    place(at, start + first * LANES, end)
+    there = (at >= 0).astype(np.float32)
+    found = np.zeros((2, 2, 16), np.float32)
+    for tile in range(0, mine, TILE):
+        size = min(TILE, mine - tile)
+        put_tile(s[tile:], size, w, plan, shown, at[tile:], own)
+    for i in range(mine):
+        for m in range(6):
+            C1_sums(s[i], wide, plan, m, P.raw1 + 784 * m, s[i], P.none)
+    about = (there, threads, gate, groups, count)
+    spread_of(s, mine, first, 0, sums, *about, found[0])
+    for i in range(mine):
+        normal_maps(s[i], wide, plan, 0, found[0])
+        S2_squash(s[i], plan)
+        for m in range(16):
+            C3_sums(s[i], wide, plan, m, P.raw3 + 100 * m, s[i], P.none)
+    spread_of(s, mine, first, 1, sums, *about, found[1])
+    for i in range(mine):
+        normal_maps(s[i], wide, plan, 1, found[1])
+        S4_squash(s[i], plan)
+    for tile in range(0, mine, TILE):
+        size = min(TILE, mine - tile)
+        some, where = s[tile:], at[tile:]
+        forward_dense(some, size, w, plan, where, shown.masks)
+        judge_tile(some, size, plan, shown, where, factor, losses, answers)
+        backward_dense(some, size, w, plan)
+    for i in range(mine):
+        keep(s[i], first + i, seen, deltas)
+        fill(s[i], P.d2, 1176, s[i], P.none)
+    normed_learn(s, mine, first, wide, lanes, plan, parts, sums, about, found)
+    if thread == 0:
+        for layer in range(2):
+            remember(plan, running, layer, found[layer], count)
+
+
+@compiled
+@no_type_check
+def normal_maps(s, wide, plan, layer, found):
+    """The maps of a layer, normalised, squashed and pooled."""
+    maps, n = (16, 100) if layer else (6, 784)
+    raw, bias = (P.raw3, plan.b3) if layer else (P.raw1, plan.b1)
+    mean, gain = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    for m in range(maps):
+        mean[:] = found[0, m]
+        gain[:] = np.float32(1) / np.float32(math.sqrt(found[1, m] + norm.SMALL))
+        norm.normalise(s, raw + n * m, n, mean, gain, s, P.plane, wide[bias + m])
+        if layer:
+            C3_squash(s, wide, plan, m)
+        else:
+            C1_squash(s, wide, plan, m)
+
+
+@compiled
+@no_type_check
+def normed_learn(s, mine, first, wide, lanes, plan, parts, sums, about, found):
+    """The gradients of C1 to S4, through both norms."""
+    for i in range(mine):
+        for m in range(16):
+            S4_back(s[i], wide, lanes, plan, m)
+        fold(parts[first + i], lanes, len(lanes))  # the biases; kernels come below
+    normed_back(s, mine, first, 1, sums, *about, found[1])
+    for i in range(mine):
+        for m in range(16):
+            C3_back(s[i], wide, plan, m)
+            C3_learn(s[i], lanes, plan, m)
+        for m in range(6):
+            S2_back(s[i], wide, lanes, plan, m)
+        some = np.empty(parts.shape[1], np.float32)
+        fold(some, lanes, len(lanes))
+        for k in range(plan.b3):
+            parts[first + i, k] = some[k]
+    normed_back(s, mine, first, 0, sums, *about, found[0])
+    for i in range(mine):
+        for m in range(6):
+            C1_learn(s[i], lanes, plan, m)
+        some = np.empty(parts.shape[1], np.float32)
+        fold(some, lanes, len(lanes))
+        for k in range(plan.b1):
+            parts[first + i, k] = some[k]
+
+
+@compiled
+@no_type_check
+def gather(thread, threads, g, plan, kept, groups, images):
+    """Add this thread's share of the gradients of a round."""
+    seen, deltas, parts, _ = kept
+    if thread == 0:
+        for group in range(groups):
+            for k in range(parts.shape[1]):
+                g[k] += parts[group, k]
+    length = deltas.shape[1]
+    for block in range(20 * thread // threads, 20 * (thread + 1) // threads):
+        k, d = plan.c5 + 2400 * block, 6 * block * length
+        for x in range(0, 400, 16):
+            outer_C5(g, k + x, 400, deltas, d, length, seen, x, WIDTH, images)
+    for block in range(21 * thread // threads, 21 * (thread + 1) // threads):
+        k, d = plan.f6 + 480 * block, (120 + 4 * block) * length
+        for x in range(0, 120, 24):
+            outer_F6(g, k + x, 120, deltas, d, length, seen, 400 + x, WIDTH, images)
+    if thread == threads - 1:
+        gather_rest(g, plan, seen, deltas, groups, images)
+
+
+@compiled
+@no_type_check
+def gather_rest(g, plan, seen, deltas, groups, images):
+    """Add the gradients of the output and of the biases of C5 and F6."""
+    length = deltas.shape[1]
+    for row in range(0, 120, LANES):
+        outer_bias(g, plan.b5 + row, deltas, row * length, length, groups)
+    for row in range(0, 88, LANES):
+        outer_bias(g, plan.b6 + row, deltas, (120 + row) * length, length, groups)
+    if plan.head == SOFTMAX:
+        d = 208 * length
+        for x in range(0, 88, LANES):
+            k = plan.w7 + x
+            outer_output(g, k, 88, deltas, d, length, seen, 520 + x, WIDTH, images)
+        for row in range(0, 16, LANES):
+            outer_bias(g, plan.b7 + row, deltas, d + row * length, length, groups)
+
+
+@compiled
+@no_type_check
+def step(thread, plan, state, shares, numbers, now, decay):
+    """This thread's share of a step; now: rate, share that decay takes, epsilon."""
+    w, g, m, v = state
+    rate, shrink, epsilon = now
+    for lane in range(LANES):
+        numbers[0, lane], numbers[7, lane] = rate, epsilon
+    for k in range(len(shares)):
+        if shares[k, 0] == thread:
+            start, length, decayed = shares[k, 1], shares[k, 2], shares[k, 3]
+            for lane in range(LANES):
+                numbers[1, lane] = decay * decayed
+                numbers[2, lane] = np.float32(1) - shrink * decayed
+            move(plan.rule, w, g, m, v, start, length, numbers)
+
+
+@compiled
+@no_type_check
+def all_finite(losses, start, stop):
+    """Whether each of these losses is a number."""
+    for t in range(start, stop):
+        if not math.isfinite(losses[t]):
+            return False
+    return True
+
+
+@compiled
+@no_type_check
+def each_batch(
+    thread, threads, gate, s, plan, shown, size, state, kept, own, shares, numbers,
+    steps, decay, running, losses, answers, ended,
+):  # fmt: skip
+    """The pass of a run with a step after every `size` images, as one of the threads
+    that work on it; ended becomes the step with a loss that is not finite.
+
+    own: what only this thread writes; running: batch norm's statistics [2, map].
+    """
+    w, g, wide, tested = state[0], state[1], own[-1], own[4]
+    total, length = len(shown.order), len(kept[2]) * LANES
+    for start in range(0, total, size):
+        stop, index = min(start + size, total), start // size
+        repeat(wide, w, len(wide))
+        if own[6].steps:
+            tested[:] = wide
+            if plan.norm:
+                norm.testing(tested, plan, running[0], running[1])
+        factor = np.float32(1) / np.float32(stop - start)
+        for part in range(start, stop, length):
+            end = min(part + length, stop)
+            groups = -(-(end - part) // LANES)
+            first = groups * thread // threads
+            last = groups * (thread + 1) // threads
+            if plan.norm:
+                normed_groups(
+                    thread, threads, gate, s, w, wide, plan, shown, first, last, part,
+                    end, factor, kept, own, losses, answers, groups, running,
+                )  # fmt: skip
+            else:
+                some_groups(
+                    s, w, wide, plan, shown, first, last, part, end, factor, kept, own,
+                    losses, answers,
+                )  # fmt: skip
+            meet(gate, threads)
+            gather(thread, threads, g, plan, kept, groups, end - part)
+            if end == stop:
+                if not all_finite(losses, start, stop):
+                    if thread == 0:
+                        ended[0] = index
+                    return
+                step(thread, plan, state, shares, numbers, steps[index], decay)
+            meet(gate, threads)

@@ -1,0 +1,112 @@
+"""Compiled functions, kept on disk under the hash of the whole program.
+
+numba looks for changes in the file of one function alone, and dies where it cannot
+write or read its cache. Here every version of the program has a folder of its own, in
+the package or, where that cannot be written, in the user's cache; a file that is
+damaged counts as missing; and where nothing can be kept, every process compiles anew.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+import hashlib
+import os
+import pickle
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite  # type: ignore[import-untyped]
+import numba
+from numba import config, njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+settings: Any = config  # numba gives it its attributes as it is imported
+HERE = Path(__file__).resolve().parent
+FORMULAS = ("activation", "pooling", "head", "optimizer")  # which the loops spell out
+
+
+@cache
+def version() -> str:
+    """The hash of all that becomes machine code, and of what compiles it."""
+    factor = HERE.parents[1] / "factor"
+    paths = [*HERE.glob("*.py"), *(factor / f"{name}.py" for name in FORMULAS)]
+    content = b"".join(path.read_bytes() for path in sorted(paths))
+    made_by = f"{numba.__version__} {llvmlite.__version__}"
+    return hashlib.sha256(content + made_by.encode()).hexdigest()[:16]
+
+
+@cache
+def folder() -> str | None:
+    """Where compiled functions are kept; None where no place can be written."""
+    users = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    own = f"lenet-{os.getuid()}" if hasattr(os, "getuid") else "lenet"
+    places = [
+        *([Path(settings.CACHE_DIR)] if settings.CACHE_DIR else ()),
+        HERE / "__pycache__",
+        *([Path(users) / "lenet"] if os.path.isabs(users) else ()),
+        Path(tempfile.gettempdir()) / own,
+    ]
+    for place in places:
+        path = place / version()
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mine = not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError:
+            continue
+        if mine:  # another user's folder could hold another program
+            return str(path)
+    return None
+
+
+class SealedFile(IndexDataCacheFile):
+    """numba's files of one function; one that is damaged counts as missing."""
+
+    def _load_index(self):
+        try:
+            return super()._load_index()
+        except (OSError, EOFError, ValueError, TypeError, pickle.PickleError):
+            return {}
+        except (AttributeError, ImportError, IndexError):  # of a damaged pickle
+            return {}
+
+    def _load_data(self, name):
+        content = Path(self._data_path(name)).read_bytes()
+        if hashlib.sha256(content[32:]).digest() != content[:32]:
+            raise FileNotFoundError(name)  # numba then compiles it again
+        return pickle.loads(content[32:])
+
+    def _save_data(self, name, data):
+        content = self._dump(data)
+        with self._open_for_write(self._data_path(name)) as file:
+            file.write(hashlib.sha256(content).digest() + content)
+
+
+class SealedCache(FunctionCache):
+    """A cache that belongs to the program, not to the file of a function."""
+
+    def __init__(self, function):
+        before, settings.CACHE_DIR = settings.CACHE_DIR, folder()
+        try:
+            super().__init__(function)
+        finally:
+            settings.CACHE_DIR = before
+        name = self._impl.filename_base
+        self._cache_file = SealedFile(self._cache_path, name, version())
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:  # a full disk: the next process compiles again
+            print(f"note: compiled code is not kept: {error}", file=sys.stderr)
+
+
+def compiled(function):
+    """`function` compiled by numba, once per program and machine, for calls that hold
+    no interpreter lock."""
+    dispatcher = njit(nogil=True)(function)
+    if folder() is not None:
+        dispatcher._cache = SealedCache(dispatcher.py_func)
+    return dispatcher

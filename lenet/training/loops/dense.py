@@ -1,0 +1,232 @@
+"""The inner loops of C5, F6, the output and its loss, and of the optimizers.
+
+Where the lanes are images, weights are numbers [output, input], and a sum over inputs
+or outputs takes each of them into every lane. The sum over images that is a weight's
+gradient has the inputs in its lanes, for which what a layer saw is turned over, to
+[image, input]. Where the lanes are outputs (single.py), a sum over outputs adds up the
+lanes last, from the first to the last.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# Emitted and compiled functions take what numba hands them; numba has no types.
+
+from collections import namedtuple
+from typing import Any
+
+from lenet.factor.head import LEVELS as HEADS
+from lenet.factor.head import log_sum_exp
+from lenet.factor.optimizer import LEVELS as OPTIMIZERS
+from lenet.factor.optimizer import Numbers
+from lenet.training.loops.llvm import LANES, emitted, lane_sums, loop, when
+
+CLASSES = 10
+Step: Any = namedtuple("Step", ["rate", "decay", "keep", *Numbers._fields])
+# What a step needs, a vector each, the same number in every lane: the learning rate,
+# what times the weight is added to its gradient, what a weight is multiplied by first.
+
+
+def dense(rows, images):
+    def emit(s, size, x, n, out, w, k, pitch, bias):
+        """`rows` outputs of a layer with n inputs, for groups of images that lie `size`
+        vectors apart; w from k on: [output, pitch], and bias on: numbers."""
+        pairs = [(row, image) for row in range(rows) for image in range(images)]
+        total = {pair: s.cell() for pair in pairs}
+        with loop(n) as q:
+            values = [s[x + q + size * image] for image in range(images)]
+            for row in range(rows):
+                factor = w.splat(k + pitch * row + q)
+                for image in range(images):
+                    total[row, image].add(factor, values[image])
+        for row, image in pairs:
+            s[out + row + size * image] = total[row, image][0] + w.splat(bias + row)
+
+    return emitted(emit)
+
+
+def undense(rows, images):
+    def emit(s, size, dx, d, outputs, w, k, pitch):
+        """dE by `rows` inputs of a layer, from deltas of its outputs at d; w from k on:
+        [output, pitch], numbers."""
+        pairs = [(row, image) for row in range(rows) for image in range(images)]
+        total = {pair: s.cell() for pair in pairs}
+        with loop(outputs) as o:
+            factors = [w.splat(k + pitch * o + row) for row in range(rows)]
+            for image in range(images):
+                delta = s[d + o + size * image]
+                for row in range(rows):
+                    total[row, image].add(factors[row], delta)
+        for row, image in pairs:
+            s[dx + row + size * image] = total[row, image][0]
+
+    return emitted(emit)
+
+
+def outer(rows, columns):
+    def emit(g, k, pitch, deltas, d, length, seen, x, width, images):
+        """Add to `rows` outputs' gradients, for 8 `columns` inputs, the sum over images
+        of delta and input, from the first image to the last; all counted in numbers.
+
+        g from k on: [output, pitch]; deltas from d on: [output, length]; seen from x
+        on: [image, width].
+        """
+        places = [[g.number(k + pitch * row + LANES * column)
+                   for column in range(columns)] for row in range(rows)]  # fmt: skip
+        total = [[g.cell(place[0]) for place in line] for line in places]
+        with loop(images) as image:
+            values = [seen.number(x + width * image + LANES * column)[0]
+                      for column in range(columns)]  # fmt: skip
+            for row in range(rows):
+                delta = deltas.splat(d + length * row + image)
+                for column, value in enumerate(values):
+                    total[row][column].add(delta, value)
+        for line, cells in zip(places, total, strict=True):
+            for place, cell in zip(line, cells, strict=True):
+                place[0] = cell[0]
+
+    return emitted(emit)
+
+
+@emitted
+def outer_bias(g, k, deltas, d, length, groups):
+    """Add to the gradients of LANES biases the sums of their deltas, in numbers."""
+    rows = []
+    for output in range(LANES):
+        total = g.cell()
+        with loop(groups) as group:
+            delta = deltas.number(d + length * output + group * LANES)[0]
+            total[0] = total[0] + delta
+        rows.append(total[0])
+    place = g.number(k)
+    place[0] = place[0] + lane_sums(rows)
+
+
+@emitted
+def measure(s, units, score, bitmaps):
+    """The scores of RBF units: -y (eq. 7), with half of the squared distance."""
+    for c in range(CLASSES):
+        total = s.cell()
+        with loop(s.whole(84)) as j:
+            gap = s[units + j] - bitmaps.splat(j + 84 * c)
+            total.add(gap, gap)
+        s[score + c] = total[0] * -0.5
+
+
+@emitted
+def pull_back(s, units, pull, d, bitmaps):
+    """dE/dF6 of RBF units from dE/dscore."""
+    with loop(s.whole(84)) as j:
+        total = s[pull] * 0.0
+        for c in range(CLASSES):
+            total = s[pull + c].fma(bitmaps.splat(j + 84 * c) - s[units + j], total)
+        s[d + j] = total
+
+
+@emitted
+def judge(s, code, score, target, number, factor, loss, pull):
+    """The loss of each image, and factor times its derivative by each score."""
+    scores = [s[score + c] for c in range(CLASSES)]
+    targets = [s[target + c] for c in range(CLASSES)]
+    for index, head in enumerate(HEADS.values()):
+        with when(code, index):
+            s[loss], pulls = head.formula(scores, targets, s[number])
+            for c, value in enumerate(pulls):
+                s[pull + c] = value * s[factor]
+
+
+@emitted
+def shares(s, score, pull):
+    """The shares of the classes in the softmax."""
+    scores = [s[score + c] for c in range(CLASSES)]
+    partition = log_sum_exp(scores)
+    for c, value in enumerate(scores):
+        s[pull + c] = (value - partition).exp()
+
+
+@emitted
+def multiply(s, d, factor, n):
+    """s[d : d + n] *= s[factor : factor + n]."""
+    with loop(n) as q:
+        s[d + q] = s[d + q] * s[factor + q]
+
+
+@emitted
+def move(code, w, g, m, v, start, n, numbers):
+    """A step of n vectors of weights from `start` on; their gradients become 0."""
+    step = Step._make(numbers[i] for i in range(len(Step._fields)))
+    for index, level in enumerate(OPTIMIZERS.values()):
+        with when(code, index), loop(n) as turn:
+            k = turn + start
+            gradient = w[k].fma(step.decay, g[k])
+            remembered = [a[k] if name else step.rate
+                          for a, name in zip((m, v), level.memory, strict=True)]  # fmt: skip
+            numbers_of = Numbers(*step[3:])
+            change, *after = level.rule(gradient, *remembered, numbers_of)
+            for array, name, value in zip((m, v), level.memory, after, strict=True):
+                if name:
+                    array[k] = value
+            w[k] = w[k] * step.keep - step.rate * change
+            g[k] = g.zero()
+
+
+
+def outputs(vectors):
+    def emit(s, x, n, out, w, k, bias):
+        """All outputs of a layer of one image, in the lanes of so many vectors; n
+        inputs, numbers from x on; w: [input, output]."""
+        total = [s.cell(w[bias + v]) for v in range(vectors)]
+        with loop(n) as i:
+            value = s.splat(x + i)
+            for v in range(vectors):
+                total[v].add(w[k + i * vectors + v], value)
+        for v in range(vectors):
+            s[out + v] = total[v][0]
+
+    return emitted(emit)
+
+
+def inputs(vectors, change):
+    def emit(s, x, blocks, dx, d, w, change_of, k):
+        """dE by a layer's inputs, 8 to a block, and the change of its weights, in one
+        sweep over them; d: deltas of all outputs, x: the inputs, in vectors."""
+        with loop(blocks) as block:
+            totals = []
+            for half in range(0, LANES, 4):
+                cells = [s.cell() for j in range(4)]
+                first = block * LANES + half
+                values = [s.splat((x + block) * LANES + (half + j)) for j in range(4)]
+                with loop(s.whole(vectors)) as v:
+                    delta = s[d + v]
+                    for j, value in enumerate(values):
+                        place = k + (first + j) * vectors + v
+                        cells[j].add(w[place], delta)
+                        change(w, change_of, place, delta * value)
+                totals += [cell[0] for cell in cells]
+            s[dx + block] = lane_sums(totals)
+
+    return emitted(emit)
+
+
+def descend(w, sizes, place, gradient):
+    """The weight takes a step of its own size."""
+    w[place] = w[place] - sizes[place] * gradient
+
+
+def keep(w, gradients, place, gradient):
+    """The gradient is kept, for a rule that is to follow."""
+    gradients[place] = gradient
+
+
+@emitted
+def descend_all(w, sizes, g, start, n):
+    """n vectors of weights take a step each; their gradients become 0."""
+    with loop(n) as turn:
+        descend(w, sizes, turn + start, g[turn + start])
+        g[turn + start] = g.zero()
+
+
+# (outputs, groups of images): the order of a sum is the same in all of them.
+dense_1, dense_4, output_1 = dense(4, 1), dense(2, 4), dense(10, 1)
+undense_1, undense_4 = undense(4, 1), undense(2, 4)
+outer_C5, outer_F6, outer_output = outer(6, 2), outer(4, 3), outer(10, 1)
+outputs_C5, outputs_F6 = outputs(15), outputs(11)
+descend_C5, descend_F6 = inputs(15, descend), inputs(11, descend)
+gather_C5, gather_F6 = inputs(15, keep), inputs(11, keep)

@@ -1,0 +1,44 @@
+"""What a run answers to images, as they are and under attack."""
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# Emitted and compiled functions take what numba hands them; numba has no types.
+
+from typing import no_type_check
+
+import numpy as np
+
+from lenet.training.loops import norm
+from lenet.training.loops.batch import place
+from lenet.training.loops.cache import compiled
+from lenet.training.loops.llvm import LANES
+from lenet.training.loops.maps import repeat
+from lenet.training.loops.oppose import withstand
+from lenet.training.loops.tiles import TILE, answer, forward_dense, forward_maps, put
+
+
+@compiled
+@no_type_check
+def each_answer(first, stop, s, w, plan, shown, own, running, answers, right):
+    """The answers to the images from `first` to `stop`; where there is a ball, whether
+    they stay right in it."""
+    lanes, canvas, before, given, _, none, ball, wide = own
+    repeat(wide, w, len(wide))
+    if plan.norm:
+        norm.testing(wide, plan, running[0], running[1])
+    at = np.empty((TILE, LANES), np.int64)
+    for start in range(first, stop, TILE * LANES):
+        count = min(TILE, -(-(stop - start) // LANES))
+        place(at, start, stop)
+        for i in range(count):
+            put(s[i], shown, at[i], canvas, before)
+        if ball.steps:
+            withstand(
+                s, count, given, wide, w, lanes, plan, shown, at, none, ball, right
+            )
+            continue
+        for i in range(count):
+            forward_maps(s[i], wide, plan)
+        forward_dense(s, count, w, plan, at, none)
+        for i in range(count):
+            for lane in range(LANES):
+                if at[i, lane] >= 0:
+                    answers[at[i, lane]] = answer(s[i], lane)

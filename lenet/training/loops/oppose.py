@@ -1,0 +1,132 @@
+"""Images moved to where a run's loss is larger, before it learns from them.
+
+As lenet/factor/adversary.py: an L-infinity ball around each image, a start drawn by the
+image's key, steps along the sign of the gradient. All of it is in units of the
+network's input, of which a pixel's are `scale` times as many.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# Emitted and compiled functions take what numba hands them; numba has no types.
+
+from collections import namedtuple
+from typing import Any, no_type_check
+
+import numpy as np
+
+from lenet.training.loops.cache import compiled
+from lenet.training.loops.dense import judge
+from lenet.training.loops.llvm import LANES
+from lenet.training.loops.show import EDGE, GOLDEN, SIDE, mixed
+from lenet.training.loops.tiles import (
+    P,
+    aim,
+    answer,
+    backward_dense,
+    delta_image,
+    forward_dense,
+    forward_maps,
+)
+
+# epsilon and step in units of the input, how many steps, and the input's bounds.
+Ball: Any = namedtuple("Ball", ["epsilon", "step", "steps", "low", "high"])
+
+
+@compiled
+@no_type_check
+def start(s, given, lane, key, ball, inside):
+    """The lane's image goes to a place drawn by its key; `given` keeps where it was."""
+    for y in range(28):
+        for x in range(28):
+            place, q = P.image + (y + EDGE) * SIDE + x + EDGE, 28 * y + x
+            bits = (mixed(key + (q + 1) * GOLDEN) >> 40) & 0xFFFFFF
+            draw = np.float32(bits) * np.float32(2.0**-23) - np.float32(1)
+            given[q, lane] = s[place, lane]
+            moved = s[place, lane] + ball.epsilon * draw
+            if inside:
+                moved = min(max(moved, ball.low), ball.high)
+            s[place, lane] = moved
+
+
+@compiled
+@no_type_check
+def climb(s, given, ball):
+    """A step of every pixel along the sign of dE, within the ball and the bounds."""
+    zero, step, epsilon = np.float32(0), ball.step, ball.epsilon
+    for y in range(28):
+        for x in range(28):
+            place, q = P.image + (y + EDGE) * SIDE + x + EDGE, 28 * y + x
+            by = P.d2 + 32 * y + x + 2
+            for lane in range(LANES):
+                slope = s[by, lane]
+                way = step if slope > zero else (-step if slope < zero else zero)
+                change = s[place, lane] + way - given[q, lane]
+                change = min(max(change, -epsilon), epsilon)
+                moved = given[q, lane] + change
+                s[place, lane] = min(max(moved, ball.low), ball.high)
+
+
+@compiled
+@no_type_check
+def climb_margin(s, lane, label):
+    """dE by the scores where E is the largest other score less the label's."""
+    best = 1 if label == 0 else 0
+    for c in range(10):
+        if c != label and s[P.score + c, lane] > s[P.score + best, lane]:
+            best = c
+    for c in range(10):
+        pull = np.float32(c == best) - np.float32(c == label)
+        s[P.pull + c, lane] = pull
+
+
+@compiled
+@no_type_check
+def oppose(s, count, given, wide, w, g, plan, shown, at, none, ball):
+    """The images of a tile, moved; wide: the weights of C1 to S4 as they test."""
+    for i in range(count):
+        for lane in range(LANES):
+            if at[i, lane] >= 0:
+                key = shown.adversary[at[i, lane]]
+                start(s[i], given[i], lane, key, ball, False)
+    for _ in range(ball.steps):
+        for i in range(count):
+            forward_maps(s[i], wide, plan)
+        forward_dense(s, count, w, plan, at, none)
+        for i in range(count):
+            aim(s[i], shown, at[i], np.float32(1))
+            judge(
+                s[i], plan.head, P.score, P.target, P.number, P.factor, P.loss, P.pull
+            )
+        backward_dense(s, count, w, plan)
+        for i in range(count):
+            delta_image(s[i], wide, g, plan)
+            climb(s[i], given[i], ball)
+
+
+@compiled
+@no_type_check
+def withstand(s, count, given, wide, w, g, plan, shown, at, none, ball, right):
+    """Which images of a tile keep their class, as they are and on a path of the
+    largest other score; right: [image], True at first."""
+    for turn in range(ball.steps + 2):
+        for i in range(count):
+            forward_maps(s[i], wide, plan)
+        forward_dense(s, count, w, plan, at, none)
+        for i in range(count):
+            for lane in range(LANES):
+                t = at[i, lane]
+                if t >= 0:
+                    right[t] &= answer(s[i], lane) == shown.labels[t]
+        if turn == 0:
+            for i in range(count):
+                for lane in range(LANES):
+                    if at[i, lane] >= 0:
+                        key = shown.adversary[at[i, lane]]
+                        start(s[i], given[i], lane, key, ball, True)
+        elif turn <= ball.steps:
+            for i in range(count):
+                for lane in range(LANES):
+                    label = shown.labels[at[i, lane]] if at[i, lane] >= 0 else 0
+                    climb_margin(s[i], lane, label)
+            backward_dense(s, count, w, plan)
+            for i in range(count):
+                delta_image(s[i], wide, g, plan)
+                climb(s[i], given[i], ball)

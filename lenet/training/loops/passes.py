@@ -1,0 +1,604 @@
+"""Passes of runs through the compiled loops, on plain arrays.
+
+Every run is trained by itself: by one thread, or by all threads together where there
+are fewer runs than threads. What becomes of a run depends on neither.
+
+A run's weights lie one after the other, each parameter from a multiple of eight on, in
+the order of SLOTS. (For batches of one image: see single.py.)
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import get_num_threads
+
+from lenet.factor.activation import LEVELS as ACTIVATIONS
+from lenet.factor.connection import LEVELS as CONNECTIONS
+from lenet.factor.head import LEVELS as HEADS
+from lenet.factor.optimizer import LEVELS as OPTIMIZERS
+from lenet.factor.pooling import LEVELS as POOLINGS
+from lenet.training.loops import batch, evaluate, oppose, single, square, tiles
+from lenet.training.loops.dense import Step
+from lenet.training.loops.llvm import LANES
+
+Array = Any  # an array of NumPy's: its types would say little more than Any
+NOTHING = np.empty(0)
+SLOTS = {  # the numbers of each parameter
+    "C1.weight": 150, "C1.bias": 6, "S2.coefficient": 6, "S2.bias": 6,
+    "C3.weight": 2400, "C3.bias": 16, "S4.coefficient": 16, "S4.bias": 16,
+    "C5.weight": 48000, "C5.bias": 120, "F6.weight": 10080, "F6.bias": 84,
+    "output.weight": 840, "output.bias": 10,
+}  # fmt: skip
+PADDED = {"output.weight": (84, tiles.OUTPUT)}  # numbers of a row, and with padding
+MAPS = ("C1", "S2", "C3", "S4")
+BLOCKS = {"C5.weight": 20, "F6.weight": 21}  # that threads share out, see batch.gather
+
+
+class Plan(NamedTuple):
+    """Where each parameter begins, and which levels these are, as their places."""
+
+    c1: int
+    b1: int
+    k2: int
+    b2: int
+    c3: int
+    b3: int
+    k4: int
+    b4: int
+    c5: int
+    b5: int
+    f6: int
+    b6: int
+    w7: int
+    b7: int
+    activation: int
+    squash: int  # of F6
+    pooling: int
+    head: int
+    norm: int
+    rule: int  # the optimizer's
+    inputs: Array  # of C3: which input each kernel has
+    starts: Array  # and which is each map's first kernel
+    bitmaps: Array
+
+
+class Shown(NamedTuple):
+    """What the runs of a pass see, one image after the other.
+
+    Those that have a default may be empty: then there is none of it.
+    """
+
+    pictures: Array  # uint8, [picture, 28, 28]
+    order: Array  # [run, image]: which picture
+    labels: Array  # [run, image]
+    where: Array = NOTHING  # [run, image, 2, 3]: `Source` of the augmentation
+    masks: Array = NOTHING  # [run, image, 204]: factors of C5 and F6 (dropout)
+    elastic: Array = NOTHING  # [run, image]: keys of elastic distortions
+    smooth: Array = NOTHING  # [run, 28, 28]: what their noise is smoothed by
+    alpha: Array = NOTHING  # [run]: and multiplied by
+    adversary: Array = NOTHING  # [run, image]: keys of the adversary's starts
+
+
+OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: images
+    "where": (np.float32, None, 2, 3),
+    "masks": (np.float32, None, 204),
+    "elastic": (np.int64, None),
+    "smooth": (np.float32, 28, 28),
+    "alpha": (np.float32,),
+    "adversary": (np.int64, None),
+}
+
+
+class OneShown(NamedTuple):
+    """What one run of a pass sees; values: what each of the 256 bytes becomes."""
+
+    pictures: Array
+    order: Array
+    labels: Array
+    where: Array
+    masks: Array
+    elastic: Array
+    smooth: Array
+    alpha: Any
+    adversary: Array
+    values: Array
+    number: Any
+
+
+class Network(NamedTuple):
+    """What the runs are, apart from their parameters."""
+
+    activation: str
+    pooling: str
+    connection: str
+    norm: str
+    head: str
+    scale: Array  # [run]: the input is pixel * scale + shift
+    shift: Array
+    number: Array  # [run]: the smoothing of `softmax`, j of `rbf_map`
+    bitmaps: Array  # [class, unit], +-1
+    running: Array  # [run, 2, 22]: mean and variance of batch norm, maps of C1 and C3
+
+
+class Adversary(NamedTuple):
+    """How far images are moved to where they are harder, in pixels."""
+
+    epsilon: Array  # [run]
+    step: Array
+    steps: int
+
+
+class Steps(NamedTuple):
+    """What an optimizer does after every batch; see lenet/factor/optimizer.py."""
+
+    optimizer: str
+    batch_size: int  # the last batch of a pass may be smaller
+    each: Array  # [run, step, 3]: rate, share that decay takes, epsilon
+    decay: Array  # [run]: times the weight is added to the gradient
+    first: Array  # [run]: momentum or beta1
+    second: Array  # [run]: beta2 or the decay of squares
+    memory: Mapping[str, Mapping[str, Array]]  # its tensors, as the parameters
+
+
+class Pass(NamedTuple):
+    """What a pass says of its runs."""
+
+    loss: Array  # [run, image], before its step
+    answers: Array  # [run, image]: the class before its step, -1 for no number
+    diverged: Array  # [run]: the step with a loss that is not finite, from which on
+    # the run is as it was; or -1
+
+
+def train_pass(
+    parameters: Mapping[str, Array],
+    steps: Steps,
+    shown: Shown,
+    network: Network,
+    adversary: Adversary | None = None,
+    threads: int | None = None,
+) -> Pass:
+    """What became of the runs, with a step of their optimizer after every batch on the
+    mean of its losses; `parameters`, `steps.memory` and `network.running` are updated
+    in place. A ValueError for arrays that the loops would read astray."""
+    shown, memory = checked(shown), OPTIMIZERS[steps.optimizer].memory
+    for values in [parameters, *(steps.memory[name] for name in memory if name)]:
+        check(values, network, len(shown.order))
+    one_by_one = steps.batch_size == 1 and network.norm == "none" and not adversary
+    work = train_images if one_by_one else train_batches
+    return work(parameters, steps, shown, network, adversary, threads)
+
+
+def train_batches(
+    parameters: Mapping[str, Array],
+    steps: Steps,
+    shown: Shown,
+    network: Network,
+    adversary: Adversary | None,
+    threads: int | None,
+) -> Pass:
+    """train_pass with images in the lanes."""
+    slots, names = layout(network), OPTIMIZERS[steps.optimizer].memory
+    plan, maps = planned(network, slots, steps.optimizer), maps_of(slots)
+    groups = batch.ROUND
+    if plan.norm:
+        groups = -(-min(steps.batch_size, shown.order.shape[1]) // LANES)
+    found, states = nothing_yet(shown), {}
+
+    def prepare(run: int, threads: int) -> Any:
+        w = flat(parameters, slots, run)
+        memory = [flat(steps.memory[n], slots, run) if n else w[:0] for n in names]
+        states[run] = (w, aligned(len(w)), *memory)
+        gate, share = np.zeros(2, np.int64), shares(slots, threads)
+        return round_of(groups, maps), gate, share
+
+    def work(run: int, thread: int, threads: int, prepared: Any) -> None:
+        kept, gate, share = prepared
+        seen, ball = one_shown(shown, network, run), ball_of(adversary, network, run)
+        mine = -(-groups // threads) if plan.norm else tiles.TILE
+        batch.each_batch(
+            thread, threads, gate, workspace(mine, seen.values[0]), plan, seen,
+            steps.batch_size, states[run], kept, own(maps, seen.values[0], ball), share,
+            numbers_of(steps, run), np.ascontiguousarray(steps.each[run], np.float32),
+            np.float32(steps.decay[run]), network.running[run], *of_run(found, run),
+        )  # fmt: skip
+
+    together(len(shown.order), threads, work, prepare)
+    for run, (w, _, *memory) in states.items():
+        unflat(w, slots, parameters, run)
+        for name, row in zip(names, memory, strict=True):
+            if name:
+                unflat(row, slots, steps.memory[name], run)
+    return found._replace(diverged=found.diverged[:, 0])
+
+
+def train_images(
+    parameters: Mapping[str, Array],
+    steps: Steps,
+    shown: Shown,
+    network: Network,
+    adversary: None,
+    threads: int | None,
+) -> Pass:
+    """train_pass with channels in the lanes, for batches of one image."""
+    places, names = positions(network), OPTIMIZERS[steps.optimizer].memory
+    plan = planned(network, layout(network), steps.optimizer)
+    decayed = np.any(steps.decay) or np.any(steps.each[:, :, 1])
+    fused = steps.optimizer in ("sgd", "sdlm") and not decayed
+    mask, found = kernel_mask(network, places), nothing_yet(shown)
+
+    def work(run: int, thread: int, threads: int, _: None) -> None:
+        if thread:
+            return  # one image after the other: nothing to share out
+        w, g = laid(parameters, places, run), laid({}, {}, run)
+        m, v = (laid(steps.memory[n], places, run) if n else g[:0] for n in names)
+        if fused and not names[1]:
+            v = np.ones_like(g)
+        seen = one_shown(shown, network, run)
+        s = aligned(single.SIZE * LANES).reshape(-1, LANES)
+        s[: single.P.plane1] = seen.values[0]
+        single.each_image(
+            s, (w, g, m, v), np.zeros((400, LANES), np.float32), mask, plan, seen,
+            fused, numbers_of(steps, run),
+            np.ascontiguousarray(steps.each[run], np.float32), DECAYS,
+            *of_run(found, run),
+        )  # fmt: skip
+        take(w, places, parameters, run)
+        for name, row in zip(names, (m, v), strict=True):
+            if name:
+                take(row, places, steps.memory[name], run)
+
+    together(len(shown.order), threads, work, lambda run, threads: None)
+    return found._replace(diverged=found.diverged[:, 0])
+
+
+def answers_of(
+    parameters: Mapping[str, Array],
+    shown: Shown,
+    network: Network,
+    adversary: Adversary | None = None,
+    threads: int | None = None,
+) -> tuple[Array, Array]:
+    """[run, image]: the class that each run gives each image, -1 where a score is no
+    number; and, where there is an adversary, whether it stays the label in its ball."""
+    shown, slots = checked(shown), layout(network)
+    plan, maps = planned(network, slots, "sgd"), maps_of(slots)
+    check(parameters, network, len(shown.order))
+    runs, images = shown.order.shape
+    answers, right = np.full((runs, images), -1), np.ones((runs, images), np.bool_)
+    chunk = tiles.TILE * LANES
+    chunks = -(-images // chunk)
+
+    def work(run: int, thread: int, threads: int, w: Array) -> None:
+        first, stop = (chunks * t // threads * chunk for t in (thread, thread + 1))
+        seen, ball = one_shown(shown, network, run), ball_of(adversary, network, run)
+        s, mine = workspace(tiles.TILE, seen.values[0]), own(maps, seen.values[0], ball)
+        evaluate.each_answer(
+            first, min(stop, images), s, w, plan, seen, mine, network.running[run],
+            answers[run], right[run],
+        )  # fmt: skip
+
+    together(runs, threads, work, lambda run, threads: flat(parameters, slots, run))
+    return answers, right
+
+
+def curvature_of(
+    parameters: Mapping[str, Array],
+    shown: Shown,
+    network: Network,
+    threads: int | None = None,
+) -> dict[str, Array]:
+    """h_kk of every parameter, the mean over the images that its run is shown."""
+    shown, slots = checked(shown), layout(network)
+    plan, maps = planned(network, slots, "sgd"), maps_of(slots)
+    check(parameters, network, len(shown.order))
+    found = {name: np.zeros_like(parameters[name]) for name in slots}
+
+    def work(run: int, thread: int, threads: int, _: None) -> None:
+        if thread:
+            return  # a fraction of a second: nothing is shared out
+        w, seen = flat(parameters, slots, run), one_shown(shown, network, run)
+        g, ball = aligned(len(w)), ball_of(None, network, run)
+        square.each_sample(
+            workspace(tiles.TILE, seen.values[0]), w, w * w, plan, seen,
+            round_of(batch.ROUND, maps), own(maps, seen.values[0], ball), g,
+        )  # fmt: skip
+        unflat(g / np.float32(len(seen.order)), slots, found, run)
+
+    together(len(shown.order), threads, work, lambda run, threads: None)
+    return found
+
+
+def together(
+    runs: int,
+    threads: int | None,
+    work: Callable[[int, int, int, Any], None],
+    prepare: Callable[[int, int], Any],
+) -> None:
+    """Do the work of every run: work(run, thread, threads, what `prepare` gives)."""
+    threads = threads or get_num_threads()
+    alone = runs // threads * threads
+
+    def whole(run: int) -> None:
+        work(run, 0, 1, prepare(run, 1))
+
+    with ThreadPoolExecutor(threads) as executor:
+        list(executor.map(whole, range(alone)))
+        for run in range(alone, runs):
+            shared = prepare(run, threads)
+            parts = [
+                executor.submit(work, run, thread, threads, shared)
+                for thread in range(threads)
+            ]
+            for part in parts:
+                part.result()
+
+
+def layout(network: Network) -> dict[str, int]:
+    """The numbers that each parameter in use takes, up to where the next one begins."""
+    absent = "S" * (not POOLINGS[network.pooling].trainable)
+    absent += "o" * (not HEADS[network.head].trainable)
+    slots = {name: n for name, n in SLOTS.items() if name[0] not in absent}
+    slots["C3.weight"] = kernel_numbers(network)
+    for name, (length, padded) in PADDED.items():
+        if name in slots:
+            slots[name] = slots[name] // length * padded
+    return {name: -(-size // LANES) * LANES for name, size in slots.items()}
+
+
+def kernel_numbers(network: Network) -> int:
+    """The numbers of C3's kernels."""
+    return 25 * sum(map(len, CONNECTIONS[network.connection]))
+
+
+def maps_of(slots: Mapping[str, int]) -> int:
+    """The numbers that the weights of C1 to S4 take."""
+    return sum(size for name, size in slots.items() if name[:2] in MAPS)
+
+
+def planned(network: Network, slots: Mapping[str, int], optimizer: str) -> Plan:
+    """The plan of a network whose parameters are laid out so."""
+    table = CONNECTIONS[network.connection]
+    offsets = accumulate([0, *(slots.get(name, 0) for name in SLOTS)][:-1])
+    code, scaled = map(list(ACTIVATIONS).index, (network.activation, "scaled_tanh"))
+    return Plan(
+        *offsets,
+        activation=code,
+        squash=code if HEADS[network.head].trainable else scaled,
+        pooling=list(POOLINGS).index(network.pooling),
+        head=list(HEADS).index(network.head),
+        norm=int(network.norm != "none"),
+        rule=list(OPTIMIZERS).index(optimizer),
+        inputs=np.array([i for row in table for i in row]),
+        starts=np.cumsum([0] + [len(row) for row in table]),
+        bitmaps=np.ascontiguousarray(network.bitmaps, np.float32),
+    )
+
+
+def aligned(size: int) -> Array:
+    """So many zeros, from the start of a cache line on."""
+    memory = np.zeros(size + 16, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    return memory[start : start + size]
+
+
+def flat(values: Mapping[str, Array], slots: Mapping[str, int], run: int) -> Array:
+    """A run's numbers, parameter after parameter."""
+    row, start = aligned(sum(slots.values())), 0
+    for name, size in slots.items():
+        part, numbers = row[start : start + size], values[name][run].reshape(-1)
+        if name in PADDED:
+            length, padded = PADDED[name]
+            part.reshape(-1, padded)[:, :length] = numbers.reshape(-1, length)
+        else:
+            part[: len(numbers)] = numbers
+        start += size
+    return row
+
+
+def unflat(
+    row: Array, slots: Mapping[str, int], values: Mapping[str, Array], run: int
+) -> None:
+    """The inverse of flat, into `values`."""
+    start = 0
+    for name, size in slots.items():
+        part, numbers = row[start : start + size], values[name][run]
+        if name in PADDED:
+            length, padded = PADDED[name]
+            part = part.reshape(-1, padded)[:, :length]
+        numbers[...] = part.reshape(-1)[: numbers.size].reshape(numbers.shape)
+        start += size
+
+
+def positions(network: Network) -> dict[str, Array]:
+    """Where each number of a parameter lies in the layout of single.py, in numbers."""
+    table = CONNECTIONS[network.connection]
+    kernels = np.array([(m, i) for m, row in enumerate(table) for i in row])
+    taps, m, i = np.arange(25), kernels[:, :1], kernels[:, 1:]
+    # S4's unit (map, pixel) is number map // 8 * 200 + pixel * 8 + map % 8 there.
+    maps, pixels = np.divmod(np.arange(400), 25)
+    units = maps // LANES * 200 + pixels * LANES + maps % LANES
+    at = single.K
+    places = {
+        "C1.weight": (at.c1 + taps) * LANES + np.arange(6)[:, None],
+        "C3.weight": (at.c3 + m // LANES * 150 + i * 25 + taps) * LANES + m % LANES,
+        "C5.weight": (at.c5 + units * 15) * LANES + np.arange(120)[:, None],
+        "F6.weight": (at.f6 + np.arange(120) * 11) * LANES + np.arange(84)[:, None],
+        "output.weight": at.w7 * LANES
+        + np.arange(10)[:, None] * tiles.OUTPUT
+        + np.arange(84),
+    }
+    vectors = {
+        "C1.bias": at.b1, "S2.coefficient": at.k2, "S2.bias": at.b2, "C3.bias": at.b3,
+        "S4.coefficient": at.k4, "S4.bias": at.b4, "C5.bias": at.b5, "F6.bias": at.b6,
+        "output.bias": at.b7,
+    }  # fmt: skip
+    for name, start in vectors.items():
+        places[name] = start * LANES + np.arange(SLOTS[name])
+    return {name: places[name].reshape(-1) for name in layout(network)}
+
+
+def laid(
+    values: Mapping[str, Array], places: Mapping[str, Array], run: int
+) -> Array:
+    """A run's numbers, each in its place; 0 where there is none."""
+    row = aligned(single.VECTORS * LANES)
+    for name, place in places.items():
+        row[place] = values[name][run].reshape(-1)
+    return row.reshape(-1, LANES)
+
+
+def take(
+    row: Array, places: Mapping[str, Array], values: Mapping[str, Array], run: int
+) -> None:
+    """The inverse of laid, into `values`."""
+    for name, place in places.items():
+        part = values[name][run]
+        part[...] = row.reshape(-1)[place].reshape(part.shape)
+
+
+def kernel_mask(network: Network, places: Mapping[str, Array]) -> Array:
+    """1 for each kernel of C3 that there is, 0 elsewhere; empty where all are."""
+    if kernel_numbers(network) == SLOTS["C3.weight"]:
+        return np.zeros((0, LANES), np.float32)
+    whole = np.zeros(single.VECTORS * LANES, np.float32)
+    whole[places["C3.weight"]] = 1
+    return whole.reshape(-1, LANES)[single.K.c3 : single.K.b3]
+
+
+DECAYS = np.array(  # of single.py's weights: begin, vectors, whether decay acts
+    [
+        (start, size, int(name[0] != "b"))
+        for (name, size), start in zip(single.W.items(), single.K, strict=True)
+    ]
+)
+
+
+def shares(slots: Mapping[str, int], threads: int) -> Array:
+    """Which thread moves which weights: [thread, start, length, decayed], the two in
+    the middle in vectors. A thread moves what it gathers, see batch.py."""
+    rows = []
+    starts = accumulate([0, *slots.values()][:-1])
+    for (name, size), start in zip(slots.items(), starts, strict=True):
+        decayed, first = int(not name.endswith("bias")), start // LANES
+        if name in BLOCKS:
+            blocks = BLOCKS[name]
+            each = size // blocks // LANES
+            for thread in range(threads):
+                low, high = (blocks * t // threads for t in (thread, thread + 1))
+                rows.append((thread, first + low * each, (high - low) * each, decayed))
+        else:
+            owner = 0 if name[:2] in MAPS else threads - 1
+            rows.append((owner, first, size // LANES, decayed))
+    return np.array(rows)
+
+
+def nothing_yet(shown: Shown) -> Pass:
+    """A pass that has not begun, its arrays to be filled in."""
+    runs, images = shown.order.shape
+    losses = np.zeros((runs, images), np.float32)
+    return Pass(losses, np.full((runs, images), -1), np.full((runs, 1), -1))
+
+
+def of_run(found: Pass, run: int) -> tuple[Array, Array, Array]:
+    """A run's part of a pass."""
+    return found.loss[run], found.answers[run], found.diverged[run]
+
+
+def workspace(groups: int, background: float) -> Array:
+    """[group, place, lane], with the border of every image in place."""
+    s = aligned(groups * tiles.SIZE * LANES).reshape(groups, tiles.SIZE, LANES)
+    s[:, tiles.P.image : tiles.P.image + 1024] = background
+    return s
+
+
+def own(maps: int, background: float, ball: Any) -> tuple[Any, ...]:
+    """What only one thread writes: see batch.py."""
+    lanes, tested, wide = (aligned(maps * LANES).reshape(-1, LANES) for _ in range(3))
+    canvas, before = (np.full(1024, background, np.float32) for _ in range(2))
+    given = np.empty((tiles.TILE, 784, LANES), np.float32)
+    none = np.empty((0, 204), np.float32)
+    return lanes, canvas, before, given, tested, none, ball, wide
+
+
+def round_of(groups: int, maps: int) -> tuple[Array, Array, Array, Array]:
+    """What all threads read of a round of groups: seen, deltas, parts, sums."""
+    images = groups * LANES
+    return (
+        aligned(images * tiles.WIDTH).reshape(images, tiles.WIDTH),
+        aligned(tiles.ROWS * images).reshape(tiles.ROWS, images),
+        aligned(groups * maps).reshape(groups, maps),
+        np.zeros((2, groups, 16), np.float32),
+    )
+
+
+def ball_of(adversary: Adversary | None, network: Network, run: int) -> Any:
+    """A run's ball, in units of its input."""
+    zero = np.float32(0)
+    if adversary is None:
+        return oppose.Ball(zero, zero, 0, zero, zero)
+    scale, shift = np.float32(network.scale[run]), np.float32(network.shift[run])
+    epsilon, step = (np.float32(a[run]) * scale for a in adversary[:2])
+    return oppose.Ball(epsilon, step, adversary.steps, shift, scale + shift)
+
+
+def numbers_of(steps: Steps, run: int) -> Array:
+    """The numbers of a run's steps that stay the same, for `Step`."""
+    numbers = np.zeros((len(Step._fields), LANES), np.float32)
+    first, second = np.float32(steps.first[run]), np.float32(steps.second[run])
+    one = np.float32(1)
+    numbers[1] = steps.decay[run]
+    numbers[3:7] = np.array([first, one - first, second, one - second])[:, None]
+    return numbers
+
+
+def one_shown(shown: Shown, network: Network, run: int) -> OneShown:
+    """What a run sees."""
+    pixels = np.arange(256, dtype=np.float32) / np.float32(255)
+    scale, shift = np.float32(network.scale[run]), np.float32(network.shift[run])
+    each = [getattr(shown, name)[run] for name in Shown._fields[1:]]
+    values, number = pixels * scale + shift, np.float32(network.number[run])
+    return OneShown(shown.pictures, *each, values=values, number=number)
+
+
+def checked(shown: Shown) -> Shown:
+    """`shown` as the loops take it; a ValueError for what they would read astray."""
+    pictures, order, labels = shown[:3]
+    if pictures.shape[1:] != (28, 28) or labels.shape != order.shape:
+        shapes = [array.shape for array in shown[:3]]
+        raise ValueError(f"pictures, order and labels do not fit: {shapes}")
+    if pictures.dtype != np.uint8:
+        raise ValueError(f"pictures are {pictures.dtype}: give uint8")
+    if order.size and not 0 <= order.min() <= order.max() < len(pictures):
+        raise ValueError(f"order goes beyond the {len(pictures)} pictures")
+    if labels.size and not 0 <= labels.min() <= labels.max() < 10:
+        raise ValueError("labels go beyond the 10 classes")
+    runs, images = order.shape
+    arrays = {
+        "pictures": pictures,
+        "order": order.astype(np.int64, copy=False),
+        "labels": labels.astype(np.int64, copy=False),
+    }
+    for name, (kind, *shape) in OPTIONAL.items():
+        given = getattr(shown, name)
+        fit = (runs, *(images if n is None else n for n in shape))
+        if given.size and given.shape != fit:
+            raise ValueError(f"{name} is {given.shape}, not {fit}")
+        if not given.size:
+            given = np.zeros((runs, *(0 if n is None else n for n in shape)))
+        arrays[name] = given.astype(kind, copy=False)
+    return Shown(**{name: np.ascontiguousarray(a) for name, a in arrays.items()})
+
+
+def check(values: Mapping[str, Array], network: Network, runs: int) -> None:
+    """A ValueError for parameters that the loops would read or write astray."""
+    for name in layout(network):
+        size = kernel_numbers(network) if name == "C3.weight" else SLOTS[name]
+        array = values[name]
+        if array.dtype != np.float32 or array.shape[0] != runs or array[0].size != size:
+            raise ValueError(
+                f"{name} is {array.dtype} {array.shape}: give float32 [{runs}, ...] of "
+                f"{size} numbers a run"
+            )

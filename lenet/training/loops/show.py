@@ -1,0 +1,123 @@
+"""An image as a network sees it: from bytes to 32x32 numbers with their border.
+
+Nothing but sums and products, one pixel after the other: the same bits everywhere.
+"""
+# mypy: allow-untyped-defs, allow-untyped-decorators
+# Compiled functions take what numba hands them; numba has no types.
+
+import math
+from typing import no_type_check
+
+import numpy as np
+
+from lenet.training.loops.cache import compiled
+
+SIDE, EDGE = 32, 2  # the padded image and its border of background (paper, p. 7)
+# `no_type_check` keeps the checks of jaxtyping's import hook out of compiled functions.
+
+
+@compiled
+@no_type_check
+def plain(canvas, picture, values):
+    """The picture inside its border; values: what each of the 256 bytes becomes."""
+    for y in range(28):
+        for x in range(28):
+            canvas[(y + EDGE) * SIDE + x + EDGE] = values[picture[y, x]]
+
+
+@compiled
+@no_type_check
+def moved(canvas, before, where):
+    """An image sampled bilinearly at `where` [2, 3] its pixels come from; the border's
+    value outside. before: the image in its border, as `plain` gives it."""
+    half, low, high = np.float32(13.5), np.float32(-1), np.float32(28)
+    for y in range(28):
+        down = np.float32(y) - half
+        across = where[0, 1] * down + where[0, 2] + half
+        along = where[1, 1] * down + where[1, 2] + half
+        for x in range(28):
+            right = np.float32(x) - half
+            px = min(max(where[0, 0] * right + across, low), high)
+            py = min(max(where[1, 0] * right + along, low), high)
+            canvas[(y + EDGE) * SIDE + x + EDGE] = between(before, px, py)
+
+
+@compiled
+@no_type_check
+def between(before, px, py):
+    """The image at a place between its pixels, from -1 to 28 in either direction."""
+    one, shift = np.float32(1), np.float32(EDGE)
+    column, row = int(px + shift), int(py + shift)  # both are above 0: rounded down
+    fx, fy = px + shift - np.float32(column), py + shift - np.float32(row)
+    place = row * SIDE + column
+    top = before[place] * (one - fx) + before[place + 1] * fx
+    low = before[place + SIDE] * (one - fx) + before[place + SIDE + 1] * fx
+    return top * (one - fy) + low * fy
+
+
+@compiled
+@no_type_check
+def warped(canvas, before, field):
+    """An image sampled bilinearly at each pixel plus its displacement, field [2, 28,
+    28] in pixels, x first."""
+    low, high = np.float32(-1), np.float32(28)
+    for y in range(28):
+        for x in range(28):
+            px = min(max(np.float32(x) + field[0, y, x], low), high)
+            py = min(max(np.float32(y) + field[1, y, x], low), high)
+            canvas[(y + EDGE) * SIDE + x + EDGE] = between(before, px, py)
+
+
+@compiled
+@no_type_check
+def displaced(field, key, smooth, alpha):
+    """A field of displacements: noise in +-1 from an image's key, smoothed along both
+    axes by [28, 28], times alpha (see augmentation.py)."""
+    scale, noise = np.float32(2.0**-23), np.empty((28, 28), np.float32)
+    for axis in range(2):
+        for cell in range(784):
+            bits = mixed(key + (axis * 784 + cell + 1) * GOLDEN)
+            value = np.float32((bits >> 40) & 0xFFFFFF) * scale - np.float32(1)
+            noise[cell // 28, cell % 28] = value
+        down = np.zeros((28, 28), np.float32)
+        for y in range(28):
+            for j in range(28):
+                for x in range(28):
+                    down[y, x] += smooth[y, j] * noise[j, x]
+        for y in range(28):
+            line = np.zeros(28, np.float32)
+            for j in range(28):
+                for x in range(28):
+                    line[x] += down[y, j] * smooth[j, x]
+            for x in range(28):
+                field[axis, y, x] = line[x] * alpha
+
+
+GOLDEN = np.int64(0x9E3779B97F4A7C15 - 2**64)  # as in lenet/draw.py
+MIX = (np.int64(0xBF58476D1CE4E5B9 - 2**64), np.int64(0x94D049BB133111EB - 2**64))
+
+
+@compiled
+@no_type_check
+def mixed(bits):
+    """lenet/draw.py's mix."""
+    bits = (bits ^ ((bits >> 30) & (2**34 - 1))) * MIX[0]
+    bits = (bits ^ ((bits >> 27) & (2**37 - 1))) * MIX[1]
+    return bits ^ ((bits >> 31) & (2**33 - 1))
+
+
+@compiled
+@no_type_check
+def draw_image(canvas, before, shown, t):
+    """Image t of the pass, as its run sees it."""
+    picture = shown.pictures[shown.order[t]]
+    if shown.where.size:
+        plain(before, picture, shown.values)
+        moved(canvas, before, shown.where[t])
+    elif shown.elastic.size:
+        plain(before, picture, shown.values)
+        field = np.empty((2, 28, 28), np.float32)
+        displaced(field, shown.elastic[t], shown.smooth, shown.alpha)
+        warped(canvas, before, field)
+    else:
+        plain(canvas, picture, shown.values)

@@ -1,0 +1,303 @@
+"""One run through its images one by one, with a step after each: channels in the lanes.
+
+A vector holds one pixel of eight maps, or eight units. C1 has six maps and two idle
+lanes; C3 has two times eight, to each of which leads every map of S2: where Table I has
+no connection the weight is 0 and stays so, by `mask`.
+
+    w   C1 [25] | b1 | k2 | b2 | C3 [half, input, 25] | b3 k4 b4 [half] | C5 [input, 15]
+        | b5 [15] | F6 [input, 11] | b6 [11] | output [10, 11] | b7 [2], all of vectors;
+        passes.py says where each number of a parameter lies
+
+The sums over outputs that are dE by C5 and S4 are made in the lanes and added up from
+the first lane to the last; every other sum goes one by one, as the loops are written.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# Emitted and compiled functions take what numba hands them; numba has no types.
+
+import math
+from collections import namedtuple
+from itertools import accumulate
+from typing import Any, no_type_check
+
+import numpy as np
+
+from lenet.training.loops.cache import compiled
+from lenet.training.loops.dense import (
+    descend_all,
+    descend_C5,
+    descend_F6,
+    gather_C5,
+    gather_F6,
+    judge,
+    measure,
+    move,
+    multiply,
+    outputs_C5,
+    outputs_F6,
+    pull_back,
+)
+from lenet.training.loops.llvm import LANES
+from lenet.training.loops.maps import (
+    C1_forward,
+    C1_learn,
+    C3_forward,
+    C3_learn,
+    activate,
+    pool,
+    repeat,
+    spread_channels,
+    turn_kernels,
+    unpool,
+    unsquash,
+)
+from lenet.training.loops.show import SIDE, draw_image
+from lenet.training.loops.tiles import SOFTMAX, SUBSAMPLE
+
+# Places in the workspace, as in batch.py. units, slopes, d: F6 and dE by it, a vector
+# for each unit, every lane the same, as the output's loops take them; `pulls` are dE by
+# the scores as numbers.
+SPACE = {
+    "image": 128, "before": 128, "plane1": 784, "gate1": 784, "sum2": 196, "S2": 196,
+    "slope2": 196, "d2": 196, "plane3": 200, "gate3": 200, "sum4": 50, "S4": 50,
+    "slope4": 50, "d4": 50, "C5": 15, "slope5": 15, "d5": 15, "F6": 11, "slope6": 11,
+    "d6": 11, "units": 88, "d": 88, "score": 16, "pull": 16, "pulls": 2, "target": 10,
+    "number": 1, "factor": 1, "loss": 1,
+}  # fmt: skip
+Place: Any = namedtuple("Place", list(SPACE))  # type: ignore[misc]
+P: Any = Place(*accumulate([0, *SPACE.values()][:-1]))
+SIZE = sum(SPACE.values())
+W = {
+    "c1": 25, "b1": 1, "k2": 1, "b2": 1, "c3": 300, "b3": 2, "k4": 2, "b4": 2,
+    "c5": 6000, "b5": 15, "f6": 1320, "b6": 11, "w7": 110, "b7": 2,
+}  # fmt: skip
+Weights: Any = namedtuple("Weights", list(W))  # type: ignore[misc]
+K: Any = Weights(*accumulate([0, *W.values()][:-1]))
+VECTORS = sum(W.values())
+
+
+@compiled
+@no_type_check
+def forward_maps(s, w, plan):
+    """From s[image] to s[S4]."""
+    for y in range(28):
+        for x in range(0, 28, 7):
+            window = P.image * LANES + SIDE * y + x
+            C1_forward(s, P.plane1 + 28 * y + x, window, SIDE, 1, w, K.c1, K.b1)
+    activate(s, plan.activation, P.plane1, P.gate1, 784)
+    pool(s, plan.pooling, P.plane1, P.gate1, P.sum2, P.S2, 14, w, K.k2, K.b2)
+    if plan.pooling == SUBSAMPLE:
+        activate(s, plan.activation, P.S2, P.slope2, 196)
+    for half in range(2):
+        for y in range(10):
+            out, window = P.plane3 + 100 * half + 10 * y, (P.S2 + 14 * y) * LANES
+            kernels = K.c3 + 150 * half
+            C3_forward(s, out, window, 14 * LANES, 6, w, kernels, K.b3 + half)
+    activate(s, plan.activation, P.plane3, P.gate3, 200)
+    for half in range(2):
+        x, gate = P.plane3 + 100 * half, P.gate3 + 100 * half
+        total, out = P.sum4 + 25 * half, P.S4 + 25 * half
+        k, b = K.k4 + half, K.b4 + half
+        pool(s, plan.pooling, x, gate, total, out, 5, w, k, b)
+    if plan.pooling == SUBSAMPLE:
+        activate(s, plan.activation, P.S4, P.slope4, 50)
+
+
+@compiled
+@no_type_check
+def drop(s, first, slope, masks, start, stop):
+    """Multiply outputs and slopes by the masks of the image's units."""
+    for k in range(stop - start):
+        lane, place = k % LANES, k // LANES
+        s[first + place, lane] *= masks[start + k]
+        s[slope + place, lane] *= masks[start + k]
+
+
+@compiled
+@no_type_check
+def forward_dense(s, w, plan, masks):
+    """From s[S4] to s[score]."""
+    outputs_C5(s, P.S4 * LANES, 400, P.C5, w, K.c5, K.b5)
+    activate(s, plan.activation, P.C5, P.slope5, 15)
+    if masks.size:
+        drop(s, P.C5, P.slope5, masks, 0, 120)
+    outputs_F6(s, P.C5 * LANES, 120, P.F6, w, K.f6, K.b6)
+    activate(s, plan.squash, P.F6, P.slope6, 11)
+    if masks.size:
+        drop(s, P.F6, P.slope6, masks, 120, 204)
+    repeat(s[P.units :], s[P.F6 :], 88)
+    if plan.head == SOFTMAX:
+        k, b = K.w7 * LANES, K.b7 * LANES
+        for c in range(10):  # rows of 88, of which 84 are used
+            dot(s, c, w, k + 88 * c, b + c)
+    else:
+        measure(s, P.units, P.score, plan.bitmaps)
+
+
+@compiled
+@no_type_check
+def backward_dense(s, w, change, fused, plan):
+    """The changes of output, F6 and C5; leaves dE/dS4. fused: each weight takes its
+    step, of the size in `change`; else its gradient goes there."""
+    if plan.head == SOFTMAX:
+        unscore(s, w)
+    else:
+        pull_back(s, P.units, P.pull, P.d, plan.bitmaps)
+    for k in range(84):
+        s[P.d6 + k // LANES, k % LANES] = s[P.d + k, 0]
+    multiply(s, P.d6, P.slope6, 11)
+    if fused:
+        descend_F6(s, P.C5, 15, P.d5, P.d6, w, change, K.f6)
+    else:
+        gather_F6(s, P.C5, 15, P.d5, P.d6, w, change, K.f6)
+    multiply(s, P.d5, P.slope5, 15)
+    if fused:
+        descend_C5(s, P.S4, 50, P.d4, P.d5, w, change, K.c5)
+    else:
+        gather_C5(s, P.S4, 50, P.d4, P.d5, w, change, K.c5)
+
+
+@compiled
+@no_type_check
+def backward_maps(s, w, turned, g, plan):
+    """The gradients of C1 to S4, from dE/dS4."""
+    for half in range(2):
+        d, delta = P.d4 + 25 * half, P.gate3 + 100 * half
+        if plan.pooling == SUBSAMPLE:
+            slope, total = P.slope4 + 25 * half, P.sum4 + 25 * half
+            unsquash(s, d, slope, total, 25, w, g, K.k4 + half, K.b4 + half)
+        unpool(s, delta, d, 5, g, K.b3 + half)
+    for y in range(14):
+        low = max(0, y - 9)
+        count = min(4, y) - low + 1
+        line = (P.gate3 + 10 * y) * LANES
+        spread_channels(s, P.d2 + 14 * y, line, turned, 0, low, count)
+    for i in range(6):
+        for ky in range(5):
+            x, k = (P.S2 + 14 * ky) * LANES + i, K.c3 + 25 * i + 5 * ky
+            C3_learn(s, P.gate3, x, 14 * LANES, 10, g, k, 150)
+    if plan.pooling == SUBSAMPLE:
+        unsquash(s, P.d2, P.slope2, P.sum2, 196, w, g, K.k2, K.b2)
+    unpool(s, P.gate1, P.d2, 14, g, K.b1)
+    for ky in range(5):
+        x = P.image * LANES + SIDE * ky
+        C1_learn(s, P.gate1, x, SIDE, 28, g, K.c1 + 5 * ky, 0)
+
+
+@compiled
+@no_type_check
+def each_image(
+    s, state, turned, mask, plan, shown, fused, numbers, steps, decays, losses,
+    answers, ended,
+):  # fmt: skip
+    """The pass of a run with a step after every image; ended becomes the step with a
+    loss that is not finite.
+
+    fused: sgd and sdlm without decay, whose weights move as soon as their gradient is
+    known; the rate of a step is then in the loss's factor.
+    """
+    w, g, m, v = state
+    canvas, before = s[P.image : P.before], s[P.before : P.plane1]
+    canvas, before = canvas.reshape(-1), before.reshape(-1)
+    turn_kernels(turned, w, K.c3)
+    for t in range(len(shown.order)):
+        draw_image(canvas, before, shown, t)
+        masks = shown.masks[t] if shown.masks.size else shown.masks[:0].reshape(-1)
+        forward_maps(s, w, plan)
+        forward_dense(s, w, plan, masks)
+        for lane in range(LANES):
+            for c in range(10):
+                s[P.target + c, lane] = np.float32(c == shown.labels[t])
+            s[P.number, lane] = shown.number
+            s[P.factor, lane] = steps[t, 0] if fused else np.float32(1)
+        judge(s, plan.head, P.score, P.target, P.number, P.factor, P.loss, P.pull)
+        losses[t], answers[t] = s[P.loss, 0], answer(s)
+        if not math.isfinite(losses[t]):
+            ended[0] = t
+            return
+        backward_dense(s, w, v if fused else g, fused, plan)
+        gather_rest(s, g, plan)
+        backward_maps(s, w, turned, g, plan)
+        if mask.size:
+            for k in range(300):
+                for lane in range(LANES):
+                    g[K.c3 + k, lane] *= mask[k, lane]
+        if fused:
+            descend_all(w, v, g, 0, K.c5)
+            descend_all(w, v, g, K.b5, 15)
+            descend_all(w, v, g, K.b6, VECTORS - K.b6)
+        else:
+            step(plan, w, g, m, v, numbers, steps[t], decays)
+        turn_kernels(turned, w, K.c3)
+
+
+@compiled
+@no_type_check
+def dot(s, c, w, k, b):
+    """The score of a class, in every lane: its output unit's sum."""
+    row, bias = w.reshape(-1)[k : k + 84], w.reshape(-1)[b]
+    total = np.float32(0)
+    for j in range(84):
+        total += row[j] * s[P.units + j, 0]
+    for lane in range(LANES):
+        s[P.score + c, lane] = total + bias
+
+
+@compiled
+@no_type_check
+def unscore(s, w):
+    """dE by the units of F6 from dE by the scores."""
+    row = w[K.w7 : K.b7].reshape(-1)
+    for j in range(84):
+        total = np.float32(0)
+        for c in range(10):
+            total += row[88 * c + j] * s[P.pull + c, 0]
+        s[P.d + j, 0] = total
+
+
+@compiled
+@no_type_check
+def gather_rest(s, g, plan):
+    """The gradients of the output and of the biases of F6 and C5."""
+    for k in range(15):
+        g[K.b5 + k] = s[P.d5 + k]
+    for k in range(11):
+        g[K.b6 + k] = s[P.d6 + k]
+    if plan.head == SOFTMAX:
+        units, rows = s[P.F6 : P.slope6].reshape(-1), g[K.w7 : K.b7].reshape(-1)
+        for c in range(10):
+            pull = s[P.pull + c, 0]
+            g[K.b7 + c // LANES, c % LANES] = pull
+            for j in range(84):
+                rows[88 * c + j] = pull * units[j]
+
+
+@compiled
+@no_type_check
+def answer(s):
+    """The class with the largest score; -1 where a score is no number."""
+    best = 0
+    for c in range(10):
+        if not math.isfinite(s[P.score + c, 0]):
+            return -1
+        if s[P.score + c, 0] > s[P.score + best, 0]:
+            best = c
+    return best
+
+
+@compiled
+@no_type_check
+def step(plan, w, g, m, v, numbers, now, decays):
+    """A step of all weights; now: rate, share that decay takes, epsilon; decays:
+    [part, 3], where a part begins, its vectors, whether decay acts on it."""
+    rate, shrink, epsilon = now
+    for lane in range(LANES):
+        numbers[0, lane], numbers[7, lane] = rate, epsilon
+    decay = numbers[1, 0]
+    for k in range(len(decays)):
+        start, length, decayed = decays[k, 0], decays[k, 1], decays[k, 2]
+        for lane in range(LANES):
+            numbers[1, lane] = decay * decayed
+            numbers[2, lane] = np.float32(1) - shrink * decayed
+        move(plan.rule, w, g, m, v, start, length, numbers)
+    for lane in range(LANES):
+        numbers[1, lane] = decay

@@ -1,0 +1,165 @@
+"""The curvature h_kk of every weight, by squared back-propagation (paper, App. C).
+
+As lenet/curvature.py, whose formulas these are: everything that the way back multiplies
+with is squared, the way back then is the one that gradients take.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# Emitted and compiled functions take what numba hands them; numba has no types.
+
+from typing import no_type_check
+
+import numpy as np
+
+from lenet.training.loops import norm
+from lenet.training.loops.batch import gather, place
+from lenet.training.loops.cache import compiled
+from lenet.training.loops.dense import shares
+from lenet.training.loops.llvm import LANES
+from lenet.training.loops.maps import fill, fold, repeat
+from lenet.training.loops.tiles import (
+    SOFTMAX,
+    TILE,
+    C1_learn,
+    C1_squash,
+    C1_sums,
+    C3_back,
+    C3_learn,
+    C3_squash,
+    C3_sums,
+    P,
+    S2_back,
+    S2_squash,
+    S4_back,
+    S4_squash,
+    dense_back,
+    forward_dense,
+    forward_maps,
+    keep,
+    put,
+)
+
+
+@compiled
+@no_type_check
+def square(values):
+    """Every number becomes its square."""
+    for k in range(len(values)):
+        for lane in range(LANES):
+            values[k, lane] *= values[k, lane]
+
+
+@compiled
+@no_type_check
+def square_all(s):
+    """What the way back multiplies with: signals, slopes and gates."""
+    square(s[P.image : P.plane])
+    square(s[P.gate1 : P.d2])
+    square(s[P.gate3 : P.d4])
+    square(s[P.C5 : P.d5])
+    square(s[P.F6 : P.d6])
+
+
+@compiled
+@no_type_check
+def own_maps(s, wide, plan, layer, gains):
+    """The maps of a layer at each image's own statistics, which `gains` keeps."""
+    maps, n = (16, 100) if layer else (6, 784)
+    raw, bias = (P.raw3, plan.b3) if layer else (P.raw1, plan.b1)
+    mean = np.empty(LANES, np.float32)
+    for m in range(maps):
+        place = raw + n * m
+        if layer:
+            C3_sums(s, wide, plan, m, place, s, P.none)
+        else:
+            C1_sums(s, wide, plan, m, place, s, P.none)
+        norm.own(s, place, n, mean, gains[6 * layer + m])
+        gain = gains[6 * layer + m]
+        norm.normalise(s, place, n, mean, gain, s, P.plane, wide[bias + m])
+        if layer:
+            C3_squash(s, wide, plan, m)
+        else:
+            C1_squash(s, wide, plan, m)
+
+
+@compiled
+@no_type_check
+def amplify(s, first, n, gain):
+    """Curvatures by a normalised map become those by the convolution's sums."""
+    for q in range(first, first + n):
+        for lane in range(LANES):
+            s[q, lane] *= gain[lane] * gain[lane]
+
+
+@compiled
+@no_type_check
+def back(s, wide, g, plan, gains):
+    """The way back of C1 to S4, over squares."""
+    fill(s, P.d2, 1176, s, P.none)
+    for m in range(16):
+        S4_back(s, wide, g, plan, m)
+        if plan.norm:
+            amplify(s, P.gate3 + 100 * m, 100, gains[6 + m])
+        C3_back(s, wide, plan, m)
+        C3_learn(s, g, plan, m)
+    for m in range(6):
+        S2_back(s, wide, g, plan, m)
+        if plan.norm:
+            amplify(s, P.gate1 + 784 * m, 784, gains[m])
+        C1_learn(s, g, plan, m)
+
+
+@compiled
+@no_type_check
+def begin(s, plan, at):
+    """Where the recursion begins: 1 at F6 for RBF units, p (1 - p) at the logits of a
+    softmax, whose shares p are in s[pull]; 0 where there is no image."""
+    for lane in range(LANES):
+        there = np.float32(at[lane] >= 0)
+        for c in range(10):
+            p = s[P.pull + c, lane]
+            s[P.pull + c, lane] = there * p * (np.float32(1) - p)
+        for k in range(84):
+            s[P.d6 + k, lane] = there
+
+
+@compiled
+@no_type_check
+def each_sample(s, w, squared, plan, shown, kept, own, g):
+    """The sum of h_kk over all images that are shown, added to g."""
+    lanes, canvas, before, _, _, none, _, wide = own
+    seen, deltas, parts, _ = kept
+    total, length = len(shown.order), len(parts) * LANES
+    at = np.empty((TILE, LANES), np.int64)
+    gains = np.ones((TILE, 22, LANES), np.float32)
+    for part in range(0, total, length):
+        end = min(part + length, total)
+        groups = -(-(end - part) // LANES)
+        for tile in range(0, groups, TILE):
+            count = min(TILE, groups - tile)
+            place(at, part + tile * LANES, end)
+            repeat(wide, w, len(wide))
+            for i in range(count):
+                put(s[i], shown, at[i], canvas, before)
+                if plan.norm:
+                    own_maps(s[i], wide, plan, 0, gains[i])
+                    S2_squash(s[i], plan)
+                    own_maps(s[i], wide, plan, 1, gains[i])
+                    S4_squash(s[i], plan)
+                else:
+                    forward_maps(s[i], wide, plan)
+            forward_dense(s, count, w, plan, at, none)
+            for i in range(count):
+                if plan.head == SOFTMAX:
+                    shares(s[i], P.score, P.pull)
+                begin(s[i], plan, at[i])
+                square_all(s[i])
+            dense_back(s, count, squared, plan)
+            square(wide)
+            for i in range(count):
+                keep(s[i], tile + i, seen, deltas)
+                back(s[i], wide, lanes, plan, gains[i])
+                fold(parts[tile + i], lanes, len(lanes))
+            # The workspace was squared: its border and idle lanes are put back.
+            for i in range(count):
+                s[i, P.image : P.plane] = shown.values[0]
+        gather(0, 1, g, plan, kept, groups, end - part)
