@@ -1,6 +1,5 @@
 """The record of one run: what it was, what came out, and how to load it."""
 
-import ast
 import base64
 import contextlib
 import functools
@@ -24,44 +23,14 @@ from lenet.data import Data
 from lenet.model import STRUCTURE, LeNet5
 from lenet.stack import Result
 from lenet.store import SCHEMA, Record, digest
-
-# What training computes with: an edit of these files, comments and docstrings aside,
-# makes another run of the same treatment and seed.
-CODE = (
-    *("draw.py", "data.py", "attack.py", "model.py", "curvature.py", "vector.py"),
-    *("kernel.py", "lane.py", "pattern.py", "compiled.py", "stack.py"),
-    "factor/*.py",
-)
+from lenet.training.edition import EDITION, identity
+from lenet.training.edition import fingerprint as fingerprint
 
 
 def run_id(config: Config, data: Data) -> str:
-    """The name of a run: a hash of its treatment, seed, data and training code."""
-    identity = [dict(config.treatment), config.seed, data.sha256, fingerprint()]
-    return digest(identity)[:16]
-
-
-@functools.cache
-def fingerprint() -> str:
-    """The hash of the syntax trees of the training code, without docstrings."""
-    root = Path(__file__).parent
-    paths = sorted(path for pattern in CODE for path in root.glob(pattern))
-    return digest([syntax(path.read_text(encoding="utf-8")) for path in paths])
-
-
-def syntax(source: str) -> str:
-    """A module's syntax tree as text, without comments and docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and is_text(body[0]):
-            node.body = body[1:]  # type: ignore[attr-defined]  # it has a body
-    return ast.dump(tree)
-
-
-def is_text(node: ast.AST) -> bool:
-    """Whether a statement is nothing but a string."""
-    value = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+    """The name of a run: a hash of its treatment, seed, data and edition."""
+    treatment = identity(dict(config.treatment))
+    return digest([treatment, config.seed, data.sha256, EDITION])[:16]
 
 
 def write(
@@ -91,6 +60,7 @@ def content(
     return {
         "schema": SCHEMA,
         "run_id": run_id(config, data),
+        "edition": EDITION,
         "status": "finished" if finished(result) else "diverged",
         "diverged_step": result.diverged_step,
         "treatment": dict(config.treatment),
@@ -99,6 +69,7 @@ def content(
         "curve": result.curve,
         "step_sizes": result.step_sizes,
         "right": packed(result.right.numpy()) if finished(result) else None,
+        "answers": missed(result) if finished(result) else None,
         "images": len(result.right),
         "stack": stack,
         "code": {"fingerprint": fingerprint(), **commit()},
@@ -107,6 +78,7 @@ def content(
         "versions": versions(),
         "hardware": hardware(stack["device"]),
         "seconds": result.seconds,
+        "processor_seconds": result.processor_seconds,
     }
 
 
@@ -129,9 +101,27 @@ def error(result: Result) -> float:
     return int((~result.right).sum()) / len(result.right)
 
 
+def portable(record: Record) -> bool:
+    """Whether a run has the same bits on any processor and with any torch: those of
+    edition 2 and later, trained on a processor."""
+    return edition(record) > 1 and str(record["stack"]["device"]).startswith("cpu")
+
+
+def edition(record: Record) -> int:
+    """The edition of training that made a record."""
+    return int(record.get("edition", 1))
+
+
 def packed(right: "np.ndarray[Any, np.dtype[np.bool_]]") -> str:
     """Booleans as base64 text of packed bits."""
     return base64.b64encode(np.packbits(right).tobytes()).decode()
+
+
+def missed(result: Result) -> str:
+    """The class that a run gives each test image that it misses, in the order of the
+    images: base64 text of a byte each, 255 where a score is no number."""
+    classes = result.answers[~result.right] % 256
+    return base64.b64encode(classes.numpy().astype(np.uint8).tobytes()).decode()
 
 
 def unpacked(text: str, count: int) -> "np.ndarray[Any, np.dtype[np.bool_]]":
@@ -164,7 +154,8 @@ def commit() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """The versions that a result may depend on."""
     found = {"python": platform.python_version()}
-    for name in ("lenet", "torch", "numpy", "scikit-learn"):
+    libraries = ("torch", "numpy", "numba", "llvmlite", "scikit-learn")
+    for name in ("lenet", *libraries):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # lenet in a checkout, not installed
@@ -176,7 +167,7 @@ def hardware(device: str) -> str:
     """The processor or GPU that computed."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    name = platform.machine()
+    name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):  # Linux tells which processor it is
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         models = [line for line in lines if line.startswith("model name")]
@@ -223,7 +214,10 @@ def load(found: Sequence[Record], output_dir: str) -> LeNet5:
     return model.eval()
 
 
-SAME = ("status", "diverged_step", "response", "right", "curve", "data", "weights")
+SAME = (
+    *("status", "diverged_step", "response", "right", "answers", "curve", "data"),
+    "weights",
+)
 
 
 def different(first: Record, again: Record) -> list[str]:
@@ -237,4 +231,4 @@ def bits(one: Record, key: str) -> Any:
         return [
             {k: v for k, v in point.items() if k != "seconds"} for point in one[key]
         ]
-    return one[key]
+    return one.get(key)  # edition 1 has no answers

@@ -424,7 +424,7 @@ class Stack:
         if not name.endswith("bias"):
             weight.mul_(1 - shrink)
             gradient = gradient + wide(self.coupled_decay()) * weight
-        gradient = torch.where(wide(self.alive) > 0, gradient, 0)
+        gradient = torch.where(wide(self.alive.to(weight)) > 0, gradient, 0)
         first, second = wide(self.number(level.first)), wide(self.number(level.second))
         memory = self.memory.setdefault(name, {})
         kept = [memory.get(key or "", torch.zeros_like(weight)) for key in level.memory]

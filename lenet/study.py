@@ -240,13 +240,24 @@ def settings_of(one: Record) -> Mapping[str, Value]:
 
 def fits(one: Record, narrow: Mapping[str, str]) -> bool:
     """Whether a run's treatment has these settings; `code` and `torch` by prefix."""
-    about = {"code": one["code"]["fingerprint"], "torch": one["versions"]["torch"]}
+    about = {"code": code_of(one), "torch": one["versions"]["torch"]}
     for key, typed in narrow.items():
         if key in about and not about[key].startswith(typed):
             return False
         if key not in about and not same(settings_of(one).get(key), typed):
             return False
     return True
+
+
+def code_of(one: Record) -> str:
+    """What trained a run: its edition, or, before there were any, its code."""
+    edition, fingerprint = record.edition(one), str(one["code"]["fingerprint"])
+    return f"edition-{edition}" if edition > 1 else fingerprint[:10]
+
+
+def bound_to(one: Record, what: str) -> str:
+    """What the bits of a run depend on; "any" for those that do not."""
+    return "any" if record.portable(one) else what
 
 
 def same(value: Value, typed: str) -> bool:
@@ -357,9 +368,9 @@ def alike(found: Sequence[Record], mix: bool) -> str:
     """What a chart of these runs mixes, in words; a Refusal unless that is allowed."""
     about: dict[str, Callable[[Record], str]] = {
         "data": lambda one: f"{one['treatment']['data']} {one['data'][:10]}",
-        "code": lambda one: str(one["code"]["fingerprint"][:10]),
-        "torch": lambda one: str(one["versions"]["torch"]),
-        "hardware": lambda one: str(one["hardware"]),
+        "code": code_of,
+        "torch": lambda one: bound_to(one, one["versions"]["torch"]),
+        "hardware": lambda one: bound_to(one, one["hardware"]),
     }
     remarks = []
     for key, read in about.items():

@@ -20,6 +20,7 @@ from lenet import plan as plans
 from lenet.config import Config, Places, Refusal
 from lenet.design import Design, typing
 from lenet.store import Record
+from lenet.training.edition import EDITION
 from lenet.worker import Job, Message, Worker
 
 STACK = 8  # runs in one stack on one processor core: the lanes of lenet/pattern.py
@@ -85,6 +86,7 @@ def make(design: Design) -> tuple[dict[str, Any], dict[str, Config]]:
         "search_changes": changed(design),
         "runs": ids,
         "data": {name: one.sha256 for name, one in sorted(data.items())},
+        "edition": EDITION,
         "code": {"fingerprint": record.fingerprint(), **record.commit()},
     }
     return plan, runs
@@ -179,8 +181,8 @@ def agree(
             "other away",
             4,
         )
-    own = record.versions()["torch"]
-    others = {one["versions"]["torch"] for one in found.values()} - {own}
+    own, kept = record.versions()["torch"], found.values()
+    others = {r["versions"]["torch"] for r in kept if not record.portable(r)} - {own}
     if missing and others:
         raise Refusal(
             f"the runs that are done are of torch {', '.join(sorted(others))}, this is "
@@ -191,7 +193,7 @@ def agree(
 def same_study(
     folder: Path, plan: Mapping[str, Any], published: Mapping[str, Record]
 ) -> Mapping[str, Any]:
-    """The plan to carry out: this one, or that of the folder where other code has
+    """The plan to carry out: this one, or that of the folder where another edition has
     trained all that is asked for. A Refusal if the folder's is another study."""
     if not (folder / plans.PLAN).exists():
         return plan
@@ -205,7 +207,8 @@ def same_study(
             + (f" with {listed}" if changed else "")
             + ": leave it as it is, and begin another with study=<name>"
         )
-    if code["fingerprint"] == plan["code"]["fingerprint"]:
+    edition = before.get("edition", 1)
+    if edition == plan["edition"]:
         return plan
     arms = [arm["changes"] for arm in before["arms"]]
     asked = all(arm["changes"] in arms for arm in plan["arms"])
@@ -213,15 +216,15 @@ def same_study(
     if asked and known and set(before["runs"]) <= published.keys():
         commit = str(code["commit"])[:10]
         print(
-            f"note: study {folder.name} is complete, by the code of commit {commit}: "
-            "nothing to train; study=<name> begins it anew",
+            f"note: study {folder.name} is complete, of edition {edition} (commit "
+            f"{commit}): nothing to train; study=<name> begins it anew",
             file=sys.stderr,
         )
         return before
     edits = " and the edits that it had then" if code["dirty"] else ""
     raise Refusal(
-        f"study {folder.name} was begun with the code of commit {code['commit']}"
-        f"{edits}: go on there (git worktree add ../{folder.name} "
+        f"study {folder.name} was begun with edition {edition} of training, this is "
+        f"edition {plan['edition']}; that was the code of commit {code['commit']}{edits}: go on there (git worktree add ../{folder.name} "
         f"{code['commit']}), or begin another with study=<name>"
     )
 

@@ -41,6 +41,7 @@ from lenet.factor.adversary import overfitting
 from lenet.stack import Progress, Report, structure, train
 from lenet.store import Record
 from lenet.terminal import command, refusals, say
+from lenet.training import edition
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 STACK = 16  # runs in one stack at most; CONTRIBUTING has the measurement
@@ -101,12 +102,15 @@ def attempt(
 ) -> list[Record | None]:
     """As `run`, with None for the runs that another process is training."""
     reuse_memory()
+    record.commit()  # that of the code which runs, before it can change
     data = load(configs, places)
     ids = [record.run_id(c, data[str(c.treatment["data"])]) for c in configs]
     found = {name: store.find(places.output_dir, name) for name in ids}
     missing = {n: c for n, c in zip(ids, configs, strict=True) if not found[n]}
     if missing:
         store.prepare(places.output_dir)
+        if choose_device(places.device).type == "cpu":
+            edition.prove()
     for stack in stacks(missing):
         with store.claim(places.output_dir, list(stack)) as mine:
             # Another process may have finished a run before this one could claim it.
@@ -133,7 +137,7 @@ def carry(
     done = []
     for position, result in enumerate(train(stack, data, report)):
         about = {
-            "size": max(len(stack), 2),
+            "size": len(stack),
             "position": position,
             "threads": torch.get_num_threads(),
             "device": str(data.train_images.device),

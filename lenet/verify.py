@@ -10,6 +10,7 @@ from safetensors.torch import save
 from lenet import plan, record, stack, store, train
 from lenet.config import Config, Places, Refusal
 from lenet.store import Record
+from lenet.training.edition import EDITION
 
 
 def everything(output_dir: str) -> str:
@@ -67,6 +68,13 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     first = store.select(run, output_dir)
     config = Config(first["treatment"], first["seed"])
     name = first["run_id"]
+    if record.edition(first) != EDITION:
+        commit = first["code"]["commit"]
+        raise Refusal(
+            f"run {name} is of edition {record.edition(first)} of training, this is "
+            f"edition {EDITION}: git worktree add ../earlier {commit} has the code that "
+            "trained it"
+        )
     torch.set_num_threads(first["stack"]["threads"])
     train.reuse_memory()
     device = first["stack"]["device"].split(":")[0]

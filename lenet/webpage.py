@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lenet import missed, table
+from lenet import missed, record, table
 from lenet.config import FACTORS, RANGES, Value, composed, levels
 from lenet.effect import TEST_ERROR
 from lenet.store import Record
@@ -179,7 +179,8 @@ def provenance(study: Study) -> pd.DataFrame:
         stack = one["stack"]
         stated = {
             "commit": f"{one['code']['commit']}{edited}",
-            "training code": f"SHA-256 {one['code']['fingerprint']}",
+            "training": f"edition {record.edition(one)}, code SHA-256 "
+            f"{one['code']['fingerprint']}",
             "data": f"{one['treatment']['data']}, SHA-256 {one['data']}",
             "hardware": f"{one['hardware']}, {stack['device']}, "
             f"{stack['threads']} threads",

@@ -27,10 +27,12 @@ def result(config: Config) -> Result:
     return Result(
         diverged_step=None,
         right=torch.arange(8) % 4 != config.seed % 4,
+        answers=torch.arange(8),
         weights={"C1.weight": torch.full((2, 3), float(config.seed))},
         curve=[point],
         step_sizes=None,
         seconds=0.1,
+        processor_seconds=0.1,
     )
 
 

@@ -27,9 +27,10 @@ def tanh(a: Number) -> tuple[Number, Number]:
 
 
 def sigmoid(a: Number) -> tuple[Number, Number]:
-    """1 / (1 + exp(-a)), by way of tanh, which is exact at both ends."""
-    t = (a * 0.5).tanh()
-    return t * 0.5 + 0.5, (1 - t * t) * 0.25
+    """1 / (1 + exp(-a)); exp is held where float32 can square it."""
+    decay = (a * -1.0).clamp(-40.0, 40.0).exp()
+    s = 1 / (decay + 1)
+    return s, s * s * decay
 
 
 def relu(a: Number) -> tuple[Number, Number]:
@@ -75,4 +76,5 @@ LEVELS: dict[str, Callable[[Number], tuple[Number, Number]]] = {
 
 def squash_of(level: str) -> Callable[[Number], Number]:
     """f(a) alone."""
-    return lambda a: LEVELS[level](a)[0]
+    formula = LEVELS[level]
+    return lambda a: formula(a)[0]

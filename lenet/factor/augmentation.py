@@ -83,11 +83,11 @@ def elastic(images: Images, keys: Keys, number: Number) -> Images:
     cells = torch.arange(2 * height * width, device=images.device)
     noise = 2 * draw.uniform(draw.fold(keys[:, None], cells)) - 1
     fields = noise.view(count, 2, height, width).to(images)
-    smooth = gaussian(number("sigma"), max(height, width))
+    smooth = gaussian(number("sigma"), max(height, width)).to(images)
     fields = (
         smooth[:, None, :height, :height] @ fields @ smooth[:, None, :width, :width]
     )
-    fields = fields * number("alpha")[:, None, None, None]
+    fields = fields * number("alpha").to(images)[:, None, None, None]
     pixels = torch.stack([2 * fields[:, 0] / width, 2 * fields[:, 1] / height], -1)
     identity = torch.eye(2, 3, device=images.device).expand(count, 2, 3)
     return sample(images, grid(identity, images) + pixels)
@@ -120,6 +120,7 @@ def source(forward: tuple[Tensor, ...], right: Tensor, down: Tensor) -> Source:
 
 def affine(images: Images, where: Source) -> Images:
     """The images, each pixel from its source; height and width are the same."""
+    where = where.to(images)
     theta = torch.cat([where[..., :2], where[..., 2:] * 2 / images.shape[2]], -1)
     still = (where == torch.eye(2, 3, device=where.device)).all(-1).all(-1)
     moved = sample(images, grid(theta, images))

@@ -21,15 +21,12 @@ from torch import Tensor
 
 from lenet import draw
 from lenet.config import Refusal
-from lenet.factor.optimizer import adam
 from lenet.interpret.network import check_layer, features, onward
 from lenet.model import LAYERS, LeNet5
 
 Features = Float[Tensor, "auto image unit"]
 Latents = Float[Tensor, "auto image latent"]
 PerAuto = Float[Tensor, "auto"]
-ADAM = {"beta1": torch.tensor(0.9), "beta2": torch.tensor(0.999)}
-ADAM["epsilon"] = torch.tensor(1e-8)
 TOP = 8  # images shown of a latent
 DEAD = 1e-4  # a latent that fires on a smaller share of the images is dead
 
@@ -113,17 +110,17 @@ def fit(
     encoder = decoder.mT.clone()
     learned = [part.requires_grad_() for part in (encoder, bias, decoder)]
     auto = Autoencoder(mean, scale, encoder, bias, decoder, active)
-    memory: list[dict[str, Tensor]] = [{} for _ in learned]
+    adam = torch.optim.Adam(learned, lr=spec.lr)
     for step, batch in enumerate(batches(count, spec, seed)):
         some = given[:, batch.to(given.device)]
         codes = auto.encode(some)
         off = ((some - auto.decode(codes)) / scale).square().sum(-1)
         losses = (off + penalty[:, None] * codes.sum(-1)).mean(1) / units
-        slopes = torch.autograd.grad(losses.sum(), learned)
-        rate = given.new_tensor(spec.lr * (1 - step / spec.steps))
+        adam.param_groups[0]["lr"] = spec.lr * (1 - step / spec.steps)
+        adam.zero_grad()
+        losses.sum().backward()
+        adam.step()
         with torch.no_grad():
-            for part, slope, state in zip(learned, slopes, memory, strict=True):
-                adam(part, slope, state, rate, ADAM.__getitem__)
             decoder.copy_(unit_length(decoder))
     return Autoencoder(*(part.detach() for part in auto))
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from lenet.factor.norm import MOMENTUM, MOMENTUM_BATCH
 from lenet.training.loops import norm
-from lenet.training.loops.cache import compiled
+from lenet.training.loops.cache import compiled, entrance
 from lenet.training.loops.dense import (
     judge,
     move,
@@ -338,7 +338,7 @@ def all_finite(losses, start, stop):
     return True
 
 
-@compiled
+@entrance
 @no_type_check
 def each_batch(
     thread, threads, gate, s, plan, shown, size, state, kept, own, shares, numbers,

@@ -8,10 +8,8 @@ damaged counts as missing; and where nothing can be kept, every process compiles
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 import hashlib
-import os
 import pickle
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,11 @@ import numba
 from numba import config, njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+from lenet.training import kept
+
 settings: Any = config  # numba gives it its attributes as it is imported
 HERE = Path(__file__).resolve().parent
+PLAIN = ("__init__.py", "passes.py")  # what is not compiled
 FORMULAS = ("activation", "pooling", "head", "optimizer")  # which the loops spell out
 
 
@@ -30,35 +31,16 @@ FORMULAS = ("activation", "pooling", "head", "optimizer")  # which the loops spe
 def version() -> str:
     """The hash of all that becomes machine code, and of what compiles it."""
     factor = HERE.parents[1] / "factor"
-    paths = [*HERE.glob("*.py"), *(factor / f"{name}.py" for name in FORMULAS)]
+    paths = [path for path in HERE.glob("*.py") if path.name not in PLAIN]
+    paths += [factor / f"{name}.py" for name in FORMULAS]
     content = b"".join(path.read_bytes() for path in sorted(paths))
     made_by = f"{numba.__version__} {llvmlite.__version__}"
     return hashlib.sha256(content + made_by.encode()).hexdigest()[:16]
 
 
-@cache
 def folder() -> str | None:
     """Where compiled functions are kept; None where no place can be written."""
-    users = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    own = f"lenet-{os.getuid()}" if hasattr(os, "getuid") else "lenet"
-    places = [
-        *([Path(settings.CACHE_DIR)] if settings.CACHE_DIR else ()),
-        HERE / "__pycache__",
-        *([Path(users) / "lenet"] if os.path.isabs(users) else ()),
-        Path(tempfile.gettempdir()) / own,
-    ]
-    for place in places:
-        path = place / version()
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mine = not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()
-            with tempfile.TemporaryFile(dir=path):
-                pass
-        except OSError:
-            continue
-        if mine:  # another user's folder could hold another program
-            return str(path)
-    return None
+    return kept.folder(version())
 
 
 class SealedFile(IndexDataCacheFile):
@@ -93,7 +75,8 @@ class SealedCache(FunctionCache):
             super().__init__(function)
         finally:
             settings.CACHE_DIR = before
-        name = self._impl.filename_base
+        # One folder holds all functions of a program, wherever its sources lie.
+        name, self._cache_path = self._impl.filename_base, folder()
         self._cache_file = SealedFile(self._cache_path, name, version())
 
     def save_overload(self, sig, data):
@@ -104,9 +87,18 @@ class SealedCache(FunctionCache):
 
 
 def compiled(function):
-    """`function` compiled by numba, once per program and machine, for calls that hold
-    no interpreter lock."""
-    dispatcher = njit(nogil=True)(function)
+    """`function` compiled by numba once per program and machine, to be called by other
+    compiled functions: without what Python would need, it takes half the time."""
+    return kept_on_disk(njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function))
+
+
+def entrance(function):
+    """`function` compiled for calls from Python that hold no interpreter lock."""
+    return kept_on_disk(njit(nogil=True)(function))
+
+
+def kept_on_disk(dispatcher):
+    """A compiled function that looks for itself on disk first."""
     if folder() is not None:
         dispatcher._cache = SealedCache(dispatcher.py_func)
     return dispatcher

@@ -8,14 +8,14 @@ import numpy as np
 
 from lenet.training.loops import norm
 from lenet.training.loops.batch import place
-from lenet.training.loops.cache import compiled
+from lenet.training.loops.cache import entrance
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import repeat
 from lenet.training.loops.oppose import withstand
 from lenet.training.loops.tiles import TILE, answer, forward_dense, forward_maps, put
 
 
-@compiled
+@entrance
 @no_type_check
 def each_answer(first, stop, s, w, plan, shown, own, running, answers, right):
     """The answers to the images from `first` to `stop`; where there is a ball, whether

@@ -195,6 +195,8 @@ def train_batches(
         return round_of(groups, maps), gate, share
 
     def work(run: int, thread: int, threads: int, prepared: Any) -> None:
+        if stands(steps, run):
+            return
         kept, gate, share = prepared
         seen, ball = one_shown(shown, network, run), ball_of(adversary, network, run)
         mine = -(-groups // threads) if plan.norm else tiles.TILE
@@ -230,7 +232,7 @@ def train_images(
     mask, found = kernel_mask(network, places), nothing_yet(shown)
 
     def work(run: int, thread: int, threads: int, _: None) -> None:
-        if thread:
+        if thread or stands(steps, run):
             return  # one image after the other: nothing to share out
         w, g = laid(parameters, places, run), laid({}, {}, run)
         m, v = (laid(steps.memory[n], places, run) if n else g[:0] for n in names)
@@ -507,18 +509,18 @@ def of_run(found: Pass, run: int) -> tuple[Array, Array, Array]:
     return found.loss[run], found.answers[run], found.diverged[run]
 
 
-def workspace(groups: int, background: float) -> Array:
+def workspace(groups: int, background: Any) -> Array:
     """[group, place, lane], with the border of every image in place."""
     s = aligned(groups * tiles.SIZE * LANES).reshape(groups, tiles.SIZE, LANES)
     s[:, tiles.P.image : tiles.P.image + 1024] = background
     return s
 
 
-def own(maps: int, background: float, ball: Any) -> tuple[Any, ...]:
+def own(maps: int, background: Any, ball: Any) -> tuple[Any, ...]:
     """What only one thread writes: see batch.py."""
     lanes, tested, wide = (aligned(maps * LANES).reshape(-1, LANES) for _ in range(3))
     canvas, before = (np.full(1024, background, np.float32) for _ in range(2))
-    given = np.empty((tiles.TILE, 784, LANES), np.float32)
+    given = np.zeros((tiles.TILE, 784, LANES), np.float32)  # idle lanes: finite
     none = np.empty((0, 204), np.float32)
     return lanes, canvas, before, given, tested, none, ball, wide
 
@@ -542,6 +544,11 @@ def ball_of(adversary: Adversary | None, network: Network, run: int) -> Any:
     scale, shift = np.float32(network.scale[run]), np.float32(network.shift[run])
     epsilon, step = (np.float32(a[run]) * scale for a in adversary[:2])
     return oppose.Ball(epsilon, step, adversary.steps, shift, scale + shift)
+
+
+def stands(steps: Steps, run: int) -> bool:
+    """Whether a run stays as it is: all its rates are 0, as it has diverged."""
+    return not steps.each[run, :, 0].any()
 
 
 def numbers_of(steps: Steps, run: int) -> Array:

@@ -21,7 +21,7 @@ from typing import Any, no_type_check
 
 import numpy as np
 
-from lenet.training.loops.cache import compiled
+from lenet.training.loops.cache import compiled, entrance
 from lenet.training.loops.dense import (
     descend_all,
     descend_C5,
@@ -183,7 +183,7 @@ def backward_maps(s, w, turned, g, plan):
         C1_learn(s, P.gate1, x, SIDE, 28, g, K.c1 + 5 * ky, 0)
 
 
-@compiled
+@entrance
 @no_type_check
 def each_image(
     s, state, turned, mask, plan, shown, fused, numbers, steps, decays, losses,

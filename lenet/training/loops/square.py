@@ -12,7 +12,7 @@ import numpy as np
 
 from lenet.training.loops import norm
 from lenet.training.loops.batch import gather, place
-from lenet.training.loops.cache import compiled
+from lenet.training.loops.cache import compiled, entrance
 from lenet.training.loops.dense import shares
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import fill, fold, repeat
@@ -122,7 +122,7 @@ def begin(s, plan, at):
             s[P.d6 + k, lane] = there
 
 
-@compiled
+@entrance
 @no_type_check
 def each_sample(s, w, squared, plan, shown, kept, own, g):
     """The sum of h_kk over all images that are shown, added to g."""

@@ -1,4 +1,4 @@
-"""lenet/pattern.py against PyTorch's autograd in float64, one run at a time."""
+"""The compiled loops against PyTorch's autograd in float64, one run at a time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,14 @@ import torch
 from numba import njit
 from torch.nn import functional
 
-from lenet import compiled, kernel, pattern, stack, vector
-from lenet.config import composed
+from lenet import compiled, draw, stack
+from lenet.config import composed, names
+from lenet.curvature import curvature
 from lenet.data import Data
+from lenet.factor import adversary
+from lenet.factor.activation import LEVELS as COMPILED
 from lenet.factor.optimizer import LEVELS
+from lenet.training.loops import llvm, maps, passes
 
 TABLE_I = [
     (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5), (0, 1, 2, 3),
@@ -31,7 +35,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 BITMAPS = np.sign(np.random.default_rng(7).normal(size=(10, 84))).astype(np.float32)
 
 
-def draw(runs: int, pooling: str, connection: str, head: str) -> dict[str, Any]:
+def random_parameters(runs: int, pooling: str, connection: str, head: str) -> dict[str, Any]:
     """Random parameters [run, ...]; biases and coefficients all differ."""
     shapes: dict[str, tuple[int, ...]] = {"C1.weight": (6, 1, 5, 5), "C1.bias": (6,)}
     shapes["C3.weight"] = (60, 5, 5) if connection == "table" else (16, 6, 5, 5)
@@ -56,7 +60,7 @@ def draw(runs: int, pooling: str, connection: str, head: str) -> dict[str, Any]:
 def problem(runs: int, steps: int, **structure: str) -> dict[str, Any]:
     """Every argument of train_pass for random images."""
     random = np.random.default_rng(5)
-    parameters = draw(
+    parameters = random_parameters(
         runs, structure["pooling"], structure["connection"], structure["head"]
     )
     per_run = random.uniform(0.5, 1.5, (3, runs)).astype(np.float32)
@@ -66,7 +70,7 @@ def problem(runs: int, steps: int, **structure: str) -> dict[str, Any]:
             name: random.uniform(1e-3, 3e-3, value.shape).astype(np.float32)
             for name, value in parameters.items()
         },
-        "images": random.random((runs, steps, 28, 28), np.float32),
+        "images": random.integers(0, 256, (runs, steps, 28, 28), np.uint8),
         "labels": random.integers(0, 10, (runs, steps)),
         "factors": random.uniform(0.5, 1.5, (runs, steps)).astype(np.float32),
         "scale": per_run[0],
@@ -76,14 +80,18 @@ def problem(runs: int, steps: int, **structure: str) -> dict[str, Any]:
     } | structure
 
 
-def train(a: dict[str, Any], threads: int | None = None) -> pattern.Pass:
-    """train_pass on a problem."""
-    none, order = np.empty(0), np.arange(a["labels"].size).reshape(a["labels"].shape)
-    pictures = a["images"].reshape(-1, 28, 28)
-    shown = pattern.Shown(pictures, order, a["labels"], none, none)
-    network = pattern.Network(*(a[key] for key in pattern.Network._fields))
-    about = shown, network, threads
-    return pattern.train_pass(a["parameters"], a["rates"], a["factors"], *about)
+def train(a: dict[str, Any], threads: int | None = None) -> passes.Pass:
+    """A pass with a step of each weight's own size after every image."""
+    order = np.arange(a["labels"].size).reshape(a["labels"].shape)
+    shown = passes.Shown(a["images"].reshape(-1, 28, 28), order, a["labels"])
+    running = np.stack([np.zeros((len(order), 22)), np.ones((len(order), 22))], 1)
+    kept = {"norm": "none", "running": running.astype(np.float32)}
+    network = passes.Network(**{k: (a | kept)[k] for k in passes.Network._fields})
+    none = np.zeros(len(order), np.float32)
+    each = np.stack([a["factors"], 0 * a["factors"], 0 * a["factors"]], -1)
+    sizes = {"step_size": a["rates"]}
+    steps = passes.Steps("sdlm", 1, each, none, none, none, sizes)
+    return passes.train_pass(a["parameters"], steps, shown, network, threads=threads)
 
 
 def copy(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +173,7 @@ def reference(a: dict[str, Any], run: int) -> tuple[dict[str, Any], int, float]:
     errors, total = 0, 0.0
     steps = zip(a["images"][run], a["labels"][run], a["factors"][run], strict=True)
     for image, number, factor in steps:
-        pixels, label = torch.tensor(image).double(), torch.tensor(number)
+        pixels, label = torch.tensor(image).double() / 255, torch.tensor(number)
         loss, prediction = reference_loss(p, pixels, label, a, run)
         gradients = torch.autograd.grad(loss, list(p.values()))
         with torch.no_grad():
@@ -194,8 +202,9 @@ def test_a_pass_equals_autograd(activation: str, pooling: str) -> None:
             result = train(after)
             for run in range(2):
                 expected, errors, loss = reference(arguments, run)
-                assert result.errors[run] == errors
-                assert result.loss[run] == pytest.approx(loss, rel=2e-5)
+                wrong = result.answers[run] != arguments["labels"][run]
+                assert wrong.sum() == errors
+                assert result.loss[run].sum() == pytest.approx(loss, rel=2e-5)
                 for name, value in expected.items():
                     before = arguments["parameters"][name][run].astype(np.float64)
                     moved = after["parameters"][name][run] - before
@@ -209,27 +218,6 @@ def test_a_pass_equals_autograd(activation: str, pooling: str) -> None:
                         err_msg=name,
                     )
             assert (result.diverged == -1).all()
-
-
-def test_one_rate_per_run_is_that_rate_everywhere() -> None:
-    """Rates [run] give the bits that full arrays of the same rate give."""
-    a = problem(
-        3, 5, activation="relu", pooling="max", connection="full", head="softmax"
-    )
-    one = np.array([1e-3, 2e-3, 3e-3], np.float32)
-    short = copy(a) | {"rates": dict.fromkeys(a["parameters"], one)}
-    full = copy(a) | {
-        "rates": {
-            name: np.ones_like(value) * one.reshape(-1, *[1] * (value.ndim - 1))
-            for name, value in a["parameters"].items()
-        }
-    }
-    train(short)
-    train(full)
-    for name in a["parameters"]:
-        np.testing.assert_array_equal(
-            short["parameters"][name], full["parameters"][name]
-        )
 
 
 STRUCTURES = [
@@ -285,8 +273,8 @@ def test_a_diverged_run_is_frozen_and_harms_nobody(structure: dict[str, str]) ->
     for key in ("images", "labels", "factors"):
         short[key] = short[key][:, :end]
     before = train(short)
-    assert before.loss[3] == result.loss[3]
-    assert np.isfinite(result.loss[3])
+    assert (before.loss[3] == result.loss[3][:end]).all()
+    assert not np.isfinite(result.loss[3][end])
     for a, b in zip(result, calm, strict=True):
         np.testing.assert_array_equal(a[others], b[others])
     for name, value in wild["parameters"].items():
@@ -298,15 +286,15 @@ def test_a_diverged_run_is_frozen_and_harms_nobody(structure: dict[str, str]) ->
 
 @njit
 def squash(memory: Any, code: int, count: int) -> None:
-    kernel.activate(memory, code, 0, count, count)
+    maps.activate(memory, code, 0, count, count)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_an_activation_is_within_a_millionth(activation: str) -> None:
     """Value and slope, from -20 to 20: 1e-6 of torch in float64, relative above 1."""
     x = np.linspace(-20, 20, 8000).astype(np.float32)
-    memory = np.concatenate([x, x]).reshape(-1, vector.LANES)
-    squash(memory, list(kernel.ACTIVATIONS).index(activation), 1000)
+    memory = np.concatenate([x, x]).reshape(-1, llvm.LANES)
+    squash(memory, list(COMPILED).index(activation), 1000)
     exact = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     value = ACTIVATIONS[activation](exact)
     (slope,) = torch.autograd.grad(value.sum(), exact)
@@ -335,6 +323,18 @@ CROSSED: tuple[dict[str, Any], ...] = (
     *(level | {"batch_size": 7, "dropout": 0.3} for level in TRAINED),
     *(level | {"optimizer.weight_decay": 0.02} for level in TRAINED),
     TRAINED[0] | {"augmentation": "elastic", "head.smoothing": 0.1},
+    TRAINED[0] | {"norm": "batch", "batch_size": 13},
+    {"norm": "batch", "batch_size": 1, "train_size": 20},
+    TRAINED[0] | {"adversary": "fgsm", "adversary.held_out": 9},
+    TRAINED[0] | {"adversary": "pgd", "adversary.steps": 2, "norm": "batch"},
+    TRAINED[0] | {"batch_size": 300, "train_size": 290},  # three rounds a batch
+    *(
+        TRAINED[0]
+        | {factor: level, "batch_size": 11}
+        | ({"optimizer.lr": 0.0001} if level.startswith("rbf") else {})
+        for factor in ("activation", "pooling", "connection", "head", "init", "input")
+        for level in names(factor)
+    ),
     TRAINED[1] | {"head": "rbf_map", "dropout": 0.5, "augmentation": "shift"},
 )
 
@@ -347,7 +347,8 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
     overrides = {"preset": "paper", "data": "digits", "epochs": 2, "replicates": 3}
     overrides |= {"train_size": 60, **change}
     configs, _ = composed([f"{key}={value}" for key, value in overrides.items()])
-    monkeypatch.setattr(compiled, "IMAGES", 25)  # pieces, the last one smaller
+    if configs[0].number("batch_size") < 100:
+        monkeypatch.setattr(compiled, "IMAGES", 25)  # pieces, the last one smaller
     assert compiled.can_run(stack.Stack.start(configs, digits))
     fast = stack.train(configs, digits)
     monkeypatch.setattr(compiled, "can_run", lambda stack: False)
@@ -376,16 +377,95 @@ def test_a_run_has_its_bits_in_a_stack_of_any_size(size: int, digits: Data) -> N
             assert torch.equal(one.weights[name], weights), name
 
 
-def test_level_that_the_compiled_loop_lacks_goes_through_the_plain_one(
-    digits: Data, monkeypatch: pytest.MonkeyPatch
+MODELS = [
+    *({"preset": preset, factor: level} for preset in ("paper", "modern")
+      for factor in ("activation", "pooling", "head") for level in names(factor)),
+    *({"preset": preset, "norm": "batch"} for preset in ("paper", "modern")),
+]  # fmt: skip
+
+
+def begun(change: dict[str, Any], digits: Data) -> stack.Stack:
+    """A stack of three after a pass."""
+    line = ["data=digits", "train_size=64", "batch_size=16", "replicates=3"]
+    line += ["optimizer=sdlm", "optimizer.lr=0.0003", "optimizer.samples=21"]
+    line += ["adversary=fgsm", "adversary.epsilon=0.1"]
+    configs, _ = composed([*line, *(f"{k}={v}" for k, v in change.items())])
+    begun = stack.Stack.start(configs, digits)
+    begun.run_epoch(0, digits, lambda progress: None)
+    return begun
+
+
+@pytest.mark.parametrize("change", MODELS, ids=str)
+def test_answers_and_curvature_are_the_plain_networks(
+    change: dict[str, Any], digits: Data
 ) -> None:
-    """A new level needs no compiled twin: relu is still relu without its own."""
-    line = ["data=digits", "train_size=30", "epochs=1", "augmentation=none"]
-    line += ["optimizer=sgd", "optimizer.lr=0.001", "replicates=2"]
-    configs, _ = composed(line)
-    fast = stack.train(configs, digits)
-    monkeypatch.setitem(compiled.KNOWN, "activation", ())
-    plain = stack.train(configs, digits)
-    for one, other in zip(fast, plain, strict=True):
-        for name, weights in one.weights.items():
-            torch.testing.assert_close(weights, other.weights[name], rtol=0, atol=5e-6)
+    """Compiled answers, as they are and under attack, and h_kk equal torch's."""
+    state = begun(change, digits)
+    images, labels = digits.test_images[:90], digits.test_labels[:90]
+    found = compiled.answers(state, images, labels)
+    state.model.eval()
+    with torch.no_grad():
+        logits = state.model(images / 255)
+    margin = logits.topk(2).values.diff().abs()[..., 0]
+    sure = margin > 1e-4 * logits.abs().amax(-1)
+    assert sure.double().mean() > 0.5
+    assert (found == logits.argmax(-1))[sure].all()
+    keys = draw.fold(state.streams["watch"][:, None], torch.arange(90))
+    fast = compiled.withstood(state, images, labels, draw.fold(keys, 0))
+    epsilon = state.numbers["adversary.epsilon"]
+    slow = adversary.withstood(state.model, images / 255, labels, keys, epsilon)
+    assert (fast != slow).double().mean() < 0.02
+    chosen = torch.arange(60).view(3, 20)
+    ours = compiled.curvature(state, digits, chosen)
+    state.model.double()
+    theirs = curvature(state.model, digits.train_images[chosen].double() / 255)
+    assert ours.keys() == theirs.keys()
+    for name, values in theirs.items():
+        size = values.abs().amax().item()
+        torch.testing.assert_close(
+            ours[name].double(), values, rtol=1e-3, atol=1e-5 * size, msg=name
+        )
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_lone_run_has_the_same_bits_on_any_threads(
+    norm: str, threads: int, digits: Data
+) -> None:
+    """Shared out over threads, a run is what one thread makes of it."""
+    line = ["data=digits", "epochs=1", "train_size=200", "batch_size=150"]
+    configs, _ = composed([*line, f"norm={norm}", "dropout=0.2"])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        (alone,) = stack.train(configs, digits)
+        torch.set_num_threads(threads)
+        (shared,) = stack.train(configs, digits)
+    finally:
+        torch.set_num_threads(before)
+    for name, weights in alone.weights.items():
+        assert torch.equal(shared.weights[name], weights), name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pictures": np.zeros((3, 28, 28), np.float32)},
+        {"pictures": np.zeros((3, 28, 27), np.uint8)},
+        {"order": np.array([[0, 3]])},
+        {"order": np.array([[0, -1]])},
+        {"labels": np.array([[0, 10]])},
+        {"labels": np.array([[0]])},
+        {"where": np.zeros((1, 2, 2, 2))},
+        {"masks": np.zeros((1, 2, 203))},
+        {"elastic": np.zeros((1, 3), np.int64)},
+    ],
+    ids=str,
+)
+def test_what_would_be_read_astray_is_refused(change: dict[str, Any]) -> None:
+    """The loops check no bounds: the arrays are checked before."""
+    good = {"pictures": np.zeros((3, 28, 28), np.uint8), "order": np.array([[0, 2]])}
+    shown = {**good, "labels": np.array([[0, 9]])}
+    passes.checked(passes.Shown(**shown))
+    with pytest.raises(ValueError):
+        passes.checked(passes.Shown(**(shown | change)))

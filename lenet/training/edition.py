@@ -1,0 +1,217 @@
+"""The edition of training: which bits a run has, and the proof that this code has them.
+
+A run id hashes a treatment, a seed, the data and EDITION, nothing of how the code is
+spelled. What an edition is stands in goldens.json: short trainings, of every level of
+every factor, and the SHA-256 of what each must give. Code that this machine has not
+seen trains them once, in seconds, before it trains anything else: equal, and it is the
+edition; unequal, and it is refused. So code may be tidied and moved, a level added, and
+no published run becomes stale; and a changed formula cannot pass for the old one.
+
+    python -m lenet.training.edition          which goldens this code gives, or not
+    python -m lenet.training.edition write    add those that are missing; all of them
+                                              anew, where EDITION was raised
+"""
+
+import functools
+import hashlib
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lenet.config import FACTORS, Config, Refusal, Value, composed, names
+
+if TYPE_CHECKING:
+    from lenet.data import Data
+    from lenet.stack import Result
+
+EDITION = 2
+# Settings of factors that came after the edition began, at what all runs had before:
+# they are no part of a run's identity.
+ADDED: dict[str, Value] = {}
+LENET = Path(__file__).resolve().parents[1]
+GOLDENS = Path(__file__).with_name("goldens.json")
+# The edge of the edition: all that decides a run's bits.
+CODE = (
+    *("training/**/*.py", "factor/*.py", "draw.py", "data.py", "model.py", "attack.py"),
+    *("curvature.py", "compiled.py", "stack.py"),
+)
+PRESETS = ("modern", "paper")
+# What the levels of the factors leave out: other steps than a preset's, and numbers.
+MORE = (
+    *("modern batch_size=1 dropout=0.2", "paper batch_size=16 dropout=0.2"),
+    "modern optimizer=sgd optimizer.weight_decay=0.01 head.smoothing=0.1",
+    "paper optimizer=sgd optimizer.weight_decay=0.01 head=softmax pooling=max",
+    "modern norm=batch adversary=fgsm augmentation=none batch_size=100",
+    "paper norm=batch optimizer.curvature_kept=0.5 head=softmax",
+    "paper optimizer=adam head=rbf_map augmentation=affine connection=full",
+)
+SMALL = ("data=digits", "train_size=150", "epochs=2")
+COUNTS = ("train_wrong", "test_wrong", "validation_wrong", "pgd_wrong")
+QUICK = {"pgd": ("adversary.steps=3",)}
+Golden = dict[str, Any]  # name, treatment, seed, sha256
+
+
+def identity(treatment: dict[str, Value]) -> dict[str, Value]:
+    """What of a treatment is part of a run's identity."""
+    return {k: v for k, v in treatment.items() if k not in ADDED or v != ADDED[k]}
+
+
+@functools.cache
+def fingerprint() -> str:
+    """The hash of the training code as it is spelled, its goldens among it."""
+    paths = {path for pattern in CODE for path in LENET.glob(pattern)}
+    parts = [path.read_bytes() for path in (*sorted(paths), GOLDENS)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def prove() -> None:
+    """Nothing, if this code gives the goldens of the edition; else a Refusal.
+
+    It trains them where this machine has not seen this code, and keeps the answer.
+    """
+    from lenet.training.kept import folder
+
+    kept = folder("proofs")
+    proof = Path(kept) / f"{fingerprint()[:32]}-{machine()}" if kept else None
+    if proof and proof.exists():
+        return
+    began, known = time.perf_counter(), goldens()
+    print(
+        f"note: this training code is new here: {len(known)} short trainings show "
+        f"whether it is edition {EDITION} (the loops are compiled first: a minute, once)",
+        file=sys.stderr,
+    )
+    if changed := [golden["name"] for golden in known if trained(golden) != golden]:
+        raise Refusal(unequal(changed, len(known)))
+    print(
+        f"note: it is ({time.perf_counter() - began:.0f} s)",
+        file=sys.stderr,
+    )
+    if proof:
+        proof.touch()
+
+
+def unequal(changed: Sequence[str], count: int) -> str:
+    """What is to be done where the code is not the edition."""
+    listed = ", ".join(changed[:12]) + (", ..." if len(changed) > 12 else "")
+    return (
+        f"this code does not train as edition {EDITION} does: {len(changed)} of {count} "
+        f"goldens came out otherwise ({listed}). Mend it; or, if that is meant, raise "
+        "EDITION in lenet/training/edition.py and write the goldens anew: python -m "
+        "lenet.training.edition write"
+    )
+
+
+def machine() -> str:
+    """A short hash of what else could change the bits: processor and libraries."""
+    parts = [platform.machine(), platform.processor(), platform.python_version()]
+    parts += [metadata.version(name) for name in ("torch", "numpy", "numba")]
+    for name in ("llvmlite", "safetensors", "scikit-learn"):
+        parts.append(metadata.version(name))
+    info = Path("/proc/cpuinfo")
+    if info.exists():  # the flags say which instructions there are
+        lines = info.read_text(encoding="utf-8").splitlines()
+        parts += sorted({line for line in lines if line.startswith(("model", "flags"))})
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def goldens() -> list[Golden]:
+    """The goldens of the edition."""
+    content = json.loads(GOLDENS.read_text(encoding="utf-8"))
+    found: list[Golden] = content["goldens"]
+    if content["edition"] != EDITION:
+        raise Refusal(
+            f"goldens.json is of edition {content['edition']}, the code says {EDITION}: "
+            "python -m lenet.training.edition write"
+        )
+    return found
+
+
+def trained(golden: Golden) -> Golden:
+    """The golden as this code trains it, on one processor."""
+    from lenet import stack
+
+    config = Config(golden["treatment"], golden["seed"])
+    result = stack.train([config], digits())[0]
+    return {**golden, "sha256": sha256(result)}
+
+
+@functools.cache
+def digits() -> "Data":
+    """The data set of the goldens."""
+    from lenet import data
+
+    return data.load("digits", None)
+
+
+def sha256(result: "Result") -> str:
+    """The hash of a run's weights, its answers, and what it got wrong in each pass."""
+    hashed = hashlib.sha256()
+    for name, weight in sorted(result.weights.items()):
+        hashed.update(name.encode() + weight.numpy().tobytes())
+    hashed.update(result.answers.numpy().tobytes())
+    counts = [[point.get(key) for key in COUNTS] for point in result.curve]
+    hashed.update(json.dumps(counts).encode())
+    return hashed.hexdigest()
+
+
+def cases() -> Iterator[tuple[str, Sequence[str]]]:
+    """The name of each golden, and what would be typed to train it."""
+    for preset in PRESETS:
+        yield preset, ()
+        for factor in FACTORS:
+            for level in names(factor):
+                yield f"{preset} {factor}={level}", (f"{factor}={level}",)
+    for line in MORE:
+        yield line, line.split()[1:]
+
+
+def write() -> None:
+    """Add the goldens that are missing; all of them anew for another EDITION."""
+    kept: dict[str, Golden] = {}
+    if GOLDENS.exists():
+        content = json.loads(GOLDENS.read_text(encoding="utf-8"))
+        if content["edition"] == EDITION:
+            kept = {golden["name"]: golden for golden in content["goldens"]}
+    found = []
+    for name, changes in cases():
+        if name not in kept:
+            preset, *_ = name.split()
+            line = [f"preset={preset}", *SMALL, *changes]
+            if any(change.startswith("adversary=") for change in changes):
+                line += ["adversary.held_out=40"] * ("adversary=none" not in changes)
+                line += QUICK["pgd"] * ("adversary=pgd" in changes)
+            (config,), _ = composed(line)
+            golden = {"name": name, "treatment": dict(config.treatment), "seed": 1}
+            kept[name] = trained(golden)
+        found.append(kept[name])
+    lines = ",\n".join(json.dumps(golden) for golden in found)
+    text = f'{{"edition": {EDITION}, "goldens": [\n{lines}\n]}}\n'
+    GOLDENS.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """The entry point."""
+    if sys.argv[1:] == ["write"]:
+        write()
+        print(f"{GOLDENS}: {len(goldens())} goldens of edition {EDITION}")
+        return
+    if sys.argv[1:]:
+        print(__doc__)
+        return
+    known = goldens()
+    changed = [golden["name"] for golden in known if trained(golden) != golden]
+    if changed:
+        raise Refusal(unequal(changed, len(known)))
+    print(f"edition {EDITION}: all {len(known)} goldens, bit for bit")
+
+
+if __name__ == "__main__":
+    from lenet.terminal import command
+
+    command(main)
