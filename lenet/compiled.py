@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from lenet import draw
 from lenet.factor.augmentation import MOTIONS, gaussian
 from lenet.factor.head import LEVELS as HEADS
 from lenet.factor.head import bitmaps
@@ -52,10 +51,11 @@ def train_part(
         stack.number(level.second).numpy(),
         {name: remembered(stack, name) for name in level.memory if name},
     )
-    if steps_against := stack.adversary_steps:
-        numbers = (stack.numbers[f"adversary.{name}"] for name in ("epsilon", "step"))
-        sizes = (number.numpy() for number in numbers)
-        adversary = passes.Adversary(*sizes, steps_against)
+    if stack.adversary_steps:
+        radius, stride = (
+            stack.numbers[f"adversary.{name}"].numpy() for name in ("epsilon", "step")
+        )
+        adversary = passes.Adversary(radius, stride, stack.adversary_steps)
     about = network(stack)
     done = passes.train_pass(
         arrays(stack), steps, shown(stack, batch, epoch, data), about, adversary,

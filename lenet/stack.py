@@ -279,8 +279,7 @@ class Stack:
             rates = plain[:, run].cpu().numpy()
             columns.append(np.stack([rates * rate, rates * decay, epsilon]))
         found = torch.from_numpy(np.stack(columns, -1)).to(plain.device)
-        rates, shrink, epsilon = found.to(torch.get_default_dtype()).unbind()
-        return rates, shrink, epsilon
+        return found.to(torch.get_default_dtype()).unbind()
 
     def estimate_curvature(self, epoch: int, data: Data) -> None:
         """Put 1 / (mu + h_kk), from samples drawn for this pass, where the optimizer
@@ -427,10 +426,10 @@ class Stack:
         gradient = torch.where(wide(self.alive.to(weight)) > 0, gradient, 0)
         first, second = wide(self.number(level.first)), wide(self.number(level.second))
         memory = self.memory.setdefault(name, {})
-        kept = [memory.get(key or "", torch.zeros_like(weight)) for key in level.memory]
+        m, v = (memory.get(key or "", torch.zeros_like(weight)) for key in level.memory)
         numbers = Numbers(first, 1 - first, second, 1 - second, epsilon)
-        change, *kept = level.rule(gradient, *kept, numbers)
-        memory |= {key: k for key, k in zip(level.memory, kept, strict=True) if key}
+        change, m, v = level.rule(gradient, m, v, numbers)
+        memory |= {k: kept for k, kept in zip(level.memory, (m, v), strict=True) if k}
         weight.sub_(rate * change)
 
     @torch.no_grad()
@@ -439,7 +438,9 @@ class Stack:
         if compiled.can_run(self):
             return compiled.answers(self, images, labels)
         self.model.eval()
-        return torch.cat([best(self.model(i / 255)) for i in images.split(TEST_BATCH)], 1)
+        return torch.cat(
+            [best(self.model(i / 255)) for i in images.split(TEST_BATCH)], 1
+        )
 
     def evaluate(self, data: Data) -> dict[str, tuple[Int64[Tensor, "run"], int]]:
         """How many test images each run gets wrong, of how many; and of those that are
@@ -458,7 +459,7 @@ class Stack:
     def point(
         self, epoch: int, run: int, counts: Mapping[str, tuple[Tensor, int]]
     ) -> dict[str, float]:
-        """A run's point of its curve: each error, and of which count it is the share."""
+        """A run's point of its curve: each error, and the count that it is made of."""
         point: dict[str, float] = {"epoch": epoch + 1}
         for key, (wrong, seen) in counts.items():
             point[f"{key}_error"] = int(wrong[run]) / seen
@@ -492,7 +493,9 @@ class Stack:
         self, data: Data, curves: Sequence[Curve], spent: tuple[float, float]
     ) -> list[Result]:
         """What became of each run; one that broke in its last step has diverged."""
-        finite = [w.detach().flatten(1).isfinite().all(1) for w in self.model.parameters()]
+        finite = [
+            w.detach().flatten(1).isfinite().all(1) for w in self.model.parameters()
+        ]
         broken = self.alive & ~torch.stack(finite).all(0)
         last = self.epochs * self.steps - 1
         self.diverged_step = torch.where(broken, last, self.diverged_step)

@@ -224,7 +224,8 @@ def same_study(
     edits = " and the edits that it had then" if code["dirty"] else ""
     raise Refusal(
         f"study {folder.name} was begun with edition {edition} of training, this is "
-        f"edition {plan['edition']}; that was the code of commit {code['commit']}{edits}: go on there (git worktree add ../{folder.name} "
+        f"edition {plan['edition']}; that was the code of commit "
+        f"{code['commit']}{edits}: go on there (git worktree add ../{folder.name} "
         f"{code['commit']}), or begin another with study=<name>"
     )
 

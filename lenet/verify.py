@@ -72,8 +72,8 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
         commit = first["code"]["commit"]
         raise Refusal(
             f"run {name} is of edition {record.edition(first)} of training, this is "
-            f"edition {EDITION}: git worktree add ../earlier {commit} has the code that "
-            "trained it"
+            f"edition {EDITION}: git worktree add ../earlier {commit} has the code of "
+            "that one"
         )
     torch.set_num_threads(first["stack"]["threads"])
     train.reuse_memory()

@@ -91,9 +91,7 @@ def in_memory(data: datasets.Data, count: int, batch: int) -> Callable[[], None]
     return run
 
 
-def ours(
-    data: datasets.Data, count: int, case: dict[str, Any]
-) -> Callable[[], None]:
+def ours(data: datasets.Data, count: int, case: dict[str, Any]) -> Callable[[], None]:
     """A pass of a stack of runs, or its test."""
     line = [f"preset={case.get('preset', 'modern')}", f"batch_size={case['batch']}"]
     augmentation = "affine_1998" if case["affine"] else "none"
@@ -156,7 +154,7 @@ def cases(device: str) -> list[dict[str, Any]]:
                  "processes": 1} for r in sizes]  # fmt: skip
     found: list[dict[str, Any]] = []
     for batch, affine in ((64, False), (64, True), (1, False)):
-        about = {"batch": batch, "affine": affine, "processes": 1}
+        about: dict[str, Any] = {"batch": batch, "affine": affine, "processes": 1}
         if not affine:
             for threads in (2, 1):
                 found.append({"loop": "in memory", "threads": threads, **about})
@@ -168,7 +166,8 @@ def cases(device: str) -> list[dict[str, Any]]:
             found.append({"loop": "ours", "runs": runs, "threads": threads, **about})
         two = {**about, "processes": 2}
         found.append({"loop": "ours", "runs": 8, "threads": 1, **two})
-    about = {"batch": 1, "affine": False, "processes": 1, "preset": "paper"}
+    about = {"batch": 1, "affine": False, "processes": 1}
+    about["preset"] = "paper"
     for runs, threads in ((1, 1), (1, 2), (8, 1), (8, 2)):
         found.append({"loop": "ours", "runs": runs, "threads": threads, **about})
     about |= {"loop": "test", "batch": 64, "runs": 1}
@@ -215,7 +214,9 @@ def main() -> None:
         f"sgemm: {rate[1] / 1e3:.0f} GFLOP/s on one thread, "
         f"{rate[2] / 1e3:.0f} on two\n"
     )
-    print("| loop | batch | affine | threads | s per epoch and run | times | of sgemm |")
+    print(
+        "| loop | batch | affine | threads | s per epoch and run | times | of sgemm |"
+    )
     print("|---|---|---|---|---|---|---|")
     plain: dict[int, float] = {}
     for case in cases(given["device"]):
@@ -224,7 +225,9 @@ def main() -> None:
         seconds, threads = timed(case, arguments), case["threads"] * case["processes"]
         if case["loop"] == "in memory":
             plain.setdefault(case["batch"], seconds)
-        print(f"| {' | '.join(cells(case, seconds, threads, plain, rate))} |", flush=True)
+        print(
+            f"| {' | '.join(cells(case, seconds, threads, plain, rate))} |", flush=True
+        )
 
 
 def cells(

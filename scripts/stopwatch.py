@@ -36,9 +36,10 @@ CASES = {  # name: what is run before, what is timed
 
 def timed(line: tuple[str, ...], output_dir: str) -> tuple[float, float]:
     """The seconds of a command, of the clock and of processors."""
+    folder = [] if "--help" in line else [f"output_dir={output_dir}"]
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, *line, *([] if "--help" in line else [f"output_dir={output_dir}"])],
+        [sys.executable, *line, *folder],
         cwd=ROOT, capture_output=True, text=True, env=dict(os.environ), check=False,
     )  # fmt: skip
     seconds, after = (

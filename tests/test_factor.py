@@ -204,7 +204,9 @@ def test_pooling_has_the_right_shares(level: str) -> None:
     found = torch.autograd.grad(pooled.sum(), leaves, allow_unused=True)
     for share, slope in zip(shares, found, strict=True):
         expected = torch.zeros(500).double() if slope is None else slope
-        torch.testing.assert_close(torch.as_tensor(share).expand(500), expected, check_dtype=False)
+        torch.testing.assert_close(
+            torch.as_tensor(share).expand(500), expected, check_dtype=False
+        )
 
 
 @pytest.mark.parametrize("level", head.LEVELS)
@@ -213,7 +215,9 @@ def test_head_pulls_as_its_loss_says(level: str) -> None:
     scores = [(3 * torch.randn(40)).double().requires_grad_() for _ in range(10)]
     labels = torch.randint(0, 10, (40,))
     targets = [(labels == c).double() for c in range(10)]
-    loss, pulls = head.LEVELS[level].formula(scores, targets, torch.tensor(0.3).double())
+    loss, pulls = head.LEVELS[level].formula(
+        scores, targets, torch.tensor(0.3).double()
+    )
     for pull, slope in zip(pulls, torch.autograd.grad(loss.sum(), scores), strict=True):
         torch.testing.assert_close(pull.detach(), slope)
 

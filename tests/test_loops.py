@@ -35,7 +35,9 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 BITMAPS = np.sign(np.random.default_rng(7).normal(size=(10, 84))).astype(np.float32)
 
 
-def random_parameters(runs: int, pooling: str, connection: str, head: str) -> dict[str, Any]:
+def random_parameters(
+    runs: int, pooling: str, connection: str, head: str
+) -> dict[str, Any]:
     """Random parameters [run, ...]; biases and coefficients all differ."""
     shapes: dict[str, tuple[int, ...]] = {"C1.weight": (6, 1, 5, 5), "C1.bias": (6,)}
     shapes["C3.weight"] = (60, 5, 5) if connection == "table" else (16, 6, 5, 5)

@@ -145,7 +145,9 @@ def test_record_has_every_field(output: str, data: Data, results: list[Result]) 
     point = found["curve"][-1]
     assert {"epoch", "train_error", "test_error", "seconds"} <= point.keys()
     compiled_by = {"numba", "llvmlite"}
-    assert {"python", "lenet", "torch", "numpy"} | compiled_by <= found["versions"].keys()
+    assert {"python", "lenet", "torch", "numpy"} | compiled_by <= found[
+        "versions"
+    ].keys()
     assert found["edition"] == EDITION
     assert point["train_wrong"] == round(point["train_error"] * 46)
     assert found["code"].keys() == {"fingerprint", "commit", "dirty"}

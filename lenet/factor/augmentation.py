@@ -35,7 +35,9 @@ def affine_1998(keys: Keys, number: Number) -> Source:
     the reverse) and horizontal shearing, no rotation. Nine of ten images the paper
     trained on were distorted; the magnitudes are measured on its Fig. 7.
     """
-    scale = between(keys, 0, exact.log(number("scale_low")), exact.log(number("scale_high")))
+    scale = between(
+        keys, 0, exact.log(number("scale_low")), exact.log(number("scale_high"))
+    )
     squeeze = between(
         keys, 1, exact.log(number("squeeze_low")), exact.log(number("squeeze_high"))
     )
@@ -68,7 +70,9 @@ def affine_today(keys: Keys, number: Number) -> Source:
     """Rotation, scaling, horizontal shearing and translation of every image, as small
     as handwriting varies (Ciresan, Meier and Schmidhuber, CVPR 2012)."""
     turns = symmetric(keys, 0, number("degrees")) / 360
-    scale = between(keys, 1, exact.log(number("scale_low")), exact.log(number("scale_high")))
+    scale = between(
+        keys, 1, exact.log(number("scale_low")), exact.log(number("scale_high"))
+    )
     shear = symmetric(keys, 2, number("shear"))
     right, down = (symmetric(keys, i, number("shift_pixels")) for i in (3, 4))
     size = exact.exp(scale)

@@ -49,7 +49,7 @@ class Optimizer:
     def corrections(
         self, first: float, second: float, steps: "np.ndarray"
     ) -> tuple[PerStep, PerStep]:
-        """What the rate and epsilon are multiplied by at these steps, counted from 1."""
+        """What rate and epsilon are multiplied by at these steps, counted from 1."""
         if not self.corrected:
             return np.ones(len(steps)), np.ones(len(steps))
         scale = np.sqrt(1 - power(second, steps))

@@ -5,6 +5,7 @@ the hash of weights, data, numbers and code, so that another number or an edited
 is another result.
 """
 
+import ast
 import dataclasses
 import os
 import shutil
@@ -38,6 +39,7 @@ from lenet.interpret.sae import Sae
 from lenet.interpret.saliency import Saliency
 from lenet.interpret.sanity import Sanity
 from lenet.model import LeNet5
+from lenet.training.edition import EDITION
 
 Array = npt.NDArray[Any]
 Result = dict[str, pd.DataFrame | Array]
@@ -306,8 +308,23 @@ def code() -> str:
     """The hash of the code that results come from, comments and docstrings aside."""
     root = Path(__file__).parent
     files = [(root / f"{name}.py").read_text(encoding="utf-8") for name in CODE]
-    trees = [record.syntax(text) for text in files]
-    return store.digest([record.fingerprint(), *trees])
+    return store.digest([EDITION, *map(syntax, files)])
+
+
+def syntax(source: str) -> str:
+    """A module's syntax tree as text, without comments and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and is_text(body[0]):
+            node.body = body[1:]  # type: ignore[attr-defined]  # it has a body
+    return ast.dump(tree)
+
+
+def is_text(node: ast.AST) -> bool:
+    """Whether a statement is nothing but a string."""
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def keep(place: Path, found: Result) -> None:

@@ -82,8 +82,8 @@ def prove() -> None:
         return
     began, known = time.perf_counter(), goldens()
     print(
-        f"note: this training code is new here: {len(known)} short trainings show "
-        f"whether it is edition {EDITION} (the loops are compiled first: a minute, once)",
+        f"note: this code is new here: the loops are compiled (a minute, once), and "
+        f"{len(known)} short trainings show whether it is edition {EDITION}",
         file=sys.stderr,
     )
     if changed := [golden["name"] for golden in known if trained(golden) != golden]:
@@ -100,8 +100,9 @@ def unequal(changed: Sequence[str], count: int) -> str:
     """What is to be done where the code is not the edition."""
     listed = ", ".join(changed[:12]) + (", ..." if len(changed) > 12 else "")
     return (
-        f"this code does not train as edition {EDITION} does: {len(changed)} of {count} "
-        f"goldens came out otherwise ({listed}). Mend it; or, if that is meant, raise "
+        f"this code does not train as edition {EDITION} does: {len(changed)} of "
+        f"{count} goldens came out otherwise ({listed}). Mend it; or, if that is "
+        "meant, raise "
         "EDITION in lenet/training/edition.py and write the goldens anew: python -m "
         "lenet.training.edition write"
     )
@@ -126,8 +127,8 @@ def goldens() -> list[Golden]:
     found: list[Golden] = content["goldens"]
     if content["edition"] != EDITION:
         raise Refusal(
-            f"goldens.json is of edition {content['edition']}, the code says {EDITION}: "
-            "python -m lenet.training.edition write"
+            f"goldens.json is of edition {content['edition']}, the code of "
+            f"{EDITION}: python -m lenet.training.edition write"
         )
     return found
 

@@ -23,6 +23,7 @@ from lenet.training import kept
 
 settings: Any = config  # numba gives it its attributes as it is imported
 HERE = Path(__file__).resolve().parent
+BARE: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 PLAIN = ("__init__.py", "passes.py")  # what is not compiled
 FORMULAS = ("activation", "pooling", "head", "optimizer")  # which the loops spell out
 
@@ -89,7 +90,7 @@ class SealedCache(FunctionCache):
 def compiled(function):
     """`function` compiled by numba once per program and machine, to be called by other
     compiled functions: without what Python would need, it takes half the time."""
-    return kept_on_disk(njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function))
+    return kept_on_disk(njit(**BARE)(function))
 
 
 def entrance(function):

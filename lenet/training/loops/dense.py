@@ -19,7 +19,10 @@ from lenet.factor.optimizer import Numbers
 from lenet.training.loops.llvm import LANES, emitted, lane_sums, loop, when
 
 CLASSES = 10
-Step: Any = namedtuple("Step", ["rate", "decay", "keep", *Numbers._fields])
+Step: Any = namedtuple(
+    "Step",
+    ["rate", "decay", "keep", "first", "first_rest", "second", "rest", "epsilon"],
+)
 # What a step needs, a vector each, the same number in every lane: the learning rate,
 # what times the weight is added to its gradient, what a weight is multiplied by first.
 
@@ -156,16 +159,15 @@ def move(code, w, g, m, v, start, n, numbers):
         with when(code, index), loop(n) as turn:
             k = turn + start
             gradient = w[k].fma(step.decay, g[k])
-            remembered = [a[k] if name else step.rate
-                          for a, name in zip((m, v), level.memory, strict=True)]  # fmt: skip
-            numbers_of = Numbers(*step[3:])
-            change, *after = level.rule(gradient, *remembered, numbers_of)
+            memory = zip((m, v), level.memory, strict=True)
+            before = [a[k] if name else step.rate for a, name in memory]
+            numbers_of = Numbers._make(step[3:])
+            change, *after = level.rule(gradient, before[0], before[1], numbers_of)
             for array, name, value in zip((m, v), level.memory, after, strict=True):
                 if name:
                     array[k] = value
             w[k] = w[k] * step.keep - step.rate * change
             g[k] = g.zero()
-
 
 
 def outputs(vectors):

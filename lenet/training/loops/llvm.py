@@ -168,9 +168,7 @@ class Value:
         bits = self.builder.bitcast(self.value, INTEGERS)
         # Shifted so that the mantissa is that of [sqrt(1/2), sqrt(2)).
         moved = self.builder.sub(bits, integers(0x3F3504F3))
-        n = self.of(
-            self.builder.sitofp(self.builder.ashr(moved, integers(23)), VECTOR)
-        )
+        n = self.of(self.builder.sitofp(self.builder.ashr(moved, integers(23)), VECTOR))
         kept = self.builder.and_(moved, integers(0x007FFFFF))
         kept = self.builder.add(kept, integers(0x3F3504F3))
         x = self.of(self.builder.bitcast(kept, VECTOR)) - 1.0

@@ -7,6 +7,7 @@ A run's weights lie one after the other, each parameter from a multiple of eight
 the order of SLOTS. (For batches of one image: see single.py.)
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -221,7 +222,7 @@ def train_images(
     steps: Steps,
     shown: Shown,
     network: Network,
-    adversary: None,
+    adversary: Adversary | None,
     threads: int | None,
 ) -> Pass:
     """train_pass with channels in the lanes, for batches of one image."""
@@ -363,10 +364,11 @@ def maps_of(slots: Mapping[str, int]) -> int:
 def planned(network: Network, slots: Mapping[str, int], optimizer: str) -> Plan:
     """The plan of a network whose parameters are laid out so."""
     table = CONNECTIONS[network.connection]
-    offsets = accumulate([0, *(slots.get(name, 0) for name in SLOTS)][:-1])
+    sizes = (slots.get(name, 0) for name in SLOTS)
+    offsets = zip(Plan._fields, accumulate([0, *sizes]), strict=False)
     code, scaled = map(list(ACTIVATIONS).index, (network.activation, "scaled_tanh"))
     return Plan(
-        *offsets,
+        **dict(itertools.islice(offsets, len(SLOTS))),
         activation=code,
         squash=code if HEADS[network.head].trainable else scaled,
         pooling=list(POOLINGS).index(network.pooling),
@@ -442,9 +444,7 @@ def positions(network: Network) -> dict[str, Array]:
     return {name: places[name].reshape(-1) for name in layout(network)}
 
 
-def laid(
-    values: Mapping[str, Array], places: Mapping[str, Array], run: int
-) -> Array:
+def laid(values: Mapping[str, Array], places: Mapping[str, Array], run: int) -> Array:
     """A run's numbers, each in its place; 0 where there is none."""
     row = aligned(single.VECTORS * LANES)
     for name, place in places.items():
@@ -565,9 +565,9 @@ def one_shown(shown: Shown, network: Network, run: int) -> OneShown:
     """What a run sees."""
     pixels = np.arange(256, dtype=np.float32) / np.float32(255)
     scale, shift = np.float32(network.scale[run]), np.float32(network.shift[run])
-    each = [getattr(shown, name)[run] for name in Shown._fields[1:]]
+    each = {name: getattr(shown, name)[run] for name in Shown._fields[1:]}
     values, number = pixels * scale + shift, np.float32(network.number[run])
-    return OneShown(shown.pictures, *each, values=values, number=number)
+    return OneShown(shown.pictures, **each, values=values, number=number)
 
 
 def checked(shown: Shown) -> Shown:

@@ -5,7 +5,6 @@ Nothing but sums and products, one pixel after the other: the same bits everywhe
 # mypy: allow-untyped-defs, allow-untyped-decorators
 # Compiled functions take what numba hands them; numba has no types.
 
-import math
 from typing import no_type_check
 
 import numpy as np

@@ -26,7 +26,6 @@ from lenet.training.loops.cache import compiled
 from lenet.training.loops.dense import (
     dense_1,
     dense_4,
-    judge,
     measure,
     multiply,
     output_1,
@@ -371,5 +370,3 @@ def keep(s, group, seen, deltas):
             for lane in range(LANES):
                 deltas[row + o, group * LANES + lane] = s[place + o, lane]
         row += outputs
-
-
