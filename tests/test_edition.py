@@ -353,3 +353,55 @@ def test_bits_are_the_same_on_every_processor(tmp_path: Path) -> None:
         found[name] = done.stdout.strip()
     assert len(set(found.values())) == 1, json.dumps(found, indent=1)
     assert hashlib.sha256(b"").hexdigest() not in found.values()
+
+
+# --- A level is one function and one file ---------------------------------------------
+
+MISH = '''
+
+def mish(a: Number) -> tuple[Number, Number]:
+    """a tanh(log(1 + e^a)) (Misra, 2019)."""
+    e = a.clamp(-40.0, 20.0).exp()
+    n = e * (e + 2)
+    t = n / (n + 2)
+    return a * t, t + a * (e * (e + 1) * 4) / ((n + 2) * (n + 2))
+
+
+LEVELS["mish"] = mish
+'''
+TRAIN = """
+from unittest.mock import patch
+from lenet import compiled, data, stack
+from lenet.config import composed
+line = ["data=digits", "activation=mish", "epochs=1", "train_size=100"]
+configs, _ = composed([*line, "optimizer=sgd", "optimizer.lr=0.001", "pooling=max"])
+digits = data.load("digits", None)
+assert compiled.can_run(stack.Stack.start(configs, digits))
+fast = stack.train(configs, digits)[0].weights
+with patch.object(compiled, "can_run", lambda stack: False):
+    plain = stack.train(configs, digits)[0].weights
+print(max(float((fast[name] - plain[name]).abs().max()) for name in fast))
+"""
+
+
+@pytest.mark.slow
+def test_new_level_is_one_function_and_one_file(tmp_path: Path) -> None:
+    """mish, written once, runs compiled from the start, as autograd has it; no golden
+    of the edition changes by it."""
+    shutil.copytree(
+        ROOT.parent, tmp_path, dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns("__pycache__", ".git", "outputs", "tests", ".*"),
+    )  # fmt: skip
+    with open(tmp_path / "lenet" / "factor" / "activation.py", "a") as file:
+        file.write(MISH)
+    level = 'name: mish\nyear: 2019\nsource: "Misra, arXiv 1908.08681"\n'
+    (tmp_path / "conf" / "activation" / "mish.yaml").write_text(level)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for line in (["-c", TRAIN], ["-m", "lenet.training.edition"]):
+        done = subprocess.run(
+            [sys.executable, *line],
+            capture_output=True, text=True, cwd=tmp_path, env=environment, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        if "-c" in line:
+            assert float(done.stdout) < 1e-5

@@ -34,7 +34,8 @@ def version() -> str:
     factor = HERE.parents[1] / "factor"
     paths = [path for path in HERE.glob("*.py") if path.name not in PLAIN]
     paths += [factor / f"{name}.py" for name in FORMULAS]
-    content = b"".join(path.read_bytes() for path in sorted(paths))
+    paths.sort(key=lambda path: path.name)
+    content = b"".join(path.read_bytes() for path in paths)
     made_by = f"{numba.__version__} {llvmlite.__version__}"
     return hashlib.sha256(content + made_by.encode()).hexdigest()[:16]
 

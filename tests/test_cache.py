@@ -1,0 +1,109 @@
+"""Compiled functions on disk: never those of another program, never fatal."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lenet.training import kept
+from lenet.training.loops import cache
+
+PROGRAM = """
+import sys
+from lenet.training import kept
+from lenet.training.loops import cache
+
+def double(x):
+    return 2 * x
+
+if "nowhere" in sys.argv:
+    kept.folder = lambda name: None
+found = cache.entrance(double)
+print(found(21), sum(found.stats.cache_hits.values()))
+"""
+
+
+def run(folder: Path, *words: str) -> list[str]:
+    """What the program prints, with its compiled functions in a folder."""
+    program = folder.parent / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, str(program), *words],
+        capture_output=True, text=True, env=environment, check=True,
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+def files(folder: Path, ending: str) -> list[Path]:
+    """The files that numba keeps there."""
+    return sorted(folder.rglob(f"*{ending}"))
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "emptied": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "a bit flipped": lambda content: (
+        content[:-40] + bytes([content[-40] ^ 1]) + content[-39:]
+    ),
+    "another file": lambda content: b"<html>no such page</html>",
+}
+
+
+@pytest.mark.parametrize("ending", [".nbc", ".nbi"])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_file_is_compiled_again(name: str, ending: str, tmp_path: Path) -> None:
+    """A broken cache costs a compilation, and is whole again after it."""
+    folder = tmp_path / "kept"
+    assert run(folder) == ["42", "0"]
+    assert run(folder) == ["42", "1"]
+    (path,) = files(folder, ending)
+    path.write_bytes(DAMAGE[name](path.read_bytes()))
+    assert run(folder)[0] == "42"
+    assert run(folder) == ["42", "1"]
+
+
+def test_nowhere_to_write_is_no_error(tmp_path: Path) -> None:
+    """Then every process compiles for itself."""
+    folder = tmp_path / "kept"
+    assert run(folder, "nowhere") == ["42", "0"]
+    assert not files(folder, ".nbc")
+
+
+def test_first_place_that_can_be_written_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's cache where the package's folder cannot be written."""
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
+    monkeypatch.setattr(kept, "PACKAGE", file)  # a file is no folder
+    assert kept.folder.__wrapped__("x") == str(tmp_path / "users" / "lenet" / "x")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "first"))
+    assert kept.folder.__wrapped__("x") == str(tmp_path / "first" / "x")
+
+
+def test_version_is_of_the_whole_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit of a formula or of any compiled module has a folder of its own."""
+    before = cache.version.__wrapped__()
+    for place in ("loops/maps.py", "factor/head.py"):
+        here = tmp_path / place.split("/")[0]
+        names = [*cache.HERE.glob("*.py")]
+        loops, factor = here / "a" / "b" / "loops", here / "a" / "factor"
+        loops.mkdir(parents=True), factor.mkdir(parents=True)
+        for path in names:
+            (loops / path.name).write_bytes(path.read_bytes())
+        for name in cache.FORMULAS:
+            path = cache.HERE.parents[1] / "factor" / f"{name}.py"
+            (factor / path.name).write_bytes(path.read_bytes())
+        monkeypatch.setattr(cache, "HERE", loops)
+        assert cache.version.__wrapped__() == before
+        edited = (loops if "loops" in place else factor) / place.split("/")[1]
+        edited.write_bytes(edited.read_bytes() + b"#")
+        assert cache.version.__wrapped__() != before
