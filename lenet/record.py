@@ -77,6 +77,7 @@ def content(
         "weights": hashlib.sha256(weights).hexdigest() if weights else None,
         "versions": versions(),
         "hardware": hardware(stack["device"]),
+        "portable": str(stack["device"]).startswith("cpu"),
         "seconds": result.seconds,
         "processor_seconds": result.processor_seconds,
     }
@@ -104,7 +105,7 @@ def error(result: Result) -> float:
 def portable(record: Record) -> bool:
     """Whether a run has the same bits on any processor and with any torch: those of
     edition 2 and later, trained on a processor."""
-    return edition(record) > 1 and str(record["stack"]["device"]).startswith("cpu")
+    return bool(record.get("portable", False))
 
 
 def edition(record: Record) -> int:

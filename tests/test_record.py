@@ -31,7 +31,7 @@ ABOUT = {"size": 2, "position": 0, "threads": 1, "device": "cpu"}
 FIELDS = {"schema", "run_id", "status", "diverged_step", "treatment", "seed"}
 FIELDS |= {"response", "curve", "right", "images", "stack", "code", "data", "weights"}
 FIELDS |= {"versions", "hardware", "seconds", "step_sizes", "seal", "edition"}
-FIELDS |= {"answers", "processor_seconds"}
+FIELDS |= {"answers", "processor_seconds", "portable"}
 RELU, TANH = config(), config({"activation": "tanh"})
 
 
@@ -171,6 +171,21 @@ def test_right_bits_are_the_test_error(output: str, data: Data) -> None:
         logits = record.load([found], output)(data.test_images / 255)
         wrong = mistakes(logits, data.test_labels)[0]
         assert right.astype(bool).tolist() == (~wrong).tolist()
+        taken_for = np.frombuffer(base64.b64decode(found["answers"]), np.uint8)
+        assert taken_for.tolist() == logits.argmax(-1)[0][wrong].tolist()
+
+
+def test_record_says_whether_its_bits_are_those_of_any_machine(
+    data: Data, results: list[Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A processor's are; a GPU's are not, nor those of before there were editions."""
+    found = record.content(RELU, data, results[0], ABOUT, None)
+    assert record.portable(found) and record.edition(found) == EDITION
+    before = {k: v for k, v in found.items() if k not in ("edition", "portable")}
+    assert not record.portable(before) and record.edition(before) == 1
+    monkeypatch.setattr(record, "hardware", lambda device: "a GPU")
+    about = {**ABOUT, "device": "cuda:0"}
+    assert not record.portable(record.content(RELU, data, results[0], about, None))
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 10_000])

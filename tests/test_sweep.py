@@ -307,9 +307,9 @@ def test_study_of_other_settings_is_left_as_it_is(
 def of_other_code(
     seeds: int, epochs: int = 1
 ) -> tuple[dict[str, Any], dict[str, Config]]:
-    """A plan and its runs, as another version of the training code would have them."""
+    """A plan and its runs, as another edition of training would have them."""
     plan, runs = small(seeds, epochs=epochs)
-    text = json.dumps({**plan, "code": {**plan["code"], "fingerprint": "0" * 64}})
+    text = json.dumps({**plan, "edition": 1})
     for name in runs:
         text = text.replace(name, f"f{name[1:]}")
     return json.loads(text), {f"f{name[1:]}": one for name, one in runs.items()}
@@ -336,7 +336,7 @@ def test_study_that_other_code_completed_is_drawn_again(
             sweep.carry_out(plan, runs, places)
     records = [*plans.published(tmp_path / "small").values()][:-1]
     (tmp_path / "small" / plans.RECORDS).write_bytes(plans.packed(records))
-    with pytest.raises(Refusal, match="begun with the code of commit"):
+    with pytest.raises(Refusal, match="begun with edition 2 .* code of commit"):
         sweep.carry_out(*of_other_code(3), places)
 
 
@@ -371,9 +371,12 @@ def test_two_results_of_one_run_are_reported_and_kept(
 def test_other_torch_is_refused_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: Callable[..., object]
 ) -> None:
-    """What is missing would not fit what is done; a finished study needs no torch."""
+    """What is missing would not fit what is done; a finished study needs no torch, nor
+    do runs whose bits no torch changes."""
     at_once(tmp_path, seeds=2)
     monkeypatch.setattr(sweep.record, "versions", lambda: {"torch": "0.1"})
+    at_once(tmp_path, seeds=2)
+    monkeypatch.setattr(sweep.record, "portable", lambda record: False)
     at_once(tmp_path, seeds=2)
     with pytest.raises(Refusal, match="this is torch 0.1: install that one"):
         at_once(tmp_path, seeds=3)
