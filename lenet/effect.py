@@ -574,8 +574,8 @@ def _of_losses(row: Mapping[str, Any]) -> str:
     if not seen:
         return ""
     gone, other = (sum(row[key + end] for key in verbs) for end in ends)
-    said = f"{gone} of {row['runs']} runs {' or '.join(seen)}"
-    said += f", {other} of {row['runs_reference']} of {row['reference']}"
+    said = f"{gone} of {row['runs']} runs {' or '.join(seen)} with {row['level']}"
+    said += f", {other} of {row['runs_reference']} with {row['reference']}"
     depends = "that depends on the level, " * (row["p_holm"] <= SIGNIFICANCE)
     return f"{said} ({depends}p = {row['p_holm']:.2g})"
 
