@@ -243,6 +243,11 @@ def size(arm: Any) -> str:
     return f"({points(arm['mean'])} points)"
 
 
+def measured_as(effects: pd.DataFrame) -> str:
+    """The response of the effects, in words."""
+    return str(effects["response"].iloc[0]).replace("_", " ")
+
+
 def verdicts(effects: pd.DataFrame) -> str:
     """What a caption says of the tests: how they are corrected, and over what."""
     tests = effects[effects["p"].notna()].groupby("estimand", sort=False).size()

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lenet.chart import lost, seeds, size, verdicts
+from lenet.chart import lost, measured_as, seeds, size, verdicts
 from lenet.effect import MAIN, PAIR, of
 from lenet.page import (
     BODY,
@@ -125,7 +125,8 @@ def _caption(effects: pd.DataFrame) -> str:
     )
     digits = effects["low_digits"].notna().any()
     parts = [
-        f"{seeds(effects['n'])}. Percentage points of test error [95 % interval].",
+        f"{seeds(effects['n'])}. Percentage points of {measured_as(effects)} [95 % "
+        "interval].",
         "(In round brackets: for new seeds and new digits.)" if digits else "",
         f"Diagonal: {of(effects, MAIN)['estimand'].iloc[0]}.",
         below,

@@ -19,6 +19,7 @@ from lenet.chart import (
     described,
     draw_dots,
     lost,
+    measured_as,
     notes,
     seeds,
     size,
@@ -102,7 +103,9 @@ def waterfall(
         top += 0.2
         _draw(page, page.axes(left, top, PLOT, body), rungs, left, top)
         foot = top + body + 0.27
-        page.write(left + PLOT / 2, foot, ["test error, %"], BODY, ha="center")
+        page.write(
+            left + PLOT / 2, foot, [f"{measured_as(effects)}, %"], BODY, ha="center"
+        )
         if len(seconds):
             x = left + PLOT + GAP + NOTES + GAP
             _draw_cost(page.axes(x, top, COST, body), rungs, seconds)
@@ -120,7 +123,7 @@ def finding(effects: pd.DataFrame, ends: Ends) -> str:
     if effects["reason"].str.contains("no verdict possible").all():
         lead = f"No verdict possible at n = {effects['n'].max()}; the largest step is"
     return (
-        f"From {ends.old} to {ends.new} the test error {way} from "
+        f"From {ends.old} to {ends.new} the {measured_as(effects)} {way} from "
         f"{decimals(100 * ends.start)} % to {decimals(100 * ends.end)} %. "
         f"{lead} {described(first)} {size(first)}"
     )

@@ -21,10 +21,11 @@ from lenet import (
     webpage,
 )
 from lenet.config import Refusal
+from lenet.corrected import lacking
 from lenet.effect import Effects, Response
 from lenet.page import FORMATS, Origin, rendered
 from lenet.store import Record, replace
-from lenet.study import HELD_OUT, Study, converged, published
+from lenet.study import HELD_OUT, Study, converged, corrected, published
 from lenet.webpage import Exhibit
 
 MOST = 60  # treatments in one figure of curves or costs
@@ -63,9 +64,19 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
         shown = exhibits(studies[0], effects[0])
     else:
         shown = [side_by_side(studies, effects)]
+    losses = [found.losses for found in effects]
+    if all(answered(study) for study in studies):
+        again = [corrected(study) for study in studies]
+        effects += [estimated(study) for study in again]
+        headline = first(again, effects[len(studies) :])
+        name, title = (
+            f"{headline.name}_corrected",
+            f"{headline.title}, corrected labels",
+        )
+        shown.append(headline._replace(name=name, title=title))
     tables = {
         "effects": pd.concat([found.table for found in effects]),
-        "losses": pd.concat([found.losses for found in effects]),
+        "losses": pd.concat(losses),
     }
     files = {
         f"{name}.csv": table.as_csv(found).encode() for name, found in tables.items()
@@ -84,6 +95,22 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
     for name, content in files.items():
         replace(folder / name, content)
     return [folder / name for name in files]
+
+
+def answered(study: Study) -> bool:
+    """Whether the corrected labels of a study's test images can be asked too."""
+    records = study.records
+    return study.response == effect.TEST_ERROR and not any(map(lacking, records))
+
+
+def first(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
+    """The figure that a study is known by: its chart, or its ladder."""
+    if len(studies) > 1:
+        return side_by_side(studies, effects)
+    study, found = studies[0], effects[0]
+    if sides(study, found):
+        return forest(study, found)
+    return steps(study, found, effect.LADDER)
 
 
 def estimated(study: Study) -> Effects:

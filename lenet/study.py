@@ -6,7 +6,7 @@ as optimizer.lr, or the batch size that comes with an optimizer, is none of its 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +14,11 @@ from typing import Any
 
 import pandas as pd
 
+from lenet import corrected as by_votes
 from lenet import plan as plans
 from lenet import record, store
 from lenet.config import CONF, FACTORS, Refusal, Value, composed, levels
+from lenet.corrected import CORRECTED
 from lenet.effect import GUESSING, TEST_ERROR, Level, Response
 from lenet.page import Origin
 from lenet.store import Record
@@ -195,6 +197,8 @@ class Study:
         digits = f"{one['images']:,} test images"
         if self.response == HELD_OUT:
             digits = f"{one['treatment']['validation_size']:,} held-out training images"
+        elif self.response == CORRECTED:
+            digits += " with corrected labels"
         data = f"{one['treatment']['data']}, {digits}"
         dirty = {one["code"]["commit"] for one in self.records if one["code"]["dirty"]}
         commits = [
@@ -220,6 +224,23 @@ def published(folder: Path, allow_partial: bool = False, mix: bool = False) -> S
         )
     return gathered(
         plan["study"], found, plan["reference"], plan=plan, remark=said, mix=mix
+    )
+
+
+def corrected(found: Study) -> Study:
+    """The same study by the corrected labels of its test images."""
+    if found.response != TEST_ERROR:
+        raise Refusal(f"{found.name}: a tuning has no test error to correct")
+    records = [by_votes.record(one) for one in found.records]
+    name, held_out = CORRECTED.name, found.held_out
+    if held_out is not None:  # of training images: what they are called alone changes
+        held_out = held_out.rename(columns={TEST_ERROR.name: name})
+    return replace(
+        found,
+        records=records,
+        runs=frame(records, found.settings, CORRECTED),
+        response=CORRECTED,
+        held_out=held_out,
     )
 
 
