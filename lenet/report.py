@@ -193,8 +193,8 @@ def beside(study: Study, shown: Sequence[chart.Side], origin: Origin) -> Exhibit
         *shown, years=study.years, origin=origin, response=study.response
     )
     rows = pd.concat([one.effects for one in shown])
-    estimands = " and ".join(one.estimand for one in shown)
-    title = f"Ablation chart: {estimands}"
+    kinds = dict.fromkeys(one.estimand.partition(" (")[0] for one in shown)
+    title = f"Ablation chart: {' and '.join(kinds)}"
     return Exhibit("ablation_chart", title, chart.finding(*shown), figure, rows)
 
 

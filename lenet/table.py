@@ -29,7 +29,7 @@ LEVELS = (
     "share_reference",
 )  # in %
 HIDDEN = ("study", "response", "sd", "p_better", "missing")
-POINTS = {"mean": "effect, points", "power_80": "80 % power from"}
+POINTS = {"mean": "effect, points", "power_80": "80 % power from, points"}
 RANGES = {  # heads of the columns of two limits in %, where they are no effects
     "low": "seeds, %",
     "share": "95 % of share",
@@ -162,7 +162,8 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
                     f"{decimals(100 * a)} to {decimals(100 * b)}" for a, b in pairs
                 ]
         elif name in POINTS and effects:
-            columns[POINTS[name]] = [points(value) for value in values]
+            form = points if name == "mean" else percent
+            columns[POINTS[name]] = [form(value) for value in values]
         elif name == "mean" or name in LEVELS:
             head = f"{'test error' if name == 'mean' else name.replace('_', ' ')}, %"
             columns[head] = [percent(value) for value in values]
@@ -199,7 +200,7 @@ def numeric(column: pd.Series) -> bool:
 
 def percent(fraction: float) -> str:
     """A fraction in percent; nothing where there is none."""
-    return "" if math.isnan(fraction) else decimals(100 * fraction)
+    return decimals(100 * fraction) if math.isfinite(fraction) else ""
 
 
 def text(value: Any, form: str) -> str:

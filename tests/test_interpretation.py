@@ -345,7 +345,7 @@ def test_intervals_are_those_of_the_effects():
         _, low, high = sign_flip(values)
         at = row[row["layer"] == layer]
         assert at[["mean", "low", "high"]].to_numpy()[0] == pytest.approx(
-            [values.mean(), low, high]
+            [values.mean(), float(low), float(high)]
         )
     few = curves.over_seeds(probes[probes["seed"] < 5], keys, "accuracy")
     assert few["low"].isna().all()
