@@ -162,8 +162,8 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
                     f"{decimals(100 * a)} to {decimals(100 * b)}" for a, b in pairs
                 ]
         elif name in POINTS and effects:
-            form = points if name == "mean" else percent
-            columns[POINTS[name]] = [form(value) for value in values]
+            written = points if name == "mean" else percent
+            columns[POINTS[name]] = [written(value) for value in values]
         elif name == "mean" or name in LEVELS:
             head = f"{'test error' if name == 'mean' else name.replace('_', ' ')}, %"
             columns[head] = [percent(value) for value in values]
