@@ -46,6 +46,7 @@ from lenet.page import (
 Years = Mapping[str, Mapping[str, int]]
 PLOT, NOTES = (4.2, 2.7, 2.4), (2.4, 2.1, 2.0)  # inches, for one side, two and three
 HEADING, AXIS, ABOVE = 0.28, 0.25, 0.3  # inches of height
+HEAD = ["effect [95 % interval], verdict"]
 TO = "\N{RIGHTWARDS ARROW}"
 
 
@@ -108,15 +109,14 @@ def ablation_chart(
         caption = _caption(sides, limits, response)
         heads = [wrap(s, _plot(sides), BODY, "bold") for s in _headings(sides, rows)]
         above = ABOVE + LINE * BODY * max(map(len, heads))
-        height = above + body + foot
-        page, y = sheet(width, height, title or finding(*sides), caption, origin)
+        body += above + foot
+        page, y = sheet(width, body, title or finding(*sides), caption, origin)
         page.legend(y, _handles(sides))
         y += above
         for i, lines in enumerate(heads):
             x, start = left + i * _width(sides), y - 0.05 - LINE * BODY * len(lines)
             page.write(x, start, lines, BODY, weight="bold")
-            said = ["effect [95 % interval], verdict"]
-            page.write(x + _plot(sides) + GAP, y - 0.17, said, SMALL, color=GREY)
+            page.write(x + _plot(sides) + GAP, y - 0.17, HEAD, SMALL, color=GREY)
         y = _draw(page, panels, (left, y), limits, response)
         for i, lines in enumerate(axis):
             middle = left + i * _width(sides) + _plot(sides) / 2

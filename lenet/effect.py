@@ -308,9 +308,8 @@ def _blocks(
         if images is not None:
             right[at] = np.asarray(images, dtype=np.bool_)
             if abs(_scored(right[at], response).mean() - value) > 1e-6:
-                raise ValueError(
-                    f"{run}: `right` does not give {response.name}={value}"
-                )
+                what = f"{response.name}={value}"
+                raise ValueError(f"{run}: `right` does not give {what}")
     return _Blocks(blocks, treatments, values, statuses, right)
 
 
