@@ -62,8 +62,8 @@ def max_t(differences: npt.ArrayLike, draws: int = DRAWS) -> Array:
     reference move together. The statistic is |sum d| / sqrt(sum d^2), for which a test
     alone has the p of `sign_flip`. The j-th largest is held against the largest flipped
     statistic of the tests from the j-th on, and no p is below that of a larger one.
-    tests/simulations.py says how often a family is wrong: not more than 5 %, unless the
-    differences themselves are skewed.
+    Of one test it is exact if differences are as likely of either sign, of a family if
+    those of a block are so together; tests/simulations.py says what skew costs.
     """
     d = np.nan_to_num(np.asarray(differences, dtype=np.float64))
     adjusted = np.full(len(d), np.nan)
