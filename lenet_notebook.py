@@ -95,8 +95,7 @@ errors.agg(["mean", "std"]).mul(100).round(2).rename_axis("test error, %, n = 5 
 names = ("leave_one_out", "one_factor")
 published = [study.published(Path("outputs") / name) for name in names]
 effects = [report.estimated(one) for one in published]
-besides = [report.converged(one) for one in published]
-display(report.side_by_side(published, effects, besides).figure)
+display(report.side_by_side(published, effects).figure)
 
 # %% [markdown]
 # ## Saliency

@@ -1,9 +1,9 @@
-"""The ablation chart: effects of arms against one reference, or two side by side.
+"""The ablation chart: the effects of one estimand, or of several side by side.
 
-A panel per factor and a row per level, the effect against the reference in percentage
-points. Two studies share their rows: what a change buys from one reference stands
-beside what undoing it costs from the other. What is too far out for the axis is an
-arrow at its edge, and the number stands beside it.
+A panel per factor and a row per level, the effect in percentage points. Sides share
+their rows: what a change buys alone from one reference stands beside what undoing it
+costs from the other, and a main effect beside the simple effects at both ends. What is
+too far out for the axis is an arrow at its edge, and the number stands beside it.
 """
 
 import math
@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patches import Patch
 
-from lenet.effect import GUESSING, TEST_ERROR, Response, smallest_effect
+from lenet.effect import ALONE, GUESSING, TEST_ERROR, Response
 from lenet.page import (
     BAND,
     BODY,
@@ -44,23 +44,22 @@ from lenet.page import (
 )
 
 Years = Mapping[str, Mapping[str, int]]
-PLOT, NOTES = (4.2, 2.7), (2.4, 2.1)  # inches, for one side and for two
-HEADING, AXIS, ABOVE = 0.28, 0.25, 0.42  # inches of height
-POWER = 0.80
+PLOT, NOTES = (4.2, 2.7, 2.4), (2.4, 2.1, 2.0)  # inches, for one side, two and three
+HEADING, AXIS, ABOVE = 0.28, 0.25, 0.3  # inches of height
+HEAD = ["effect [95 % interval], verdict"]
 TO = "\N{RIGHTWARDS ARROW}"
 
 
 class Side(NamedTuple):
-    """The arms of one study: tables of `effect.Effects`, one estimand.
-
-    `reference` is the name of the treatment measured from; `converged` the effects of
-    the converged blocks alone.
-    """
+    """The effects of one estimand of one study: tables of `effect.Effects`."""
 
     effects: pd.DataFrame
     differences: pd.DataFrame
-    reference: str
-    converged: pd.DataFrame | None = None
+
+    @property
+    def estimand(self) -> str:
+        """What the effects are effects of, in words."""
+        return str(self.effects["estimand"].iloc[0])
 
 
 class _Cell(NamedTuple):
@@ -68,7 +67,6 @@ class _Cell(NamedTuple):
 
     arm: Any
     dots: pd.DataFrame
-    reach: float  # the smallest effect that its blocks can see
     notes: list[str]
 
 
@@ -108,11 +106,18 @@ def ablation_chart(
         body = sum(map(_headed, panels)) + sum(row.height for row in rows)
         axis = [wrap(_axis_label(s, response), _plot(sides), BODY) for s in sides]
         foot = AXIS + LINE * BODY * max(map(len, axis))
-        caption = _caption(sides, rows, limits, response)
-        height = ABOVE + body + foot
-        page, y = sheet(width, height, title or finding(*sides), caption, origin)
-        page.legend(y, _handles(sides, rows))
-        y = _draw(page, sides, panels, (left, y + ABOVE), limits, response)
+        caption = _caption(sides, limits, response)
+        heads = [wrap(s, _plot(sides), BODY, "bold") for s in _headings(sides, rows)]
+        above = ABOVE + LINE * BODY * max(map(len, heads))
+        body += above + foot
+        page, y = sheet(width, body, title or finding(*sides), caption, origin)
+        page.legend(y, _handles(sides))
+        y += above
+        for i, lines in enumerate(heads):
+            x, start = left + i * _width(sides), y - 0.05 - LINE * BODY * len(lines)
+            page.write(x, start, lines, BODY, weight="bold")
+            page.write(x + _plot(sides) + GAP, y - 0.17, HEAD, SMALL, color=GREY)
+        y = _draw(page, panels, (left, y), limits, response)
         for i, lines in enumerate(axis):
             middle = left + i * _width(sides) + _plot(sides) / 2
             page.write(middle, y + AXIS, lines, BODY, ha="center")
@@ -124,24 +129,29 @@ def finding(*sides: Side) -> str:
     if len(sides) > 1:
         said = "; ".join(_in_short(side) for side in sides)
         return said[0].upper() + said[1:]
-    effects, reference, *_ = sides[0].effects, sides[0].reference
+    effects, total = sides[0].effects, counted(sides[0].effects)
     count = effects["verdict"].value_counts()
-    total = f"{len(effects)} changes" if len(effects) > 1 else "the one change"
     ordered = effects.sort_values(["mean", "factor", "level"])
     if effects["reason"].str.contains("no verdict possible|no variance").all():
         low = ordered.iloc[0]
         lowest = f"{described(low)} ({points(low['mean'])} points)"
         few = f"No verdict possible at n = {effects['n'].max()}"
-        return f"{few}: of {total} to {reference} the lowest is {lowest}"
-    tail = ", ".join(f"{count[v]} {v}" for v in list(VERDICTS)[1:] if v in count)
+        return f"{few}: of {total} the lowest is {lowest}"
+    said = ", ".join(f"{count[v]} {v}" for v in VERDICTS if v in count)
     for verdict, verb in (("better", "helps"), ("worse", "hurts")):
         if verdict in count:
             chosen = ordered[ordered["verdict"] == verdict]
             first = chosen.loc[chosen["mean"].abs().idxmax()]
-            lead = f"{described(first)} {verb} most {size(first, sides[0].converged)}"
-            proven = f"{count.get('better', 0)} better than {reference}"
-            return f"{lead}: of {total}, " + ", ".join(filter(None, [proven, tail]))
-    return f"No proof that any of {total} to {reference} is better or worse: {tail}"
+            return f"{described(first)} {verb} most {size(first)}: of {total}, {said}"
+    return f"No proof that any of {total} is better or worse: {said}"
+
+
+def counted(effects: pd.DataFrame) -> str:
+    """How many effects of which estimand."""
+    estimand, k = str(effects["estimand"].iloc[0]), len(effects)
+    if estimand.startswith(ALONE):
+        return f"{k} changes {estimand}" if k > 1 else f"the one change {estimand}"
+    return f"{k} {estimand.replace('effect', 'effects', 1)}"
 
 
 def described(arm: Any, years: Years | None = None) -> str:
@@ -155,21 +165,21 @@ def described(arm: Any, years: Years | None = None) -> str:
 
 
 def _in_short(side: Side) -> str:
-    """How many changes to one reference of two are better and worse."""
+    """How many changes of one side are better and worse."""
     count = side.effects["verdict"].value_counts()
     if side.effects["reason"].str.contains("no verdict possible").all():
-        return f"no verdict possible from {side.reference}"
+        return f"no verdict possible on {counted(side.effects)}"
     better, worse = (int(count.get(verdict, 0)) for verdict in ("better", "worse"))
     helping = f"{better} help{'s' if better == 1 else ''}"
     hurting = f"{worse} hurt{'s' if worse == 1 else ''}"
-    return f"of {len(side.effects)} changes to {side.reference} {helping} and {hurting}"
+    return f"of {counted(side.effects)} {helping} and {hurting}"
 
 
-def _plot(sides: Sequence[Side]) -> float:
+def _plot(sides: Sequence[Any]) -> float:
     return PLOT[len(sides) - 1]
 
 
-def _width(sides: Sequence[Side]) -> float:
+def _width(sides: Sequence[Any]) -> float:
     """Inches from the left end of one side's plot to that of the next."""
     return _plot(sides) + GAP + NOTES[len(sides) - 1] + GAP
 
@@ -186,16 +196,13 @@ def _panels(
     for i, side in enumerate(sides):
         keys = ["factor", "level"]
         dots = dict(list(side.differences.groupby(keys)))
-        tests = int(side.effects["p"].notna().sum())
         for arm in side.effects.sort_values(["mean", *keys]).itertuples(index=False):
             seen = dots.get((arm.factor, arm.level), side.differences[:0])
-            said = wrap(notes(arm, side.converged), notes_width, SMALL)
-            reach = smallest_effect(arm.n, arm.sd, max(tests, 1), POWER)
+            said = wrap(notes(arm), notes_width, SMALL)
             pair = frozenset((arm.level, arm.reference))
             key = (arm.factor, arm.level if len(sides) == 1 else pair)
-            cells.setdefault(key, [None] * len(sides))[i] = _Cell(
-                arm, seen, reach, said
-            )
+            cell = _Cell(arm, seen, said)
+            cells.setdefault(key, [None] * len(sides))[i] = cell
     factors = [factor for factor, _ in cells]
     single = len(sides) > 1 or len(factors) == len(set(factors)) > 1
     panels: dict[str, list[_Row]] = {}
@@ -226,42 +233,39 @@ def _labels(arm: Any, years: Years, single: bool) -> tuple[str, str]:
     return f"{arm.factor} (reference: {against})", level
 
 
-def notes(arm: Any, converged: pd.DataFrame | None) -> str:
-    """The verdict, its reason, the runs that diverged, and the effect in the blocks
-    without a run that diverged or collapsed."""
-    said = [arm.verdict] + ([arm.reason] if arm.reason else [])
-    if arm.diverged:
-        said.append(f"{arm.diverged} of {arm.n} diverged")
-    if (beside := _converged(arm, converged)) is not None:
-        by = f"{points(beside['mean'])} {interval(beside['low'], beside['high'])}"
-        said.append(f"{beside['n']} of {arm.n} blocks converged: {by}".strip())
-    return "; ".join(said)
+def notes(arm: Any) -> str:
+    """The verdict and its reason, with what is said of runs that were lost."""
+    return f"{arm.verdict}; {arm.reason}" if arm.reason else str(arm.verdict)
 
 
-def size(arm: Any, converged: pd.DataFrame | None) -> str:
-    """The effect of an arm and that in the blocks that converged, in brackets."""
-    said = f"{points(arm['mean'])} points"
-    if (beside := _converged(arm, converged)) is not None:
-        said += f", {points(beside['mean'])} where all converged"
-    return f"({said})"
+def size(arm: Any) -> str:
+    """The effect of an arm in brackets."""
+    return f"({points(arm['mean'])} points)"
 
 
-def _converged(arm: Any, converged: pd.DataFrame | None) -> Any | None:
-    """The arm's effect in the blocks that converged, if some did and some did not."""
-    if converged is None:
-        return None
-    same = (converged[["factor", "level"]] == [arm.factor, arm.level]).all(axis=1)
-    rows = converged[same & (converged["n"] < arm.n) & (converged["n"] > 0)]
-    return None if rows.empty else rows.iloc[0]
+def measured_as(effects: pd.DataFrame) -> str:
+    """The response of the effects, in words."""
+    return str(effects["response"].iloc[0]).replace("_", " ")
 
 
-def lost(effects: pd.DataFrame, response: Response = TEST_ERROR) -> str:
+def verdicts(effects: pd.DataFrame) -> str:
+    """What a caption says of the tests: how they are corrected, and over what."""
+    tests = effects[effects["p"].notna()].groupby("estimand", sort=False).size()
+    families = " and ".join(f"{count} ({name})" for name, count in tests.items())
+    some = f"families of {families}" if len(tests) > 1 else f"the family of {families}"
+    how = "Verdicts: p <= 0.05 by step-down max-T with joint sign flips"
+    return f"{how} over {some}." if len(tests) else ""
+
+
+def lost(effects: pd.DataFrame) -> str:
     """What a caption says of runs that diverged or collapsed, if there are such."""
-    counted = f"A diverged run counts as an error of {100 * response.diverged:g} %."
-    errs = f"A collapsed run ended at {100 * GUESSING:g} % or more: it guesses."
-    guessing = effects["reason"].str.contains("collapsed").any()
-    said = counted if effects["diverged"].any() else "", errs if guessing else ""
-    return " ".join(filter(None, said))
+    if not effects["left_out"].any():
+        return ""
+    return (
+        f"A run that diverges, or ends at {100 * GUESSING:g} % or more (collapses: it "
+        "guesses), is an outcome of its own; its seed is left out of the effects that "
+        "it is part of."
+    )
 
 
 def _limits(rows: list[_Row], sides: int) -> list[tuple[float, float]]:
@@ -290,9 +294,22 @@ def _reach(cells: Sequence[_Cell | None]) -> tuple[float, float]:
     return low - room, high + room
 
 
+def _headings(sides: Sequence[Side], rows: list[_Row]) -> list[str]:
+    """What stands above each of several sides: the estimand, and which way along the
+    arrows of the rows it is measured."""
+    if len(sides) == 1:
+        return [""]
+    ways = {(True,): ", along the arrows", (False,): ", against the arrows"}
+    said = []
+    for i, side in enumerate(sides):
+        pairs = [(row.old, cell) for row in rows if (cell := row.cells[i])]
+        along = tuple({cell.arm.reference == old for old, cell in pairs})
+        said.append(f"{side.estimand}{ways.get(along, '')}")
+    return said
+
+
 def _draw(
     page: Page,
-    sides: Sequence[Side],
     panels: dict[str, list[_Row]],
     at: tuple[float, float],
     limits: list[tuple[float, float]],
@@ -300,23 +317,14 @@ def _draw(
 ) -> float:
     """Draw the panels downwards from `at`; returns where they end."""
     left, y = at
-    for i, side in enumerate(sides):
-        x, above = left + i * _width(sides), y - 0.17
-        cells = [(row, row.cells[i]) for rows in panels.values() for row in rows]
-        ways = {cell.arm.reference == row.old for row, cell in cells if cell}
-        way = {(True,): ", along the arrows", (False,): ", against the arrows"}
-        said = f"from {side.reference}{way.get(tuple(ways), '')}"
-        named = [said] if len(sides) > 1 else []
-        page.write(x, above, named, BODY, weight="bold")
-        x += _plot(sides) + GAP
-        page.write(x, above, ["effect [95 % interval], verdict"], SMALL, color=GREY)
+    plot, each = _plot(limits), _width(limits)
     for heading, rows in panels.items():
         page.write(MARGIN, y + 0.05, [heading] if heading else [], BODY, weight="bold")
         y += _headed(heading)
         height = sum(row.height for row in rows)
         columns = []
-        for i in range(len(sides)):
-            axes = page.axes(left + i * _width(sides), y, _plot(sides), height)
+        for i in range(len(limits)):
+            axes = page.axes(left + i * each, y, plot, height)
             _dress(axes, limits[i], (y + height, y), response)
             columns.append(axes)
         for row in rows:
@@ -324,7 +332,7 @@ def _draw(
             page.write(left - GAP, middle, row.label, BODY, ha="right")
             for i, cell in enumerate(row.cells):
                 if cell:
-                    x = left + i * _width(sides) + _plot(sides) + GAP
+                    x = left + i * each + plot + GAP
                     _write(page, cell, x, y, row.height)
                     _draw_cell(columns[i], cell, y, row.height)
             y += row.height
@@ -362,8 +370,8 @@ def _write(page: Page, cell: _Cell, x: float, y: float, height: float) -> None:
 def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
     arm, (low, high) = cell.arm, axes.get_xlim()
     color, middle = VERDICTS[arm.verdict][0], y + height / 2 - 0.04
-    if math.isfinite(cell.reach):
-        ends = max(low, -100 * cell.reach), min(high, 100 * cell.reach)
+    if math.isfinite(reach := 100 * arm.power_80):
+        ends = max(low, -reach), min(high, reach)
         band = [y + 0.03, y + height - 0.03]
         axes.fill_betweenx(band, *ends, color=BAND, linewidth=0, zorder=0)
     for start, end, width, cap in (
@@ -398,7 +406,7 @@ def draw_dots(axes: Axes, x: Sequence[float], y: float, color: str) -> None:
         dots.set(alpha=0.5, markeredgewidth=0, clip_on=False)
 
 
-def _handles(sides: Sequence[Side], rows: list[_Row]) -> list[Any]:
+def _handles(sides: Sequence[Side]) -> list[Any]:
     """What the legend explains: the verdicts, lines and bands that there are."""
     effects = pd.concat([side.effects for side in sides])
     handles: list[Any] = [
@@ -416,34 +424,23 @@ def _handles(sides: Sequence[Side], rows: list[_Row]) -> list[Any]:
     seed = Line2D([], [], color=GREY, marker="o", markersize=2.8, linewidth=0)
     seed.set_label("a seed")
     handles.append(seed)
-    if _seeing(rows):
-        handles.append(Patch(color=BAND, label="too small to see"))
+    if effects["power_80"].map(math.isfinite).any():
+        handles.append(Patch(color=BAND, label="80 % power from its edge on"))
     return handles
-
-
-def _seeing(rows: list[_Row]) -> bool:
-    """Whether any cell has a smallest effect that its blocks can see."""
-    return any(math.isfinite(c.reach) for row in rows for c in row.cells if c)
 
 
 def _axis_label(side: Side, response: Response) -> str:
     what = response.name.replace("_", " ")
     good = "left" if response.lower_is_better else "right"
-    unit = f"percentage points ({good} is better)"
-    return f"{what}: difference from {side.reference}, {unit}"
+    return f"{what}, percentage points ({good} is better): {side.estimand}"
 
 
 def _caption(
     sides: Sequence[Side],
-    rows: list[_Row],
     limits: list[tuple[float, float]],
     response: Response,
 ) -> str:
     effects = pd.concat([side.effects for side in sides])
-    counts = " and ".join(f"{int(s.effects['p'].notna().sum())}" for s in sides)
-    family = {"arm": "arms", "main": "main effects"}
-    kind = effects["estimand"].iloc[0]
-    tests = f"the family of {counts}" if len(sides) == 1 else f"families of {counts}"
     some = effects["low"].map(math.isfinite).any()
     parts = [
         f"{seeds(effects['n'])}; effects are means of within-block differences.",
@@ -453,13 +450,14 @@ def _caption(
         "Thin: 95 % interval for new seeds and new digits."
         if effects["low_digits"].notna().any()
         else "",
-        "Band: what these blocks miss more often than one time in five (t test, Holm)."
-        if _seeing(rows)
+        "Band: within it these blocks miss an effect more often than one time in five "
+        "(t test, for the whole family), and what they find is likely overstated."
+        if effects["power_80"].map(math.isfinite).any()
         else "",
-        f"Verdicts: p <= 0.05 after Holm over {tests} {family.get(kind, kind)};",
-        "equivalent: the 90 % interval is within",
+        verdicts(effects),
+        "Equivalent: two one-sided tests, by Holm over the same, show less than",
         f"\N{PLUS-MINUS SIGN}{100 * response.margin:g} points (dotted, if apart).",
-        lost(effects, response),
+        lost(effects),
         "The axes differ in scale." if any(a != b for a, b in pairwise(limits)) else "",
     ]
     return " ".join(filter(None, parts))

@@ -13,7 +13,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from lenet import model
 from lenet.config import Refusal
 from lenet.curve import rungs
-from lenet.effect import TEST_ERROR
 from lenet.page import (
     BODY,
     GAP,
@@ -31,31 +30,37 @@ from lenet.page import (
     sheet,
     wrap,
 )
+from lenet.rounding import decimals
 from lenet.store import Record
+from lenet.study import converged
 
 WIDTH, LEAST = 3.4, 2.6  # inches: width of a panel, height at least
 LEFT = 0.5
 KEYS = ("seconds", "parameters")
 BLUE = VERDICTS["better"][0]
+GUESS = 0.90  # where a treatment of which no run converged is drawn
 
 
 def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
-    """A row per treatment: n, diverged, seconds, parameters, and its test error.
+    """A row per treatment: n, lost, seconds, parameters, and its test error.
 
     seconds: to train one run of a stack, the median. mean, low, high: of the test
-    error over the seeds; a diverged run counts as chance, as in the effects.
+    error over the seeds that did not diverge or collapse; that of a guess where all
+    did.
     """
     rows = []
     for treatment, found in runs.items():
         errors = pd.Series(
-            [one["response"]["test_error"] for one in found], dtype="float64"
-        ).fillna(TEST_ERROR.diverged)
+            [one["response"]["test_error"] for one in found if converged(one)]
+            or [GUESS],
+            dtype="float64",
+        )
         structure = [found[0]["treatment"][key] for key in model.STRUCTURE]
         rows.append(
             {
                 "treatment": treatment,
                 "n": len(found),
-                "diverged": sum(one["status"] == "diverged" for one in found),
+                "lost": sum(not converged(one) for one in found),
                 "seconds": float(pd.Series([one["seconds"] for one in found]).median()),
                 "parameters": parameters(*structure),
                 "mean": float(errors.mean()),
@@ -122,7 +127,8 @@ def error_against_cost(
 def finding(costs: pd.DataFrame, reference: str) -> str:
     """One sentence: the treatment of lowest error, and its cost by the reference."""
     best = costs.sort_values(["mean", "treatment"]).iloc[0]
-    lead = f"{best['treatment']} has the lowest mean error, {100 * best['mean']:.2f} %"
+    error = decimals(100 * best["mean"])
+    lead = f"{best['treatment']} has the lowest mean error, {error} %"
     base = costs[costs["treatment"] == reference]
     if base.empty or best["treatment"] == reference:
         return f"{lead}, and takes {best['seconds']:.3g} s a run"
@@ -225,7 +231,7 @@ def _apart(
 
 def _caption(costs: pd.DataFrame, hardware: str) -> str:
     n = sorted(set(costs["n"]))
-    lost = int(costs["diverged"].sum())
+    lost = int(costs["lost"].sum())
     parts = [
         f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds);",
         "dots are means, lines reach from the lowest to the highest seed.",
@@ -233,7 +239,7 @@ def _caption(costs: pd.DataFrame, hardware: str) -> str:
         rungs(costs["treatment"]),
         "Seconds: median, of one run of a stack,",
         f"on {hardware}." if hardware else "on the machines of the records.",
-        f"{lost} diverged runs count as an error of {100 * TEST_ERROR.diverged:g} %."
+        f"{lost} of {costs['n'].sum()} runs diverged or collapsed and are left out."
         if lost
         else "",
     ]

@@ -24,7 +24,9 @@ from lenet.page import (
     sheet,
     wrap,
 )
+from lenet.rounding import decimals
 from lenet.store import Record
+from lenet.study import converged
 
 WIDTH, HEIGHT, LEFT, BELOW = 1.75, 1.25, 0.5, 0.32  # inches of a panel and around it
 COLUMNS = 4
@@ -32,11 +34,16 @@ BLUE, BAND = VERDICTS["better"][0], "#99C7E0"
 
 
 def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
-    """The errors of each treatment after each epoch, over the seeds that came so far.
+    """The errors of each treatment after each epoch, over the seeds that converged, or
+    over those that came so far where none did.
 
     Columns: treatment, epoch, n, mean, low, high (the lowest and the highest seed) of
     the test error, and train_error, the mean over the seeds.
     """
+    kept = {
+        treatment: [one for one in found if converged(one)] or found
+        for treatment, found in runs.items()
+    }
     rows = [
         {
             "treatment": treatment,
@@ -45,7 +52,7 @@ def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
             "test": point["test_error"],
             "train": point.get("train_error", math.nan),
         }
-        for treatment, found in runs.items()
+        for treatment, found in kept.items()
         for one in found
         for point in one["curve"]
         if point.get("test_error") is not None
@@ -64,7 +71,7 @@ def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
 
 def learning_curves(
     curves: pd.DataFrame,
-    diverged: Mapping[str, int],
+    lost: Mapping[str, int],
     *,
     reference: str,
     title: str = "",
@@ -72,17 +79,17 @@ def learning_curves(
 ) -> Figure:
     """Mean test error with the band of its seeds, beside that of the reference.
 
-    `curves` is a `summary`; `diverged` counts the runs that did not come to the end.
+    `curves` is a `summary`; `lost` counts the runs that diverged or collapsed.
     """
     names = list(dict.fromkeys(curves["treatment"]))
     with matplotlib.style.context(["default", STYLE]):
-        labels = {name: _label(name, diverged.get(name, 0)) for name in names}
+        labels = {name: _label(name, lost.get(name, 0)) for name in names}
         columns = min(COLUMNS, max(3, len(names)))
         lines = [names[i : i + columns] for i in range(0, len(names), columns)]
         heads = [max(LINE * SMALL * len(labels[n]) for n in row) for row in lines]
         width = MARGIN + columns * (LEFT + WIDTH) + 2 * MARGIN
         body = 0.35 + sum(heads) + len(lines) * (HEIGHT + BELOW) + 0.15
-        title = title or finding(curves, reference, diverged)
+        title = title or finding(curves, reference, lost)
         page, top = sheet(width, body, title, _caption(curves), origin)
         page.legend(top, _handles(reference))
         y, tables = top + 0.35, dict(list(curves.groupby("treatment")))
@@ -104,25 +111,26 @@ def finding(
 ) -> str:
     """One sentence: which treatment ends lowest, and where the reference ends.
 
-    lost: the diverged runs of treatments, whose means leave them out: no such treatment
-    is said to end lowest, unless there is no other.
+    lost: the runs of treatments that diverged or collapsed, whose means leave them out:
+    no such treatment is said to end lowest, unless there is no other.
     """
     last = curves[curves["epoch"] == curves["epoch"].max()]
     broken = last["treatment"].map(lambda name: (lost or {}).get(name, 0) > 0)
     whole = last if broken.all() else last[~broken]
     best = whole.sort_values(["mean", "treatment"]).iloc[0]
-    lead = f"{best['treatment']} ends lowest, at {100 * best['mean']:.2f} % test error"
+    error = decimals(100 * best["mean"])
+    lead = f"{best['treatment']} ends lowest, at {error} % test error"
     if broken.any():
-        lead += f" (runs of {broken.sum()} others diverged)"
+        lead += f" (runs of {broken.sum()} others are lost)"
     at = last[last["treatment"] == reference]["mean"]
     if best["treatment"] == reference or at.empty:
         return lead
-    return f"{lead}; {reference} ends at {100 * at.iloc[0]:.2f} %"
+    return f"{lead}; {reference} ends at {decimals(100 * at.iloc[0])} %"
 
 
-def _label(name: str, diverged: int) -> list[str]:
-    lost = [f"{diverged} diverged"] if diverged else []
-    return wrap(name, WIDTH, SMALL) + lost
+def _label(name: str, lost: int) -> list[str]:
+    said = [f"{lost} diverged or collapsed"] if lost else []
+    return wrap(name, WIDTH, SMALL) + said
 
 
 def _draw(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame) -> None:
@@ -180,7 +188,7 @@ def _caption(curves: pd.DataFrame) -> str:
     n = sorted(set(curves["n"]))
     runs = f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds)"
     parts = [
-        f"{runs}; lines are means over the seeds that came so far, bands no intervals.",
+        f"{runs}; lines are means over the seeds that converge, bands no intervals.",
         "The training error is counted as each batch is first seen.",
         "Where it is below a third of the lowest test error it is not shown."
         if (curves["train_error"] < _floor(curves)).any()

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet import effect
 from lenet.config import Config, Value
 from lenet.plan import Run
 from lenet.stack import structure
+from lenet.statistics import blocks_needed, seeds_for_equivalence, seeds_for_power
 from lenet.store import Record
 
 BYTES = 300_000  # of a run's record and weights: 61,706 numbers and 5 kB of text
@@ -88,15 +88,15 @@ def verdict(plan: Mapping[str, Any], sd: float | None) -> str:
     """Whether so many seeds can find anything; how many find a tenth of a point, or a
     twentieth, or show that there is no effect of a twentieth."""
     count, family = len(plan["seeds"]), tests(plan)
-    needed = effect.blocks_needed(family)
+    needed = blocks_needed()
     text = f"n = {count} over {family} effects: "
     if count < needed:
         text += f"no verdict possible, replicates={needed} is the least"
     else:
         text += f"a verdict is possible (from n = {needed})"
     if sd:
-        large, small = (effect.seeds_for_power(e, sd, family) for e in EFFECTS)
-        nothing = effect.seeds_for_equivalence(sd, EFFECTS[1])
+        large, small = (seeds_for_power(e, sd, family) for e in EFFECTS)
+        nothing = seeds_for_equivalence(sd, EFFECTS[1], family)
         points = [f"{100 * e:.2f}" for e in EFFECTS]
         text += (
             f"; at the sd of {100 * sd:.2f} points in the records, 80 % power takes "

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lenet.chart import lost, seeds, size
+from lenet.chart import lost, measured_as, seeds, size, verdicts
+from lenet.effect import MAIN, PAIR, of
 from lenet.page import (
     BODY,
     GAP,
@@ -30,6 +31,7 @@ from lenet.page import (
 
 PLAIN = "#F2F2F2", 1.0  # a color and its strength
 CELL, LOW = 1.25, 0.74  # inches: width and height of a cell
+DAGGER = "\N{DAGGER}"
 WORDS = {"better": "help each other", "worse": "overlap"}
 
 
@@ -42,10 +44,9 @@ def heat_map(
 ) -> Figure:
     """Interactions below the diagonal, main effects on it, in percentage points.
 
-    `effects` has the rows main and interaction of `effect.factorial`.
+    `effects` has the main effects and interactions of `effect.factorial`.
     """
-    main = effects[effects["estimand"] == "main"]
-    pairs = effects[effects["estimand"] == "interaction"]
+    main, pairs = of(effects, MAIN), of(effects, PAIR)
     factors = main["factor"].tolist()
     with matplotlib.style.context(["default", STYLE]):
         label = min(2.0, max(measured(factor, BODY, "bold") for factor in factors))
@@ -65,9 +66,7 @@ def heat_map(
     return page.figure
 
 
-def finding(
-    pairs: pd.DataFrame, reference: str, converged: pd.DataFrame | None = None
-) -> str:
+def finding(pairs: pd.DataFrame, reference: str) -> str:
     """One sentence: how many pairs interact, and which one most."""
     if pairs["reason"].str.contains("no verdict possible").all():
         return f"No verdict possible at n = {pairs['n'].max()} on {len(pairs)} pairs"
@@ -79,7 +78,7 @@ def finding(
     does = "more" if first["verdict"] == "better" else "less"
     return (
         f"{len(proven)} of {len(pairs)} pairs of changes to {reference} interact: most "
-        f"of all, {one} helps {does} with {other} {size(first, converged)}"
+        f"of all, {one} helps {does} with {other} {size(first)}"
     )
 
 
@@ -108,7 +107,8 @@ def _cell(page: Page, row: Any, x: float, y: float, color: tuple[str, float]) ->
     proven = row.verdict in WORDS
     weight = "bold" if proven else "normal"
     y, middle = y + 0.08, x + CELL / 2
-    number = [points(row.mean) + (" *" if proven else "")]
+    weak = proven and abs(row.mean) < row.power_80
+    number = [points(row.mean) + " *" * proven + DAGGER * weak]
     y = page.write(middle, y, number, BODY + 1, ha="center", weight=weight)
     limits = interval(row.low, row.high), interval(row.low_digits, row.high_digits)
     lines = [limits[0], limits[1].replace("[", "(").replace("]", ")")]
@@ -118,10 +118,6 @@ def _cell(page: Page, row: Any, x: float, y: float, color: tuple[str, float]) ->
 
 
 def _caption(effects: pd.DataFrame) -> str:
-    tests = effects[effects["p"].notna()]["estimand"].value_counts()
-    counts = (
-        f"{tests.get('main', 0)} effects and of {tests.get('interaction', 0)} pairs"
-    )
     below = (
         "Below: how the effect of the one differs with the other changed too; if that "
         "is proven, blue: they help each other; orange: they overlap, the two help "
@@ -129,11 +125,15 @@ def _caption(effects: pd.DataFrame) -> str:
     )
     digits = effects["low_digits"].notna().any()
     parts = [
-        f"{seeds(effects['n'])}. Percentage points of test error [95 % interval].",
+        f"{seeds(effects['n'])}. Percentage points of {measured_as(effects)} [95 % "
+        "interval].",
         "(In round brackets: for new seeds and new digits.)" if digits else "",
-        "Diagonal: the effect of a change, averaged over the levels of the others.",
+        f"Diagonal: {of(effects, MAIN)['estimand'].iloc[0]}.",
         below,
-        f"* p <= 0.05 after Holm, over the families of {counts}.",
+        f"* {verdicts(effects)}",
+        f"{DAGGER} Found below 80 % power: likely overstated."
+        if effects["reason"].str.contains("overstated").any()
+        else "",
         lost(effects),
     ]
     return " ".join(filter(None, parts))

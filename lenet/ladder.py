@@ -14,7 +14,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lenet.chart import Years, described, draw_dots, lost, notes, seeds, size
+from lenet.chart import (
+    Years,
+    described,
+    draw_dots,
+    lost,
+    measured_as,
+    notes,
+    seeds,
+    size,
+    verdicts,
+)
 from lenet.page import (
     BODY,
     GAP,
@@ -35,6 +45,7 @@ from lenet.page import (
     sheet,
     wrap,
 )
+from lenet.rounding import decimals
 
 PLOT, NOTES, COST = 4.2, 2.0, 1.5  # inches
 
@@ -67,8 +78,8 @@ def waterfall(
     differences: pd.DataFrame,
     ends: Ends,
     *,
+    order: str,
     seconds: Sequence[float] = (),
-    converged: pd.DataFrame | None = None,
     title: str = "",
     years: Years | None = None,
     origin: Origin = NOWHERE,
@@ -76,23 +87,25 @@ def waterfall(
     """A bar per step from the response before it to that after it, with its interval.
 
     `effects` are steps in order whose means add up to the gap between the ends;
-    `seconds` to train one run at the start and after each step; `converged` are the
-    same steps in the blocks in which nothing diverged.
+    `order` is the sentence that says by which rule; `seconds` are those to train one
+    run at the start and after each step.
     """
     with matplotlib.style.context(["default", STYLE]):
-        rungs = _rungs(effects, differences, ends, years or {}, converged)
+        rungs = _rungs(effects, differences, ends, years or {})
         label = max(measured(line) for rung in rungs for line in rung.label)
         left = MARGIN + label + GAP
         width = left + PLOT + GAP + NOTES + GAP + COST + 2 * MARGIN
         body = sum(rung.height for rung in rungs)
-        title = title or finding(effects, ends, converged)
-        page, top = sheet(width, body + 0.75, title, _caption(effects), origin)
+        title = title or finding(effects, ends)
+        page, top = sheet(width, body + 0.75, title, _caption(effects, order), origin)
         x = left + PLOT + GAP
         page.write(x, top, ["step [95 % interval], verdict"], SMALL, color=GREY)
         top += 0.2
         _draw(page, page.axes(left, top, PLOT, body), rungs, left, top)
         foot = top + body + 0.27
-        page.write(left + PLOT / 2, foot, ["test error, %"], BODY, ha="center")
+        page.write(
+            left + PLOT / 2, foot, [f"{measured_as(effects)}, %"], BODY, ha="center"
+        )
         if len(seconds):
             x = left + PLOT + GAP + NOTES + GAP
             _draw_cost(page.axes(x, top, COST, body), rungs, seconds)
@@ -101,9 +114,7 @@ def waterfall(
     return page.figure
 
 
-def finding(
-    effects: pd.DataFrame, ends: Ends, converged: pd.DataFrame | None = None
-) -> str:
+def finding(effects: pd.DataFrame, ends: Ends) -> str:
     """One sentence: from where to where, and which step is the largest."""
     way = "falls" if ends.end < ends.start else "rises"
     first = effects.loc[effects["mean"].abs().idxmax()]
@@ -112,9 +123,10 @@ def finding(
     if effects["reason"].str.contains("no verdict possible").all():
         lead = f"No verdict possible at n = {effects['n'].max()}; the largest step is"
     return (
-        f"From {ends.old} to {ends.new} the test error {way} from {ends.start:.2%} to "
-        f"{ends.end:.2%}. {lead} {described(first)} {size(first, converged)}"
-    ).replace("%", " %")
+        f"From {ends.old} to {ends.new} the {measured_as(effects)} {way} from "
+        f"{decimals(100 * ends.start)} % to {decimals(100 * ends.end)} %. "
+        f"{lead} {described(first)} {size(first)}"
+    )
 
 
 def _rungs(
@@ -122,19 +134,20 @@ def _rungs(
     differences: pd.DataFrame,
     ends: Ends,
     years: Years,
-    converged: pd.DataFrame | None,
 ) -> list[_Rung]:
     dots = dict(list(differences.groupby("factor")["difference"]))
     sums = list(accumulate(effects["mean"], initial=ends.start))
     first, last = (
-        _Rung(wrap(name, 2.6, BODY, "bold"), [f"{100 * at:.2f} %"], None, 0, at, [])
+        _Rung(
+            wrap(name, 2.6, BODY, "bold"), [f"{decimals(100 * at)} %"], None, 0, at, []
+        )
         for name, at in ((ends.old, ends.start), (ends.new, ends.end))
     )
     rungs = [first]
     for i, step in enumerate(effects.itertuples(index=False)):
         number = f"{points(step.mean)} {interval(step.low, step.high)}".strip()
         label = wrap(f"+ {described(step, years)}", 2.6, BODY)
-        lines = [number, *wrap(notes(step, converged), NOTES, SMALL)]
+        lines = [number, *wrap(notes(step), NOTES, SMALL)]
         seen = sorted(dots.get(step.factor, []))
         rungs.append(_Rung(label, lines, step, sums[i], sums[i + 1], seen))
     return [*rungs, last]
@@ -218,25 +231,17 @@ def _draw_cost(axes: Axes, rungs: list[_Rung], seconds: Sequence[float]) -> None
         axes.locator_params(axis="x", nbins=4)
 
 
-def _caption(effects: pd.DataFrame) -> str:
-    tests = int(effects["p"].notna().sum())
-    ways = {
-        "ladder": "One change at a time, in the order in which they came to be known.",
-        "path": "One change at a time, always the one that helps most on held-out "
-        "images in runs of other seeds.",
-        "shapley": "Shapley values: a factor's step, averaged over all orders in which "
-        "the factors can be changed; the seconds are averaged alike.",
-    }
+def _caption(effects: pd.DataFrame, order: str) -> str:
     some = effects["low"].map(math.isfinite).any()
     digits = effects["low_digits"].notna().any()
     lines = "Thick line: 95 % interval of the step, inverting the exact sign-flip test."
     few = "So few blocks have no 95 % interval on these images."
     parts = [
         f"{seeds(effects['n'])}; dots are seeds.",
-        ways[effects["estimand"].iloc[0]],
+        order,
         lines if some else few,
         "Thin: for new seeds and new digits." if digits else "",
-        f"Verdicts: p <= 0.05 after Holm over the {tests} steps.",
+        verdicts(effects),
         lost(effects),
     ]
     return " ".join(filter(None, parts))

@@ -13,6 +13,7 @@ import numpy as np
 from lenet import data as datasets
 from lenet.config import Refusal
 from lenet.record import unpacked
+from lenet.rounding import decimals
 from lenet.study import Study
 
 WORST = 40  # images shown
@@ -33,7 +34,7 @@ def section(study: Study) -> str:
     found, why = images(name, sha256)
     cells = []
     for place in order:
-        share = f"{100 * wrong[place] / len(kept):.0f} %"
+        share = f"{decimals(100 * wrong[place] / len(kept), 0)} %"
         text, picture = f"test image {place}", ""
         if found is not None:
             text = f"{text}, a {int(found.test_labels[place])}"

@@ -16,6 +16,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
 
+from lenet.rounding import decimals
+
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
     "svg.hashsalt": "lenet",
@@ -151,8 +153,7 @@ def points(fraction: float) -> str:
     """A fraction in percentage points, signed with a true minus."""
     if math.isnan(fraction):
         return "no effect"
-    text = f"{100 * fraction:+.2f}"
-    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
+    return decimals(100 * fraction, sign="+").replace("-", MINUS)
 
 
 def interval(low: float, high: float) -> str:

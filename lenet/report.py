@@ -1,36 +1,45 @@
 """From records to figures, tables and one page: no training, no raw runs, and the same
 bytes again."""
 
-import contextlib
-import dataclasses
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lenet import chart, cost, curve, effect, interaction, ladder, table, webpage
+from lenet import (
+    chart,
+    collapse,
+    cost,
+    curve,
+    effect,
+    interaction,
+    ladder,
+    table,
+    webpage,
+)
 from lenet.config import Refusal
+from lenet.corrected import lacking
 from lenet.effect import Effects, Response
 from lenet.page import FORMATS, Origin, rendered
 from lenet.store import Record, replace
-from lenet.study import Study, published
+from lenet.study import HELD_OUT, Study, converged, corrected, published
 from lenet.webpage import Exhibit
 
 MOST = 60  # treatments in one figure of curves or costs
-KEPT = "only blocks in which no run diverged or collapsed"
-
-
-class Converged(NamedTuple):
-    """A study without its runs that diverged or collapsed, and its effects."""
-
-    study: Study
-    effects: Effects
-
-
-Beside: TypeAlias = Converged | None
+LADDERS = {  # the name of each figure of steps, and its title
+    effect.LADDER: ("ladder", "Steps of the ladder"),
+    effect.PATH: ("path", "Steps of the path"),
+    effect.SHAPLEY: ("shapley", "Shapley values"),
+}
+ORDERS = {  # what a caption says of those whose order no year decides
+    effect.PATH: "One change at a time, always the one that helps most on held-out "
+    "images in runs of other seeds.",
+    effect.SHAPLEY: "Shapley values: a factor's step, averaged over all orders in "
+    "which the factors can be changed; the seconds are averaged alike.",
+}
 
 
 def save(
@@ -51,17 +60,26 @@ def ablation(folder: Path) -> list[Path]:
 def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
     """Write what is known of one study, or of two side by side; the paths."""
     effects = [estimated(study) for study in studies]
-    besides = [converged(study) for study in studies]
     if len(studies) == 1:
-        shown = exhibits(studies[0], effects[0], besides[0])
+        shown = exhibits(studies[0], effects[0])
     else:
-        shown = [side_by_side(studies, effects, besides)]
-    tables = {"effects": [found.table for found in effects]}
-    if some := [found for found in besides if found is not None]:
-        tables["converged"] = [found.effects.table for found in some]
+        shown = [side_by_side(studies, effects)]
+    losses = [found.losses for found in effects]
+    if all(answered(study) for study in studies):
+        again = [corrected(study) for study in studies]
+        effects += [estimated(study) for study in again]
+        headline = first(again, effects[len(studies) :])
+        name, title = (
+            f"{headline.name}_corrected",
+            f"{headline.title}, corrected labels",
+        )
+        shown.append(headline._replace(name=name, title=title))
+    tables = {
+        "effects": pd.concat([found.table for found in effects]),
+        "losses": pd.concat(losses),
+    }
     files = {
-        f"{name}.csv": table.as_csv(pd.concat(found)).encode()
-        for name, found in tables.items()
+        f"{name}.csv": table.as_csv(found).encode() for name, found in tables.items()
     }
     drawn: list[Exhibit] = []
     for exhibit in shown:
@@ -79,6 +97,22 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
     return [folder / name for name in files]
 
 
+def answered(study: Study) -> bool:
+    """Whether the corrected labels of a study's test images can be asked too."""
+    records = study.records
+    return study.response == effect.TEST_ERROR and not any(map(lacking, records))
+
+
+def first(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
+    """The figure that a study is known by: its chart, or its ladder."""
+    if len(studies) > 1:
+        return side_by_side(studies, effects)
+    study, found = studies[0], effects[0]
+    if sides(study, found):
+        return forest(study, found)
+    return steps(study, found, effect.LADDER)
+
+
 def estimated(study: Study) -> Effects:
     """All effects that a study's runs allow: of a factorial, a ladder, or of arms."""
     about: dict[str, Any] = {"study": study.name, "seeds": study.seeds}
@@ -86,165 +120,138 @@ def estimated(study: Study) -> Effects:
     found = []
     try:
         if study.factorial:
-            found.append(effect.factorial(study.runs, study.levels, **about))
+            ends = study.base, study.new
+            found.append(effect.factorial(study.runs, study.levels, ends=ends, **about))
         if study.rungs:
             found.append(effect.ladder(study.runs, study.rungs, **about))
         if study.held_out is not None:
             pair = study.held_out, study.runs
             found.append(effect.path(*pair, study.levels, **about))
         if not found:
-            about["names"] = study.names
+            about |= {"names": study.names, "base": study.base}
             found.append(effect.arms(study.runs, study.reference, **about))
     except ValueError as problem:
         raise Refusal(f"{study.name}: {problem}") from None
-    tables, differences = zip(*found, strict=True)
-    return Effects(pd.concat(tables), pd.concat(differences))
+    return Effects(*map(pd.concat, zip(*found, strict=True)))
 
 
-def exhibits(study: Study, effects: Effects, beside: Beside) -> list[Exhibit]:
+def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
     """The figures of one study, each with the table of its numbers.
 
     Of a tuning the held-out errors alone: the other figures show the test error.
     """
-    if study.response != effect.TEST_ERROR:
-        return [forest(study, effects, beside)]
-    shown = []
-    if "arm" in set(effects.table["estimand"]) or study.factorial:
-        shown.append(forest(study, effects, beside))
-    for estimand in ("ladder", "path", "shapley"):
-        if estimand in set(effects.table["estimand"]):
-            shown.append(steps(study, effects, estimand, beside))
+    shown = [forest(study, effects)] if sides(study, effects) else []
+    if any(study.runs["status"] != "finished"):
+        shown.append(collapses(study, effects))
+    if study.response == HELD_OUT:
+        return shown
+    kinds = [kind for kind in LADDERS if len(effect.of(effects.table, kind))]
+    shown += [steps(study, effects, kind) for kind in kinds]
     if study.factorial:
-        shown.append(pairs(study, effects, beside))
-    if study.factorial and beside is not None:
-        without = (
-            forest(*beside, None),
-            steps(*beside, "shapley", None),
-            pairs(*beside, None),
-        )
-        for one in without:
-            name, title = f"{one.name}_converged", f"{one.title}, converged blocks"
-            shown.append(one._replace(name=name, title=title))
-    runs = by_treatment(study)
-    return [*shown, curves(study, runs), costs(study, runs)]
+        shown.append(pairs(study, effects))
+    if study.response == effect.TEST_ERROR:
+        runs = by_treatment(study)
+        shown += [curves(study, runs), costs(study, runs)]
+    return shown
 
 
-def side(study: Study, effects: Effects, beside: Beside) -> chart.Side:
-    """A study as a side of the ablation chart: its arms, or its main effects."""
-    estimand = "main" if study.factorial else "arm"
-    table, differences = (rows[rows["estimand"] == estimand] for rows in effects)
-    return chart.Side(table, differences, study.base, only(beside, estimand))
+def sides(study: Study, effects: Effects) -> list[chart.Side]:
+    """A study as sides of the ablation chart: its arms, or its main effects with the
+    simple ones at both ends beside them."""
+    kinds = (effect.MAIN, effect.SIMPLE) if study.factorial else (effect.ALONE,)
+    rows, dots = effects.table, effects.differences
+    chosen = [one for one in rows["estimand"].unique() if one.startswith(kinds)]
+    return [
+        chart.Side(rows[rows["estimand"] == one], dots[dots["estimand"] == one])
+        for one in chosen
+    ]
 
 
-def converged(study: Study) -> Beside:
-    """All effects over the blocks in which every run converged; None where every run
-    did, or a treatment that they need never did."""
-    remark = "; ".join(filter(None, (KEPT, study.remark)))
-    runs = effect.converged(study.runs)
-    finished = dataclasses.replace(study, runs=runs, remark=remark)
-    if len(finished.runs) == len(study.runs):
-        return None
-    if (finished.factorial, finished.rungs) != (study.factorial, study.rungs):
-        return None
-    with contextlib.suppress(Refusal):
-        return Converged(finished, estimated(finished))
-    return None
-
-
-def only(beside: Beside, estimand: str) -> pd.DataFrame | None:
-    """The effects of one kind."""
-    if beside is None:
-        return None
-    rows = beside.effects.table
-    return rows[rows["estimand"] == estimand]
-
-
-def forest(study: Study, effects: Effects, beside: Beside) -> Exhibit:
+def forest(study: Study, effects: Effects) -> Exhibit:
     """The ablation chart of one study."""
-    one = side(study, effects, beside)
-    figure = chart.ablation_chart(
-        one, years=study.years, origin=study.origin, response=study.response
-    )
-    title = chart.finding(one)
-    return Exhibit("ablation_chart", "Ablation chart", title, figure, one.effects)
+    return beside(study, sides(study, effects), study.origin)
 
 
-def side_by_side(
-    studies: Sequence[Study], effects: Sequence[Effects], besides: Sequence[Beside]
-) -> Exhibit:
-    """The ablation chart of two studies on the same rows."""
-    sides = [side(*three) for three in zip(studies, effects, besides, strict=True)]
-    for one in sides:
-        if one.effects.empty:
-            raise Refusal(
-                f"from {one.reference} there are no arms to show side by side"
-            )
+def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
+    """The ablation chart of two studies on the same rows: of a factorial its main
+    effects."""
+    shown = []
+    for study, found in zip(studies, effects, strict=True):
+        if not (several := sides(study, found)):
+            raise Refusal(f"from {study.base} there are no arms to show side by side")
+        shown.append(several[0])
     if len({study.response for study in studies}) > 1:
         raise Refusal("a tuning has held-out errors, no test errors: draw it alone")
     stated = zip(*(study.origin for study in studies), strict=True)
     origin = Origin(*("; ".join(dict.fromkeys(filter(None, said))) for said in stated))
-    first = studies[0]
+    return beside(studies[0], shown, origin)
+
+
+def beside(study: Study, shown: Sequence[chart.Side], origin: Origin) -> Exhibit:
+    """The ablation chart of some sides, with the years of a study's levels."""
     figure = chart.ablation_chart(
-        *sides, years=first.years, origin=origin, response=first.response
+        *shown, years=study.years, origin=origin, response=study.response
     )
-    rows = pd.concat([one.effects for one in sides])
-    title = chart.finding(*sides)
-    return Exhibit("ablation_chart", "Ablation chart", title, figure, rows)
+    rows = pd.concat([one.effects for one in shown])
+    kinds = dict.fromkeys(one.estimand.partition(" (")[0] for one in shown)
+    title = f"Ablation chart: {' and '.join(kinds)}"
+    return Exhibit("ablation_chart", title, chart.finding(*shown), figure, rows)
 
 
-def steps(study: Study, effects: Effects, estimand: str, beside: Beside) -> Exhibit:
+def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
     """A ladder: one change at a time, or the Shapley values as a waterfall."""
-    rows, dots = (found[found["estimand"] == estimand] for found in effects)
+    rows, dots = (effect.of(found, kind) for found in effects[:2])
     start = error(study, dots["seed"])
-    end = start + float(rows["mean"].sum())
-    ends = ladder.Ends(study.base, study.new, start, end)
+    ends = ladder.Ends(study.base, study.new, start, start + float(rows["mean"].sum()))
     figure = ladder.waterfall(
         rows,
         dots,
         ends,
-        seconds=seconds(study, rows, estimand),
-        converged=only(beside, estimand),
+        order=ORDERS.get(kind, study.order),
+        seconds=seconds(study, rows, kind),
         years=study.years,
         origin=study.origin,
     )
-    titles = {
-        "ladder": "Ladder in the order of the years",
-        "path": "Ladder in the order chosen on held-out images",
-        "shapley": "Shapley values",
-    }
-    said = ladder.finding(rows, ends, only(beside, estimand))
-    return Exhibit(estimand, titles[estimand], said, figure, rows)
+    name, title = LADDERS[kind]
+    return Exhibit(name, title, ladder.finding(rows, ends), figure, rows)
 
 
 def error(study: Study, seeds: pd.Series) -> float:
-    """The mean test error of the reference, in the blocks that the effects are of."""
+    """The mean error of the reference, in the blocks that the effects are of."""
     runs = study.of(study.reference)
     runs = runs[runs["seed"].isin(seeds)]
-    return float(runs["test_error"].fillna(effect.TEST_ERROR.diverged).mean())
+    return float(runs[study.response.name].mean())
 
 
-def seconds(study: Study, rows: pd.DataFrame, estimand: str) -> list[float]:
+def seconds(study: Study, rows: pd.DataFrame, kind: str) -> list[float]:
     """Seconds to train a run at the start and after each step of a ladder."""
     pairs = {factor: study.levels[factor] for factor in rows["factor"]}
     timed = study.runs.drop(columns="right").assign(status="finished")
-    response = Response("seconds")
-    if estimand == "shapley":
-        found = effect.factorial(timed, pairs, response=response).table
-        found = found[found["estimand"] == "shapley"].set_index("factor")
-    else:
-        found = effect.ladder(timed, pairs, response=response).table.set_index("factor")
+    measure = effect.factorial if kind == effect.SHAPLEY else effect.ladder
+    found = measure(timed, pairs, response=Response("seconds")).table
+    if kind == effect.SHAPLEY:
+        found = effect.of(found, kind)
+    means = found.set_index("factor")["mean"]
     start = float(study.of(study.reference)["seconds"].mean())
-    return list(accumulate(found["mean"][rows["factor"]], initial=start))
+    return list(accumulate(means[rows["factor"]], initial=start))
 
 
-def pairs(study: Study, effects: Effects, beside: Beside) -> Exhibit:
+def pairs(study: Study, effects: Effects) -> Exhibit:
     """The heat map of the interactions, with the main effects on its diagonal."""
-    rows = effects.table
-    rows = rows[rows["estimand"].isin(["main", "interaction"])]
-    found, base = rows[rows["estimand"] == "interaction"], study.base
-    said = interaction.finding(found, base, only(beside, "interaction"))
+    some = [effect.of(effects.table, kind) for kind in (effect.MAIN, effect.PAIR)]
+    rows, base = pd.concat(some), study.base
+    said = interaction.finding(some[1], base)
     figure = interaction.heat_map(rows, reference=base, title=said, origin=study.origin)
     return Exhibit("interactions", "Interactions", said, figure, rows)
+
+
+def collapses(study: Study, effects: Effects) -> Exhibit:
+    """The shares of runs that were lost, by level."""
+    losses = effects.losses
+    rows = losses[losses["estimand"] == losses["estimand"].iloc[0]]
+    said = collapse.finding(study.runs["status"])
+    figure = collapse.shares(rows, title=said, origin=study.origin)
+    return Exhibit("collapse", "Collapse", said, figure, rows)
 
 
 def by_treatment(study: Study) -> dict[str, list[Record]]:
@@ -270,7 +277,7 @@ def by_treatment(study: Study) -> dict[str, list[Record]]:
 def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The learning curves of the treatments."""
     rows = curve.summary(runs)
-    lost = {n: sum(one["status"] == "diverged" for one in r) for n, r in runs.items()}
+    lost = {n: sum(not converged(one) for one in r) for n, r in runs.items()}
     said = curve.finding(rows, study.base, lost)
     figure = curve.learning_curves(
         rows, lost, reference=study.base, origin=study.origin

@@ -93,7 +93,8 @@ class Hits(NamedTuple):
 def chosen(count: int, of: int) -> Indices:
     """Which images are attacked: the same random ones in every study.
 
-    The first 5,000 test images of MNIST are easier than the rest.
+    The first 5,000 test images of MNIST are harder than the rest: networks of the
+    modern preset err on 0.91 and 0.32 % of the two halves (outputs/modern, n = 20).
     """
     if not 1 <= count <= of:
         raise Refusal(f"images={count} is out of range: there are {of:,}")

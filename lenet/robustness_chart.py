@@ -29,13 +29,14 @@ from lenet.page import (
     wrap,
 )
 from lenet.robustness import LIMITS
+from lenet.rounding import decimals
 
 WIDTH, HEIGHT, BELOW, LEFT = 2.1, 1.4, 0.65, 0.55  # inches of a panel and around it
 COLUMNS, SQUARE = 4, 2.0
 BLUE, BAND, HATCH = VERDICTS["better"][0], "#99C7E0", "#999999"
-ACCURACY = Response("robust_accuracy", False, diverged=0.1, margin=0.01)
-# The margin is the interval of the bisection; a diverged network is turned by nothing.
-SMALLEST = Response("smallest_epsilon", False, diverged=0.0, margin=1 / 256)
+ACCURACY = Response("robust_accuracy", False, margin=0.01)
+# The margin is the interval of the bisection.
+SMALLEST = Response("smallest_epsilon", False, margin=1 / 256)
 # What an indicator says where it is up.
 INDICATORS = {
     "flat": "no gradient",
@@ -86,12 +87,16 @@ def differences(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
     """Within-block differences of robust accuracy to the reference at each epsilon.
 
     runs: treatment, epsilon, seed, status, robust_accuracy, right. Columns: epsilon,
-    then those of the effects; Holm's family is the treatments at one epsilon.
+    then those of the effects; a family is the treatments at one epsilon.
     """
     tables = []
     for epsilon, some in runs.groupby("epsilon"):
         found: Effects = arms(
-            some, {"treatment": reference}, study=study, response=ACCURACY
+            some,
+            {"treatment": reference},
+            study=study,
+            response=ACCURACY,
+            base=reference,
         )
         tables.append(found.table.assign(epsilon=epsilon))
     every = pd.concat(tables, ignore_index=True)
@@ -101,13 +106,13 @@ def differences(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
 def smallest(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
     """Per treatment the mean over seeds of the median smallest epsilon, with its 95 % t
     interval, and the within-block difference to the reference with that of the exact
-    sign-flip test and the verdict after Holm over the treatments.
+    sign-flip test and the verdict over the family of the treatments.
 
-    runs: treatment, seed, status, smallest_epsilon; those that diverged count in the
-    differences alone.
+    runs: treatment, seed, status, smallest_epsilon.
     """
-    found = arms(runs, {"treatment": reference}, study=study, response=SMALLEST).table
-    columns = ["mean", "low", "high", "p_holm", "verdict"]
+    levels = {"treatment": reference}
+    found = arms(runs, levels, study=study, response=SMALLEST, base=reference).table
+    columns = ["mean", "low", "high", "p_family", "verdict"]
     effects = found.set_index("level")[columns].add_prefix("difference_")
     alive = runs[runs["status"] == "finished"].groupby("treatment", sort=False)
     rows = [
@@ -120,19 +125,20 @@ def smallest(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
 def smallest_shown(rows: pd.DataFrame) -> pd.DataFrame:
     """`smallest` as texts, each number with its interval."""
 
-    def text(row: pd.Series, prefix: str, form: str) -> str:
+    def text(row: pd.Series, prefix: str, sign: str) -> str:
         values = [row[f"{prefix}{key}"] for key in ("mean", "low", "high")]
         if math.isnan(values[0]):
             return ""
-        mean, low, high = (f"{value:{form}}".replace("-", MINUS) for value in values)
+        signed = (decimals(value, 4, sign) for value in values)
+        mean, low, high = (number.replace("-", MINUS) for number in signed)
         return f"{mean} ({low} to {high})"
 
     return pd.DataFrame(
         {
             "treatment": rows["treatment"],
             "n": rows["n"],
-            "smallest epsilon": [text(r, "", ".4f") for _, r in rows.iterrows()],
-            "difference": [text(r, "difference_", "+.4f") for _, r in rows.iterrows()],
+            "smallest epsilon": [text(r, "", "") for _, r in rows.iterrows()],
+            "difference": [text(r, "difference_", "+") for _, r in rows.iterrows()],
             "verdict": rows["difference_verdict"].fillna(""),
         }
     )
@@ -146,10 +152,10 @@ def finding(rows: pd.DataFrame, reference: str) -> str:
     )
     epsilon = spread.idxmax()
     at = attacked[attacked["epsilon"] == epsilon].set_index("treatment")["mean"]
-    said = [f"{reference} withstands {100 * at[reference]:.0f} % of images"]
+    said = [f"{reference} withstands {decimals(100 * at[reference], 0)} % of images"]
     for word, name in (("most", at.idxmax()), ("least", at.idxmin())):
         if name != reference:
-            said.append(f"{word}: {name}, {100 * at[name]:.0f} %")
+            said.append(f"{word}: {name}, {decimals(100 * at[name], 0)} %")
     return f"Attacked at epsilon {epsilon:g}, {'; '.join(said)}"
 
 
@@ -300,8 +306,8 @@ def _caption(rows: pd.DataFrame) -> str:
     parts = [
         f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds).",
         "Below: mean of within-seed differences with the 95 % interval that inverts",
-        "the exact sign-flip test, each panel on its own scale; verdicts after Holm",
-        "over the treatments.",
+        "the exact sign-flip test, each panel on its own scale; verdicts by step-down",
+        "max-T over the treatments.",
         f"Indicators up in at least one run: {', '.join(raised)}."
         if raised
         else "No indicator is up in any run.",
@@ -361,9 +367,9 @@ def atlas_finding(rows: pd.DataFrame) -> str:
     pairs = rows.groupby(["source", "target"])["epsilon"].median()
     (a, b), (c, d) = pairs.idxmin(), pairs.idxmax()
     sure = math.isfinite(pairs.max())
-    most = f"{pairs.max():.2f}" if sure else "the attack mostly fails"
+    most = f"{decimals(pairs.max())}" if sure else "the attack mostly fails"
     return (
-        f"A {a} becomes a {b} most easily (median radius {pairs.min():.2f}), "
+        f"A {a} becomes a {b} most easily (median radius {decimals(pairs.min())}), "
         f"a {c} a {d} least ({most})"
     )
 

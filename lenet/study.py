@@ -6,17 +6,19 @@ as optimizer.lr, or the batch size that comes with an optimizer, is none of its 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from lenet import corrected as by_votes
 from lenet import plan as plans
 from lenet import record, store
-from lenet.config import FACTORS, Refusal, Value, levels
+from lenet.config import CONF, FACTORS, Refusal, Value, composed, levels
+from lenet.corrected import CORRECTED
 from lenet.effect import GUESSING, TEST_ERROR, Level, Response
 from lenet.page import Origin
 from lenet.store import Record
@@ -66,14 +68,15 @@ class Study:
     def rungs(self) -> dict[str, tuple[Level, Level]]:
         """`levels` in the order of a ladder, if there is a run on each of its rungs.
 
-        The order is that of the years, where all cells are there, and else that of the
-        treatments, each with one change more.
+        Where all cells are there the order is that of the years, and in a year that of
+        the plan; else it is that of the treatments, each with one change more.
         """
         pairs, order = self.levels, list(self.levels)
         if len(pairs) < 2:
             return {}
         if self.factorial:
-            order.sort(key=lambda factor: self.year(factor, pairs[factor][1]))
+            listed = {f: i for i, f in enumerate((self.plan or {}).get("levels", ()))}
+            order.sort(key=lambda f: (self.year(f, pairs[f][1]), listed.get(f, 0)))
             return {factor: pairs[factor] for factor in order}
         changed = [
             {f for f in pairs if row[f] != pairs[f][0]} for row in self.treatments
@@ -87,13 +90,40 @@ class Study:
         return {f: pairs[f] for less, more in steps for f in more - less}
 
     @property
+    def order(self) -> str:
+        """By which rule the rungs follow each other, in a sentence."""
+        years = {f: self.year(f, new) for f, (_, new) in self.rungs.items()}
+        listed = list(years.values())
+        if 0 in listed or listed != sorted(listed):
+            return "One change at a time, in the order of the design."
+        said = (
+            "One change at a time, in the order of the years from which each is known"
+        )
+        ties = [
+            f"{' before '.join(f for f in years if years[f] == year)} ({year})"
+            for year in unique(listed)
+            if listed.count(year) > 1
+        ]
+        if not ties:
+            return f"{said}."
+        return f"{said}; in one year, as the design lists them: {', '.join(ties)}."
+
+    @property
     def factorial(self) -> bool:
         """Whether all combinations of two levels are there, of two factors or more."""
         return len(self.levels) > 1 and len(self.treatments) == 2 ** len(self.levels)
 
     @property
     def new(self) -> str:
-        """The other end of a ladder: what the plan calls all its levels."""
+        """The other end of a ladder: its preset, or what the plan calls its levels."""
+        end = self.of({factor: pair[1] for factor, pair in self.levels.items()})
+        for one in self.records:
+            if one["run_id"] in set(end["run_id"]):
+                treatment = settings_of(one)
+                chosen = {factor: treatment[factor] for factor in FACTORS}
+                for name, preset in presets().items():
+                    if preset == chosen:
+                        return name
         tried = (self.plan or {}).get("levels", {})
         joint = {factor for factor, keys in self.settings.items() if len(keys) > 1}
         words = {str(list(tried[factor])[-1]) for factor in joint & set(tried)}
@@ -167,6 +197,8 @@ class Study:
         digits = f"{one['images']:,} test images"
         if self.response == HELD_OUT:
             digits = f"{one['treatment']['validation_size']:,} held-out training images"
+        elif self.response == CORRECTED:
+            digits += " with corrected labels"
         data = f"{one['treatment']['data']}, {digits}"
         dirty = {one["code"]["commit"] for one in self.records if one["code"]["dirty"]}
         commits = [
@@ -192,6 +224,23 @@ def published(folder: Path, allow_partial: bool = False, mix: bool = False) -> S
         )
     return gathered(
         plan["study"], found, plan["reference"], plan=plan, remark=said, mix=mix
+    )
+
+
+def corrected(found: Study) -> Study:
+    """The same study by the corrected labels of its test images."""
+    if found.response != TEST_ERROR:
+        raise Refusal(f"{found.name}: a tuning has no test error to correct")
+    records = [by_votes.record(one) for one in found.records]
+    name, held_out = CORRECTED.name, found.held_out
+    if held_out is not None:  # of training images: what they are called alone changes
+        held_out = held_out.rename(columns={TEST_ERROR.name: name})
+    return replace(
+        found,
+        records=records,
+        runs=frame(records, found.settings, CORRECTED),
+        response=CORRECTED,
+        held_out=held_out,
     )
 
 
@@ -231,6 +280,22 @@ def adhoc(
     columns = differing(map(settings_of, found))
     base = chosen(found, columns, reference)
     return gathered(name, found, base, mix=mix)
+
+
+@cache
+def presets() -> dict[str, dict[str, Value]]:
+    """The level of every factor in each preset."""
+    found = {}
+    for path in sorted((CONF / "preset").glob("*.yaml")):
+        treatment = composed([f"preset={path.stem}"])[0][0].treatment
+        found[path.stem] = {factor: treatment[factor] for factor in FACTORS}
+    return found
+
+
+def converged(one: Record) -> bool:
+    """Whether a run came to its end and does not err like a guess there."""
+    error = one["response"]["test_error"]
+    return one["status"] == "finished" and error < GUESSING
 
 
 def settings_of(one: Record) -> Mapping[str, Value]:

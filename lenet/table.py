@@ -13,17 +13,28 @@ import pandas as pd
 
 from lenet.effect import COLUMNS
 from lenet.page import MINUS, interval, points
+from lenet.rounding import decimals
 
 EFFECTS = ("mean", "low", "high", "low_digits", "high_digits", "sd")
-NUMBERS = ("n", "diverged", "missing", *EFFECTS, "p", "p_holm", "p_better")
+COUNTS = ("n", "left_out", "missing")
+TESTS = ("p", "p_family", "p_holm", "p_equivalent", "p_better", "power_80")
+NUMBERS = (*COUNTS, *EFFECTS, *TESTS)
 LEVELS = (
     "train_error",
     "validation_error",
     "test_error",
     "robust_accuracy",
     "auto_attack",
+    "share",
+    "share_reference",
 )  # in %
 HIDDEN = ("study", "response", "sd", "p_better", "missing")
+POINTS = {"mean": "effect, points", "power_80": "80 % power from, points"}
+RANGES = {  # heads of the columns of two limits in %, where they are no effects
+    "low": "seeds, %",
+    "share": "95 % of share",
+    "low_reference": "95 % of reference",
+}
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
 LATEX |= {char: f"\\{char}" for char in "&%$#_{}"} | {MINUS: "$-$"}
 MARKDOWN = "\\`*_{}[]<>#|~$&"
@@ -133,13 +144,13 @@ def breakable(text: str) -> str:
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The columns that a reader needs, as texts with their units in the heads."""
     columns: dict[str, list[str]] = {}
-    effects = "verdict" in table
+    effects, losses = "verdict" in table, "share" in table
     for name in table.columns:
         values = table[name].tolist()
         single = name == "estimand" and len(set(values)) == 1
-        if name in HIDDEN or name in ("high", "high_digits") or single:
+        if name in HIDDEN or name.startswith("high") or single:
             continue
-        if name in ("low", "low_digits"):
+        if name.startswith("low"):
             pairs = zip(
                 values, table[name.replace("low", "high")].tolist(), strict=True
             )
@@ -147,16 +158,18 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
                 what = "95 %" if name == "low" else "95 %, new digits"
                 columns[what] = [interval(low, high) for low, high in pairs]
             else:
-                columns["seeds, %"] = [
-                    f"{100 * a:.2f} to {100 * b:.2f}" for a, b in pairs
+                columns[RANGES["share" if losses and name == "low" else name]] = [
+                    f"{decimals(100 * a)} to {decimals(100 * b)}" for a, b in pairs
                 ]
-        elif name == "mean" and effects:
-            columns["effect, points"] = [points(value) for value in values]
+        elif name in POINTS and effects:
+            written = points if name == "mean" else percent
+            columns[POINTS[name]] = [written(value) for value in values]
         elif name == "mean" or name in LEVELS:
             head = f"{'test error' if name == 'mean' else name.replace('_', ' ')}, %"
-            columns[head] = [text(100 * value, ".2f") for value in values]
+            columns[head] = [percent(value) for value in values]
         else:
-            form = ".2g" if name.startswith("p") and effects else ".4g"
+            tested = name.startswith("p") and (effects or losses)
+            form = ".2g" if tested else ".4g"
             columns[name.replace("_", " ")] = [text(value, form) for value in values]
     return pd.DataFrame(columns)
 
@@ -165,7 +178,8 @@ def sorting(table: pd.DataFrame) -> dict[str, list[float]]:
     """The numbers behind the shown columns, by which a reader may sort."""
     rows = shown(table)
     keys: dict[str, list[float]] = {}
-    renamed = {"effect, points": "mean", "test error, %": "mean", "95 %": "low"}
+    renamed = {head: name for name, head in POINTS.items()}
+    renamed |= {"test error, %": "mean", "95 %": "low", "share, %": "share"}
     renamed |= {"95 %, new digits": "low_digits", "seeds, %": "low"}
     renamed |= {"train error, %": "train_error"}
     for name in rows.columns:
@@ -182,6 +196,11 @@ def numeric(column: pd.Series) -> bool:
         not value or is_number(value.replace(MINUS, "-").replace(",", ""))
         for value in column
     )
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent; nothing where there is none."""
+    return decimals(100 * fraction) if math.isfinite(fraction) else ""
 
 
 def text(value: Any, form: str) -> str:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from lenet import missed, record, table
 from lenet.config import FACTORS, RANGES, Value, composed, levels
+from lenet.corrected import lacking
 from lenet.effect import TEST_ERROR
 from lenet.store import Record
 from lenet.study import Study, settings_of, shown, unique
@@ -190,6 +191,8 @@ def provenance(study: Study) -> pd.DataFrame:
         for fact in stated.items():
             facts[fact] = facts.get(fact, 0) + 1
     rows = [(*fact, count) for fact, count in sorted(facts.items())]
+    if study.response == TEST_ERROR and (why := lacking(study.records[0])):
+        rows.append(("corrected labels", f"none: {why}", len(study.records)))
     if study.plan:
         rows.append(
             ("seal of the plan", str(study.plan.get("seal")), len(study.records))

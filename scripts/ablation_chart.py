@@ -8,7 +8,9 @@ python scripts/ablation_chart.py output_dir=outputs reference=[activation=relu]
     whatever was trained there, in the folder ad_hoc; epochs=20, data=mnist, code=0123
     and the like leave out other runs; reference= may also be a run's id
 
-mix=true draws runs of different code or torch together, and says so.
+mix=true draws runs of different code or torch together, and says so;
+response=corrected_error takes MNIST's test labels as human votes correct them, in a
+folder of its own.
 """
 
 import sys
@@ -17,10 +19,13 @@ from pathlib import Path
 
 from lenet import report, study
 from lenet.config import RANGES, SAFE, Refusal, suggest
+from lenet.corrected import CORRECTED
+from lenet.effect import TEST_ERROR
 from lenet.study import NARROWED, Study
 from lenet.terminal import command, say
 
-OWN = ("study", "output_dir", "reference", "allow_partial", "mix")
+OWN = ("study", "output_dir", "reference", "allow_partial", "mix", "response")
+RESPONSES = (TEST_ERROR.name, CORRECTED.name)
 
 
 def main() -> None:
@@ -31,7 +36,10 @@ def main() -> None:
         return
     given = {"output_dir": "outputs"} | dict(map(typed, arguments))
     found = adhoc(given) if "reference" in given else published(given)
-    folder = Path(given["output_dir"]) / "-".join(one.name for one in found)
+    names = [one.name for one in found]
+    if given.get("response") == CORRECTED.name:
+        found, names = list(map(study.corrected, found)), [*names, CORRECTED.name]
+    folder = Path(given["output_dir"]) / "-".join(names)
     say("\n".join(str(path) for path in report.write(folder, found)))
 
 
@@ -44,6 +52,8 @@ def typed(text: str) -> tuple[str, str]:
         raise Refusal(f"{text}: write {key}=<value>")
     if key in ("allow_partial", "mix") and value not in ("true", "false"):
         raise Refusal(f"{text}: write {key}=true or {key}=false")
+    if key == "response" and value not in RESPONSES:
+        raise Refusal(suggest(value, RESPONSES, "response", "responses"))
     return key, value
 
 

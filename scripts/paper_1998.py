@@ -6,7 +6,8 @@ python scripts/paper_1998.py [output_dir=outputs] [data_dir=...]
 
 Draws over the published values: the error after each pass, the error by the size of the
 training set, the test patterns that most seeds get wrong, and the first passes of each
-reading. Writes and prints them as tables.
+reading. Writes and prints them as tables. What was published is of one run each: it is
+compared with the 95 % prediction interval for one run, not with that of our mean.
 """
 
 import sys
@@ -20,6 +21,8 @@ from matplotlib.figure import Figure
 
 from lenet import data, record, report, study
 from lenet.config import Refusal
+from lenet.rounding import decimals
+from lenet.statistics import prediction_interval
 from lenet.store import Record
 from lenet.terminal import command, say, typed
 
@@ -56,31 +59,40 @@ def curves(found: list[Record], key: str) -> "np.ndarray[Any, Any]":
 
 
 def figure_5(found: list[Record], title: str) -> Figure:
-    """Mean and spread of test and training error per pass, over the published curve."""
+    """Mean and range of single runs per pass, test and training, over the published
+    curve; a circle is filled where that lies outside."""
     figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.subplots()
     test, train = curves(found, "test_error"), curves(found, "train_error")
-    passes = np.arange(1, test.shape[1] + 1)
+    passes, outside = np.arange(1, test.shape[1] + 1), 0
     for values, published, color, name in (
         (test, TEST, BLUE, "test"),
         (train, TRAIN, RED, "training, as presented"),
     ):
-        low, high = values.min(0), values.max(0)
+        low, high = np.array([prediction_interval(at) for at in values.T]).T
         axes.fill_between(passes, low, high, color=color, alpha=0.2, lw=0)
         axes.plot(passes, values.mean(0), color=color, label=f"{name}: mean of runs")
-        at = passes[: len(published)]
-        axes.plot(at, published, "o", mfc="none", color=color, label=f"{name}: 1998")
+        axes.plot([], [], "o", mfc="none", color=color, label=f"{name}: 1998")
+        for p, at in enumerate(published):
+            beyond = not low[p] <= at <= high[p]
+            axes.plot(p + 1, at, "o", mfc=color if beyond else "none", color=color)
+            outside += beyond
     axes.set(xlabel="pass", ylabel="error, %", ylim=(0, 5.2), xticks=passes)
     axes.legend(frameon=False)
     last = test[:, -1]
+    low, high = map(decimals, prediction_interval(last))
     axes.set_title(
-        f"{title}: {last.mean():.2f} % after {len(passes)} passes, 0.95 % in 1998",
+        f"{title}: {decimals(last.mean())} % after {len(passes)} passes, single runs "
+        f"{low} to {high} %; 0.95 % in 1998",
         loc="left",
         weight="bold",
+        fontsize=9.5,
     )
     caption = (
-        f"n = {len(found)} seeds; band: lowest to highest. Circles: Fig. 5, p. 10. "
-        f"{minutes(found):.1f} minutes a run; two to three days in 1998."
+        f"n = {len(found)} seeds; band: 95 % prediction interval for one run. Circles: "
+        f"Fig. 5, p. 10, one run; filled: outside the band\n({outside} of "
+        f"{len(TEST) + len(TRAIN)}). {decimals(minutes(found), 1)} minutes a run; two "
+        "to three days in 1998."
     )
     figure.supxlabel(caption, fontsize=8, color=GREY)
     return figure
@@ -92,26 +104,35 @@ def minutes(found: list[Record]) -> float:
 
 
 def figure_6(sizes: dict[str, list[Record]]) -> Figure:
-    """Test error by training set: every run, the mean and the published value."""
+    """Test error by training set: every run, their mean, where a single one is
+    expected, and the published value, which is of one."""
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.subplots()
+    outside = []
     for place, (name, found) in enumerate(sizes.items()):
         errors = curves(found, "test_error")[:, -1]
         axes.plot([place] * len(errors), errors, "o", color=BLUE, alpha=0.35)
         axes.plot([place - 0.2, place + 0.2], [errors.mean()] * 2, color=BLUE, lw=2)
+        low, high = prediction_interval(errors)
+        axes.plot([place + 0.3] * 2, [low, high], color=BLUE, lw=1, marker="_")
         axes.plot(place + 0.3, SIZES[name], "D", color=RED)
-        axes.annotate(f"{errors.mean():.2f}", (place - 0.42, errors.mean()))
+        axes.annotate(decimals(errors.mean()), (place - 0.42, errors.mean()))
+        if not low <= SIZES[name] <= high:
+            outside.append(name)
     axes.plot([], [], "D", color=RED, label="published (Fig. 6, p. 11)")
     axes.plot([], [], color=BLUE, lw=2, label="mean over seeds")
+    axes.plot([], [], color=BLUE, lw=1, marker="_", label="95 %, one run")
     axes.set_xticks(
         range(len(sizes)),
         [f"{name}\nn = {len(found)}" for name, found in sizes.items()],
     )
     axes.set(ylabel="test error after 20 passes, %", xlim=(-0.6, len(sizes) - 0.4))
+    beyond = f"outside at {' and '.join(outside)}" if outside else "always inside"
     axes.set_title(
-        "Test error by training set, here and in 1998",
+        f"1998 against the range of single runs, by training set: {beyond}",
         loc="left",
         weight="bold",
+        fontsize=9.5,
     )
     axes.legend(frameon=False)
     return figure
@@ -127,7 +148,8 @@ def figure_8(found: list[Record], data_dir: str | None) -> Figure:
     for axes, index in zip(figure.subplots(6, 10).flat, worst, strict=True):
         axes.imshow(digits.test_images[index], cmap="gray_r")
         label = int(digits.test_labels[index])
-        axes.set_title(f"{label}  {missed[index]:.0%}", fontsize=8)
+        share = decimals(100 * missed[index], 0)
+        axes.set_title(f"{label}  {share} %", fontsize=8)
         axes.axis("off")
     always = int((missed == 1).sum())
     figure.suptitle(
@@ -184,7 +206,7 @@ def figure_readings(table: pd.DataFrame) -> Figure:
         axes.set(yscale="log", ylim=(0.7, 12), xticks=passes)
         axes.set_yticks([1, 2, 5, 10], ["1", "2", "5", "10"])
         axes.set_yticks([], minor=True)
-        axes.set_title(f"{line['reading']}\n{line['train_off']:.2f}", fontsize=7)
+        axes.set_title(f"{line['reading']}\n{decimals(line['train_off'])}", fontsize=7)
     for axes in panels[len(table) :]:
         axes.axis("off")
     figure.suptitle(
@@ -201,8 +223,11 @@ def figure_readings(table: pd.DataFrame) -> Figure:
 
 
 def line(what: str, values: "np.ndarray[Any, Any]", published: float) -> list[Any]:
-    """A row of the table: what some runs gave, and what was published."""
-    return [what, len(values), values.mean(), values.std(ddof=1), published]
+    """A row of the table: what some runs gave, where a single one is expected, what was
+    published, and whether that lies there."""
+    low, high = prediction_interval(values)
+    spread = [values.mean(), values.std(ddof=1), low, high]
+    return [what, len(values), *spread, published, low <= published <= high]
 
 
 def rows(
@@ -219,11 +244,12 @@ def rows(
                 table.append(line(f"{what}, pass {p}", at, published[p - 1]))
             table.append(line(f"{what}, pass 20", values[:, -1], final))
             off = np.abs(values.mean(0)[: len(published)] - published).mean()
-            table.append([f"{what}, distance", len(found), off, None, 0.0])
+            table.append([f"{what}, distance", len(found), off, *[None] * 3, 0.0, None])
     for name, found in sizes.items():
         last = curves(found, "test_error")[:, -1]
         table.append(line(f"Fig. 6, {name}", last, SIZES[name]))
-    return pd.DataFrame(table, columns=["what", "n", "mean", "sd", "published"])
+    columns = ["what", "n", "mean", "sd", "low_run", "high_run", "published", "inside"]
+    return pd.DataFrame(table, columns=columns)
 
 
 def records(
@@ -269,7 +295,7 @@ def main() -> None:
     }
     for name, table in tables.items():
         table.to_csv(output / f"{name}.csv", index=False, float_format="%.4f")
-        say(table.to_string(index=False, float_format="%.2f"))
+        say(table.to_string(index=False, float_format=decimals))
 
 
 if __name__ == "__main__":

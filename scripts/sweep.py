@@ -101,8 +101,8 @@ def status(given: Mapping[str, str], overrides: Sequence[str]) -> None:
 def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -> None:
     """Plan a study, or carry it out."""
     from lenet import (
-        effect,
         forecast,
+        statistics,
         sweep,
     )  # with torch, for which `status` need not wait
     from lenet.board import board
@@ -122,7 +122,7 @@ def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -
     if action == "plan":
         say(sweep.outlook(planned, runs, chosen.places, count))
         return
-    if len(planned["seeds"]) < effect.blocks_needed(forecast.tests(planned)):
+    if len(planned["seeds"]) < statistics.blocks_needed():
         print(f"note: {forecast.verdict(planned, None)}", file=sys.stderr)
     with board(Console(stderr=True)) as show:
         places = chosen.places

@@ -1,6 +1,6 @@
-"""How often the intervals of lenet/effect.py hold the truth, by simulation.
+"""How often intervals hold the truth and families of tests are wrong, by simulation.
 
-python tests/simulations.py     prints the table that CONTRIBUTING shows (minutes)
+python tests/simulations.py     prints the tables that CONTRIBUTING shows (minutes)
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lenet.effect import new_digits_interval, sign_flip
+from lenet.statistics import (
+    SIGNIFICANCE,
+    holm,
+    max_t,
+    new_digits_interval,
+    sign_flip,
+    smallest_effect,
+)
 
 SHAPES: dict[
     str, tuple[Callable[..., npt.NDArray[Any]], float]
@@ -34,8 +41,7 @@ def coverage(
     sample = sampler(np.random.default_rng(seed), (simulations, blocks))
     held = 0
     for part in np.array_split(sample.astype(np.float64), max(1, simulations // 100)):
-        _, limits = sign_flip(part, (0.95,), draws)
-        low, high = limits[0]
+        _, low, high = sign_flip(part, draws=draws)
         held += int(((low <= mean) & (mean <= high)).sum())
     return held / simulations
 
@@ -66,6 +72,63 @@ def new_digits_coverage(
     return held / simulations
 
 
+def family(
+    rng: np.random.Generator, shape: str, tests: int, blocks: int, alone: bool = False
+) -> npt.NDArray[np.float64]:
+    """Differences [test, block] of levels that change nothing to one reference.
+
+    The errors of all runs are of one shape; or, `alone`, those of the levels are and
+    the reference's are normal: the means are equal then, the distributions are not.
+    """
+    sampler, mean = SHAPES[shape]
+    runs = sampler(rng, (tests + 1, blocks)).astype(np.float64) - mean
+    reference = rng.normal(0, runs.std() / 2, blocks) if alone else runs[0]
+    return runs[1:] - reference
+
+
+def family_wise_error(
+    blocks: int, tests: int, shape: str, simulations: int = 2_000, alone: bool = False
+) -> dict[str, float]:
+    """Share of families without any effect that have a verdict nevertheless."""
+    rng, wrong = np.random.default_rng(8), {"max-T": 0, "Holm": 0, "alone": 0}
+    for _ in range(simulations):
+        d = family(rng, shape, tests, blocks, alone)
+        p = sign_flip(d)[0]
+        for name, adjusted in (("max-T", max_t(d)), ("Holm", holm(p)), ("alone", p)):
+            wrong[name] += int(adjusted.min() <= SIGNIFICANCE)
+    return {name: count / simulations for name, count in wrong.items()}
+
+
+def power(blocks: int, tests: int, simulations: int = 2_000) -> dict[str, float]:
+    """Share of simulations that find the one effect of a family, the size of which is
+    that of `smallest_effect`: planned to be found in 80 %."""
+    rng, found = np.random.default_rng(9), {"max-T": 0, "Holm": 0}
+    size = smallest_effect(blocks, np.sqrt(2), tests)
+    for _ in range(simulations):
+        d = family(rng, "normal", tests, blocks)
+        d[0] += size
+        adjusted = {"max-T": max_t(d), "Holm": holm(sign_flip(d)[0])}
+        for name, p in adjusted.items():
+            found[name] += int(p[0] <= SIGNIFICANCE)
+    return {name: count / simulations for name, count in found.items()}
+
+
+def family_table(tests: int = 15, simulations: int = 2_000) -> pd.DataFrame:
+    """Family-wise error per shape and power, of max-T and Holm at n = 9 and 12."""
+    rows: dict[str, dict[str, float]] = {}
+    for blocks in (9, 12):
+        for shape in SHAPES:
+            for alone in (False, True):
+                label = f"{shape}, of the levels alone" if alone else shape
+                wrong = family_wise_error(blocks, tests, shape, simulations, alone)
+                row = rows.setdefault(label, {})
+                row |= {f"{k}, n = {blocks}": wrong[k] for k in ("max-T", "Holm")}
+        found = power(blocks, tests, simulations)
+        row = rows.setdefault("power", {})
+        row |= {f"{k}, n = {blocks}": share for k, share in found.items()}
+    return pd.DataFrame(rows).T
+
+
 def coverage_table(
     blocks: Sequence[int] = (5, 10, 20), simulations: int = 2_000
 ) -> pd.DataFrame:
@@ -76,12 +139,14 @@ def coverage_table(
 
 
 def main() -> None:
-    """Print the table in Markdown."""
-    found = coverage_table()
-    print("| differences |" + "".join(f" n = {n} |" for n in found.columns))
-    print("|---" * (1 + len(found.columns)) + "|")
-    for shape, row in found.iterrows():
-        print(f"| {shape} |" + "".join(f" {100 * share:.1f} % |" for share in row))
+    """Print the tables in Markdown."""
+    intervals, families = coverage_table(), family_table()
+    intervals.columns = [f"n = {n}" for n in intervals.columns]
+    for what, found in (("differences", intervals), ("errors of runs", families)):
+        print(f"| {what} |" + "".join(f" {name} |" for name in found.columns))
+        print("|---" * (1 + len(found.columns)) + "|")
+        for shape, row in found.iterrows():
+            print(f"| {shape} |" + "".join(f" {100 * share:.1f} % |" for share in row))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from figures import check_texts, content, visible_texts
 
-from lenet import chart, effect, page, table
+from lenet import chart, effect, page, statistics, table
 from lenet.page import Origin
 
 LONG = "a_very_long_level_name_that_somebody_thought_was_a_good_idea_at_the_time"
@@ -23,20 +23,22 @@ def make_effects(arms, blocks=7, seed=0, name="level{}", per_panel=3):
         mean, half = d.mean(), 2 * d.std(ddof=1) / math.sqrt(blocks)
         factor, level = f"factor{i // per_panel}", name.format(i)
         row = dict.fromkeys(effect.COLUMNS, math.nan)
-        row |= {"study": "s", "response": "test_error", "estimand": "arm"}
+        row |= {"study": "s", "response": "test_error"}
+        row |= {"estimand": "alone from paper", "power_80": 0.001}
         row |= {"factor": factor, "level": level, "reference": "old", "n": blocks}
-        row |= {"diverged": 0, "missing": 0, "mean": mean, "p": 0.01, "reason": ""}
+        row |= {"left_out": 0, "missing": 0, "mean": mean, "p": 0.01, "reason": ""}
         row |= {"low": mean - half, "high": mean + half, "verdict": VERDICTS[i % 5]}
         row |= {"low_digits": mean - 2 * half, "high_digits": mean + 2 * half}
         rows.append(row)
-        pairs = {"seed": range(blocks), "difference": d, "diverged": False}
+        pairs = {"seed": range(blocks), "difference": d}
         dots.append(pd.DataFrame({"factor": factor, "level": level, **pairs}))
-    return effect.Effects(pd.DataFrame(rows), pd.concat(dots))
+    losses = pd.DataFrame(columns=effect.LOSSES)
+    return effect.Effects(pd.DataFrame(rows), pd.concat(dots), losses)
 
 
-def draw(effects, converged=None, **parts):
-    """The ablation chart of `effects` against a reference named paper."""
-    return chart.ablation_chart(chart.Side(*effects, "paper", converged), **parts)
+def draw(effects, **parts):
+    """The ablation chart of `effects`."""
+    return chart.ablation_chart(chart.Side(*effects[:2]), **parts)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def draw(effects, converged=None, **parts):
 def test_texts_do_not_overlap_or_leave_the_page(arms, per_panel, name):
     """No two texts overlap and none leaves the page, for few or many, short or long."""
     effects = make_effects(arms, name=name, per_panel=per_panel)
-    effects.table.loc[0, ["diverged", "reason"]] = [2, "3 of 12 blocks missing; " * 3]
+    effects.table.loc[0, ["left_out", "reason"]] = [2, "3 of 12 seeds missing; " * 3]
     figure = draw(effects, origin=Origin("3 of 84 runs missing", "MNIST " * 30))
     check_texts(figure)
     assert len(visible_texts(figure)) > 3 * arms
@@ -63,15 +65,13 @@ def test_two_sides_share_their_rows_and_do_not_overlap(arms):
     one = make_effects(arms, name="level{}" + LONG[:20])
     other = make_effects(arms, seed=1, name="level{}" + LONG[:20])
     names = {"level": other.table["reference"], "reference": other.table["level"]}
-    back = other.table.assign(**names)
+    back = other.table.assign(**names, estimand="alone from modern")
     dots = other.differences.assign(level="old")
-    figure = chart.ablation_chart(
-        chart.Side(*one, "paper"), chart.Side(back, dots[:0], "modern")
-    )
+    figure = chart.ablation_chart(chart.Side(*one[:2]), chart.Side(back, dots[:0]))
     check_texts(figure)
     said = content(figure)
-    assert "from paper, along the arrows" in said
-    assert "from modern, against the arrows" in said
+    assert "alone from paper, along the arrows" in said
+    assert "alone from modern, against the arrows" in said
     labels = [text for text, _ in visible_texts(figure) if text.startswith("factor")]
     assert len(labels) == arms
 
@@ -79,8 +79,8 @@ def test_two_sides_share_their_rows_and_do_not_overlap(arms):
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
 def test_files_are_identical_when_drawn_twice(suffix):
     """Two drawings of the same records, rows shuffled, give the same bytes."""
-    table, dots = make_effects(5)
-    shuffled = effect.Effects(table[::-1], dots.sample(frac=1, random_state=1))
+    table, dots, _ = make_effects(5)
+    shuffled = table[::-1], dots.sample(frac=1, random_state=1)
     files = [
         page.rendered(draw(effects), suffix)
         for effects in ((table, dots), (table, dots), shuffled)
@@ -90,7 +90,7 @@ def test_files_are_identical_when_drawn_twice(suffix):
 
 def test_every_arm_is_a_row_sorted_within_its_panel():
     """Each level is there once, below its panel's heading, in order of effect."""
-    table, dots = make_effects(12)
+    table, dots, _ = make_effects(12)
     texts = visible_texts(draw((table, dots)))
     height = {text: box.y0 for text, box in texts}
     for factor, arms in table.groupby("factor"):
@@ -117,7 +117,7 @@ def test_verdict_has_its_colour_and_its_marker():
 
 def test_seed_dots_and_intervals_are_where_the_tables_say():
     """Dots lie at the differences, thick and thin lines at their limits, in points."""
-    table, dots = make_effects(1)
+    table, dots, _ = make_effects(1)
     axes = draw((table, dots)).axes[0]
     row = table.iloc[0]
     lines = [line for line in axes.get_lines() if line.get_linewidth() == 4.0]
@@ -143,12 +143,12 @@ def test_chart_says_reference_years_family_data_and_code():
     for part in (
         "level1 (2010)",
         "factor0 (reference: old, 1998)",
-        "from paper, percentage points (left is better)",
+        "test error, percentage points (left is better): alone from paper",
         "37 of 240 runs missing",
         "n = 7 blocks",
         "inverts the exact sign-flip test",
         "new digits",
-        "Holm over the family of 4 arms",
+        "step-down max-T with joint sign flips over the family of 4 (alone from paper)",
         "\N{PLUS-MINUS SIGN}0.05 points",
         "Data: MNIST 0123abcd.",
         "Code: commit 0123abc.",
@@ -160,48 +160,40 @@ def test_title_says_the_finding():
     """The title names what helps most, or that nothing could be shown."""
 
     def found(effects):
-        return chart.finding(chart.Side(effects, effects, "paper"))
+        return chart.finding(chart.Side(effects, effects))
 
-    table, _ = make_effects(5)
+    table, *_ = make_effects(5)
     best = table[table.verdict == "better"].iloc[0]
     title = found(table)
     assert title.startswith(f"{best.factor}: {best.level} helps most (")
-    counts = "of 5 changes, 1 better than paper, 1 worse, 1 equivalent, 1 undecided"
-    assert counts in title
+    counts = "1 better, 1 worse, 1 equivalent, 1 undecided, 1 not estimable"
+    assert title.endswith(f"of 5 changes alone from paper, {counts}")
+    main = "main effect (mean over the 32 combinations of the others)"
+    averaged = found(table.assign(estimand=main))
+    assert f"of 5 main effects ({main.partition('(')[2]}, 1 better" in averaged
     worse = table.replace("better", "undecided")
     assert "hurts most" in found(worse)
-    fewer = chart.Side(table, table, "paper", table.assign(n=2, mean=-0.0012))
-    assert "points, \N{MINUS SIGN}0.12 where all converged)" in chart.finding(fewer)
     nothing = table.assign(verdict="undecided")
-    assert found(nothing).startswith("No proof that any of 5 changes")
+    assert found(nothing).startswith("No proof that any of 5 changes alone")
     few = nothing.assign(reason="no verdict possible at n = 5", n=5)
     arm = few.loc[few["mean"].idxmin()]
     said = f"lowest is {arm.factor}: {arm.level} ({chart.points(arm['mean'])} points)"
-    start = "No verdict possible at n = 5: of 5 changes to paper"
+    start = "No verdict possible at n = 5: of 5 changes alone from paper"
     assert found(few) == f"{start} the {said}"
     last = few.index[-1]
     few.loc[last, ["verdict", "reason"]] = ["not estimable", "no variance: all are 0"]
     assert found(few).startswith(start)
 
 
-def test_diverged_runs_are_counted_and_do_not_stretch_the_axis():
-    """The count and the effect of converged blocks are said; the axis stays useful."""
-    table, dots = make_effects(6)
-    beside = table.assign(n=6)
-    reach = draw((table, dots)).axes[0].get_xlim()
-    dots = dots.reset_index(drop=True)
-    at = table.index[table["mean"] == table["mean"].median()].tolist() or [2]
-    row = table.loc[at[0]]
-    first = (dots.factor == row.factor) & (dots.level == row.level) & (dots.seed == 0)
-    dots.loc[first, ["difference", "diverged"]] = [0.89, True]
-    table.loc[at[0], ["diverged", "mean", "high", "high_digits"]] = [1, 0.127, 0.4, 0.5]
-    figure = draw((table, dots), converged=beside)
-    by = f"{page.points(row['mean'])} {page.interval(row.low, row.high)}"
-    said = f"1 of 7 diverged; 6 of 7 blocks converged: {by}"
-    assert said in " ".join(content(figure).split())
-    assert "+12.70" in content(figure) and "error of 90 %" in content(figure)
-    low, high = figure.axes[0].get_xlim()
-    assert high - low <= 1.5 * (reach[1] - reach[0])
+def test_seeds_left_out_are_said_beside_the_verdict():
+    """The reason of a row is written out, and the caption says what became of them."""
+    table, dots, _ = make_effects(6)
+    reason = "1 of 8 seeds left out; 1 of 8 runs collapse with level2, 0 of 8 with old"
+    table.loc[2, ["left_out", "reason"]] = [1, f"{reason} (p = 1)"]
+    said = content(draw((table, dots)))
+    assert f"equivalent; {reason}" in " ".join(said.split())
+    assert "is an outcome of its own; its seed is left out" in said
+    assert "outcome of its own" not in content(draw(make_effects(6)))
 
 
 def test_too_few_blocks_draw_dots_and_no_interval():
@@ -212,7 +204,7 @@ def test_too_few_blocks_draw_dots_and_no_interval():
         for s in range(5)
         for level, e, step in levels
     )
-    figure = draw(effect.arms(runs, {"pooling": "subsample"}))
+    figure = draw(effect.arms(runs, {"pooling": "subsample"}, base="paper"))
     assert "no verdict possible at n = 5" in content(figure)
     assert "no 95 % interval" in content(figure)
     lines = figure.axes[0].get_lines()
@@ -230,8 +222,8 @@ def test_names_are_never_markup():
 def test_joint_changes_have_a_panel_of_their_own():
     """Arms that differ in several factors stand together, by levels or by name."""
     effects = make_effects(4, per_panel=2)
-    table, dots = effects.table, effects.differences
-    for frame in effects:
+    table, dots, _ = effects
+    for frame in (table, dots):
         frame["factor"] = frame["factor"].mask(frame["level"] == "level2", "today")
         frame["factor"] = frame["factor"].mask(frame["level"] == "level3", "a+b")
         frame["level"] = frame["level"].replace({"level2": "relu+max", "level3": "p+q"})
@@ -241,8 +233,8 @@ def test_joint_changes_have_a_panel_of_their_own():
 
 def test_estimands_are_not_mixed():
     """A table of two estimands is refused."""
-    table, dots = make_effects(2)
-    table.loc[1, "estimand"] = "main"
+    table, dots, _ = make_effects(2)
+    table.loc[1, "estimand"] = "alone from modern"
     with pytest.raises(ValueError, match="one estimand"):
         draw((table, dots))
 
@@ -250,7 +242,7 @@ def test_estimands_are_not_mixed():
 @pytest.mark.parametrize("name", ["{}", "none", "NA"])
 def test_tables_read_from_csv_give_the_same_chart(tmp_path, name):
     """Numbers and `none` as levels and empty reasons come back from a file unharmed."""
-    rows, dots = make_effects(3, name=name, per_panel=1)
+    rows, dots, _ = make_effects(3, name=name, per_panel=1)
     for file, frame in (("effects", rows), ("differences", dots)):
         (tmp_path / file).write_text(table.as_csv(frame))
     read = [table.read(tmp_path / file) for file in ("effects", "differences")]
@@ -261,15 +253,42 @@ def test_tables_read_from_csv_give_the_same_chart(tmp_path, name):
     assert sum(len(line.get_xdata()) for line in dots_drawn) == 21
 
 
-def test_band_is_the_smallest_effect_that_the_blocks_can_see():
-    """The band reaches as far as `smallest_effect` says, and is absent at small n."""
-    rows, dots = make_effects(3, blocks=12)
-    rows["sd"] = 0.001
-    reach = effect.smallest_effect(12, 0.001, 3)
-    assert effect.seeds_for_power(reach * 1.001, 0.001, 3) == 12
-    figure = draw((rows, dots))
-    bands = figure.axes[0].collections
-    assert len(bands) == 3 and "too small to see" in content(figure)
+def test_band_ends_where_the_power_is_80_percent():
+    """It reaches as far as the table says; it is absent where no blocks would do."""
+    rows, dots, _ = make_effects(3, blocks=12)
+    reach = statistics.smallest_effect(12, 0.001, 3)
+    assert statistics.seeds_for_power(reach * 1.001, 0.001, 3) == 12
+    figure = draw((rows.assign(power_80=reach), dots))
+    bands, label = figure.axes[0].collections, "80 % power from its edge on"
+    assert len(bands) == 3 and label in content(figure)
     ends = bands[0].get_paths()[0].vertices[:, 0]
     assert (ends.min(), ends.max()) == pytest.approx((-100 * reach, 100 * reach))
-    assert "too small" not in content(draw((rows.assign(n=5), dots)))
+    assert label not in content(draw((rows.assign(power_80=math.inf), dots)))
+
+
+def test_three_sides_stand_beside_each_other():
+    """Main effects and simple effects at both ends share their rows and their arrows,
+    each under its estimand."""
+    rng = np.random.default_rng(3)
+    levels = {"head": ("rbf", "softmax"), "units": ("tanh", "relu")}
+    runs = pd.DataFrame(
+        {"head": head, "units": units, "seed": seed, "status": "finished"}
+        | {"test_error": 0.01 + 0.002 * (head == "rbf") + rng.normal(0, 0.0005)}
+        for seed in range(9)
+        for head in levels["head"]
+        for units in levels["units"]
+    )
+    found = effect.factorial(runs, levels, ends=("paper", "modern"))
+    names = found.table["estimand"].unique()
+    sides = [
+        chart.Side(*(t[t["estimand"] == name] for t in found[:2]))
+        for name in names
+        if name.startswith((effect.MAIN, effect.SIMPLE))
+    ]
+    figure = chart.ablation_chart(*sides)
+    check_texts(figure)
+    said = " ".join(content(figure).split())
+    for name in ("(others as in paper)", "(others as in modern)", "main effect (mean"):
+        assert name in said
+    labels = [text for text, _ in visible_texts(figure) if text.startswith("head: ")]
+    assert labels == ["head: rbf \N{RIGHTWARDS ARROW} softmax"]

@@ -8,8 +8,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lenet import design, effect
+from lenet import design
 from lenet.config import Refusal, composed, levels
+from lenet.statistics import blocks_needed
 
 SMALL = {"preset": "modern", "data": "digits", "augmentation": "none", "replicates": 2}
 Written = Callable[..., str]
@@ -260,7 +261,7 @@ def test_every_design_in_conf_loads(name: str) -> None:
     loaded = design.load(name, [])
     if not loaded.arms[0].treatment["validation_size"]:
         assert not loaded.notes
-        assert len(loaded.seeds) >= effect.blocks_needed(max(len(loaded.arms) - 1, 1))
+        assert len(loaded.seeds) >= blocks_needed()
 
 
 WORDS = st.sampled_from(

@@ -5,18 +5,13 @@ from itertools import permutations, product
 import numpy as np
 import pandas as pd
 import pytest
-import simulations
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from lenet import effect
+from lenet import effect, statistics
 
 REFERENCE = {"activation": "scaled_tanh", "pooling": "subsample", "batch_size": 1}
-differences = arrays(np.int64, st.integers(2, 9), elements=st.integers(-30, 30)).map(
-    lambda counts: counts / 10_000
-)
 
 
 def make_runs(effects, seeds=range(7), sd=0.0003, seed=0, images=0):
@@ -39,119 +34,6 @@ RELU, MAX = (("activation", "relu"),), (("pooling", "max"),)
 TWO_ARMS = {RELU: -0.003, MAX: 0.0}
 
 
-def slow_p(d, theta=0.0):
-    """The two-sided sign-flip p at theta, sign by sign."""
-    shifted = np.asarray(d) - theta
-    flips = [np.dot(s, shifted) for s in product((-1, 1), repeat=len(d))]
-    reach = abs(shifted.sum()) - 1e-12
-    return np.mean([abs(flip) >= reach for flip in flips])
-
-
-def test_sign_flip_equals_scipy():
-    """The exact p is that of scipy's permutation_test, ties included."""
-    rng = np.random.default_rng(3)
-    for n in (3, 5, 7, 11):
-        for d in (rng.normal(0.5, 1, n), rng.integers(-2, 3, n).astype(float)):
-            result = stats.permutation_test(
-                (d,), np.mean, permutation_type="samples", n_resamples=np.inf
-            )
-            assert effect.sign_flip(d)[0] == pytest.approx(result.pvalue, abs=1e-12)
-
-
-def test_sign_flip_draws_agree_with_all_signs(monkeypatch):
-    """Drawn signs give the p and the limits of all signs, within Monte Carlo error."""
-    d = np.random.default_rng(5).normal(0.4, 1, 13)
-    p, limits = effect.sign_flip(d)
-    effect._subsets.cache_clear()
-    monkeypatch.setattr(effect, "MOST_EXACT", 12)
-    drawn_p, drawn_limits = effect.sign_flip(d)
-    effect._subsets.cache_clear()
-    assert drawn_p == pytest.approx(p, abs=0.004) and drawn_p != p
-    np.testing.assert_allclose(drawn_limits, limits, atol=0.03)
-
-
-@settings(max_examples=60, deadline=None)
-@given(differences)
-def test_interval_inverts_the_slow_test(d):
-    """Just inside a limit the slow test keeps theta, just outside it rejects it."""
-    p, limits = effect.sign_flip(d)
-    assert p == pytest.approx(slow_p(d))
-    for (low, high), level in zip(limits, (0.05, 0.10), strict=True):
-        if 2 / 2 ** len(d) > level:
-            assert low == -np.inf and high == np.inf
-            continue
-        step = 1e-9
-        assert slow_p(d, low - step) <= level and slow_p(d, high + step) <= level
-        if high - low > 2 * step:
-            assert slow_p(d, low + step) > level and slow_p(d, high - step) > level
-
-
-@settings(max_examples=100, deadline=None)
-@given(arrays(np.int64, st.integers(2, 18), elements=st.integers(-9, 30)))
-def test_interval_and_p_agree(counts):
-    """p <= 0.05 if and only if 0 is outside the interval, also for ties and draws."""
-    p, limits = effect.sign_flip(counts / 10_000, draws=999)
-    for (low, high), level in zip(limits, (0.05, 0.10), strict=True):
-        assert (p <= level) == (low > 0 or high < 0)
-
-
-@settings(max_examples=60, deadline=None)
-@given(differences, st.randoms(), st.sampled_from([0.001, 0.5, 3.0, 400.0]))
-def test_interval_moves_with_the_data(d, random, scale):
-    """Order changes nothing; sign, shift and scale of the data pass to the limits."""
-    p, limits = effect.sign_flip(d)
-    shuffled = random.sample(d.tolist(), len(d))
-    assert effect.sign_flip(shuffled)[0] == p
-    np.testing.assert_allclose(effect.sign_flip(shuffled)[1], limits, atol=1e-12)
-    negative_p, negative = effect.sign_flip(-d)
-    assert negative_p == p and np.array_equal(negative, -limits[:, ::-1])
-    np.testing.assert_allclose(effect.sign_flip(d + 0.01)[1], limits + 0.01, atol=1e-12)
-    scaled_p, scaled = effect.sign_flip(d * scale)
-    assert scaled_p == p
-    np.testing.assert_allclose(scaled, limits * scale, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("shape", ["normal", "skewed", "counts"])
-@pytest.mark.parametrize("blocks", [10, 20])
-def test_interval_covers_in_95_percent(blocks, shape):
-    """2,000 simulated 95 % intervals hold the true effect in 95 +- 1.5 %."""
-    assert 0.935 <= simulations.coverage(blocks, shape) <= 0.965
-
-
-def test_coverage_table_tells_the_limits():
-    """Strong skew covers less, ties and five blocks more; the table shows it."""
-    table = simulations.coverage_table(simulations=300)
-    assert table.shape == (6, 3)
-    assert (table.loc[["normal", "exponential"], 5] == 1).all()
-    assert 0.86 <= table.loc["exponential", 10] <= 0.94
-    assert table.loc["ties", 10] >= 0.96
-
-
-@pytest.mark.parametrize("blocks", [5, 10])
-def test_new_digits_interval_covers(blocks):
-    """2,000 simulated new-digits intervals hold the true effect in at least 94 %."""
-    assert simulations.new_digits_coverage(blocks, images=500) >= 0.94
-
-
-def test_new_digits_variance_equals_the_slow_one():
-    """The variance is s2_seed/n + s2_image/m - s2_residual/(n m), term by term."""
-    d = np.random.default_rng(2).integers(-1, 2, (3, 5)).astype(float)
-    d += np.array([0, 0, 1, 2, 3])  # images that differ
-    n, m = d.shape
-    grand = d.mean()
-    seed = sum((row.mean() - grand) ** 2 for row in d) / (n - 1)
-    image = sum((column.mean() - grand) ** 2 for column in d.T) / (m - 1)
-    residual = sum(
-        (d[i, j] - d[i].mean() - d[:, j].mean() + grand) ** 2
-        for i, j in product(range(n), range(m))
-    ) / ((n - 1) * (m - 1))
-    half = stats.t.ppf(0.975, n - 1) * np.sqrt(
-        seed / n + image / m - residual / (n * m)
-    )
-    expected = (grand - half, grand + half)
-    assert effect.new_digits_interval(d) == pytest.approx(expected)
-
-
 def test_new_digits_interval_comes_from_the_stored_bits():
     """Its centre is the mean effect and it is wider than blocks alone would make it."""
     runs = make_runs({RELU: 0.05}, images=2_000)
@@ -171,58 +53,26 @@ def test_right_must_give_the_response():
         effect.arms(runs, REFERENCE)
 
 
-def test_holm_equals_a_worked_example():
-    """Holm 1979: 0.01 0.02 0.03 0.04 become 0.04 0.06 0.06 0.06; NaN does not count."""
-    adjusted = effect.holm([0.03, np.nan, 0.01, 0.04, 0.02])
-    np.testing.assert_allclose(adjusted, [0.06, np.nan, 0.04, 0.06, 0.06])
-
-
-def test_holm_keeps_the_family_wise_error():
-    """Without any effect at most 5 % (plus noise) of families have a verdict."""
-    rng = np.random.default_rng(8)
-    noise = rng.normal(size=(1_000, 5, 10))
-    noise -= rng.normal(size=(1_000, 1, 10))  # the arms share their reference
-    p = np.concatenate([effect.sign_flip(part)[0] for part in np.split(noise, 20)])
-    wrong = np.mean([effect.holm(family).min() <= 0.05 for family in p])
-    assert 0.005 <= wrong <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 1_000)
-    assert (p.min(axis=1) <= 0.05).mean() > 0.10  # unadjusted it would not hold
-
-
-def test_blocks_needed_equals_the_planning_figures():
-    """6 seeds for 1 test, 8 for 5, 9 for 8-12, 10 for 15-25, 11 for 26-51."""
-    tests = (1, 5, 8, 12, 15, 25, 26, 51)
-    needed = [effect.blocks_needed(k) for k in tests]
-    assert needed == [6, 8, 9, 9, 10, 10, 11, 11]
-
-
-def test_power_equals_the_planning_figures():
-    """At 1 % error on 10,000 digits: 10, 34; over 12 arms 18, 60; equivalence 36."""
-    sd = np.sqrt(2) * np.sqrt(0.01 / 20_000)
-    assert effect.seeds_for_power(0.0010, sd) == 10
-    assert effect.seeds_for_power(0.0005, sd) == 34
-    assert effect.seeds_for_power(0.0010, sd, tests=12) == 18
-    assert effect.seeds_for_power(0.0005, sd, tests=12) == 60
-    assert effect.seeds_for_equivalence(sd) == 36
-    assert effect.seeds_for_power(1.0, sd, tests=12) == effect.blocks_needed(12)
-    with pytest.raises(ValueError, match="more than"):
-        effect.seeds_for_power(1e-6, 0.1)
-
-
 def test_arms_have_the_columns_and_the_paired_effect():
     """The table has the agreed columns; mean, sd and P(better) are of the pairs."""
     runs = make_runs(TWO_ARMS)
-    table, dots = effect.arms(runs, REFERENCE, study="s")
+    table, dots, _ = effect.arms(runs, REFERENCE, study="s", base="paper")
     assert ",".join(table.columns) == (
-        "study,response,estimand,factor,level,reference,n,diverged,missing,mean,sd,low,"
-        "high,low_digits,high_digits,p,p_holm,p_better,verdict,reason"
+        "study,response,estimand,factor,level,reference,n,left_out,missing,mean,sd,low,"
+        "high,low_digits,high_digits,p,p_family,p_holm,p_equivalent,p_better,power_80,"
+        "verdict,reason"
     )
     wide = runs.pivot(index="seed", columns=["activation", "pooling"])["test_error"]
     d = wide["relu", "subsample"] - wide["scaled_tanh", "subsample"]
     row = table[table.factor == "activation"].iloc[0]
-    assert (row.study, row.estimand, row.level, row.n) == ("s", "arm", "relu", 7)
+    assert (row.study, row.estimand) == ("s", "alone from paper")
+    assert (row.level, row.n) == ("relu", 7)
     assert row.reference == "scaled_tanh" and row.response == "test_error"
     assert row["mean"] == pytest.approx(d.mean()) and row.sd == pytest.approx(d.std())
     assert row.p == 2 / 2**7 and row.p_holm == 4 / 2**7 and row.p_better == 1
+    pairs = [dots[dots.factor == f].difference for f in ("activation", "pooling")]
+    assert row.p_family == statistics.max_t(pairs)[0]
+    assert row.power_80 == statistics.smallest_effect(7, row.sd, 2)
     assert row.verdict == "better"
     relu = dots[dots.factor == "activation"]
     assert relu.seed.tolist() == list(range(7))
@@ -265,65 +115,90 @@ def test_missing_block_drops_the_pair_and_counts():
     runs = make_runs(TWO_ARMS, seeds=range(8))
     full = effect.arms(runs, REFERENCE).differences
     lacking = runs[~((runs.seed == 3) & (runs.activation == "relu"))]
-    table, dots = effect.arms(lacking, REFERENCE, seeds=range(9))
+    table, dots, _ = effect.arms(lacking, REFERENCE, seeds=range(9))
     relu = table[table.factor == "activation"].iloc[0]
-    assert (relu.n, relu.missing) == (7, 2) and "2 of 9 blocks missing" in relu.reason
+    assert (relu.n, relu.missing) == (7, 2) and "2 of 9 seeds missing" in relu.reason
     other = table[table.factor == "pooling"].iloc[0]
     assert (other.n, other.missing) == (8, 1)
     kept = full[~((full.seed == 3) & (full.factor == "activation"))]
     pd.testing.assert_frame_equal(kept.reset_index(drop=True), dots)
 
 
-def test_diverged_run_counts_as_chance():
-    """A diverged run is an error of 0.90, counted, and left out only by `converged`."""
-    runs = make_runs(TWO_ARMS, images=40).astype({"right": object})
-    at = runs.index[(runs.seed == 2) & (runs.activation == "relu")][0]
-    runs.loc[at, ["status", "test_error"]] = ["diverged", np.nan]
-    runs.at[at, "right"] = None
-    reference = runs[(runs.seed == 2) & (runs.activation == "scaled_tanh")].iloc[0]
-    table, dots = effect.arms(runs, REFERENCE)
-    relu = table[table.factor == "activation"].iloc[0]
-    assert (relu.n, relu.diverged) == (7, 1)
-    dot = dots[(dots.factor == "activation") & (dots.seed == 2)].iloc[0]
-    assert dot.difference == pytest.approx(0.90 - reference.test_error) and dot.diverged
-    assert (relu.low_digits + relu.high_digits) / 2 == pytest.approx(relu["mean"])
-    beside = effect.arms(effect.converged(runs), REFERENCE).table
-    assert beside[beside.factor == "activation"].iloc[0].n == 6
+def lose(runs, status, seed=2, **levels):
+    """The runs of one seed at these levels as lost, with the error of a guess."""
+    at = runs.seed == seed
+    for factor, level in levels.items():
+        at &= runs[factor] == level
+    error = np.nan if status == "diverged" else 0.8865
+    lost = runs.astype({"right": object}) if "right" in runs else runs.copy()
+    lost.loc[at, ["status", "test_error"]] = [status, error]
+    if "right" in lost:
+        for row in lost.index[at]:
+            lost.at[row, "right"] = None
+    return lost
 
 
-def test_collapsed_run_counts_as_measured_and_is_said():
-    """A run that errs like a guess keeps its error; `converged` leaves it out."""
-    runs = make_runs(TWO_ARMS, images=40).astype({"right": object})
-    at = runs.index[(runs.seed == 2) & (runs.activation == "relu")][0]
-    table, dots = effect.arms(runs, REFERENCE)
-    runs.loc[at, "status"] = "collapsed"
-    marked, same = effect.arms(runs, REFERENCE)
-    pd.testing.assert_frame_equal(same, dots)
-    relu = (marked.factor == "activation").tolist()
-    assert marked["reason"].str.contains("1 run collapsed").tolist() == relu
-    unsaid = table.drop(columns="reason"), marked.drop(columns="reason")
-    pd.testing.assert_frame_equal(*unsaid)
-    beside = effect.arms(effect.converged(runs), REFERENCE).table
-    assert beside[relu].iloc[0].n == marked[relu].iloc[0].n - 1
+@pytest.mark.parametrize("status", ["diverged", "collapsed"])
+def test_lost_run_is_left_out_and_counted(status):
+    """Its seed is no part of the effect, as if it had not been trained; its share
+    stands beside, with the pairs in which it alone was lost."""
+    runs = make_runs(TWO_ARMS, images=40)
+    lost = lose(runs, status, activation="relu")
+    table, dots, losses = effect.arms(lost, REFERENCE)
+    without = effect.arms(runs.drop(lost.index[lost.status == status]), REFERENCE)
+    pd.testing.assert_frame_equal(dots, without.differences)
+    relu, other = (table[table.factor == f].iloc[0] for f in ("activation", "pooling"))
+    assert (relu.n, relu.left_out, relu.missing) == (6, 1, 0) and relu["mean"] < 0.05
+    assert (other.n, other.left_out, other.reason) == (7, 0, "")
+    verb = {"diverged": "diverge", "collapsed": "collapse"}[status]
+    counted = f"1 of 7 runs {verb} with relu, 0 of 7 with scaled_tanh (p = 1)"
+    assert relu.reason.endswith(f"1 of 7 seeds left out; {counted}")
+    row = losses[losses.factor == "activation"].iloc[0]
+    assert (row.runs, row[status], row.collapsed + row.diverged) == (7, 1, 1)
+    assert (row.low, row.high) == statistics.share_interval(1, 7)
+    assert (row.level_alone, row.reference_alone, row.p) == (1, 0, 1.0)
+    assert losses[losses.factor == "pooling"].share.tolist() == [0]
 
 
-def test_diverged_reference_is_said():
-    """A reference that diverged does not pass for a better level unnoticed."""
-    runs = make_runs(TWO_ARMS)
-    at = (
-        (runs.seed == 2)
-        & (runs.activation == "scaled_tanh")
-        & (runs.pooling == "subsample")
-    )
-    runs.loc[at, ["status", "test_error"]] = ["diverged", np.nan]
+def test_lost_reference_leaves_its_seed_out_of_every_effect():
+    """A reference that collapsed does not make a level better."""
+    tanh = {"activation": "scaled_tanh", "pooling": "subsample"}
+    runs = lose(make_runs(TWO_ARMS), "collapsed", **tanh)
     table = effect.arms(runs, REFERENCE).table
-    assert (table.diverged == 0).all()
-    assert table.reason.str.contains("1 run of the reference diverged").all()
+    assert (table.n == 6).all() and (table.left_out == 1).all()
+    assert table.reason.str.contains("0 of 7 runs collapse with .*, 1 of 7 with").all()
+
+
+def test_collapse_that_depends_on_a_level_is_said():
+    """Six of nine seeds collapse with one level: the exact test finds it, and of the
+    three that are left there is no verdict."""
+    runs = make_runs(TWO_ARMS, seeds=range(9))
+    for seed in range(6):
+        runs = lose(runs, "collapsed", seed, activation="relu")
+    table, _, losses = effect.arms(runs, REFERENCE)
+    row = losses[losses.factor == "activation"].iloc[0]
+    assert row.p == 2 / 2**6 and row.p_holm == 4 / 2**6
+    relu = table[table.factor == "activation"].iloc[0]
+    assert (relu.n, relu.verdict) == (3, "undecided")
+    assert "6 of 9 seeds left out" in relu.reason and "depends" not in relu.reason
+    alone = effect.arms(runs[runs.pooling == "subsample"], REFERENCE).table.iloc[0]
+    assert "that depends on the level, p = 0.031" in alone.reason
+
+
+def test_level_that_always_collapses_has_no_effect_but_a_share():
+    """Where no seed converged there is nothing to measure, and it is said how many."""
+    runs = make_runs({RELU: 0.0})
+    for seed in range(7):
+        runs = lose(runs, "collapsed", seed, activation="relu")
+    table, _, losses = effect.arms(runs, REFERENCE)
+    assert table.verdict.tolist() == ["not estimable"] and np.isnan(table["mean"][0])
+    assert table.reason[0].startswith("no complete seed; 7 of 7 seeds left out")
+    assert losses.share.tolist() == [1.0] and losses.high.tolist() == [1.0]
 
 
 @pytest.mark.parametrize(
     ("seeds", "reason"),
-    [([0], "one block only"), (range(6), "no variance: every difference is 0.01")],
+    [([0], "one seed only"), (range(6), "no variance: every difference is 0.01")],
 )
 def test_degenerate_input_is_not_estimable(seeds, reason):
     """One block or no variance gives a reason: no p, no interval, no crash."""
@@ -331,7 +206,8 @@ def test_degenerate_input_is_not_estimable(seeds, reason):
     row = effect.arms(runs, REFERENCE).table.iloc[0]
     assert row.verdict == "not estimable" and row.reason == reason
     assert row["mean"] == pytest.approx(0.01) and row.n == len(seeds)
-    assert row[["low", "high", "p", "p_holm", "low_digits"]].isna().all()
+    numbers = ["low", "high", "p", "p_family", "p_holm", "p_equivalent", "power_80"]
+    assert row[[*numbers, "low_digits"]].isna().all()
 
 
 def test_unpaired_blocks_are_not_estimable():
@@ -340,7 +216,7 @@ def test_unpaired_blocks_are_not_estimable():
     odd = (runs.seed % 2 == 1) == (runs.activation == "relu")
     row = effect.arms(runs[odd], REFERENCE).table.iloc[0]
     assert (row.n, row.missing, row.verdict) == (0, 7, "not estimable")
-    assert row.reason == "no complete block; 7 of 7 blocks missing"
+    assert row.reason == "no complete seed; 7 of 7 seeds missing"
 
 
 def test_too_few_blocks_give_no_verdict():
@@ -428,11 +304,14 @@ def test_factorial_equals_the_hand_worked_cube():
     """
     y = [10 - 2 * a - 3 * b - c - 2 * a * b for a, b, c in product((0, 1), repeat=3)]
     table = effect.factorial(cube_runs(np.divide(y, 100)), LEVELS).table
-    means = table.set_index(["estimand", "factor"])["mean"] * 100
-    for estimand in ("main", "shapley"):
-        assert means[estimand].to_numpy() == pytest.approx([-3, -4, -1])
+    points = {
+        kind: effect.of(table, kind).set_index("factor")["mean"] * 100
+        for kind in (effect.MAIN, effect.PAIR, effect.SHAPLEY)
+    }
+    for kind in (effect.MAIN, effect.SHAPLEY):
+        assert points[kind].to_numpy() == pytest.approx([-3, -4, -1])
     expected = {"a:b": -2, "a:c": 0, "b:c": 0}
-    assert means["interaction"].to_dict() == pytest.approx(expected, abs=1e-12)
+    assert points[effect.PAIR].to_dict() == pytest.approx(expected, abs=1e-12)
     row = table.set_index("factor").loc["a:b"]
     assert (row.level, row.reference) == ("1:on", "0:off")
 
@@ -441,7 +320,8 @@ def test_shapley_values_equal_all_orders_and_sum_to_the_gap():
     """Each block's values are means over all k! orders and sum to its gap to 1e-12."""
     responses = np.random.default_rng(6).uniform(0.005, 0.9, 8)
     runs = cube_runs(responses, sd=0.002)
-    dots = effect.factorial(runs, LEVELS).differences.query("estimand == 'shapley'")
+    found = effect.factorial(runs, LEVELS)
+    dots = effect.of(found.differences, effect.SHAPLEY)
     for seed, block in runs.groupby("seed"):
         y = dict(zip(CELLS, block.test_error, strict=True))
         slow = dict.fromkeys(LEVELS, 0.0)
@@ -457,21 +337,57 @@ def test_shapley_values_equal_all_orders_and_sum_to_the_gap():
 
 
 def test_factorial_families_are_adjusted_apart():
-    """Main effects, interactions and Shapley values are three families of Holm."""
+    """Each estimand is a family, for max-T, for Holm and for equivalence."""
     y = np.random.default_rng(6).uniform(0.01, 0.02, 8)
-    table = effect.factorial(cube_runs(y, sd=0.003, seed=1), LEVELS).table
-    assert table.estimand.value_counts().to_dict() == dict.fromkeys(
-        ("main", "interaction", "shapley"), 3
+    runs = cube_runs(y, sd=0.003, seed=1)
+    found = effect.factorial(runs, LEVELS, ends=("paper", "modern"))
+    names = (
+        "main effect (mean over the 4 combinations of the others)",
+        "interaction (mean over the 2 combinations of the others)",
+        "simple effect (others as in paper)",
+        "simple effect (others as in modern)",
+        "Shapley value (mean over all 6 orders)",
     )
-    for _, family in table.groupby("estimand"):
-        np.testing.assert_array_equal(family.p_holm, effect.holm(family.p))
+    counts = found.table.estimand.value_counts(sort=False)
+    assert counts.to_dict() == dict.fromkeys(names, 3)
+    for estimand, family in found.table.groupby("estimand"):
+        np.testing.assert_array_equal(family.p_holm, statistics.holm(family.p))
+        dots = found.differences[found.differences.estimand == estimand]
+        wide = dots.pivot(index="factor", columns="seed", values="difference")
+        p = statistics.max_t(wide.loc[family.factor].to_numpy())
+        np.testing.assert_allclose(family.p_family, p)
+        apart = statistics.equivalence(wide.loc[family.factor].to_numpy(), 0.0005)
+        np.testing.assert_allclose(family.p_equivalent, statistics.holm(apart))
+
+
+def test_simple_effects_are_those_of_one_factor_at_each_end():
+    """They equal the arms of the designs that change one factor; a lost run takes its
+    seed from the effects that it is part of, and from no other."""
+    y = np.random.default_rng(6).uniform(0.01, 0.02, 8)
+    runs = cube_runs(y, sd=0.003, seed=1)
+    b_back = (runs.a == 1) & (runs.b == "off") & (runs.c == 2024) & (runs.seed == 4)
+    runs.loc[b_back, "status"] = "collapsed"
+    table = effect.factorial(runs, LEVELS).table
+    assert set(effect.of(table, effect.MAIN).n) == {7}
+    for place, end, sign, lost in (
+        (0, "the reference", 1, ""),
+        (1, "all changed", -1, "b"),
+    ):
+        levels = {factor: pair[place] for factor, pair in LEVELS.items()}
+        arms = effect.arms(runs, levels).table.set_index("factor")["mean"]
+        simple = table[table.estimand == f"simple effect (others as in {end})"]
+        for row in simple.itertuples():
+            assert row.mean == pytest.approx(sign * arms[row.factor])
+            assert row.n == (7 if row.factor == lost else 8)
 
 
 def test_factorial_drops_a_torn_block_and_refuses_a_missing_cell():
-    """A block without one cell leaves every effect; a cell without runs is named."""
+    """A block without one cell leaves every mean over the cells; a cell without runs is
+    named."""
     runs = cube_runs(np.linspace(0.01, 0.02, 8), sd=0.001)
     table = effect.factorial(runs.drop(index=5), LEVELS).table
-    assert (table.n == 7).all() and (table.missing == 1).all()
+    means = table[~table.estimand.str.startswith(effect.SIMPLE)]
+    assert (means.n == 7).all() and (means.missing == 1).all()
     lacking = runs[~((runs.a == 1) & (runs.b == "on") & (runs.c == 2024))]
     with pytest.raises(ValueError, match="no run of a=1 b=on c=2024"):
         effect.factorial(lacking, LEVELS)

@@ -1,6 +1,8 @@
 """Ladders, interactions, curves and costs say what their tables say, legibly."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,17 +10,31 @@ import pytest
 from figures import check_texts, content
 from test_chart import make_effects
 
-from lenet import cost, curve, effect, interaction, ladder, page
+from lenet import (
+    chart,
+    collapse,
+    cost,
+    curve,
+    effect,
+    interaction,
+    ladder,
+    missed,
+    page,
+    statistics,
+    table,
+)
 from lenet.page import Origin
+from lenet.rounding import decimals
 
 ORIGIN = Origin("2 of 84 runs missing", "MNIST 0123abcd", "commit 0123abc")
+ORDER = "One change at a time, in the order of the design."
 LONG = "a_very_long_level_name_that_somebody_thought_was_a_good_idea"
 
 
 def make_steps(steps, name="level{}"):
     """A ladder of `steps` with its ends and its seconds."""
-    rows, dots = make_effects(steps, name=name, per_panel=1)
-    rows, dots = rows.assign(estimand="ladder"), dots.assign(estimand="ladder")
+    effects = make_effects(steps, name=name, per_panel=1)
+    rows, dots = (found.assign(estimand=effect.LADDER) for found in effects[:2])
     ends = ladder.Ends("paper", "today", 0.0095, 0.0095 + rows["mean"].sum())
     return rows, dots, ends, [100.0, *np.linspace(90, 5, steps)]
 
@@ -50,7 +66,7 @@ def make_costs(treatments, name="level{}"):
         {
             "treatment": [name.format(i) for i in range(treatments)],
             "n": 12,
-            "diverged": 0,
+            "lost": 0,
             "seconds": rng.choice([5.0, 6.0, 80.0], treatments),
             "parameters": rng.choice([60_000, 61_706], treatments),
             "mean": mean,
@@ -84,7 +100,7 @@ def test_texts_do_not_overlap_or_leave_the_page(arms, name):
     rows, dots, ends, seconds = make_steps(arms, name)
     first = name.format(0)
     for figure in (
-        ladder.waterfall(rows, dots, ends, seconds=seconds, origin=ORIGIN),
+        ladder.waterfall(rows, dots, ends, order=ORDER, seconds=seconds, origin=ORIGIN),
         curve.learning_curves(
             make_curves(arms, name, 3), {first: 2}, reference=first, origin=ORIGIN
         ),
@@ -103,12 +119,15 @@ def test_heat_map_has_every_pair_once_and_marks_the_proven(factors):
     figure = interaction.heat_map(effects, reference="paper", origin=ORIGIN)
     check_texts(figure)
     assert len(figure.artists) == factors * (factors + 1) // 2
-    shown = effects[effects["estimand"].isin(["main", "interaction"])]
-    proven = shown["verdict"].isin(["better", "worse"]).sum()
-    marked = [t for t in figure.texts if t.get_text().endswith(" *")]
-    assert len(marked) == proven
+    kinds = effect.MAIN, effect.PAIR
+    shown = effects[effects["estimand"].str.startswith(kinds)]
+    proven = shown["verdict"].isin(["better", "worse"])
+    marked = [t for t in figure.texts if " *" in t.get_text()[:9]]
+    assert len(marked) == proven.sum()
+    weak = proven & (shown["mean"].abs() < shown["power_80"])
+    assert sum(t.get_text().endswith("\N{DAGGER}") for t in marked) == weak.sum()
     filled = [cell.get_facecolor()[:3] for cell in figure.artists]
-    pairs = effects[effects["estimand"] == "interaction"]
+    pairs = effect.of(effects, effect.PAIR)
     colored = pairs["verdict"].isin(["better", "worse"]).sum()
     assert sum(len(set(color)) > 1 for color in filled) == colored
     said = interaction.finding(pairs, "paper")
@@ -124,7 +143,7 @@ def test_heat_map_has_every_pair_once_and_marks_the_proven(factors):
 def test_ladder_begins_and_ends_at_its_ends():
     """Bars follow each other from the old error to the new one, cost beside them."""
     rows, dots, ends, seconds = make_steps(6)
-    figure = ladder.waterfall(rows, dots, ends, seconds=seconds)
+    figure = ladder.waterfall(rows, dots, ends, order=ORDER, seconds=seconds)
     bars = figure.axes[0].patches
     assert bars[0].get_x() == pytest.approx(100 * ends.start)
     tips = [bar.get_x() + bar.get_width() for bar in bars]
@@ -139,7 +158,8 @@ def test_ladder_begins_and_ends_at_its_ends():
         assert list(reach - bar.get_x()) == pytest.approx([100 * x for x in limits])
     cost_line = figure.axes[1].get_lines()[0]
     assert list(cost_line.get_xdata()) == [*seconds, seconds[-1]]
-    assert f"from {100 * ends.start:.2f} % to" in content(figure)
+    said = content(figure)
+    assert f"from {decimals(100 * ends.start)} % to" in said and ORDER in said
 
 
 def test_seed_beyond_the_axis_of_a_ladder_is_an_arrow_at_its_edge():
@@ -147,7 +167,7 @@ def test_seed_beyond_the_axis_of_a_ladder_is_an_arrow_at_its_edge():
     rows, dots, ends, _ = make_steps(3)
     dots = dots.reset_index(drop=True)
     dots.loc[0, "difference"] = 0.4
-    axes = ladder.waterfall(rows, dots, ends).axes[0]
+    axes = ladder.waterfall(rows, dots, ends, order=ORDER).axes[0]
     drawn = [line for line in axes.get_lines() if line.get_marker() in ("o", ">", "<")]
     places = [x for line in drawn for x in line.get_xdata()]
     (beyond,) = (
@@ -162,9 +182,13 @@ def test_ladder_that_proves_nothing_says_so():
     """The title does not boast of a step that is undecided."""
     rows, dots, ends, _ = make_steps(3)
     rows = rows.assign(verdict="undecided")
-    assert "No step is proven" in content(ladder.waterfall(rows, dots, ends))
+    assert "No step is proven" in content(
+        ladder.waterfall(rows, dots, ends, order=ORDER)
+    )
     rows = rows.assign(reason="no verdict possible at n = 5", n=5)
-    assert "No verdict possible at n = 5" in content(ladder.waterfall(rows, dots, ends))
+    assert "No verdict possible at n = 5" in content(
+        ladder.waterfall(rows, dots, ends, order=ORDER)
+    )
 
 
 def make_run(seed, errors, **other):
@@ -184,17 +208,20 @@ def make_run(seed, errors, **other):
 
 
 def test_curves_and_costs_are_summaries_of_the_runs():
-    """Means and bands over seeds; a diverged run ends early and counts as chance."""
+    """Means and bands over the seeds that converged, and how many did not."""
     lost = {"status": "diverged", "response": {"test_error": None}}
-    runs = {"a": [make_run(0, [0.4, 0.2]), make_run(1, [0.6], **lost)]}
+    good, gone = make_run(0, [0.4, 0.2]), make_run(1, [0.6], **lost)
+    runs = {"a": [good, make_run(2, [0.6, 0.4]), gone, make_run(3, [0.5, 0.9])]}
     curves = curve.summary(runs)
-    assert curves["n"].tolist() == [2, 1]
-    assert curves["mean"].tolist() == pytest.approx([0.5, 0.2])
-    assert curves["high"].tolist() == pytest.approx([0.6, 0.2])
+    assert curves["n"].tolist() == [2, 2]
+    assert curves["mean"].tolist() == pytest.approx([0.5, 0.3])
+    assert curves["high"].tolist() == pytest.approx([0.6, 0.4])
     costs = cost.summary(runs).iloc[0]
-    assert (costs["n"], costs["diverged"], costs["parameters"]) == (2, 1, 61_706)
-    assert costs["mean"] == pytest.approx(0.55) and costs["high"] == 0.90
-    assert costs["seconds"] == 3.5
+    assert (costs["n"], costs["lost"], costs["parameters"]) == (4, 2, 61_706)
+    assert costs["mean"] == pytest.approx(0.3) and costs["high"] == 0.4
+    assert costs["seconds"] == 4.5
+    assert curve.summary({"a": [gone]})["mean"].tolist() == [0.6]
+    assert cost.summary({"a": [gone]})["mean"].tolist() == [cost.GUESS]
 
 
 def test_band_of_curves_is_that_of_the_table():
@@ -240,3 +267,71 @@ def test_points_and_intervals_are_signed_with_a_true_minus():
     assert page.points(0.8867) == "+88.67" and page.points(-0.00001) == "0.00"
     assert page.points(math.nan) == "no effect"
     assert page.interval(-math.inf, math.inf) == ""
+
+
+def test_ties_are_rounded_away_from_zero_everywhere():
+    """Also those that no computer stores exactly; noise of sums makes no other tie."""
+    ties = {0.125: "0.13", 0.145: "0.15", -0.145: "-0.15", 0.985: "0.99", 1.005: "1.01"}
+    for value, text in ties.items():
+        assert decimals(value) == text
+        assert decimals(100 * (value / 100)) == text
+    assert decimals(sum([0.001] * 145)) == "0.15"  # 0.14500000000000010
+    assert decimals(0.1449999) == "0.14" and decimals(12.5, 0) == "13"
+    assert decimals(0.004, sign="+") == "0.00" and decimals(-0.004) == "0.00"
+    assert decimals(0.5, 1, "+") == "+0.5" and decimals(math.nan) == "nan"
+    assert page.points(0.00125) == "+0.13"
+    assert page.points(-0.00125) == "\N{MINUS SIGN}0.13"
+
+
+def test_no_figure_or_table_rounds_by_another_rule():
+    """Format codes such as .2f, which take ties to the even digit, are not used."""
+    modules = (page, table, chart, ladder, interaction, curve, cost, collapse, missed)
+    for module in modules:
+        source = Path(module.__file__).read_text()
+        assert not re.findall(r"(?<!,)\.\d+[f%]\b", source), module.__name__
+
+
+def make_losses():
+    """Losses of a factorial of which six runs of one cell collapse."""
+    levels = {"a": ("old", "new"), "b": ("old", "new")}
+    runs = pd.DataFrame(
+        {"a": a, "b": b, "seed": seed, "test_error": 0.01 + seed / 1e5}
+        | {
+            "status": "collapsed"
+            if (a, b) == ("new", "old") and seed < 6
+            else "finished"
+        }
+        for seed in range(8)
+        for a in levels["a"]
+        for b in levels["b"]
+    )
+    losses = effect.factorial(runs, levels, ends=("paper", "modern")).losses
+    return runs["status"], effect.of(losses, effect.MAIN)
+
+
+def test_shares_of_lost_runs_are_drawn_with_their_intervals():
+    """A point and an interval for the level and for its reference, and the counts."""
+    status, losses = make_losses()
+    title = collapse.finding(status)
+    assert title == "Of 32 runs 6 collapse"
+    figure = collapse.shares(losses, title=title, origin=ORIGIN)
+    check_texts(figure)
+    said = content(figure)
+    low, high = (decimals(100 * x) for x in statistics.share_interval(6, 16))
+    assert f"6 of 16 [{low}, {high}] with new" in said
+    assert "0 of 16 [0.00," in said and "p = 0.062" in said  # 0.031 twice, by Holm
+    reach = [100 * x for x in statistics.share_interval(6, 16)]
+    lines = [list(line.get_xdata()) for line in figure.axes[0].get_lines()]
+    assert pytest.approx(reach) in lines and pytest.approx([37.5]) in lines
+    none = losses.assign(factor=["c", "d"], share=0.0, share_reference=0.0)
+    figure = collapse.shares(pd.concat([losses, none]), title=title)
+    assert "The other 2 levels" in content(figure) and "c: new" not in content(figure)
+
+
+def test_finding_counts_each_way_to_be_lost():
+    """One run and several, one way and two."""
+    said = [["finished", "diverged"], ["diverged", "collapsed", "collapsed"]]
+    assert [collapse.finding(pd.Series(one)) for one in said] == [
+        "Of 2 runs 1 diverges",
+        "Of 3 runs 2 collapse and 1 diverges",
+    ]

@@ -15,10 +15,10 @@ from figures import check_texts, content
 
 from lenet import design, store, train
 from lenet.config import Refusal, composed
-from lenet.effect import sign_flip
 from lenet.interpret import analysis, curves
 from lenet.interpret.analysis import METHODS, SPECS, keep, opened, with_number
 from lenet.model import LAYERS
+from lenet.statistics import sign_flip
 
 KEYS = ["data=digits", "epochs=1", "train_size=120", "replicates=2", "optimizer=adam"]
 KEYS += ["augmentation=none"]
@@ -342,10 +342,10 @@ def test_intervals_are_those_of_the_effects():
     )
     for layer in LAYERS:
         values = own[own["layer"] == layer]["accuracy"].to_numpy()
-        low, high = sign_flip(values)[1][0]
+        _, low, high = sign_flip(values)
         at = row[row["layer"] == layer]
         assert at[["mean", "low", "high"]].to_numpy()[0] == pytest.approx(
-            [values.mean(), low, high]
+            [values.mean(), float(low), float(high)]
         )
     few = curves.over_seeds(probes[probes["seed"] < 5], keys, "accuracy")
     assert few["low"].isna().all()
@@ -365,5 +365,5 @@ def test_intervals_are_those_of_the_effects():
     row = pair.query("weights == 'trained' and images == 'clean' and layer == 'C1'")
     assert row["mean"].item() == pytest.approx(first["difference"].mean())
     assert row["high"].item() == pytest.approx(
-        sign_flip(first["difference"].to_numpy())[1][0][1]
+        sign_flip(first["difference"].to_numpy())[2]
     )

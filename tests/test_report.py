@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from studies import TODAY
 
-from lenet import curve, missed, report, study, table, webpage
+from lenet import curve, effect, missed, report, study, table, webpage
 from lenet import data as datasets
 from lenet.config import FACTORS, Refusal, composed
 from lenet.page import FORMATS
@@ -51,10 +51,10 @@ def test_every_figure_has_its_files_beside_it(arms):
     """svg, png, pdf, csv, md and tex of each figure, effects.csv and the page."""
     folder, paths = arms
     names = {path.name for path in paths}
-    figures = ("ablation_chart", "learning_curves", "costs")
+    figures = ("ablation_chart", "collapse", "learning_curves", "costs")
     forms = (*FORMATS, "csv", "md", "tex")
     expected = {f"{figure}.{form}" for figure in figures for form in forms}
-    assert names == expected | {"effects.csv", "converged.csv", "report.html"}
+    assert names == expected | {"effects.csv", "losses.csv", "report.html"}
     inputs = {"plan.json", "records.jsonl.gz"}
     assert {path.name for path in folder.iterdir()} == names | inputs
 
@@ -68,9 +68,9 @@ def test_study_whose_runs_all_diverged_is_drawn(tmp_path, svg_alone):
     assert (tmp_path / "s" / "report.html").read_text().count("diverged") > 6
 
 
-def test_effects_over_converged_blocks_stand_beside(tmp_path):
-    """For the arms under the names of the plan, and for the main effects; without the
-    block that diverged, they are those of the study without that block."""
+def test_lost_block_is_left_out_of_the_effects(tmp_path):
+    """Of the arms under the names of the plan, and of the main effects: they are those
+    of the study without that block."""
     both = {"pooling": TODAY["pooling"], "connection": TODAY["connection"]}
     named = {
         "reference": {},
@@ -78,7 +78,7 @@ def test_effects_over_converged_blocks_stand_beside(tmp_path):
         "head=softmax": {"head": "softmax"},
     }
     made = {
-        "arm": lambda folder, seeds, lost: studies.write_study(
+        "alone": lambda folder, seeds, lost: studies.write_study(
             folder, "one_factor", "paper", {}, named, seeds, lost("structure=today")
         ),
         "main": lambda folder, seeds, lost: studies.factorial(
@@ -94,23 +94,22 @@ def test_effects_over_converged_blocks_stand_beside(tmp_path):
             folder = tmp_path / estimand / str(len(seeds))
             make(folder, seeds, lost)
             one = study.published(folder)
-            beside = report.converged(one)
-            found.append(report.side(one, report.estimated(one), beside))
-        keys = ["factor", "level"]
-        beside = found[0].converged.set_index(keys)["mean"]
-        without = found[1].effects.set_index(keys)["mean"]
-        changed = "structure" if estimand == "arm" else "units"
-        assert found[1].converged is None and beside.index.is_unique
-        pd.testing.assert_series_equal(beside[[changed]], without[[changed]])
+            rows = report.sides(one, report.estimated(one))[0].effects
+            assert rows["estimand"].str.startswith(estimand).all()
+            found.append(rows.set_index(["factor", "level"]))
+        changed = "structure" if estimand == "alone" else "units"
+        lost, without = (rows.loc[[changed]] for rows in found)
+        assert lost["n"].tolist() == [6] and lost["left_out"].tolist() == [1]
+        pd.testing.assert_series_equal(lost["mean"], without["mean"])
 
 
-def test_treatment_with_diverged_runs_does_not_end_lowest():
+def test_treatment_with_lost_runs_does_not_end_lowest():
     """Its mean is that of the runs that are left."""
     rows = {"treatment": ["a", "b"], "epoch": [3, 3], "mean": [0.01, 0.02]}
     curves = pd.DataFrame(rows)
     assert curve.finding(curves, "b").startswith("a ends lowest, at 1.00 %")
     said = curve.finding(curves, "b", {"a": 2})
-    assert said == "b ends lowest, at 2.00 % test error (runs of 1 others diverged)"
+    assert said == "b ends lowest, at 2.00 % test error (runs of 1 others are lost)"
 
 
 def test_all_files_are_identical_when_written_twice(arms, tmp_path):
@@ -125,7 +124,7 @@ def test_tables_say_the_same_numbers(arms):
     """Each arm's effect in points is in CSV, Markdown, LaTeX and HTML."""
     folder, _ = arms
     effects = table.read(folder / "effects.csv")
-    assert effects["n"].tolist() == [7, 7, 7] and effects["diverged"].sum() == 1
+    assert sorted(effects["n"]) == [6, 7, 7] and effects["left_out"].sum() == 1
     markdown, latex, page = (
         (folder / name).read_text()
         for name in ("ablation_chart.md", "ablation_chart.tex", "report.html")
@@ -146,7 +145,7 @@ def test_page_needs_nothing_from_elsewhere(arms):
     sources = re.findall(r'\bsrc="([^"]{0,30})', page)
     assert sources and all(s.startswith("data:image/png;base64,") for s in sources)
     assert "<link" not in page and "@import" not in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     names = re.findall(r'\bid="([^"]+)"', page)
     assert len(names) == len(set(names))
     used = {
@@ -226,10 +225,13 @@ def test_a_factorial_has_ladders_and_interactions(tmp_path):
     for figure in ("ladder", "path", "shapley", "interactions", "ablation_chart"):
         assert f"{figure}.svg" in names
     effects = table.read(tmp_path / "s" / "effects.csv")
-    sums = effects.groupby("estimand")["mean"].sum()
-    assert sums["ladder"] == pytest.approx(sums["shapley"])
-    assert sums["ladder"] == pytest.approx(sums["path"])
-    pair = effects[effects["estimand"] == "path"]["factor"].tolist()
+    ladder, path, shapley = (
+        effect.of(effects, kind)
+        for kind in (effect.LADDER, effect.PATH, effect.SHAPLEY)
+    )
+    assert ladder["mean"].sum() == pytest.approx(shapley["mean"].sum())
+    assert ladder["mean"].sum() == pytest.approx(path["mean"].sum())
+    pair = path["factor"].tolist()
     assert sorted(pair) == sorted(factors)
 
 
@@ -253,35 +255,27 @@ def test_a_ladder_has_its_steps_and_their_curves(tmp_path):
 
 @pytest.mark.usefixtures("svg_alone")
 @pytest.mark.parametrize("said", [studies.DIVERGED, studies.COLLAPSED])
-def test_steps_say_what_they_are_without_what_was_lost(tmp_path, said):
-    """Beside a step with a run that diverged, or that errs like a guess at its end,
-    stands the step in the blocks without one; a table has all such effects."""
+def test_lost_run_takes_its_seed_from_every_figure(tmp_path, said):
+    """A run that diverged, or errs like a guess at its end, is in no mean; how many of
+    a level are lost stands in the table, on the page and in a figure of its own."""
     factors, lost = ("units", "head"), {("units=today head=today", 1): said}
     studies.factorial(tmp_path / "s", factors, range(6), lost=lost)
     report.ablation(tmp_path / "s")
-    for name in ("ladder", "shapley", "ablation_chart"):
-        assert "converged" in (tmp_path / "s" / f"{name}.svg").read_text()
-        assert (
-            said.get("status", "collapsed")
-            in table.read(tmp_path / "s" / f"{name}.csv").to_string()
-        )
-    found = study.published(tmp_path / "s")
-    both = report.estimated(found), report.converged(found)
-    titles = {one.name: one.about for one in report.exhibits(found, *both)}
-    assert "where all converged)" in titles["shapley"]
-    assert "where all converged" not in titles["shapley_converged"]
-    effects = both[0].table
-    written = table.read(tmp_path / "s" / "converged.csv")
-    assert set(written["n"]) == {5} and len(written) == len(effects)
-    for name, rows in (("ablation_chart", 2), ("shapley", 2), ("interactions", 3)):
-        again = tmp_path / "s" / f"{name}_converged"
-        assert "only blocks in which no" in again.with_suffix(".svg").read_text()
-        assert table.read(again.with_suffix(".csv"))["n"].tolist() == [5] * rows
-    for estimand in ("ladder", "shapley"):
-        steps = effects[effects["estimand"] == estimand]
-        without = report.only(report.converged(found), estimand)
-        assert steps["factor"].tolist() == without["factor"].tolist()
-        assert steps["mean"].max() > 0.05 > without["mean"].abs().max()
+    effects = table.read(tmp_path / "s" / "effects.csv")
+    assert effects["mean"].abs().max() < 0.05
+    paper = effects["estimand"] == "simple effect (others as in paper)"
+    assert (effects["n"] == np.where(paper, 6, 5)).all()
+    assert (effects["left_out"] == np.where(paper, 0, 1)).all()
+    verb = "diverge" if "status" in said else "collapse"
+    main = effect.of(effects, effect.MAIN)
+    assert main["reason"].str.contains(f"1 of 12 runs {verb} with").all()
+    for name in ("ladder", "shapley", "ablation_chart", "interactions"):
+        assert "left out" in (tmp_path / "s" / f"{name}.svg").read_text()
+    assert f"Of 24 runs 1 {verb}s" in (tmp_path / "s" / "report.html").read_text()
+    losses = table.read(tmp_path / "s" / "losses.csv")
+    main = effect.of(losses, effect.MAIN)
+    assert (main[["collapsed", "diverged"]].sum(axis=1) == 1).all()
+    assert set(main["runs"]) == {12}
 
 
 @pytest.mark.usefixtures("svg_alone")
@@ -306,7 +300,7 @@ def test_a_tuning_shows_no_test_error(tmp_path, monkeypatch):
     studies.one_factor(tmp_path / "one", range(3), tried=THREE)
     draw(monkeypatch, "study=tuning", line)
     names = sorted(path.name for path in place.glob("*.csv"))
-    assert names == ["ablation_chart.csv", "effects.csv"]
+    assert names == ["ablation_chart.csv", "effects.csv", "losses.csv"]
     page = (place / "report.html").read_text()
     assert "validation error" in page and "test error" not in page
     assert 'id="missed"' not in page and 'href="#missed"' not in page

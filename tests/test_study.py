@@ -96,6 +96,41 @@ def test_a_chain_of_treatments_is_a_ladder(tmp_path):
     assert not study.published(tmp_path / "alone").rungs
 
 
+def test_rungs_of_one_year_follow_the_design_and_say_so(tmp_path, monkeypatch):
+    """structure and augmentation are both of 2012: a factorial takes them in the order
+    of its plan, either way, and the sentence of the rule names them."""
+    for factors in (("structure", "augmentation"), ("augmentation", "structure")):
+        folder = tmp_path / factors[0]
+        monkeypatch.setitem(studies.TODAY, "augmentation", "affine")
+        studies.factorial(folder, (*factors, "head"), range(2))
+        found = study.published(folder)
+        assert list(found.rungs) == ["head", *factors]
+        assert found.order == (
+            "One change at a time, in the order of the years from which each is known; "
+            f"in one year, as the design lists them: {' before '.join(factors)} (2012)."
+        )
+
+
+def test_ladder_against_the_years_does_not_claim_them(tmp_path):
+    """Its order is that of its design, and without ties nothing is said of any."""
+    changes = {"activation": "relu"}
+    chain = {"reference": {}, "a": changes, "b": {**changes, "head": "softmax"}}
+    studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(2))
+    said = study.published(tmp_path / "s").order
+    assert said == "One change at a time, in the order of the design."
+    studies.factorial(tmp_path / "f", ("units", "head"), range(2))
+    assert study.published(tmp_path / "f").order.endswith("each is known.")
+
+
+def test_other_end_has_the_name_of_its_preset(tmp_path):
+    """Where it is one in every factor, and else what the plan calls its levels."""
+    today = {**TODAY, "augmentation": "affine"}
+    chain = {"reference": {}, "head": {"head": "softmax"}, "all": today}
+    studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(2))
+    found = study.published(tmp_path / "s")
+    assert found.new == "modern"
+
+
 def test_the_reference_has_the_name_of_the_plan(tmp_path):
     """Also where its arm is named by a level, as in a grid of one factor."""
     arms_ = {"head=rbf": {}, "head=softmax": {"head": "softmax"}}
@@ -241,7 +276,7 @@ def test_a_tuning_is_measured_on_its_held_out_images(tmp_path, kind):
     studies.write_study(tmp_path / "s", kind, "modern", {}, arms_, range(2), **other)
     one = study.published(tmp_path / "s")
     effects = report.estimated(one)
-    shown = [exhibit.name for exhibit in report.exhibits(one, effects, None)]
+    shown = [exhibit.name for exhibit in report.exhibits(one, effects)]
     if kind == "tuning":
         assert set(effects.table["response"]) == {"validation_error"}
         assert one.runs["right"].isna().all() and shown == ["ablation_chart"]

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lenet import record, store
+from lenet import record, robustness, store
 from lenet.attack import Untargeted, pgd
 from lenet.config import Refusal, suggest
 from lenet.data import Data
@@ -66,8 +66,13 @@ class Subject(NamedTuple):
     seed: int
 
     def test(self, count: int) -> tuple[Tensor, Tensor]:
-        """The first test images, in [0, 1], and their labels."""
-        return self.data.test_images[:count] / 255, self.data.test_labels[:count]
+        """Test images in [0, 1], for every run the same random ones, and their labels.
+
+        The first ones of MNIST are harder than the rest: see `robustness.chosen`.
+        """
+        total = len(self.data.test_images)
+        some = robustness.chosen(min(count, total), total)
+        return self.data.test_images[some] / 255, self.data.test_labels[some]
 
     def train(self, count: int) -> tuple[Tensor, Tensor]:
         """Training images in [0, 1], from a fixed permutation, and their labels."""

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lenet.effect import blocks_needed, sign_flip
 from lenet.interpret.sanity import area
 from lenet.model import LAYERS
 from lenet.page import (
@@ -31,11 +30,12 @@ from lenet.page import (
     Origin,
     sheet,
 )
+from lenet.statistics import blocks_needed, sign_flip
 
 # Okabe and Ito, 2008.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LEFT, WIDTH, ABOVE, HEIGHT, BELOW = 0.55, 2.75, 0.2, 2.2, 0.45  # inches of a panel
-ENOUGH = blocks_needed(1)  # seeds that a 95 % interval needs
+ENOUGH = blocks_needed()  # seeds that a 95 % interval needs
 KINDS = {"topk": ("TopK", "o"), "l1": ("L1", "s"), "pca": ("PCA", "")}
 STYLES = {"untrained": ":", "attacked": "--"}
 LIMITS = ("mean", "low", "high")
@@ -54,14 +54,14 @@ def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataF
     """Mean of a column over seeds, a row per combination of the keys.
 
     Columns: the keys, n, mean, low, high: the 95 % interval that inverts the exact
-    sign-flip test of `effect.sign_flip`, NaN where n seeds can give none.
+    sign-flip test of `statistics.sign_flip`, NaN where n seeds can give none.
     """
     rows = []
     for key, group in table.groupby(list(keys), sort=False):
         values = group[value].dropna().to_numpy(np.float64)
         low = high = math.nan
         if len(values) >= ENOUGH:
-            low, high = sign_flip(values)[1][0].tolist()
+            low, high = map(float, sign_flip(values)[1:])
         mean = values.mean() if len(values) else math.nan
         rows.append((*key, len(values), mean, low, high))
     return pd.DataFrame(rows, columns=[*keys, "n", "mean", "low", "high"])

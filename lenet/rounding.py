@@ -1,0 +1,23 @@
+"""Numbers as texts with a fixed number of decimals, by one rule for all figures."""
+
+import math
+from decimal import ROUND_HALF_UP, Decimal
+
+DIGITS = 12  # that a number is taken to have; beyond are the sums' rounding errors
+
+
+def decimals(value: float, places: int = 2, sign: str = "") -> str:
+    """The number with so many decimals, a tie away from zero; `sign` "+" signs it.
+
+    Errors are counts of images, so that ties happen: 0.125 and 0.145 are 0.13 and 0.15,
+    where Python gives 0.12, to the even digit, and 0.14, as 0.145 is stored a little
+    lower. What rounds to zero has no sign.
+
+    >>> decimals(0.145), decimals(-0.125), decimals(0.004, sign="+")
+    ('0.15', '-0.13', '0.00')
+    """
+    if not math.isfinite(value):
+        return str(value)
+    exact = Decimal(f"{value:.{DIGITS}g}")
+    rounded = exact.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    return f"{rounded:{sign}f}" if rounded else f"{abs(rounded):f}"
