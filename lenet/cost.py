@@ -11,10 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lenet import model
-from lenet.config import Refusal
-from lenet.curve import rungs
-from lenet.effect import TEST_ERROR
-from lenet.page import (
+from lenet.canvas import (
     BODY,
     GAP,
     GREY,
@@ -31,6 +28,9 @@ from lenet.page import (
     sheet,
     wrap,
 )
+from lenet.config import Refusal
+from lenet.curve import rungs
+from lenet.effect import TEST_ERROR
 from lenet.store import Record
 
 WIDTH, LEAST = 3.4, 2.6  # inches: width of a panel, height at least

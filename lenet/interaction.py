@@ -7,8 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lenet.chart import lost, seeds, size
-from lenet.page import (
+from lenet.canvas import (
     BODY,
     GAP,
     GREY,
@@ -27,6 +26,7 @@ from lenet.page import (
     sheet,
     wrap,
 )
+from lenet.chart import lost, seeds, size
 
 PLAIN = "#F2F2F2", 1.0  # a color and its strength
 CELL, LOW = 1.25, 0.74  # inches: width and height of a cell

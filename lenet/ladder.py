@@ -14,8 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lenet.chart import Years, described, draw_dots, lost, notes, seeds, size
-from lenet.page import (
+from lenet.canvas import (
     BODY,
     GAP,
     GREY,
@@ -35,6 +34,7 @@ from lenet.page import (
     sheet,
     wrap,
 )
+from lenet.chart import Years, described, draw_dots, lost, notes, seeds, size
 
 PLOT, NOTES, COST = 4.2, 2.0, 1.5  # inches
 

@@ -12,9 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lenet import chart, cost, curve, effect, interaction, ladder, table, webpage
+from lenet.canvas import FORMATS, Origin, rendered
 from lenet.config import Refusal
 from lenet.effect import Effects, Response
-from lenet.page import FORMATS, Origin, rendered
 from lenet.store import Record, replace
 from lenet.study import Study, published
 from lenet.webpage import Exhibit

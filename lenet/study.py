@@ -16,9 +16,9 @@ import pandas as pd
 
 from lenet import plan as plans
 from lenet import record, store
+from lenet.canvas import Origin
 from lenet.config import FACTORS, Refusal, Value, levels
 from lenet.effect import GUESSING, TEST_ERROR, Level, Response
-from lenet.page import Origin
 from lenet.store import Record
 
 NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment

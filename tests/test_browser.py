@@ -13,7 +13,7 @@ import studies
 from test_report import THREE
 
 from lenet import report, table, webpage
-from lenet.page import FORMATS
+from lenet.canvas import FORMATS
 
 BROWSER = shutil.which("chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]

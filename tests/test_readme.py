@@ -22,11 +22,11 @@ import pytest
 from scipy import stats
 
 from lenet import design, model, report, store, study, table, train
+from lenet.canvas import FORMATS
 from lenet.config import composed, levels
 from lenet.data import Data
 from lenet.effect import GUESSING
 from lenet.factor.adversary import overfitting
-from lenet.page import FORMATS
 from lenet.store import Record
 
 ROOT = Path(__file__).parent.parent

@@ -17,10 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lenet.effect import blocks_needed, sign_flip
-from lenet.interpret.sanity import area
-from lenet.model import LAYERS
-from lenet.page import (
+from lenet.canvas import (
     BODY,
     GREY,
     MARGIN,
@@ -31,6 +28,9 @@ from lenet.page import (
     Origin,
     sheet,
 )
+from lenet.effect import blocks_needed, sign_flip
+from lenet.interpret.sanity import area
+from lenet.model import LAYERS
 
 # Okabe and Ito, 2008.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
