@@ -1,0 +1,180 @@
+// The page: whatever is drawn is read by every network, and all that is shown follows.
+import { closerLook } from "./closer.mjs";
+import { asMnist } from "./drawing.mjs";
+import { explanations } from "./explain.mjs";
+import { kernelsCard } from "./kernels.mjs";
+import { layerRows } from "./layers.mjs";
+import { byId, make } from "./markup.mjs";
+import { answer, forward, networkOf } from "./network.mjs";
+import { Pad } from "./pad.mjs";
+import { offer, readPicture } from "./picks.mjs";
+import { blank, paint, readTones } from "./picture.mjs";
+import { nameOf, readingCard } from "./reading.mjs";
+import { switchboard } from "./switchboard.mjs";
+
+/** @typedef {import("./network.mjs").Seen} Seen */
+/** @typedef {import("./reading.mjs").Run} Run */
+/** @typedef {import("./unit.mjs").Unit} Unit */
+/** @typedef {{ networks: Run[], digits: import("./picks.mjs").Group[], ablation: import("./switchboard.mjs").Ablation | null }} Content */
+
+const CALM = 180; // milliseconds without a stroke until maps and attacks are made anew
+
+/** @type {Content} */
+const content = JSON.parse(byId("content", HTMLScriptElement).textContent ?? "");
+const runs = content.networks;
+const networks = runs.map(networkOf);
+const nothing = new Float64Array(784);
+
+/** What is drawn, and what was made of it. */
+const now = {
+  /** @type {Float64Array | null} */
+  image: null,
+  /** @type {(Seen | null)[]} */
+  seen: runs.map(() => null),
+  /** @type {{ which: number, unit: Unit } | null} */
+  looked: null,
+  /** @type {number | null} the label of a digit that was picked */
+  label: null,
+  frame: 0,
+  timer: 0,
+};
+
+readTones();
+document.body.dataset.networks = String(runs.length);
+const pad = new Pad(byId("pad", HTMLCanvasElement), byId("cursor", HTMLElement), changed);
+const small = blank(28, 28, "map");
+byId("seen", HTMLElement).append(small);
+const cards = runs.map((run, which) => readingCard(run, networks[which]));
+byId("readings", HTMLElement).append(...cards.map(({ card }) => card));
+const rows = layerRows(byId("layers", HTMLElement), runs, networks, (which, unit) => {
+  now.looked = unit && { which, unit };
+  showCloser();
+});
+const closer = closerLook(byId("closer", HTMLElement), runs, networks);
+const explained = explanations(
+  {
+    explained: byId("explained", HTMLSelectElement),
+    method: byId("method", HTMLSelectElement),
+    layer: byId("cam-layer", HTMLSelectElement),
+    maps: byId("maps", HTMLElement),
+    attack: byId("attack", HTMLElement),
+    epsilon: byId("epsilon", HTMLInputElement),
+    size: byId("epsilon-said", HTMLOutputElement),
+    attacked: byId("attacked", HTMLElement),
+    verdict: byId("verdict", HTMLElement),
+  },
+  runs,
+  networks,
+);
+const kernels = runs.map((run, which) => kernelsCard(run, networks[which]));
+byId("kernels", HTMLElement).append(...kernels.map(({ card }) => card));
+const paintPicks = offer(byId("groups", HTMLElement), byId("strip", HTMLElement), content.digits, pick);
+if (content.ablation) {
+  switchboard(
+    byId("board", HTMLElement),
+    byId("cell-said", HTMLElement),
+    byId("ends", HTMLElement),
+    content.ablation,
+  );
+} else {
+  byId("believe", HTMLElement).replaceChildren(
+    make("h2", {}, "Believe"),
+    make("p", {}, "The factorial is not published beside these runs: python scripts/sweep.py design=factorial trains it."),
+  );
+}
+
+/**
+ * Show a digit that was picked.
+ * @param {Uint8Array} image
+ * @param {number} label
+ */
+function pick(image, label) {
+  pad.show(image);
+  now.label = label;
+}
+
+/** Something was drawn: read it at the next frame. */
+function changed() {
+  if (!now.frame) now.frame = requestAnimationFrame(read);
+}
+
+/** Read what is drawn, and show what follows at once; the rest when the pen rests. */
+function read() {
+  now.frame = 0;
+  const picture = pad.picture();
+  const bytes = picture ? asMnist(picture) : pad.under;
+  if (picture || !bytes) now.label = null;
+  now.image = bytes && Float64Array.from(bytes, (byte) => byte / 255);
+  showReadings();
+  clearTimeout(now.timer);
+  now.timer = setTimeout(showRest, CALM);
+}
+
+/** Show every layer of the image that is drawn. */
+function showReadings() {
+  const { image } = now;
+  now.seen = networks.map((network) => image && forward(network, image));
+  paint(small, image ?? nothing, 1);
+  cards.forEach(({ show }, which) => show(now.seen[which]));
+  rows.show(now.seen);
+  byId("hint", HTMLElement).hidden = Boolean(image);
+  byId("label", HTMLElement).textContent = now.label === null ? "" : `labelled ${now.label}`;
+  showCloser();
+}
+
+/** Show the unit that is looked at. */
+function showCloser() {
+  closer.show(now.image ?? nothing, now.seen, now.looked);
+}
+
+/** Show maps and attacks, and say the answers to who cannot see them. */
+function showRest() {
+  explained.show(now.image);
+  const said = now.seen.map((seen, which) =>
+    seen ? `${nameOf(runs[which])} reads ${answer(seen.outputs.output)}` : "",
+  );
+  byId("announced", HTMLElement).textContent = said.filter(Boolean).join(", ");
+}
+
+/** Paint everything again, in the colours of the page's scheme. */
+function repaint() {
+  readTones();
+  paintPicks();
+  kernels.forEach(({ show }) => show());
+  showReadings();
+  showRest();
+}
+
+/**
+ * Show a picture that was dropped or chosen.
+ * @param {Blob | null | undefined} file
+ */
+async function drop(file) {
+  if (!file) return;
+  const said = byId("file-said", HTMLElement);
+  try {
+    const image = await readPicture(file);
+    said.textContent = image ? "" : "no digit found: the picture is blank";
+    if (image) pad.show(image);
+  } catch {
+    said.textContent = "this file is no picture that the browser can read";
+  }
+}
+
+byId("undo", HTMLButtonElement).addEventListener("click", () => pad.undo());
+byId("clear", HTMLButtonElement).addEventListener("click", () => pad.clear());
+byId("thickness", HTMLInputElement).addEventListener("input", (event) => {
+  pad.thickness = Number(/** @type {HTMLInputElement} */ (event.target).value);
+});
+byId("file", HTMLInputElement).addEventListener("change", (event) => {
+  void drop(/** @type {HTMLInputElement} */ (event.target).files?.[0]);
+});
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  void drop(event.dataTransfer?.files[0]);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+
+byId("strip", HTMLElement).querySelector("button")?.click();
+repaint();
