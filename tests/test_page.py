@@ -58,17 +58,19 @@ def found_by_python(model, images, methods) -> dict[str, torch.Tensor]:
 
 
 def decided_by_rounding(model, images) -> list[int]:
-    """The images in which max pooling chooses between sums that only rounding tells
-    apart, as of equal patches of ink: either one's gradient is right."""
+    """The images in which max pooling does not take the first of equal sums, as of
+    equal patches of ink, since torch rounds them differently: either's gradient is
+    right. Not below zero, where ReLU passes none."""
     seen = model.activations(images)
     unclear = torch.zeros(len(images), dtype=torch.bool)
     if model.S2.reduce is POOLINGS["max"].reduce:
         for layer, signal in ((model.C1, model.input(images)), (model.C3, seen["S2"])):
             sums = layer.sums(signal)[0]
             fours = sums.unfold(2, 2, 2).unfold(3, 2, 2).flatten(-2)
-            second, first = fours.sort(-1).values[..., 2:].unbind(-1)
-            gap = first - second
-            unclear |= ((gap > 0) & (gap < 1e-9)).flatten(1).any(1)
+            most = fours.amax(-1, keepdim=True)
+            first = (fours >= most - 1e-9).int().argmax(-1)
+            other = first != (fours == most).int().argmax(-1)
+            unclear |= (other & (most[..., 0] > 0)).flatten(1).any(1)
     return unclear.nonzero()[:, 0].tolist()
 
 

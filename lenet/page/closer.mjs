@@ -10,7 +10,8 @@ import { coefficientOf, fedBy, hasMaps, seenBy, weightsOf } from "./unit.mjs";
 /** @typedef {import("./reading.mjs").Run} Run */
 /** @typedef {import("./unit.mjs").Unit} Unit */
 
-const IDLE = "Point at a map or a bar, or walk through a layer with the arrow keys: here is what it sees, what feeds it, and its weights.";
+const IDLE =
+  "Point at a map or a bar, or walk through a layer with the arrow keys: here is what it sees, what feeds it, and its weights.";
 
 /**
  * The panel, and what fills it.

@@ -34,9 +34,7 @@ export function asMnist(picture) {
     return line;
   });
   const small = lines.map((line) =>
-    columns.map((weights) =>
-      weights.reduce((sum, [from, weight]) => sum + weight * line[from], 0),
-    ),
+    columns.map((weights) => weights.reduce((sum, [from, weight]) => sum + weight * line[from], 0)),
   );
   const most = small.flat().reduce((a, b) => Math.max(a, b), 0);
   return centred(small.map((line) => line.map((sum) => divided(255 * sum, most))));

@@ -69,7 +69,9 @@ export function explanations(places, runs, networks) {
       const own = answer(forward(network, image).outputs.output);
       const found = ATTACKS[attack](network, image, own, epsilon);
       const others = networks.flatMap((other, at) =>
-        at === which ? [] : [{ name: nameOf(runs[at]), reads: answer(forward(other, found.image).outputs.output) }],
+        at === which
+          ? []
+          : [{ name: nameOf(runs[at]), reads: answer(forward(other, found.image).outputs.output) }],
       );
       attacks[which].show(image, found.image, own, answer(found.logits), others);
     });
@@ -167,7 +169,9 @@ function mapsCard(run) {
     paintOver(evidence, image, heat);
     said[0].textContent = `pixels that speak for a ${chosen} (dark) or against it (blue)`;
     const empty = largestOf(heat, (value) => value) <= 0;
-    said[1].textContent = empty ? `nothing here speaks for a ${chosen}` : `where the evidence for a ${chosen} lies`;
+    said[1].textContent = empty
+      ? `nothing here speaks for a ${chosen}`
+      : `where the evidence for a ${chosen} lies`;
   };
   const clear = () => {
     for (const canvas of [saliency, evidence]) paint(canvas, new Float64Array(784), 1);
@@ -211,13 +215,21 @@ function attackCard(run) {
     paint(after, attacked, 1);
     card.classList.toggle("turned", reads !== own);
     const first = reads === own ? `still reads ${own}` : `reads ${reads}, not ${own}`;
-    said.textContent = [first, ...others.map((other) => `${other.name} reads ${other.reads} in it`)].join("; ");
+    said.textContent = [
+      first,
+      ...others.map((other) => `${other.name} reads ${other.reads} in it`),
+    ].join("; ");
   };
   /** @param {number | null | undefined} epsilon */
   const radius = (epsilon) => {
     if (epsilon === undefined) least.textContent = "smallest change that turns it: \u2026";
-    else if (epsilon === null) least.textContent = `no change up to \u03b5 = ${(LARGEST * GREY).toFixed(2)} turns it`;
-    else least.replaceChildren("smallest change that turns it: ", number(`\u03b5 = ${epsilon.toFixed(3)}`, "smallest"));
+    else if (epsilon === null)
+      least.textContent = `no change up to \u03b5 = ${(LARGEST * GREY).toFixed(2)} turns it`;
+    else
+      least.replaceChildren(
+        "smallest change that turns it: ",
+        number(`\u03b5 = ${epsilon.toFixed(3)}`, "smallest"),
+      );
   };
   const clear = () => {
     for (const canvas of [change, after]) paint(canvas, new Float64Array(784), 1);

@@ -25,7 +25,11 @@ export function kernelsCard(run, network) {
       "figure",
       {},
       third,
-      make("figcaption", {}, "C3: a column for each of its 16 maps, a row for each map of S2; in 1998 as Table I connects them"),
+      make(
+        "figcaption",
+        {},
+        "C3: a column for each of its 16 maps, a row for each map of S2; in 1998 as Table I connects them",
+      ),
     ),
   );
   const show = () => {

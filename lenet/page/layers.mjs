@@ -50,7 +50,12 @@ export function layerRows(place, runs, networks, look) {
         look(which, unit);
       });
       views[which][layer] = view;
-      const said = make("p", { class: "caption" }, make("span", { class: "year" }, nameOf(runs[which])), ...captionOf(runs[which], network, layer));
+      const said = make(
+        "p",
+        { class: "caption" },
+        make("span", { class: "year" }, nameOf(runs[which])),
+        ...captionOf(runs[which], layer),
+      );
       return make("div", { class: "cell" }, said, view.element);
     });
     const head = make("h3", { class: "layer" }, layer, make("small", {}, SIZES[layer]));
@@ -80,10 +85,9 @@ export function layerRows(place, runs, networks, look) {
 /**
  * What a layer does and how many numbers were learnt for it.
  * @param {Run} run
- * @param {Network} network
  * @param {LayerName} layer
  */
-function captionOf(run, network, layer) {
+function captionOf(run, layer) {
   const { activation, pooling, norm, connection } = run.levels;
   const learnt = run.tensors
     .filter(([name]) => name.startsWith(`${layer}.`) && !/mean|var/.test(name))
@@ -92,7 +96,10 @@ function captionOf(run, network, layer) {
   const normed = norm === "none" ? "" : `, ${norm} norm`;
   const does = {
     C1: `5\u00d75 kernels${normed}, ${squash}`,
-    S2: pooling === "subsample" ? `sum of four \u00d7 coefficient + bias, ${squash}` : inWords(pooling),
+    S2:
+      pooling === "subsample"
+        ? `sum of four \u00d7 coefficient + bias, ${squash}`
+        : inWords(pooling),
     C3: `5\u00d75 kernels ${connection === "table" ? "by Table I" : "from all maps"}${normed}, ${squash}`,
     S4: pooling === "subsample" ? `as S2, ${squash}` : inWords(pooling),
     C5: `all maps to each unit, ${squash}`,
@@ -119,16 +126,25 @@ function viewOf(run, network, layer, look) {
   const say = (unit) => {
     if (unit) index = unit.index;
     const { layer: before, indices } = fedBy(network, { layer, index });
-    const fed = before === "input" ? "the image" : `${before} ${indices.length > 16 ? "all" : indices.join(", ")}`;
+    const fed =
+      before === "input"
+        ? "the image"
+        : `${before} ${indices.length > 16 ? "all" : indices.join(", ")}`;
     set({ "aria-valuenow": index, "aria-valuetext": `${what} ${index}, fed by ${fed}` });
     look(unit);
   };
   /** @param {Record<string, string | number>} attributes */
   const set = (attributes) => {
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+    for (const [name, value] of Object.entries(attributes))
+      element.setAttribute(name, String(value));
   };
   set({ role: "slider", tabindex: 0, "aria-label": `${layer} of ${nameOf(run)}: ${what}` });
-  set({ "aria-valuemin": 0, "aria-valuemax": countOf(layer) - 1, "aria-valuenow": 0, "aria-valuetext": `${what} 0` });
+  set({
+    "aria-valuemin": 0,
+    "aria-valuemax": countOf(layer) - 1,
+    "aria-valuenow": 0,
+    "aria-valuetext": `${what} 0`,
+  });
   element.addEventListener("pointermove", (event) => {
     const unit = view.unitAt(event);
     if (unit) say(unit);
@@ -194,7 +210,9 @@ function mapsOf(layer) {
   };
   /** @param {number[] | null} indices @param {"fed" | "chosen"} name */
   const mark = (indices, name) => {
-    canvases.forEach((canvas, map) => canvas.classList.toggle(name, Boolean(indices?.includes(map))));
+    canvases.forEach((canvas, map) =>
+      canvas.classList.toggle(name, Boolean(indices?.includes(map))),
+    );
   };
   return { element, show, unitAt, mark };
 }
@@ -217,7 +235,11 @@ function barsOf(layer) {
       const height = Math.round((Math.abs(value) / largest) * BAR);
       for (let step = 0; step <= height; step++) {
         const y = value < 0 ? BAR + step : BAR - step;
-        pixels.fill(value < 0 ? -1 : 1, y * canvas.width + 3 * unit, y * canvas.width + 3 * unit + 2);
+        pixels.fill(
+          value < 0 ? -1 : 1,
+          y * canvas.width + 3 * unit,
+          y * canvas.width + 3 * unit + 2,
+        );
       }
     });
     paint(canvas, pixels, 1);

@@ -68,7 +68,12 @@ const explained = explanations(
 );
 const kernels = runs.map((run, which) => kernelsCard(run, networks[which]));
 byId("kernels", HTMLElement).append(...kernels.map(({ card }) => card));
-const paintPicks = offer(byId("groups", HTMLElement), byId("strip", HTMLElement), content.digits, pick);
+const paintPicks = offer(
+  byId("groups", HTMLElement),
+  byId("strip", HTMLElement),
+  content.digits,
+  pick,
+);
 if (content.ablation) {
   switchboard(
     byId("board", HTMLElement),
@@ -79,7 +84,11 @@ if (content.ablation) {
 } else {
   byId("believe", HTMLElement).replaceChildren(
     make("h2", {}, "Believe"),
-    make("p", {}, "The factorial is not published beside these runs: python scripts/sweep.py design=factorial trains it."),
+    make(
+      "p",
+      {},
+      "The factorial is not published beside these runs: python scripts/sweep.py design=factorial trains it.",
+    ),
   );
 }
 
@@ -107,7 +116,7 @@ function read() {
   now.image = bytes && Float64Array.from(bytes, (byte) => byte / 255);
   showReadings();
   clearTimeout(now.timer);
-  now.timer = setTimeout(showRest, CALM);
+  now.timer = window.setTimeout(showRest, CALM);
 }
 
 /** Show every layer of the image that is drawn. */

@@ -74,10 +74,7 @@ export function networkOf(described) {
     ["C3", convolution(weights, "C3", inputs.C3, MAPS.S2[1], squash)],
     ["S4", subsampling(weights, "S4", MAPS.S4, levels.pooling, squash)],
     ["C5", dense(weights["C5.weight"], weights["C5.bias"], squash)],
-    [
-      "F6",
-      dense(weights["F6.weight"], weights["F6.bias"], linear ? squash : SQUASHES.scaled_tanh),
-    ],
+    ["F6", dense(weights["F6.weight"], weights["F6.bias"], linear ? squash : SQUASHES.scaled_tanh)],
     [
       "output",
       bitmaps

@@ -90,7 +90,10 @@ export class Pad {
       else this.begin([this.place[0], this.place[1]]);
     } else if (event.key === "Escape") {
       this.lift();
-    } else if (event.key === "Backspace" || (event.key === "z" && (event.ctrlKey || event.metaKey))) {
+    } else if (
+      event.key === "Backspace" ||
+      (event.key === "z" && (event.ctrlKey || event.metaKey))
+    ) {
       this.undo();
     } else if (event.key === "Delete") {
       this.clear();

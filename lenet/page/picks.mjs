@@ -46,9 +46,15 @@ function buttonsOf(group, pick) {
   const canvases = images.map(() => blank(28, 28));
   const buttons = images.map((image, at) => {
     const [label, place] = [group.labels[at], group.places[at]];
-    const share = group.missed && `, missed by ${percent(group.missed[at], 0)} of ${group.runs} networks`;
+    const share =
+      group.missed && `, missed by ${percent(group.missed[at], 0)} of ${group.runs} networks`;
     const said = `A ${label}: test image ${place}${share ?? ""}`;
-    const button = make("button", { type: "button", class: "pick", title: said, "aria-label": said });
+    const button = make("button", {
+      type: "button",
+      class: "pick",
+      title: said,
+      "aria-label": said,
+    });
     button.append(canvases[at]);
     button.addEventListener("click", () => pick(image, label));
     return button;
@@ -65,7 +71,9 @@ function buttonsOf(group, pick) {
 export async function readPicture(file) {
   const bitmap = await createImageBitmap(file);
   const scale = Math.min(1, MOST / Math.max(bitmap.width, bitmap.height));
-  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const [width, height] = [bitmap.width, bitmap.height].map((side) =>
+    Math.max(1, Math.round(side * scale)),
+  );
   const canvas = blank(width, height);
   const context = canvas.getContext("2d");
   if (!context) throw new Error("this browser paints no canvas");

@@ -13,7 +13,8 @@ export function readTones() {
   const style = getComputedStyle(document.documentElement);
   for (const name of /** @type {const} */ (["paper", "ink", "accent"])) {
     const text = style.getPropertyValue(`--map-${name}`).trim().slice(1);
-    tones[name] = [0, 2, 4].map((at) => parseInt(text.slice(at, at + 2), 16));
+    const [red, green, blue] = [0, 2, 4].map((at) => parseInt(text.slice(at, at + 2), 16));
+    tones[name] = [red, green, blue];
   }
 }
 

@@ -115,13 +115,28 @@ function facts(run) {
   const { activation, pooling, head } = run.levels;
   const { n, mean, low, high } = run.like;
   const range =
-    low === null || high === null ? "" : ` (${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)})`;
+    low === null || high === null
+      ? ""
+      : ` (${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)})`;
   const alike = n > 1 ? [`; mean of ${n} seeds `, number(percent(mean) + range, "interval")] : [];
   return make(
     "div",
     { class: "facts" },
-    make("p", {}, `${[activation, pooling, head].map(inWords).join(", ")}; `, number(run.parameters.toLocaleString("en"), "parameters"), " parameters"),
-    make("p", {}, "misreads ", number(percent(run.error), "error"), " of the test digits", ...alike),
+    make(
+      "p",
+      {},
+      `${[activation, pooling, head].map(inWords).join(", ")}; `,
+      number(run.parameters.toLocaleString("en"), "parameters"),
+      " parameters",
+    ),
+    make(
+      "p",
+      {},
+      "misreads ",
+      number(percent(run.error), "error"),
+      " of the test digits",
+      ...alike,
+    ),
   );
 }
 
@@ -134,7 +149,13 @@ function outputsOf(run) {
   const cells = Array.from({ length: 10 }, (_, at) => {
     const bar = make("span", { class: "bar" });
     const value = make("span", { class: "value" });
-    const column = make("li", {}, make("b", {}, String(at)), make("span", { class: "track" }, bar), value);
+    const column = make(
+      "li",
+      {},
+      make("b", {}, String(at)),
+      make("span", { class: "track" }, bar),
+      value,
+    );
     const canvas = bitmaps && blank(7, 12, "bitmap");
     if (canvas) column.prepend(canvas);
     return { column, bar, value, canvas };
@@ -158,12 +179,22 @@ function outputsOf(run) {
     const values = Array.from(bitmaps ? distancesOf(logits) : shares(logits));
     const longest = bitmaps ? Math.max(...values, 1) : 1;
     cells.forEach(({ column, bar, value, canvas }, at) => {
-      if (bitmaps && canvas) paint(canvas, bitmaps[at].map((pixel) => (pixel + 1) / 2), 1);
+      if (bitmaps && canvas)
+        paint(
+          canvas,
+          bitmaps[at].map((pixel) => (pixel + 1) / 2),
+          1,
+        );
       column.classList.toggle("chosen", Boolean(seen) && at === answer(logits));
       bar.style.height = seen ? `${(100 * values[at]) / longest}%` : "0";
       value.textContent = seen ? shortly(values[at], Boolean(bitmaps)) : "";
     });
-    if (picture) paint(picture, (seen?.outputs.F6 ?? new Float64Array(84)).map((unit) => (unit + 1) / 2), 1);
+    if (picture)
+      paint(
+        picture,
+        (seen?.outputs.F6 ?? new Float64Array(84)).map((unit) => (unit + 1) / 2),
+        1,
+      );
   };
   return { element, show };
 }

@@ -99,4 +99,3 @@ export const METHODS = {
   gradient_times_input: gradientTimesInput,
   integrated_gradients: integratedGradients,
 };
-

@@ -61,7 +61,14 @@ export function switchboard(place, said, presets, ablation) {
     });
     const effect = effectPlot();
     const text = make("p", { class: "effect-text" });
-    const row = make("div", { class: "switch" }, make("h3", {}, factor.name), group, effect.element, text);
+    const row = make(
+      "div",
+      { class: "switch" },
+      make("h3", {}, factor.name),
+      group,
+      effect.element,
+      text,
+    );
     return { row, press, effect, text };
   });
   const show = () => {
@@ -69,7 +76,12 @@ export function switchboard(place, said, presets, ablation) {
       const here = switchOf(ablation, levels, at);
       const { main } = ablation.factors[at];
       effect.show(here, main);
-      text.replaceChildren(number(`${points(here.mean)} ${range(here)}`, "effect"), " here; ", number(points(main.mean), "main-effect"), " on average");
+      text.replaceChildren(
+        number(`${points(here.mean)} ${range(here)}`, "effect"),
+        " here; ",
+        number(points(main.mean), "main-effect"),
+        " on average",
+      );
       row.classList.toggle("turned", turned === at);
     });
     strip.show(cellOf(levels));
@@ -102,7 +114,10 @@ function range({ low, high }) {
 function sentence(ablation, levels, turned) {
   const cell = ablation.cells[cellOf(levels)];
   const collapsed = cell.errors.length - cell.n;
-  const limits = cell.low === null || cell.high === null ? "" : ` (${(100 * cell.low).toFixed(2)} to ${(100 * cell.high).toFixed(2)})`;
+  const limits =
+    cell.low === null || cell.high === null
+      ? ""
+      : ` (${(100 * cell.low).toFixed(2)} to ${(100 * cell.high).toFixed(2)})`;
   const parts = [
     "With these levels ",
     number(`${cell.n} seeds`, "seed"),
@@ -110,14 +125,19 @@ function sentence(ablation, levels, turned) {
     number(percent(cell.mean) + limits, "interval"),
     " of the test digits.",
   ];
-  if (collapsed) parts.push(` ${collapsed} more `, number("collapsed", "collapse"), ": it only guesses.");
+  if (collapsed)
+    parts.push(` ${collapsed} more `, number("collapsed", "collapse"), ": it only guesses.");
   if (turned !== null) {
     const { name, levels: named } = ablation.factors[turned];
     const { mean, low, high } = switchOf(ablation, levels, turned);
     const sure = low !== null && high !== null && (high < 0 || low > 0);
     const does = mean < 0 ? "takes off" : "adds";
     const effect = `${points(Math.abs(mean)).slice(1)} points`;
-    parts.push(` ${name}: ${named[1]} in place of ${named[0]} ${does} `, number(effect, "effect"), sure ? " here." : " here, which may be chance.");
+    parts.push(
+      ` ${name}: ${named[1]} in place of ${named[0]} ${does} `,
+      number(effect, "effect"),
+      sure ? " here." : " here, which may be chance.",
+    );
   }
   return parts;
 }
@@ -139,13 +159,21 @@ function shape(tag, attributes, ...children) {
 function effectPlot() {
   const [width, height] = [200, 26];
   /** @param {number} fraction */
-  const at = (fraction) => width / 2 + (Math.max(-1, Math.min(1, fraction / EFFECTS)) * width) / 2.1;
+  const at = (fraction) =>
+    width / 2 + (Math.max(-1, Math.min(1, fraction / EFFECTS)) * width) / 2.1;
   const middle = height / 2;
   const line = shape("line", { class: "interval", y1: middle, y2: middle });
   const dot = shape("circle", { class: "mean", cy: middle, r: 4.5 });
   const tick = shape("line", { class: "main", y1: 4, y2: height - 4 });
   const zero = shape("line", { class: "zero", x1: at(0), x2: at(0), y1: 0, y2: height });
-  const element = shape("svg", { class: "effect", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, zero, tick, line, dot);
+  const element = shape(
+    "svg",
+    { class: "effect", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
+    zero,
+    tick,
+    line,
+    dot,
+  );
   /** @param {Estimate} here @param {Estimate} main */
   const show = (here, main) => {
     line.setAttribute("x1", String(at(here.low ?? -EFFECTS)));
@@ -164,19 +192,49 @@ function errorStrip(ablation) {
   const [width, height, left] = [640, 84, 8];
   const [low, high] = ERRORS.map(Math.log);
   /** @param {number} fraction */
-  const at = (fraction) => left + ((Math.log(Math.min(Math.max(fraction, ERRORS[0]), ERRORS[1])) - low) / (high - low)) * (width - 2 * left);
+  const at = (fraction) =>
+    left +
+    ((Math.log(Math.min(Math.max(fraction, ERRORS[0]), ERRORS[1])) - low) / (high - low)) *
+      (width - 2 * left);
   const axis = [0.005, 0.0075, 0.01, 0.015, 0.02].flatMap((fraction) => {
     const text = shape("text", { x: at(fraction), y: height - 4, "text-anchor": "middle" });
     text.textContent = `${100 * fraction} %`;
-    return [shape("line", { class: "tick", x1: at(fraction), x2: at(fraction), y1: 8, y2: height - 20 }), text];
+    return [
+      shape("line", { class: "tick", x1: at(fraction), x2: at(fraction), y1: 8, y2: height - 20 }),
+      text,
+    ];
   });
-  const all = ablation.cells.map(({ mean }) => shape("line", { class: "other", x1: at(mean), x2: at(mean), y1: height - 32, y2: height - 22 }));
+  const all = ablation.cells.map(({ mean }) =>
+    shape("line", { class: "other", x1: at(mean), x2: at(mean), y1: height - 32, y2: height - 22 }),
+  );
   const band = shape("rect", { class: "band", y: 10, height: 30, rx: 3 });
   const mean = shape("line", { class: "cell-mean", y1: 8, y2: 42 });
-  const seeds = Array.from({ length: ablation.seeds }, (_, seed) => shape("circle", { class: "seed", r: 4, cy: 17 + ((seed * 5) % 4) * 5.5 }));
-  const svg = shape("svg", { class: "errors", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Test errors of the chosen setting's seeds, over the means of all settings" }, ...axis, ...all, band, mean, ...seeds);
+  const seeds = Array.from({ length: ablation.seeds }, (_, seed) =>
+    shape("circle", { class: "seed", r: 4, cy: 17 + ((seed * 5) % 4) * 5.5 }),
+  );
+  const svg = shape(
+    "svg",
+    {
+      class: "errors",
+      viewBox: `0 0 ${width} ${height}`,
+      role: "img",
+      "aria-label": "Test errors of the chosen setting's seeds, over the means of all settings",
+    },
+    ...axis,
+    ...all,
+    band,
+    mean,
+    ...seeds,
+  );
   const element = make("figure", { class: "strip-plot" });
-  element.append(svg, make("figcaption", {}, `test error: a dot for each seed, a bar for their mean with its 95 % interval; below, the means of all ${ablation.cells.length} settings`));
+  element.append(
+    svg,
+    make(
+      "figcaption",
+      {},
+      `test error: a dot for each seed, a bar for their mean with its 95 % interval; below, the means of all ${ablation.cells.length} settings`,
+    ),
+  );
   /** @param {number} number */
   const show = (number) => {
     const cell = ablation.cells[number];
