@@ -1,10 +1,11 @@
 """The page as one HTML file: markup, style, modules and content joined as text.
 
-The modules are plain ES modules, in which a browser, node and the type checker find each
-other; joined in the order of their imports they are one script, so that the file opens
-without a server. Every name at the top of a module is therefore unique among them.
+The modules are plain ES modules, so that node and the type checker find their way among
+them. Joined in the order of their imports they are one script, and the file opens
+without a server. Every name at the top of a module is therefore its own.
 """
 
+import html
 import json
 import re
 from collections.abc import Sequence
@@ -22,6 +23,11 @@ from lenet.store import Record
 HERE = Path(__file__).parent
 ENTRY = "main.mjs"
 FACTORIAL, FIGURE_8 = "factorial", "paper_1998"  # studies, where they are published
+LEAD = (
+    "The network that LeCun, Bottou, Bengio and Haffner published in 1998, and what "
+    "practice has made of it: the same layers, the same 60,000 digits to learn from, a "
+    "quarter of a century apart."
+)
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
 
 
@@ -40,11 +46,15 @@ def page(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str:
     data = datasets.load(found[0]["treatment"]["data"], data_dir)
     if any(one["data"] != data.sha256 for one in found):
         raise Refusal("the runs were trained on another data set than lies here", 3)
+    networks = [
+        described(one, record.load([one], home(run, output_dir)), published)
+        for one, run in zip(found, [*runs] or [""] * len(found), strict=True)
+    ]
+    if len({one["name"] for one in networks}) < len(networks):
+        for one in networks:
+            one["name"] += f", seed {one['seed']}"
     content = {
-        "networks": [
-            described(one, record.load([one], home(run, output_dir)), published)
-            for one, run in zip(found, [*runs] or [""] * len(found), strict=True)
-        ],
+        "networks": networks,
         "digits": picks(data, Path(output_dir), published),
         "ablation": factorial(Path(output_dir) / FACTORIAL),
     }
@@ -105,13 +115,22 @@ def factorial(folder: Path) -> dict[str, Any] | None:
 def joined(content: Any) -> str:
     """Markup, style, content and script as one file that needs no other."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    names = [one["name"] for one in content["networks"]]
     parts = {
+        "title": html.escape(title(names)),
+        "lead": LEAD if names == ["1998", "today"] else "",
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "content": text.replace("<", "\\u003c"),  # no tag ends within
         "script": script(),
     }
     markup = (HERE / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], markup)
+
+
+def title(names: Sequence[str]) -> str:
+    """What the page is about: who reads what is drawn."""
+    beside = f" beside {names[1]}" if len(names) > 1 else ""
+    return f"Draw a digit. Watch {names[0]} read it{beside}."
 
 
 def script() -> str:

@@ -1,9 +1,8 @@
 // A closer look at one unit: its value, what it sees, what feeds it, and its weights.
-import { make } from "./markup.mjs";
+import { make, number } from "./markup.mjs";
 import { MAPS, SIDE } from "./network.mjs";
 import { blank, largestOf, paint } from "./picture.mjs";
-import { nameOf } from "./reading.mjs";
-import { coefficientOf, fedBy, hasMaps, seenBy, weightsOf } from "./unit.mjs";
+import { coefficientOf, feederText, hasMaps, seenBy, weightsOf } from "./unit.mjs";
 
 /** @typedef {import("./network.mjs").Network} Network */
 /** @typedef {import("./network.mjs").Seen} Seen */
@@ -46,7 +45,7 @@ export function closerLook(place, runs, networks) {
     const { which, unit } = looked;
     const network = networks[which];
     title.textContent = `${unit.layer}, ${hasMaps(unit.layer) ? "map" : "unit"} ${unit.index}`;
-    text.textContent = `${nameOf(runs[which])}: ${described(network, unit, seen[which])}`;
+    text.replaceChildren(`${runs[which].name}: `, ...described(network, unit, seen[which]));
     const { left, top, right, bottom } = seenBy(network, unit);
     Object.assign(frame.style, {
       left: `${(100 * left) / SIDE}%`,
@@ -66,26 +65,45 @@ export function closerLook(place, runs, networks) {
  * @param {Seen | null} seen
  */
 function described(network, unit, seen) {
-  const { layer, index, y, x } = unit;
-  const { layer: before, indices } = fedBy(network, unit);
+  const { layer, y, x } = unit;
+  /** @type {(string | Node)[]} */
   const parts = [];
   if (hasMaps(layer) && y !== undefined && x !== undefined) {
-    const side = MAPS[layer][1];
-    const value = seen?.outputs[layer][(index * side + y) * side + x];
     const { left, top, right, bottom } = seenBy(network, unit);
-    parts.push(`unit ${y}, ${x}${value === undefined ? "" : ` gives ${value.toFixed(3)}`}`);
-    parts.push(`sees ${right - left}\u00d7${bottom - top} pixels`);
-  } else if (!hasMaps(layer) && seen) {
-    parts.push(`gives ${seen.outputs[layer][index].toFixed(3)}`);
+    parts.push(`row ${y}, column ${x} sees ${right - left}\u00d7${bottom - top} pixels`);
   }
-  if (before === "input") parts.push("fed by the image");
-  else if (layer === "C3") parts.push(`fed by ${indices.length} maps of S2: ${indices.join(", ")}`);
-  else if (hasMaps(layer)) parts.push(`fed by map ${index} of ${before}`);
-  else parts.push(`fed by all of ${before}`);
-  const sub = coefficientOf(network, unit);
-  if (sub) parts.push(`coefficient ${sub.coefficient.toFixed(3)}, bias ${sub.bias.toFixed(3)}`);
-  return `${parts.join("; ")}.`;
+  const place = placeOf(unit);
+  if (seen && place !== null) {
+    parts.push(parts.length ? " and gives " : "gives ");
+    parts.push(number(seen.outputs[layer][place].toFixed(3), "unit"));
+  }
+  if (parts.length) parts.push("; ");
+  parts.push(`fed by ${feederText(network, unit)}`);
+  const trained = coefficientOf(network, unit);
+  if (trained) {
+    parts.push("; coefficient ", number(trained.coefficient.toFixed(3), "coefficient"));
+    parts.push(", bias ", number(trained.bias.toFixed(3), "coefficient"));
+  }
+  return [...parts, "."];
 }
+
+/**
+ * Where in a layer's numbers a unit is; null for a whole map.
+ * @param {Unit} unit
+ */
+function placeOf({ layer, index, y, x }) {
+  if (!hasMaps(layer)) return index;
+  const side = MAPS[layer][1];
+  return y === undefined || x === undefined ? null : (index * side + y) * side + x;
+}
+
+/** Whose weights are shown: they are painted once, however often the unit's value changes. */
+const shown = {
+  /** @type {Network | null} */
+  network: null,
+  layer: "",
+  index: -1,
+};
 
 /**
  * A unit's weights as pictures, on one scale.
@@ -94,9 +112,10 @@ function described(network, unit, seen) {
  * @param {Unit} unit
  */
 function showWeights(place, network, unit) {
-  const name = `${network.described.numbers.length} ${unit.layer} ${unit.index}`;
-  if (place.dataset.shows === name && place.childElementCount) return;
-  place.dataset.shows = name;
+  const same =
+    shown.network === network && shown.layer === unit.layer && shown.index === unit.index;
+  if (same && place.childElementCount) return;
+  Object.assign(shown, { network, ...unit });
   const weights = weightsOf(network, unit);
   const largest = Math.max(...weights.map(({ values }) => largestOf(values)), 0);
   place.replaceChildren(

@@ -4,7 +4,6 @@ import { gradCam } from "./gradcam.mjs";
 import { choices, make, number } from "./markup.mjs";
 import { answer, forward } from "./network.mjs";
 import { blank, largestOf, paint, paintOver } from "./picture.mjs";
-import { nameOf } from "./reading.mjs";
 import { METHODS } from "./saliency.mjs";
 
 /** @typedef {import("./network.mjs").Network} Network */
@@ -71,7 +70,7 @@ export function explanations(places, runs, networks) {
       const others = networks.flatMap((other, at) =>
         at === which
           ? []
-          : [{ name: nameOf(runs[at]), reads: answer(forward(other, found.image).outputs.output) }],
+          : [{ name: runs[at].name, reads: answer(forward(other, found.image).outputs.output) }],
       );
       attacks[which].show(image, found.image, own, answer(found.logits), others);
     });
@@ -133,7 +132,7 @@ export function explanations(places, runs, networks) {
 function verdict(runs, radii) {
   if (runs.length < 2) return "";
   const [first, second] = radii.map((radius) => radius ?? Infinity);
-  const [one, other] = runs.map(nameOf);
+  const [one, other] = runs.map(({ name }) => name);
   if (first === second) return "On this digit both withstand the same change.";
   const [more, less] = first > second ? [one, other] : [other, one];
   return `On this digit ${more} withstands more than ${less}. One digit proves nothing: draw others.`;
@@ -150,7 +149,7 @@ function mapsCard(run) {
   const card = make(
     "article",
     { class: "card" },
-    make("h4", {}, nameOf(run)),
+    make("h4", {}, run.name),
     make(
       "div",
       { class: "pair" },
@@ -192,7 +191,7 @@ function attackCard(run) {
   const card = make(
     "article",
     { class: "card" },
-    make("h4", {}, nameOf(run)),
+    make("h4", {}, run.name),
     make(
       "div",
       { class: "pair" },

@@ -1,7 +1,6 @@
 // All kernels of C1 and C3 as one picture, C3's in the place that Table I gives them.
 import { make } from "./markup.mjs";
 import { blank, largestOf, paint } from "./picture.mjs";
-import { nameOf } from "./reading.mjs";
 
 /** @typedef {import("./network.mjs").Network} Network */
 /** @typedef {import("./reading.mjs").Run} Run */
@@ -19,7 +18,7 @@ export function kernelsCard(run, network) {
   const card = make(
     "article",
     { class: "card" },
-    make("h4", {}, nameOf(run)),
+    make("h4", {}, run.name),
     make("figure", {}, first, make("figcaption", {}, "C1: six kernels on the image")),
     make(
       "figure",

@@ -3,8 +3,9 @@
 import { make, number } from "./markup.mjs";
 import { LAYERS, MAPS } from "./network.mjs";
 import { blank, largestOf, paint } from "./picture.mjs";
-import { inWords, nameOf } from "./reading.mjs";
-import { countOf, fedBy, hasMaps } from "./unit.mjs";
+import { inWords } from "./reading.mjs";
+import { countOf, fedBy, feederText, hasMaps } from "./unit.mjs";
+import { walkable } from "./walk.mjs";
 
 /** @typedef {import("./network.mjs").LayerName} LayerName */
 /** @typedef {import("./network.mjs").Network} Network */
@@ -45,15 +46,12 @@ export function layerRows(place, runs, networks, look) {
   const views = networks.map(() => /** @type {Record<LayerName, View>} */ ({}));
   for (const layer of LAYERS.slice(0, -1)) {
     const cells = networks.map((network, which) => {
-      const view = viewOf(runs[which], network, layer, (unit) => {
-        mark(which, unit);
-        look(which, unit);
-      });
+      const view = viewOf(runs[which], network, layer, (unit) => look(which, unit));
       views[which][layer] = view;
       const said = make(
         "p",
         { class: "caption" },
-        make("span", { class: "year" }, nameOf(runs[which])),
+        make("span", { class: "year" }, runs[which].name),
         ...captionOf(runs[which], layer),
       );
       return make("div", { class: "cell" }, said, view.element);
@@ -61,7 +59,7 @@ export function layerRows(place, runs, networks, look) {
     const head = make("h3", { class: "layer" }, layer, make("small", {}, SIZES[layer]));
     place.append(make("div", { class: "row" }, head, ...cells));
   }
-  /** @param {number} which @param {Unit | null} unit */
+  /** Frame a unit and what feeds it. @param {number} which @param {Unit | null} unit */
   const mark = (which, unit) => {
     const fed = unit && fedBy(networks[which], unit);
     views.forEach((ofNetwork, other) => {
@@ -79,7 +77,7 @@ export function layerRows(place, runs, networks, look) {
         view.show(seen[which]?.outputs[/** @type {LayerName} */ (layer)] ?? null);
       }
     });
-  return { show };
+  return { show, mark };
 }
 
 /**
@@ -119,61 +117,14 @@ function captionOf(run, layer) {
  */
 function viewOf(run, network, layer, look) {
   const view = hasMaps(layer) ? mapsOf(layer) : barsOf(layer);
-  const { element } = view;
   const what = hasMaps(layer) ? "map" : "unit";
-  let index = 0;
-  /** @param {Unit | null} unit */
-  const say = (unit) => {
-    if (unit) index = unit.index;
-    const { layer: before, indices } = fedBy(network, { layer, index });
-    const fed =
-      before === "input"
-        ? "the image"
-        : `${before} ${indices.length > 16 ? "all" : indices.join(", ")}`;
-    set({ "aria-valuenow": index, "aria-valuetext": `${what} ${index}, fed by ${fed}` });
-    look(unit);
-  };
-  /** @param {Record<string, string | number>} attributes */
-  const set = (attributes) => {
-    for (const [name, value] of Object.entries(attributes))
-      element.setAttribute(name, String(value));
-  };
-  set({ role: "slider", tabindex: 0, "aria-label": `${layer} of ${nameOf(run)}: ${what}` });
-  set({
-    "aria-valuemin": 0,
-    "aria-valuemax": countOf(layer) - 1,
-    "aria-valuenow": 0,
-    "aria-valuetext": `${what} 0`,
-  });
-  element.addEventListener("pointermove", (event) => {
-    const unit = view.unitAt(event);
-    if (unit) say(unit);
-  });
-  element.addEventListener("pointerdown", (event) => {
-    const unit = view.unitAt(event);
-    if (unit) say(unit);
-  });
-  element.addEventListener("pointerleave", (event) => {
-    if (event.pointerType === "mouse" && document.activeElement !== element) look(null);
-  });
-  element.addEventListener("focus", () => {
-    if (element.matches(":focus-visible")) say({ layer, index });
-  });
-  element.addEventListener("blur", () => look(null));
-  element.addEventListener("keydown", (event) => {
-    const last = countOf(layer) - 1;
-    const steps = new Map([
-      ["ArrowRight", index + 1],
-      ["ArrowUp", index + 1],
-      ["ArrowLeft", index - 1],
-      ["ArrowDown", index - 1],
-      ["Home", 0],
-      ["End", last],
-    ]);
-    const to = steps.get(event.key);
-    if (to === undefined) return;
-    event.preventDefault();
-    say({ layer, index: Math.min(Math.max(to, 0), last) });
+  walkable(view.element, {
+    layer,
+    count: countOf(layer),
+    label: `${layer} of ${run.name}: ${what}`,
+    unitAt: view.unitAt,
+    said: (index) => `${what} ${index}, fed by ${feederText(network, { layer, index })}`,
+    look,
   });
   return view;
 }

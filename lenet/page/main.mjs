@@ -1,4 +1,5 @@
 // The page: whatever is drawn is read by every network, and all that is shown follows.
+import { imagesOf } from "./bytes.mjs";
 import { closerLook } from "./closer.mjs";
 import { asMnist } from "./drawing.mjs";
 import { explanations } from "./explain.mjs";
@@ -9,7 +10,7 @@ import { answer, forward, networkOf } from "./network.mjs";
 import { Pad } from "./pad.mjs";
 import { offer, readPicture } from "./picks.mjs";
 import { blank, paint, readTones } from "./picture.mjs";
-import { nameOf, readingCard } from "./reading.mjs";
+import { readingCard } from "./reading.mjs";
 import { switchboard } from "./switchboard.mjs";
 
 /** @typedef {import("./network.mjs").Seen} Seen */
@@ -44,12 +45,13 @@ document.body.dataset.networks = String(runs.length);
 const pad = new Pad(byId("pad", HTMLCanvasElement), byId("cursor", HTMLElement), changed);
 const small = blank(28, 28, "map");
 byId("seen", HTMLElement).append(small);
-const cards = runs.map((run, which) => readingCard(run, networks[which]));
+const cards = runs.map((run, which) => readingCard(run, (unit) => look(which, unit)));
+const badges = runs.map(() => make("b"));
+byId("badges", HTMLElement).append(
+  ...runs.map(({ name }, which) => make("a", { href: "#see" }, `${name} reads `, badges[which])),
+);
 byId("readings", HTMLElement).append(...cards.map(({ card }) => card));
-const rows = layerRows(byId("layers", HTMLElement), runs, networks, (which, unit) => {
-  now.looked = unit && { which, unit };
-  showCloser();
-});
+const rows = layerRows(byId("layers", HTMLElement), runs, networks, look);
 const closer = closerLook(byId("closer", HTMLElement), runs, networks);
 const explained = explanations(
   {
@@ -102,6 +104,24 @@ function pick(image, label) {
   now.label = label;
 }
 
+/** Show the first test digit, which gives way to the first stroke. */
+function showExample() {
+  const [{ images, labels }] = content.digits;
+  pad.show(imagesOf(images)[0], true);
+  now.label = labels[0];
+}
+
+/**
+ * Look closer at a unit of a network, or at none.
+ * @param {number} which
+ * @param {Unit | null} unit
+ */
+function look(which, unit) {
+  now.looked = unit && { which, unit };
+  rows.mark(which, unit);
+  showCloser();
+}
+
 /** Something was drawn: read it at the next frame. */
 function changed() {
   if (!now.frame) now.frame = requestAnimationFrame(read);
@@ -124,9 +144,16 @@ function showReadings() {
   const { image } = now;
   now.seen = networks.map((network) => image && forward(network, image));
   paint(small, image ?? nothing, 1);
-  cards.forEach(({ show }, which) => show(now.seen[which]));
+  cards.forEach(({ show }, which) => show(now.seen[which], now.label));
+  badges.forEach((badge, which) => {
+    const seen = now.seen[which];
+    badge.textContent = seen ? String(answer(seen.outputs.output)) : "\u2013";
+  });
   rows.show(now.seen);
-  byId("hint", HTMLElement).hidden = Boolean(image);
+  const hint = byId("hint", HTMLElement);
+  hint.hidden = Boolean(image) && !pad.example;
+  hint.textContent = pad.example ? "an example: draw your own" : "draw a digit here";
+  hint.classList.toggle("below", pad.example);
   byId("label", HTMLElement).textContent = now.label === null ? "" : `labelled ${now.label}`;
   showCloser();
 }
@@ -140,7 +167,7 @@ function showCloser() {
 function showRest() {
   explained.show(now.image);
   const said = now.seen.map((seen, which) =>
-    seen ? `${nameOf(runs[which])} reads ${answer(seen.outputs.output)}` : "",
+    seen ? `${runs[which].name} reads ${answer(seen.outputs.output)}` : "",
   );
   byId("announced", HTMLElement).textContent = said.filter(Boolean).join(", ");
 }
@@ -148,6 +175,7 @@ function showRest() {
 /** Paint everything again, in the colours of the page's scheme. */
 function repaint() {
   readTones();
+  now.looked = null;
   paintPicks();
   kernels.forEach(({ show }) => show());
   showReadings();
@@ -185,5 +213,5 @@ addEventListener("drop", (event) => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 
-byId("strip", HTMLElement).querySelector("button")?.click();
+showExample();
 repaint();

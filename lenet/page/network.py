@@ -27,10 +27,8 @@ def described(
 
     published: the records among which others of its treatment are looked for.
     """
-    nearest, changes = difference(one["treatment"])
     return {
-        "name": YEARS[nearest],
-        "changes": changes,
+        "name": name(one),
         "run": one["run_id"],
         "seed": one["seed"],
         "data": one["treatment"]["data"],
@@ -40,6 +38,13 @@ def described(
         "parameters": sum(weight.numel() for weight in model.parameters()),
         **network(model, {key: str(one["treatment"][key]) for key in STRUCTURE}),
     }
+
+
+def name(one: Record) -> str:
+    """What a visitor calls a run: its preset's year, and what it has of its own."""
+    nearest, changes = difference(one["treatment"])
+    own = ", ".join(f"{factor} {level}" for factor, level in changes.items())
+    return f"{YEARS[nearest]}, with {own}".replace("_", " ") if own else YEARS[nearest]
 
 
 def network(model: LeNet5, levels: Mapping[str, str]) -> dict[str, Any]:
@@ -63,7 +68,7 @@ def packed(tensors: Iterable[Tensor]) -> str:
 
 
 def difference(treatment: Mapping[str, Value]) -> tuple[str, dict[str, str]]:
-    """The preset that a treatment is nearest to, and the levels that are not its own."""
+    """The preset that a treatment is nearest to, and its levels that are others."""
     changes: dict[str, dict[str, str]] = {}
     for preset in YEARS:
         base = composed([f"preset={preset}"])[0][0].treatment

@@ -27,6 +27,7 @@ export class Pad {
     this.strokes = [];
     /** @type {Uint8Array | null} an image of 28x28 beneath the strokes */
     this.under = null;
+    this.example = false; // whether that image gives way to the first stroke
     this.thickness = 22;
     this.place = [canvas.width / 2, canvas.height / 4];
     /** @type {Stroke | null} what is being drawn */
@@ -43,8 +44,6 @@ export class Pad {
     const { canvas } = this;
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button) return;
-      event.preventDefault();
-      canvas.focus({ preventScroll: true });
       canvas.setPointerCapture(event.pointerId);
       this.begin(this.placeOf(event));
     });
@@ -114,6 +113,7 @@ export class Pad {
 
   /** @param {[number, number]} place */
   begin(place) {
+    if (this.example) this.clear();
     this.current = { width: this.thickness, points: [place] };
     this.strokes.push(this.current);
     this.draw(this.current, 0);
@@ -137,8 +137,8 @@ export class Pad {
   /** Take the last stroke away, and the digit beneath after the last one. */
   undo() {
     this.current = null;
-    if (!this.strokes.pop()) this.under = null;
-    this.redraw();
+    if (this.strokes.pop()) this.redraw();
+    else this.clear();
   }
 
   /** Take everything away. */
@@ -149,8 +149,10 @@ export class Pad {
   /**
    * Start anew from an image of 28x28, or from nothing.
    * @param {Uint8Array | null} image
+   * @param {boolean} [example] whether it gives way to the first stroke
    */
-  show(image) {
+  show(image, example = false) {
+    this.example = example;
     this.current = null;
     this.strokes = [];
     this.under = image;

@@ -2,15 +2,16 @@
 import { make, number, percent } from "./markup.mjs";
 import { answer, shares } from "./network.mjs";
 import { blank, paint } from "./picture.mjs";
+import { walkable } from "./walk.mjs";
 
-/** @typedef {import("./network.mjs").Network} Network */
 /** @typedef {import("./network.mjs").Seen} Seen */
 /** @typedef {import("./network.mjs").Signal} Signal */
+/** @typedef {import("./unit.mjs").Unit} Unit */
 
 /**
  * What is known of a run: the facts that lenet/page/network.py lists.
  * @typedef {import("./network.mjs").Described & {
- *   name: string, changes: Record<string, string>, run: string, seed: number,
+ *   name: string, run: string, seed: number,
  *   error: number, images: number, parameters: number,
  *   like: { n: number, mean: number, low: number | null, high: number | null },
  * }} Run
@@ -40,16 +41,6 @@ export function inWords(level) {
 }
 
 /**
- * A run's name: its preset's year, or that and what was changed.
- * @param {Run} run
- * @returns {string}
- */
-export function nameOf({ name, changes }) {
-  const changed = Object.entries(changes).map(([factor, level]) => `${factor} ${inWords(level)}`);
-  return changed.length ? `${name}, with ${changed.join(", ")}` : name;
-}
-
-/**
  * The squared distances to the bitmaps, as the paper writes them: logits are minus half.
  * @param {Signal} logits
  * @returns {Signal}
@@ -68,43 +59,39 @@ export function sureness(run, logits) {
   const second = answer(logits.map((logit, at) => (at === first ? -Infinity : logit)));
   const values = run.bitmaps ? distancesOf(logits) : shares(logits);
   /** @param {number} at */
-  const said = (at) => (run.bitmaps ? values[at].toFixed(1) : percent(values[at]));
+  const said = (at) => (run.bitmaps ? distanceText(values[at]) : shareText(values[at]));
   return { first, second, of: said(first), next: said(second) };
 }
 
 /**
  * The card of a network, and what shows a reading on it.
  * @param {Run} run
- * @param {Network} network
+ * @param {(unit: Unit | null) => void} look
  */
-export function readingCard(run, network) {
-  const digit = make("output", { class: "digit", "aria-label": `${nameOf(run)} reads` });
+export function readingCard(run, look) {
+  const digit = make("output", { class: "digit", "aria-label": `${run.name} reads` });
   const sure = make("p", { class: "sure" });
-  const outputs = outputsOf(run);
-  const card = make(
-    "article",
-    { class: "card reading" },
-    make("header", {}, make("h3", {}, nameOf(run)), facts(run)),
-    make("div", { class: "answer" }, digit, sure),
-    outputs.element,
-  );
-  /** @param {Seen | null} seen */
-  const show = (seen) => {
+  const outputs = outputsOf(run, look);
+  const header = make("header", {}, make("h3", {}, run.name), facts(run));
+  const reads = make("div", { class: "answer" }, digit, sure);
+  const card = make("article", { class: "card reading" }, header, reads, outputs.element);
+  /** @param {Seen | null} seen @param {number | null} label */
+  const show = (seen, label) => {
+    outputs.show(seen);
     card.classList.toggle("empty", !seen);
+    digit.textContent = seen ? String(answer(seen.outputs.output)) : "\u2013";
+    const wrong = seen && label !== null && answer(seen.outputs.output) !== label;
+    card.classList.toggle("wrong", Boolean(wrong));
     if (!seen) {
-      digit.textContent = "\u2013";
       sure.textContent = "nothing drawn yet";
-      outputs.show(null);
       return;
     }
-    const logits = seen.outputs.output;
-    const { first, second, of, next } = sureness(run, logits);
-    digit.textContent = String(first);
+    const { second, of, next } = sureness(run, seen.outputs.output);
     const word = run.bitmaps ? "distance" : "probability";
     sure.replaceChildren(number(`${word} ${of}`, word), make("br"), `next: ${second}, ${next}`);
-    outputs.show(seen);
+    if (wrong) sure.append(make("strong", {}, `misread: it is a ${label}`));
   };
-  return { card, show, network };
+  return { card, show };
 }
 
 /**
@@ -141,71 +128,109 @@ function facts(run) {
 }
 
 /**
- * The ten outputs: distances to bitmaps, or probabilities.
+ * The ten outputs, distances to bitmaps or probabilities; F6 as a picture beside bitmaps.
  * @param {Run} run
+ * @param {(unit: Unit | null) => void} look
  */
-function outputsOf(run) {
-  const { bitmaps } = run;
-  const cells = Array.from({ length: 10 }, (_, at) => {
-    const bar = make("span", { class: "bar" });
-    const value = make("span", { class: "value" });
-    const column = make(
-      "li",
-      {},
-      make("b", {}, String(at)),
-      make("span", { class: "track" }, bar),
-      value,
-    );
-    const canvas = bitmaps && blank(7, 12, "bitmap");
-    if (canvas) column.prepend(canvas);
-    return { column, bar, value, canvas };
-  });
-  const picture = bitmaps && blank(7, 12, "bitmap f6");
-  const list = make("ol", { class: bitmaps ? "outputs distances" : "outputs" });
-  list.append(...cells.map(({ column }) => column));
-  const word = bitmaps ? "distance" : "probability";
-  const title = bitmaps
-    ? ["output: ", number("distance", word), " of F6 to ten drawings; the shortest wins"]
-    : ["output: ", number("probability", word), " of each digit"];
-  const body = make("div", { class: "output-body" });
+function outputsOf(run, look) {
+  const columns = Array.from({ length: 10 }, (_, at) => columnOf(run, at));
+  const list = make("div", { class: run.bitmaps ? "outputs distances" : "outputs" });
+  list.append(...columns.map(({ element }) => element));
+  const word = run.bitmaps ? "distance" : "probability";
+  const rest = run.bitmaps ? " of F6 to ten drawings; the shortest wins" : " of each digit";
+  const caption = make("p", { class: "caption" }, "output: ", number(word, word), rest);
+  const body = make("div", { class: "output-body" }, list);
+  const picture = run.bitmaps && blank(7, 12, "bitmap f6");
   if (picture) {
-    body.append(make("figure", { class: "f6-figure" }, picture, make("figcaption", {}, "F6")));
+    body.prepend(make("figure", { class: "f6-figure" }, picture, make("figcaption", {}, "F6")));
   }
-  body.append(list);
-  const element = make("div", { class: "output" }, make("p", { class: "caption" }, ...title), body);
+  walkable(list, {
+    layer: "output",
+    count: 10,
+    label: `output of ${run.name}`,
+    unitAt: (event) => {
+      const at = columns.findIndex(({ element }) =>
+        element.contains(/** @type {Node} */ (event.target)),
+      );
+      return at < 0 ? null : { layer: "output", index: at };
+    },
+    said: (at) => `${at}: ${word} ${columns[at].value.textContent}`,
+    look,
+  });
   /** @param {Seen | null} seen */
   const show = (seen) => {
     const logits = seen?.outputs.output ?? new Float64Array(10);
-    const values = Array.from(bitmaps ? distancesOf(logits) : shares(logits));
-    const longest = bitmaps ? Math.max(...values, 1) : 1;
-    cells.forEach(({ column, bar, value, canvas }, at) => {
-      if (bitmaps && canvas)
-        paint(
-          canvas,
-          bitmaps[at].map((pixel) => (pixel + 1) / 2),
-          1,
-        );
-      column.classList.toggle("chosen", Boolean(seen) && at === answer(logits));
-      bar.style.height = seen ? `${(100 * values[at]) / longest}%` : "0";
-      value.textContent = seen ? shortly(values[at], Boolean(bitmaps)) : "";
+    const values = Array.from(run.bitmaps ? distancesOf(logits) : shares(logits));
+    const whole = run.bitmaps ? Math.max(...values, 1) : 1;
+    columns.forEach(({ show }, at) => {
+      show(seen && values[at], whole, at === answer(logits));
     });
-    if (picture)
-      paint(
-        picture,
-        (seen?.outputs.F6 ?? new Float64Array(84)).map((unit) => (unit + 1) / 2),
-        1,
-      );
+    if (picture) paint(picture, asInk(seen?.outputs.F6 ?? new Float64Array(84)), 1);
   };
-  return { element, show };
+  return { element: make("div", { class: "output" }, caption, body), show };
 }
 
 /**
- * A distance or a share in three letters.
- * @param {number} value
- * @param {boolean} distance
+ * One output: its digit, its bitmap if it has one, a bar and its value.
+ * @param {Run} run
+ * @param {number} at
  */
-function shortly(value, distance) {
-  if (distance) return value < 10 ? value.toFixed(1) : value.toFixed(0);
-  const share = 100 * value;
-  return share < 0.05 ? "0" : share >= 99.95 ? "100" : share.toFixed(share < 10 ? 1 : 0);
+function columnOf({ bitmaps }, at) {
+  const bar = make("span", { class: "bar" });
+  const value = make("span", { class: "value" });
+  const track = make("span", { class: "track" }, bar);
+  const element = make("span", { class: "column" }, make("b", {}, String(at)), track, value);
+  const canvas = bitmaps && blank(7, 12, "bitmap");
+  if (canvas) element.prepend(canvas);
+  /** @param {number | null} amount @param {number} whole @param {boolean} chosen */
+  const show = (amount, whole, chosen) => {
+    if (canvas && bitmaps) paint(canvas, asInk(bitmaps[at]), 1);
+    element.classList.toggle("chosen", amount !== null && chosen);
+    bar.style.height = `${(100 * (amount ?? 0)) / whole}%`;
+    value.textContent = amount === null ? "" : (bitmaps ? shortDistance : shortShare)(amount);
+  };
+  return { element, value, show };
+}
+
+/**
+ * Units that are -1 for background and +1 for ink, as 0 to 1.
+ * @param {ArrayLike<number>} units
+ */
+function asInk(units) {
+  return Array.from(units, (unit) => Math.min(Math.max((unit + 1) / 2, 0), 1));
+}
+
+/**
+ * A distance, with two digits below 1.
+ * @param {number} distance
+ */
+function distanceText(distance) {
+  return distance < 1 ? distance.toPrecision(2) : distance.toFixed(distance < 10 ? 1 : 0);
+}
+
+/**
+ * A distance in three letters.
+ * @param {number} distance
+ */
+function shortDistance(distance) {
+  return distance.toFixed(distance < 9.95 ? 1 : 0);
+}
+
+/**
+ * A share in per cent, never rounded to all or nothing.
+ * @param {number} share
+ */
+function shareText(share) {
+  if (share > 0.9999) return `> ${percent(0.9999)}`;
+  return share < 0.0001 ? `< ${percent(0.0001)}` : percent(share);
+}
+
+/**
+ * A share in per cent, in three letters.
+ * @param {number} share
+ */
+function shortShare(share) {
+  const percents = 100 * share;
+  if (percents < 0.05) return "0";
+  return percents >= 99.95 ? "100" : percents.toFixed(percents < 10 ? 1 : 0);
 }

@@ -15,8 +15,8 @@ import { choices, make, number, percent, points } from "./markup.mjs";
 
 const GUESSING = 0.8; // the error from which a run has collapsed, as in lenet/effect.py
 const NAMESPACE = "http://www.w3.org/2000/svg";
-const EFFECTS = 0.007; // a fraction: what the axis of effects shows at most
-const ERRORS = [0.004, 0.022]; // fractions: what the axis of errors shows
+const EFFECTS = 0.006; // a fraction: what the axis of effects shows at most
+const ERRORS = [0.0045, 0.03]; // fractions: what the logarithmic axis of errors shows
 
 /**
  * The number of a cell: its levels as binary digits.
@@ -93,8 +93,24 @@ export function switchboard(place, said, presets, ablation) {
     rows.forEach(({ press }) => press(end));
     show();
   });
-  place.append(strip.element, ...rows.map(({ row }) => row));
+  place.append(strip.element, heading(), ...rows.map(({ row }) => row));
   show();
+}
+
+/** What the columns of the switches are, with the axis of effects. */
+function heading() {
+  const axis = make("span", { class: "axis" });
+  for (const fraction of [-EFFECTS, 0, EFFECTS]) {
+    axis.append(make("span", {}, points(fraction)));
+  }
+  return make(
+    "div",
+    { class: "switch heading" },
+    make("span", {}, "1998 or today"),
+    make("span", {}),
+    make("span", {}, "\u2190 fewer errors", make("br"), axis),
+    make("span", {}, "dot and line: here, with its interval; bar: on average"),
+  );
 }
 
 /**
@@ -196,7 +212,7 @@ function errorStrip(ablation) {
     left +
     ((Math.log(Math.min(Math.max(fraction, ERRORS[0]), ERRORS[1])) - low) / (high - low)) *
       (width - 2 * left);
-  const axis = [0.005, 0.0075, 0.01, 0.015, 0.02].flatMap((fraction) => {
+  const axis = [0.005, 0.01, 0.02, 0.03].flatMap((fraction) => {
     const text = shape("text", { x: at(fraction), y: height - 4, "text-anchor": "middle" });
     text.textContent = `${100 * fraction} %`;
     return [

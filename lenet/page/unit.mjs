@@ -72,6 +72,18 @@ export function fedBy(network, { layer, index }) {
 }
 
 /**
+ * What feeds a unit, in words.
+ * @param {Network} network
+ * @param {Unit} unit
+ */
+export function feederText(network, unit) {
+  const { layer, indices } = fedBy(network, unit);
+  if (layer === "input") return "the image";
+  if (unit.layer === "C3") return `${indices.length} maps of S2: ${indices.join(", ")}`;
+  return hasMaps(unit.layer) ? `map ${unit.index} of ${layer}` : `all of ${layer}`;
+}
+
+/**
  * A unit's weights as pictures.
  * @param {Network} network
  * @param {Unit} unit
