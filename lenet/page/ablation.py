@@ -75,12 +75,23 @@ def errors(
 ) -> "np.ndarray":
     """Test errors [cell, seed]; a diverged run is no number. Cells count in binary, the
     first factor's level being the highest digit."""
-    arms = {tuple(arm["levels"].values()): arm["runs"] for arm in plan["arms"]}
+    arms = {levels_of(arm, plan["levels"]): arm["runs"] for arm in plan["arms"]}
     runs = [arms[levels] for levels in product(*pairs.values())]
     missing = [name for names in runs for name in names if name not in error]
     if missing:
         raise Refusal(f"{plan['study']} lacks {len(missing)} runs: {missing[0]}, ...")
     return np.array([[error[name] for name in names] for names in runs], dtype=float)
+
+
+def levels_of(
+    arm: Mapping[str, Any], levels: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> tuple[str, ...]:
+    """Each factor's level in an arm: the one whose settings the treatment has."""
+    treatment = arm["treatment"].items()
+    return tuple(
+        next(level for level, own in named.items() if own.items() <= treatment)
+        for named in levels.values()
+    )
 
 
 def came_to_an_end(values: "np.ndarray") -> "np.ndarray":

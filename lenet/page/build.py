@@ -50,15 +50,19 @@ def page(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str:
         described(one, record.load([one], home(run, output_dir)), published)
         for one, run in zip(found, [*runs] or [""] * len(found), strict=True)
     ]
-    if len({one["name"] for one in networks}) < len(networks):
-        for one in networks:
-            one["name"] += f", seed {one['seed']}"
     content = {
-        "networks": networks,
+        "networks": apart(networks),
         "digits": picks(data, Path(output_dir), published),
         "ablation": factorial(Path(output_dir) / FACTORIAL),
     }
     return joined(content)
+
+
+def apart(networks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The networks, with their seeds in their names where those are the same."""
+    if len({one["name"] for one in networks}) == len(networks):
+        return list(networks)
+    return [{**one, "name": f"{one['name']}, seed {one['seed']}"} for one in networks]
 
 
 def home(run: str, output_dir: str) -> str:

@@ -16,11 +16,11 @@ HARD = 30  # of those that most runs miss
 
 def sample(data: Data) -> dict[str, Any]:
     """Test digits of every class, spread evenly over the test set."""
-    places = []
+    places: list[int] = []
     for digit in range(10):
         of_class = np.flatnonzero(data.test_labels.numpy() == digit)
         step = len(of_class) / PER_CLASS
-        places += [of_class[int((i + 0.5) * step)] for i in range(PER_CLASS)]
+        places += [int(of_class[int((i + 0.5) * step)]) for i in range(PER_CLASS)]
     return {"title": "Test digits", **pictures(data, sorted(places))}
 
 

@@ -104,11 +104,12 @@ function pick(image, label) {
   now.label = label;
 }
 
-/** Show the first test digit, which gives way to the first stroke. */
+/** Show a test digit, a 3 if there is one, which gives way to the first stroke. */
 function showExample() {
   const [{ images, labels }] = content.digits;
-  pad.show(imagesOf(images)[0], true);
-  now.label = labels[0];
+  const at = Math.max(labels.indexOf(3), 0);
+  pad.show(imagesOf(images)[at], true);
+  now.label = labels[at];
 }
 
 /**
