@@ -147,9 +147,10 @@ def chromium(profile: Path) -> Iterator[Browser]:
         "--remote-debugging-pipe",
         "about:blank",
     ]
+    # In bash: sh may know no files beyond 9.
     shell = f'exec "$@" 3<&{theirs} 4>&{back}'
     process = subprocess.Popen(
-        ["sh", "-c", shell, "sh", *line],
+        ["bash", "-c", shell, "bash", *line],
         pass_fds=(theirs, back),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -3,6 +3,7 @@ import { imagesOf } from "./bytes.mjs";
 import { asMnist } from "./drawing.mjs";
 import { choices, make, percent } from "./markup.mjs";
 import { blank, paint } from "./picture.mjs";
+import { placeAfter } from "./walk.mjs";
 
 /**
  * A group of digits as the page's file carries it.
@@ -27,6 +28,7 @@ export function offer(tabs, strip, groups, pick) {
     strip.setAttribute("aria-label", groups[at].title);
     strip.scrollLeft = 0;
   };
+  strip.addEventListener("keydown", (event) => stepThrough(strip, event));
   choices(
     tabs,
     groups.map(({ title }) => title),
@@ -34,6 +36,21 @@ export function offer(tabs, strip, groups, pick) {
   );
   open(0);
   return () => rows.forEach(({ paintAll }) => paintAll());
+}
+
+/**
+ * Arrow keys lead from digit to digit: to Tab they are one stop.
+ * @param {HTMLElement} strip
+ * @param {KeyboardEvent} event
+ */
+function stepThrough(strip, event) {
+  const buttons = [...strip.querySelectorAll("button")];
+  const at = buttons.findIndex((button) => button === document.activeElement);
+  const to = placeAfter(event.key, at, buttons.length);
+  if (at < 0 || to === null) return;
+  event.preventDefault();
+  buttons.forEach((button, other) => (button.tabIndex = other === to ? 0 : -1));
+  buttons[to].focus();
 }
 
 /**
@@ -55,6 +72,7 @@ function buttonsOf(group, pick) {
       title: said,
       "aria-label": said,
     });
+    button.tabIndex = at ? -1 : 0;
     button.append(canvases[at]);
     button.addEventListener("click", () => pick(image, label));
     return button;

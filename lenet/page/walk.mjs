@@ -65,7 +65,7 @@ export function walkable(element, { layer, count, label, unitAt, said, look }) {
  * @param {number} count
  * @returns {number | null}
  */
-function placeAfter(key, index, count) {
+export function placeAfter(key, index, count) {
   if (key === "ArrowRight" || key === "ArrowUp") return Math.min(index + 1, count - 1);
   if (key === "ArrowLeft" || key === "ArrowDown") return Math.max(index - 1, 0);
   if (key === "Home") return 0;
