@@ -62,18 +62,20 @@ function inkOf({ pixels, width, height }) {
   for (let y = 0; y < height; y++) border.push(pixels[y * width], pixels[(y + 1) * width - 1]);
   const background = sorted(border)[border.length >> 1];
   let [darkest, lightest] = [255, 0];
-  for (const pixel of pixels) {
-    darkest = Math.min(darkest, pixel);
-    lightest = Math.max(lightest, pixel);
+  for (let at = 0; at < pixels.length; at++) {
+    if (pixels[at] < darkest) darkest = pixels[at];
+    if (pixels[at] > lightest) lightest = pixels[at];
   }
   const sign = lightest - background > background - darkest ? 1 : -1;
   const most = Math.max(lightest - background, background - darkest);
   const apart = sorted(border.map((pixel) => Math.abs(pixel - background)));
   const noise = Math.min(2 * apart[Math.floor((9 * border.length) / 10)], most >> 1);
-  return Int32Array.from(pixels, (pixel) => {
-    const ink = sign * (pixel - background);
-    return ink > noise ? ink : 0;
-  });
+  const ink = new Int32Array(pixels.length);
+  for (let at = 0; at < pixels.length; at++) {
+    const apart = sign * (pixels[at] - background);
+    if (apart > noise) ink[at] = apart;
+  }
+  return ink;
 }
 
 /**
@@ -93,12 +95,15 @@ function sorted(numbers) {
  */
 function boxOf(ink, width) {
   let [top, bottom, left, right] = [Infinity, -1, Infinity, -1];
-  ink.forEach((value, at) => {
-    if (!value) return;
-    const [y, x] = [Math.floor(at / width), at % width];
-    [top, bottom] = [Math.min(top, y), Math.max(bottom, y)];
-    [left, right] = [Math.min(left, x), Math.max(right, x)];
-  });
+  for (let y = 0, at = 0; at < ink.length; y++) {
+    for (let x = 0; x < width; x++, at++) {
+      if (!ink[at]) continue;
+      if (y < top) top = y;
+      if (y > bottom) bottom = y;
+      if (x < left) left = x;
+      if (x > right) right = x;
+    }
+  }
   if (bottom < 0) return null;
   return { top, left, height: bottom - top + 1, width: right - left + 1 };
 }

@@ -16,6 +16,25 @@ export function readTones() {
     const [red, green, blue] = [0, 2, 4].map((at) => parseInt(text.slice(at, at + 2), 16));
     tones[name] = [red, green, blue];
   }
+  mixShades();
+}
+
+const SHADES = 255; // between the paper and either tone
+
+/** Every shade as a pixel in memory: the accent's from 0, the paper's at 255, the ink's. */
+const shades = new Uint32Array(2 * SHADES + 1);
+
+/** Mix the shades from the tones. */
+function mixShades() {
+  const bytes = new Uint8ClampedArray(shades.buffer);
+  for (let at = 0; at < shades.length; at++) {
+    const share = Math.abs(at - SHADES) / SHADES;
+    const tone = at < SHADES ? tones.accent : tones.ink;
+    for (let k = 0; k < 3; k++) {
+      bytes[4 * at + k] = tones.paper[k] + share * (tone[k] - tones.paper[k]);
+    }
+    bytes[4 * at + 3] = 255;
+  }
 }
 
 /**
@@ -25,14 +44,11 @@ export function readTones() {
  * @param {number} largest whose size has the full tone
  */
 export function paint(canvas, values, largest) {
-  const { context, pixels } = surfaceOf(canvas);
-  for (let at = 0; at < values.length; at++) {
-    const share = largest > 0 ? Math.min(Math.abs(values[at]) / largest, 1) : 0;
-    const tone = values[at] < 0 ? tones.accent : tones.ink;
-    for (let k = 0; k < 3; k++) {
-      pixels.data[4 * at + k] = tones.paper[k] + share * (tone[k] - tones.paper[k]);
-    }
-    pixels.data[4 * at + 3] = 255;
+  const { context, pixels, words } = surfaceOf(canvas);
+  const scale = largest > 0 ? SHADES / largest : 0;
+  for (let at = 0; at < words.length; at++) {
+    const shade = Math.round(values[at] * scale);
+    words[at] = shades[SHADES + Math.max(-SHADES, Math.min(SHADES, shade))];
   }
   context.putImageData(pixels, 0, 0);
 }
@@ -91,10 +107,11 @@ function surfaceOf(canvas) {
   if (known) return known;
   const context = canvas.getContext("2d");
   if (!context) throw new Error("this browser paints no canvas");
-  const surface = { context, pixels: context.createImageData(canvas.width, canvas.height) };
+  const pixels = context.createImageData(canvas.width, canvas.height);
+  const surface = { context, pixels, words: new Uint32Array(pixels.data.buffer) };
   surfaces.set(canvas, surface);
   return surface;
 }
 
-/** @type {WeakMap<HTMLCanvasElement, { context: CanvasRenderingContext2D, pixels: ImageData }>} */
+/** @type {WeakMap<HTMLCanvasElement, { context: CanvasRenderingContext2D, pixels: ImageData, words: Uint32Array }>} */
 const surfaces = new WeakMap();
