@@ -15,7 +15,7 @@ import { choices, make, number, percent, points } from "./markup.mjs";
 
 const GUESSING = 0.8; // the error from which a run has collapsed, as in lenet/effect.py
 const NAMESPACE = "http://www.w3.org/2000/svg";
-const EFFECTS = 0.006; // a fraction: what the axis of effects shows at most
+const EFFECTS = 0.009; // a fraction: what the axis of effects shows at most
 const ERRORS = [0.0045, 0.03]; // fractions: what the logarithmic axis of errors shows
 
 /**
@@ -85,9 +85,10 @@ export function switchboard(place, said, presets, ablation) {
       row.classList.toggle("turned", turned === at);
     });
     strip.show(cellOf(levels));
+    pressEnd(levels.every((level) => level === levels[0]) ? levels[0] : -1);
     said.replaceChildren(...sentence(ablation, levels, turned));
   };
-  choices(presets, ["1998", "today"], (end) => {
+  const pressEnd = choices(presets, ["1998", "today"], (end) => {
     levels.fill(end);
     turned = null;
     rows.forEach(({ press }) => press(end));
