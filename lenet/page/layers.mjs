@@ -178,23 +178,7 @@ function barsOf(layer) {
   const cursor = make("span", { class: "bar-cursor", hidden: "" });
   const element = make("div", { class: "strip" }, canvas, cursor);
   /** @param {Signal | null} output */
-  const show = (output) => {
-    const signal = output ?? new Float64Array(count);
-    const largest = largestOf(signal) || 1;
-    const pixels = new Float64Array(canvas.width * canvas.height);
-    signal.forEach((value, unit) => {
-      const height = Math.round((Math.abs(value) / largest) * BAR);
-      for (let step = 0; step <= height; step++) {
-        const y = value < 0 ? BAR + step : BAR - step;
-        pixels.fill(
-          value < 0 ? -1 : 1,
-          y * canvas.width + 3 * unit,
-          y * canvas.width + 3 * unit + 2,
-        );
-      }
-    });
-    paint(canvas, pixels, 1);
-  };
+  const show = (output) => paint(canvas, barsOn(canvas, output ?? new Float64Array(count)), 1);
   /** @param {PointerEvent} event @returns {Unit | null} */
   const unitAt = (event) => {
     const box = canvas.getBoundingClientRect();
@@ -211,4 +195,22 @@ function barsOf(layer) {
     if (indices) cursor.style.left = `${(100 * (indices[0] + 1 / 3)) / count}%`;
   };
   return { element, show, unitAt, mark };
+}
+
+/**
+ * Bars as the pixels of a canvas, three wide with a gap: 1 for above zero, -1 for below.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Signal} signal
+ */
+function barsOn({ width, height }, signal) {
+  const pixels = new Float64Array(width * height);
+  const largest = largestOf(signal) || 1;
+  signal.forEach((value, unit) => {
+    const sign = value < 0 ? -1 : 1;
+    for (let step = 0; step <= Math.round((Math.abs(value) / largest) * BAR); step++) {
+      const from = (BAR - sign * step) * width + 3 * unit;
+      pixels.fill(sign, from, from + 2);
+    }
+  });
+  return pixels;
 }

@@ -2,7 +2,7 @@
 import { imagesOf } from "./bytes.mjs";
 import { closerLook } from "./closer.mjs";
 import { asMnist } from "./drawing.mjs";
-import { explanations } from "./explain.mjs";
+import { evidence } from "./evidence.mjs";
 import { kernelsCard } from "./kernels.mjs";
 import { layerRows } from "./layers.mjs";
 import { byId, make } from "./markup.mjs";
@@ -11,6 +11,7 @@ import { Pad } from "./pad.mjs";
 import { offer, readPicture } from "./picks.mjs";
 import { blank, paint, readTones } from "./picture.mjs";
 import { readingCard } from "./reading.mjs";
+import { Resistance } from "./resistance.mjs";
 import { switchboard } from "./switchboard.mjs";
 
 /** @typedef {import("./network.mjs").Seen} Seen */
@@ -53,12 +54,18 @@ byId("badges", HTMLElement).append(
 byId("readings", HTMLElement).append(...cards.map(({ card }) => card));
 const rows = layerRows(byId("layers", HTMLElement), runs, networks, look);
 const closer = closerLook(byId("closer", HTMLElement), runs, networks);
-const explained = explanations(
+const maps = evidence(
+  byId("maps", HTMLElement),
   {
     explained: byId("explained", HTMLSelectElement),
     method: byId("method", HTMLSelectElement),
     layer: byId("cam-layer", HTMLSelectElement),
-    maps: byId("maps", HTMLElement),
+  },
+  runs,
+  networks,
+);
+const resistance = new Resistance(
+  {
     attack: byId("attack", HTMLElement),
     epsilon: byId("epsilon", HTMLInputElement),
     size: byId("epsilon-said", HTMLOutputElement),
@@ -125,11 +132,11 @@ function look(which, unit) {
 
 /** Something was drawn: read it at the next frame. */
 function changed() {
-  if (!now.frame) now.frame = requestAnimationFrame(read);
+  if (!now.frame) now.frame = requestAnimationFrame(readDrawing);
 }
 
 /** Read what is drawn, and show what follows at once; the rest when the pen rests. */
-function read() {
+function readDrawing() {
   now.frame = 0;
   const picture = pad.picture();
   const bytes = picture ? asMnist(picture) : pad.under;
@@ -166,7 +173,8 @@ function showCloser() {
 
 /** Show maps and attacks, and say the answers to who cannot see them. */
 function showRest() {
-  explained.show(now.image);
+  maps.show(now.image);
+  resistance.show(now.image);
   const said = now.seen.map((seen, which) =>
     seen ? `${runs[which].name} reads ${answer(seen.outputs.output)}` : "",
   );
