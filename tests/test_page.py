@@ -21,6 +21,10 @@ from lenet.attack import Untargeted, pgd
 from lenet.canvas import FORMATS
 from lenet.config import Refusal, composed
 from lenet.drawing import as_mnist
+from lenet.factor.activation import LEVELS as ACTIVATIONS
+from lenet.factor.connection import LEVELS as CONNECTIONS
+from lenet.factor.head import LEVELS as HEADS
+from lenet.factor.norm import LEVELS as NORMS
 from lenet.factor.pooling import LEVELS as POOLINGS
 from lenet.interpret.gradcam import GradCam, grad_cam, receptive_field
 from lenet.interpret.saliency import METHODS
@@ -176,6 +180,9 @@ STRUCTURES = {
 def test_every_level_is_computed_as_in_python(tmp_path, float64):
     """Layers, saliency, Grad-CAM and attacks, to 1e-5 of the largest value, for each
     level of activation, pooling, connection, norm and head."""
+    known = (ACTIVATIONS, POOLINGS, CONNECTIONS, NORMS, HEADS)
+    for levels, used in zip(known, zip(*STRUCTURES.values(), strict=True), strict=True):
+        assert set(levels) == set(used)
     for seed, (name, chosen) in enumerate(STRUCTURES.items()):
         levels = dict(zip(STRUCTURE, chosen, strict=True))
         model = networks.network(seed=seed, **levels).float()

@@ -124,8 +124,8 @@ def test_a_digit_is_drawn_and_undone_by_keys(browser, path):
 
 
 def test_layers_are_walked_through_by_keys(browser, path):
-    """Each is one stop of Tab, as are all digits to pick from; arrows go from map to map, which is said, framed, and
-    looked at more closely, with Table I's kernels."""
+    """Each is one stop of Tab, as are all digits to pick from. Arrows go from map to
+    map, which is said, framed, and looked at more closely, with Table I's kernels."""
     browser.open(path)
     stops = []
     for _ in range(60):
