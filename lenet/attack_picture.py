@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lenet.attack import Adversarial
-from lenet.page import (
+from lenet.canvas import (
     BODY,
     GREY,
     LINE,

@@ -19,8 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patches import Patch
 
-from lenet.effect import ALONE, GUESSING, TEST_ERROR, Response
-from lenet.page import (
+from lenet.canvas import (
     BAND,
     BODY,
     GAP,
@@ -42,6 +41,7 @@ from lenet.page import (
     sheet,
     wrap,
 )
+from lenet.effect import ALONE, GUESSING, TEST_ERROR, Response
 
 Years = Mapping[str, Mapping[str, int]]
 PLOT, NOTES = (4.2, 2.7, 2.4), (2.4, 2.1, 2.0)  # inches, for one side, two and three

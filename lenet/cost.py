@@ -11,9 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lenet import model
-from lenet.config import Refusal
-from lenet.curve import rungs
-from lenet.page import (
+from lenet.canvas import (
     BODY,
     GAP,
     GREY,
@@ -30,6 +28,8 @@ from lenet.page import (
     sheet,
     wrap,
 )
+from lenet.config import Refusal
+from lenet.curve import rungs
 from lenet.rounding import decimals
 from lenet.store import Record
 from lenet.study import converged

@@ -7,9 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lenet.chart import lost, measured_as, seeds, size, verdicts
-from lenet.effect import MAIN, PAIR, of
-from lenet.page import (
+from lenet.canvas import (
     BODY,
     GAP,
     GREY,
@@ -28,6 +26,8 @@ from lenet.page import (
     sheet,
     wrap,
 )
+from lenet.chart import lost, measured_as, seeds, size, verdicts
+from lenet.effect import MAIN, PAIR, of
 
 PLAIN = "#F2F2F2", 1.0  # a color and its strength
 CELL, LOW = 1.25, 0.74  # inches: width and height of a cell

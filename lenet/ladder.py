@@ -14,18 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lenet.chart import (
-    Years,
-    described,
-    draw_dots,
-    lost,
-    measured_as,
-    notes,
-    seeds,
-    size,
-    verdicts,
-)
-from lenet.page import (
+from lenet.canvas import (
     BODY,
     GAP,
     GREY,
@@ -44,6 +33,17 @@ from lenet.page import (
     points,
     sheet,
     wrap,
+)
+from lenet.chart import (
+    Years,
+    described,
+    draw_dots,
+    lost,
+    measured_as,
+    notes,
+    seeds,
+    size,
+    verdicts,
 )
 from lenet.rounding import decimals
 

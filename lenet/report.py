@@ -20,10 +20,10 @@ from lenet import (
     table,
     webpage,
 )
+from lenet.canvas import FORMATS, Origin, rendered
 from lenet.config import Refusal
 from lenet.corrected import lacking
 from lenet.effect import Effects, Response
-from lenet.page import FORMATS, Origin, rendered
 from lenet.store import Record, replace
 from lenet.study import HELD_OUT, Study, converged, corrected, published
 from lenet.webpage import Exhibit

@@ -11,8 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from scipy import stats
 
-from lenet.effect import Effects, Response, arms
-from lenet.page import (
+from lenet.canvas import (
     INK,
     LINE,
     MARGIN,
@@ -28,6 +27,7 @@ from lenet.page import (
     sheet,
     wrap,
 )
+from lenet.effect import Effects, Response, arms
 from lenet.robustness import LIMITS
 from lenet.rounding import decimals
 

@@ -17,10 +17,10 @@ import pandas as pd
 from lenet import corrected as by_votes
 from lenet import plan as plans
 from lenet import record, store
+from lenet.canvas import Origin
 from lenet.config import CONF, FACTORS, Refusal, Value, composed, levels
 from lenet.corrected import CORRECTED
 from lenet.effect import GUESSING, TEST_ERROR, Level, Response
-from lenet.page import Origin
 from lenet.store import Record
 
 NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from lenet.canvas import MINUS, interval, points
 from lenet.effect import COLUMNS
-from lenet.page import MINUS, interval, points
 from lenet.rounding import decimals
 
 EFFECTS = ("mean", "low", "high", "low_digits", "high_digits", "sd")

@@ -17,9 +17,20 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lenet import data, report
+from lenet.canvas import (
+    BAND,
+    BODY,
+    GREY,
+    INK,
+    LINE,
+    MARGIN,
+    NOWHERE,
+    SMALL,
+    Page,
+    sheet,
+)
 from lenet.config import composed
 from lenet.model import STRUCTURE, table
-from lenet.page import BAND, BODY, GREY, INK, LINE, MARGIN, NOWHERE, SMALL, Page, sheet
 from lenet.terminal import command, say, typed
 
 Row = tuple[str, str, int, int]  # layer, shape of its output, parameters, connections

@@ -13,7 +13,7 @@ import studies
 from test_report import THREE
 
 from lenet import report, table, webpage
-from lenet.page import FORMATS
+from lenet.canvas import FORMATS
 
 BROWSER = shutil.which("chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
@@ -106,6 +106,46 @@ def test_cells_without_a_number_stay_last(tmp_path):
     page = f"<head><title></title></head><body>{table.as_html(rows)}"
     page += f"<script>{script}</script></body>"
     assert ask(page, tmp_path, clicks) == ["bad", "abd", "abd"]
+
+
+def test_rows_are_filtered_by_words(page, tmp_path):
+    """All words must be in a row, in any order and case; how many are left is said."""
+    typed = """(() => {
+        const table = document.querySelector("#runs table");
+        const field = table.parentElement.querySelector(".filter input");
+        return ["", "2", "TANH 2", "nothing like it"].map(text => {
+            field.value = text;
+            field.dispatchEvent(new Event("input"));
+            const rows = [...table.tBodies[0].rows].filter(row => !row.hidden);
+            const said = field.parentElement.querySelector("output").textContent;
+            return [rows.length, said, rows.every(row => text.split(" ").every(
+                word => row.textContent.toLowerCase().includes(word.toLowerCase())))];
+        });
+    })()"""
+    every, of_two, both, none = ask(page, tmp_path, typed)
+    assert every[:2] == [28, ""] and none[:2] == [0, "0 of 28"]
+    assert 0 < both[0] < of_two[0] < 28
+    assert of_two[2] and both[2] and both[1] == f"{both[0]} of 28"
+
+
+def test_click_copies_the_command(page, tmp_path):
+    """The whole of it, as it stands in its cell; without a clipboard it is selected."""
+    clicked = """(() => {
+        const cell = [...document.querySelectorAll("#runs td:last-child")][3];
+        cell.closest("details").open = true;
+        let copied = "";
+        const clipboard = {writeText: async text => { copied = text; }};
+        Object.defineProperty(navigator, "clipboard",
+            {configurable: true, get: () => clipboard});
+        cell.firstElementChild.click();
+        Object.defineProperty(navigator, "clipboard",
+            {configurable: true, get: () => undefined});
+        cell.firstElementChild.click();
+        return [copied, cell.textContent, getSelection().toString()];
+    })()"""
+    copied, command, selected = ask(page, tmp_path, clicked)
+    assert copied == command == selected and "seed=3" in command
+    assert command.startswith("python -m lenet.train ")
 
 
 CONTRAST = """(() => {

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from figures import check_texts, content, visible_texts
 
-from lenet import chart, effect, page, statistics, table
-from lenet.page import Origin
+from lenet import canvas, chart, effect, statistics, table
+from lenet.canvas import Origin
 
 LONG = "a_very_long_level_name_that_somebody_thought_was_a_good_idea_at_the_time"
 VERDICTS = ("better", "worse", "equivalent", "undecided", "not estimable")
@@ -82,7 +82,7 @@ def test_files_are_identical_when_drawn_twice(suffix):
     table, dots, _ = make_effects(5)
     shuffled = table[::-1], dots.sample(frac=1, random_state=1)
     files = [
-        page.rendered(draw(effects), suffix)
+        canvas.rendered(draw(effects), suffix)
         for effects in ((table, dots), (table, dots), shuffled)
     ]
     assert files[0] == files[1] == files[2] and len(files[0]) > 1_000
@@ -104,12 +104,12 @@ def test_every_arm_is_a_row_sorted_within_its_panel():
 
 def test_verdict_has_its_colour_and_its_marker():
     """Verdicts differ in colour and in marker, in the rows and in the legend."""
-    assert len({style[0] for style in page.VERDICTS.values()}) == 5
-    assert len({style[1] for style in page.VERDICTS.values()}) == 5
+    assert len({style[0] for style in canvas.VERDICTS.values()}) == 5
+    assert len({style[1] for style in canvas.VERDICTS.values()}) == 5
     figure = draw(make_effects(5))
     lines = [line for axes in figure.axes for line in axes.get_lines()]
     for verdict in VERDICTS:
-        color, marker, _ = page.VERDICTS[verdict]
+        color, marker, _ = canvas.VERDICTS[verdict]
         at = [x for x in lines if (x.get_color(), x.get_marker()) == (color, marker)]
         assert any(line.get_markersize() > 7 for line in at), verdict
         assert verdict in content(figure)

@@ -23,7 +23,7 @@ from lenet import (
     statistics,
     table,
 )
-from lenet.page import Origin
+from lenet.canvas import Origin
 from lenet.rounding import decimals
 
 ORIGIN = Origin("2 of 84 runs missing", "MNIST 0123abcd", "commit 0123abc")
@@ -133,9 +133,9 @@ def test_heat_map_has_every_pair_once_and_marks_the_proven(factors):
     said = interaction.finding(pairs, "paper")
     assert "factor0 helps less with factor1" in said and said in content(figure)
     row = pairs[pairs["factor"] == "factor0:factor1"].iloc[0]
-    assert page.interval(row["low"], row["high"]) in content(figure)
+    assert canvas.interval(row["low"], row["high"]) in content(figure)
     effects = effects.assign(low_digits=-0.00123, high_digits=0.00456)
-    wider = page.interval(-0.00123, 0.00456)[1:-1]
+    wider = canvas.interval(-0.00123, 0.00456)[1:-1]
     assert f"({wider})" not in content(figure)  # no bits, so nothing on new digits
     assert f"({wider})" in content(interaction.heat_map(effects, reference="paper"))
 
@@ -263,10 +263,10 @@ def test_names_between_the_cost_panels_lie_near_their_points():
 
 def test_points_and_intervals_are_signed_with_a_true_minus():
     """-0.0012 is a change of 0.12 points; what rounds to zero has no sign."""
-    assert page.points(-0.0012) == "\N{MINUS SIGN}0.12"
-    assert page.points(0.8867) == "+88.67" and page.points(-0.00001) == "0.00"
-    assert page.points(math.nan) == "no effect"
-    assert page.interval(-math.inf, math.inf) == ""
+    assert canvas.points(-0.0012) == "\N{MINUS SIGN}0.12"
+    assert canvas.points(0.8867) == "+88.67" and canvas.points(-0.00001) == "0.00"
+    assert canvas.points(math.nan) == "no effect"
+    assert canvas.interval(-math.inf, math.inf) == ""
 
 
 def test_ties_are_rounded_away_from_zero_everywhere():
@@ -279,8 +279,8 @@ def test_ties_are_rounded_away_from_zero_everywhere():
     assert decimals(0.1449999) == "0.14" and decimals(12.5, 0) == "13"
     assert decimals(0.004, sign="+") == "0.00" and decimals(-0.004) == "0.00"
     assert decimals(0.5, 1, "+") == "+0.5" and decimals(math.nan) == "nan"
-    assert page.points(0.00125) == "+0.13"
-    assert page.points(-0.00125) == "\N{MINUS SIGN}0.13"
+    assert canvas.points(0.00125) == "+0.13"
+    assert canvas.points(-0.00125) == "\N{MINUS SIGN}0.13"
 
 
 def test_no_figure_or_table_rounds_by_another_rule():

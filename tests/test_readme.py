@@ -22,12 +22,12 @@ import pytest
 from scipy import stats
 
 from lenet import design, model, report, store, study, table, train
+from lenet.canvas import FORMATS
 from lenet.config import composed, levels
 from lenet.corrected import CORRECTED
 from lenet.data import Data
 from lenet.effect import GUESSING, MAIN, PAIR, SIMPLE
 from lenet.factor.adversary import overfitting
-from lenet.page import FORMATS
 from lenet.rounding import decimals
 from lenet.statistics import prediction_interval
 from lenet.store import Record

@@ -16,8 +16,8 @@ from studies import TODAY
 
 from lenet import curve, effect, missed, report, study, table, webpage
 from lenet import data as datasets
+from lenet.canvas import FORMATS
 from lenet.config import FACTORS, Refusal, composed
-from lenet.page import FORMATS
 
 THREE = {"activation": ["relu"], "pooling": ["max"], "optimizer": ["adam"]}
 OUTPUTS = Path(__file__).parent.parent / "outputs"

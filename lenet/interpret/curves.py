@@ -17,9 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lenet.interpret.sanity import area
-from lenet.model import LAYERS
-from lenet.page import (
+from lenet.canvas import (
     BODY,
     GREY,
     MARGIN,
@@ -30,6 +28,8 @@ from lenet.page import (
     Origin,
     sheet,
 )
+from lenet.interpret.sanity import area
+from lenet.model import LAYERS
 from lenet.statistics import blocks_needed, sign_flip
 
 # Okabe and Ito, 2008.

@@ -14,10 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lenet.interpret.curves import NAMES
-from lenet.interpret.overview import confusion, mistakes
-from lenet.interpret.saliency import METHODS
-from lenet.page import (
+from lenet.canvas import (
     BODY,
     GREY,
     LINE,
@@ -30,6 +27,9 @@ from lenet.page import (
     Page,
     sheet,
 )
+from lenet.interpret.curves import NAMES
+from lenet.interpret.overview import confusion, mistakes
+from lenet.interpret.saliency import METHODS
 
 Array = npt.NDArray[Any]
 LATENTS, MISTAKES = 24, 60  # shown at most

@@ -1,0 +1,155 @@
+"""The page as one HTML file: markup, style, modules and content joined as text.
+
+The modules are plain ES modules, so that node and the type checker find their way among
+them. Joined in the order of their imports they are one script, and the file opens
+without a server. Every name at the top of a module is therefore its own.
+"""
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lenet import data as datasets
+from lenet import record, store
+from lenet.config import Refusal
+from lenet.data import Data
+from lenet.page import ablation, digits
+from lenet.page.network import described, difference
+from lenet.store import Record
+
+HERE = Path(__file__).parent
+ENTRY = "main.mjs"
+FACTORIAL, FIGURE_8 = "factorial", "paper_1998"  # studies, where they are published
+LEAD = (
+    "The network that LeCun, Bottou, Bengio and Haffner published in 1998, and what "
+    "practice has made of it: the same layers, the same 60,000 digits to learn from, a "
+    "quarter of a century apart."
+)
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
+
+
+def page(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str:
+    """The whole page as text, for one run or two; the same text for the same records.
+
+    runs: unique prefixes of run ids, or folders of runs; without any, the published
+    runs of the two presets.
+    """
+    published = published_records(output_dir)
+    found = [store.select(run, output_dir) for run in runs] or presets(
+        published, output_dir
+    )
+    if len(found) > 2:
+        raise Refusal(f"{len(found)} runs: the page shows one or two")
+    data = datasets.load(found[0]["treatment"]["data"], data_dir)
+    if any(one["data"] != data.sha256 for one in found):
+        raise Refusal("the runs were trained on another data set than lies here", 3)
+    networks = [
+        described(one, record.load([one], home(run, output_dir)), published)
+        for one, run in zip(found, [*runs] or [""] * len(found), strict=True)
+    ]
+    content = {
+        "networks": apart(networks),
+        "digits": picks(data, Path(output_dir), published),
+        "ablation": factorial(Path(output_dir) / FACTORIAL),
+    }
+    return joined(content)
+
+
+def apart(networks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The networks, with their seeds in their names where those are the same."""
+    if len({one["name"] for one in networks}) == len(networks):
+        return list(networks)
+    return [{**one, "name": f"{one['name']}, seed {one['seed']}"} for one in networks]
+
+
+def home(run: str, output_dir: str) -> str:
+    """The output directory of a run that may be named by its folder."""
+    place = Path(run)
+    inside = run and (place / "record.json").is_file()
+    return str(place.parent.parent) if inside else output_dir
+
+
+def published_records(output_dir: str) -> list[Record]:
+    """The records of all published studies, each once."""
+    paths = sorted(Path(output_dir).glob("*/records.jsonl.gz"))
+    every = [one for path in paths for one in store.published(path)]
+    return list({one["run_id"]: one for one in every}.values())
+
+
+def presets(published: Sequence[Record], output_dir: str) -> list[Record]:
+    """The first published run of each preset whose weights are published too."""
+    found: dict[str, Record] = {}
+    for one in published:
+        path = store.weights_path(output_dir, one["run_id"])
+        if one["status"] == "finished" and path.exists():
+            nearest, changes = difference(one["treatment"])
+            if not changes:
+                found.setdefault(nearest, one)
+    missing = {"paper", "modern"} - found.keys()
+    if missing:
+        raise Refusal(
+            f"{output_dir} has no published weights of preset={min(missing)}: "
+            "say runs=[<run id>,<run id>]"
+        )
+    return [found["paper"], found["modern"]]
+
+
+def picks(data: Data, outputs: Path, published: Sequence[Record]) -> list[Any]:
+    """The groups of digits that may be picked, from the studies that there are."""
+    groups = [digits.sample(data)]
+    for title, name in (
+        ("Missed by most", FACTORIAL),
+        ("Missed in 1998 (Fig. 8)", FIGURE_8),
+    ):
+        path = outputs / name / "records.jsonl.gz"
+        found = store.published(path) if path.exists() else []
+        if any(one["data"] == data.sha256 and one["right"] for one in found):
+            groups.append(digits.missed(title, data, found))
+    return groups
+
+
+def factorial(folder: Path) -> dict[str, Any] | None:
+    """The factorial, if it is published here."""
+    return ablation.factorial(folder) if (folder / "plan.json").exists() else None
+
+
+def joined(content: Any) -> str:
+    """Markup, style, content and script as one file that needs no other."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    names = [one["name"] for one in content["networks"]]
+    parts = {
+        "title": html.escape(title(names)),
+        "lead": LEAD if names == ["1998", "today"] else "",
+        "style": (HERE / "page.css").read_text(encoding="utf-8"),
+        "content": text.replace("<", "\\u003c"),  # no tag ends within
+        "script": script(),
+    }
+    markup = (HERE / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], markup)
+
+
+def title(names: Sequence[str]) -> str:
+    """What the page is about: who reads what is drawn."""
+    beside = f" beside {names[1]}" if len(names) > 1 else ""
+    return f"Draw a digit. Watch {names[0]} read it{beside}."
+
+
+def script() -> str:
+    """All modules as one, each after those that it imports."""
+    sources: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        source = (HERE / name).read_text(encoding="utf-8")
+        for other in IMPORT.findall(source):
+            if other not in sources:
+                add(other)
+        plain = re.sub(r"^export ", "", IMPORT.sub("", source), flags=re.MULTILINE)
+        if re.search(r"^(import|export)\b", plain, re.MULTILINE):
+            raise ValueError(f"{name} has an import or export that is not on one line")
+        sources[name] = plain
+
+    add(ENTRY)
+    return "\n".join(sources.values())

@@ -1,0 +1,84 @@
+// Elements of the page, made and found.
+
+/**
+ * A new element with attributes and children; a text is a child too.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, string | number>} attributes
+ * @param {...(Node | string)} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    element.setAttribute(name, String(value));
+  }
+  element.append(...children);
+  return element;
+}
+
+/**
+ * The element of the page that has this id and kind.
+ * @template {HTMLElement} Kind
+ * @param {string} id
+ * @param {new () => Kind} kind
+ * @returns {Kind}
+ */
+export function byId(id, kind) {
+  const element = document.getElementById(id);
+  if (!(element instanceof kind)) throw new Error(`the page has no ${kind.name} ${id}`);
+  return element;
+}
+
+/**
+ * A number, as a link to the word that says what it means.
+ * @param {string} text
+ * @param {string} word
+ * @returns {HTMLAnchorElement}
+ */
+export function number(text, word) {
+  return make("a", { class: "number", href: `#word-${word}` }, text);
+}
+
+/**
+ * Choices of which one is pressed: buttons in a row.
+ * @param {HTMLElement} place
+ * @param {string[]} names
+ * @param {(at: number) => void} choose
+ * @returns {(at: number) => void} what presses one without choosing it
+ */
+export function choices(place, names, choose) {
+  const buttons = names.map((name, at) => {
+    const button = make("button", { type: "button", "aria-pressed": "false" }, name);
+    button.addEventListener("click", () => {
+      press(at);
+      choose(at);
+    });
+    return button;
+  });
+  /** @param {number} at */
+  const press = (at) =>
+    buttons.forEach((button, other) => button.setAttribute("aria-pressed", String(other === at)));
+  place.replaceChildren(...buttons);
+  press(0);
+  return press;
+}
+
+/**
+ * A fraction in per cent.
+ * @param {number} fraction
+ * @param {number} [digits]
+ */
+export function percent(fraction, digits = 2) {
+  return `${(100 * fraction).toFixed(digits)}\u202f%`;
+}
+
+/**
+ * A fraction in percentage points, signed with a true minus.
+ * @param {number} fraction
+ */
+export function points(fraction) {
+  const text = Math.abs(100 * fraction).toFixed(2);
+  if (Number(text) === 0) return text;
+  return (fraction < 0 ? "\u2212" : "+") + text;
+}

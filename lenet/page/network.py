@@ -1,0 +1,111 @@
+"""A trained run as the page carries it: its weights, and what is known of it."""
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from torch import Tensor
+
+from lenet.config import FACTORS, Refusal, Value, composed
+from lenet.factor.connection import LEVELS as CONNECTIONS
+from lenet.factor.head import LEVELS as HEADS
+from lenet.factor.head import bitmaps
+from lenet.model import STRUCTURE, LeNet5
+from lenet.store import Record
+
+YEARS = {"paper": "1998", "modern": "today"}  # what a visitor calls the two presets
+LATER = {"adversary": "none"}  # a factor that came later, and what all runs had before
+
+
+def described(
+    one: Record, model: LeNet5, published: Iterable[Record]
+) -> dict[str, Any]:
+    """A run for the page: its name, levels, weights, error, and that of runs like it.
+
+    published: the records among which others of its treatment are looked for.
+    """
+    return {
+        "name": name(one),
+        "run": one["run_id"],
+        "seed": one["seed"],
+        "data": one["treatment"]["data"],
+        "error": one["response"]["test_error"],
+        "images": one["images"],
+        "like": errors_alike(one, published),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        **network(model, {key: str(one["treatment"][key]) for key in STRUCTURE}),
+    }
+
+
+def name(one: Record) -> str:
+    """What a visitor calls a run: its preset's year, and what it has of its own."""
+    nearest, changes = difference(one["treatment"])
+    own = ", ".join(f"{factor} {level}" for factor, level in changes.items())
+    return f"{YEARS[nearest]}, with {own}".replace("_", " ") if own else YEARS[nearest]
+
+
+def network(model: LeNet5, levels: Mapping[str, str]) -> dict[str, Any]:
+    """What the page computes with: the structure and all numbers of the first run."""
+    known = model.state_dict()
+    chosen = {name: known[name][0] for name in sorted(known)}
+    linear = HEADS[levels["head"]].trainable
+    return {
+        "levels": levels,
+        "inputs": {"C1": [[0]] * 6, "C3": CONNECTIONS[levels["connection"]]},
+        "bitmaps": None if linear else bitmaps().int().tolist(),
+        "tensors": [(name, tensor.numel()) for name, tensor in chosen.items()],
+        "numbers": packed(chosen.values()),
+    }
+
+
+def packed(tensors: Iterable[Tensor]) -> str:
+    """All numbers, one tensor after the other, as float32 in base64."""
+    flat = [tensor.flatten().numpy().astype("<f4") for tensor in tensors]
+    return base64.b64encode(np.concatenate(flat).tobytes()).decode()
+
+
+def difference(treatment: Mapping[str, Value]) -> tuple[str, dict[str, str]]:
+    """The preset that a treatment is nearest to, and its levels that are others."""
+    changes: dict[str, dict[str, str]] = {}
+    for preset in YEARS:
+        base = composed([f"preset={preset}"])[0][0].treatment
+        changes[preset] = {
+            factor: str({**LATER, **treatment}[factor])
+            for factor in FACTORS
+            if {**LATER, **treatment}[factor] != base[factor]
+        }
+    nearest = min(changes, key=lambda preset: len(changes[preset]))
+    return nearest, changes[nearest]
+
+
+def errors_alike(one: Record, published: Iterable[Record]) -> dict[str, float | None]:
+    """Mean error of the runs of this treatment by the same code, with its interval."""
+    alike = {
+        other["run_id"]: other["response"]["test_error"]
+        for other in published
+        if other["treatment"] == one["treatment"]
+        and other["data"] == one["data"]
+        and other["code"]["fingerprint"] == one["code"]["fingerprint"]
+        and other["status"] == "finished"
+    }
+    return mean_with_interval(list({**alike, **itself(one)}.values()))
+
+
+def itself(one: Record) -> dict[str, float]:
+    """The error of a run by its id."""
+    if one["response"]["test_error"] is None:
+        raise Refusal(f"run {one['run_id']} diverged: it reads nothing; name another")
+    return {one["run_id"]: one["response"]["test_error"]}
+
+
+def mean_with_interval(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean of n values, and the limits of its 95 % interval by Student's t."""
+    count, mean = len(values), float(np.mean(values))
+    if count < 2:
+        return {"n": count, "mean": mean, "low": None, "high": None}
+    half = float(stats.t.isf(0.025, count - 1) * np.std(values, ddof=1))
+    half /= math.sqrt(count)
+    return {"n": count, "mean": mean, "low": mean - half, "high": mean + half}
