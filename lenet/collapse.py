@@ -9,9 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lenet.chart import described
-from lenet.effect import GUESSING
-from lenet.page import (
+from lenet.canvas import (
     BODY,
     GAP,
     GREY,
@@ -27,6 +25,8 @@ from lenet.page import (
     sheet,
     wrap,
 )
+from lenet.chart import described
+from lenet.effect import GUESSING
 from lenet.rounding import decimals
 
 PLOT, NOTES = 3.6, 2.9  # inches

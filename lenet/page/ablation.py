@@ -15,8 +15,9 @@ import pandas as pd
 
 from lenet import study
 from lenet.config import Refusal
-from lenet.effect import GUESSING, sign_flip
+from lenet.effect import GUESSING
 from lenet.page.network import mean_with_interval
+from lenet.statistics import sign_flip
 
 # What the page calls factors and levels; others keep the names of the design.
 FACTORS = {
