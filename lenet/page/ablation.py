@@ -125,8 +125,7 @@ def switches(cells: "np.ndarray", factors: int) -> list[list[dict[str, Any]]]:
 def effect(differences: "np.ndarray", both: "np.ndarray") -> dict[str, Any]:
     """Mean difference over the seeds of which no run collapsed, and its interval."""
     kept = differences[came_to_an_end(both).all(0)]
-    _, limits = sign_flip(kept, (0.95,))
-    low, high = limits[0]
+    _, low, high = (float(number) for number in sign_flip(kept))
     return rounded(
         {"n": len(kept), "mean": float(kept.mean()), "low": low, "high": high}
     )
