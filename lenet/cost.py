@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lenet import model
+from lenet import model, record
 from lenet.canvas import (
     BODY,
     GAP,
@@ -30,6 +30,7 @@ from lenet.canvas import (
 )
 from lenet.config import Refusal
 from lenet.curve import rungs
+from lenet.record import spent
 from lenet.rounding import decimals
 from lenet.store import Record
 from lenet.study import converged
@@ -44,9 +45,9 @@ GUESS = 0.90  # where a treatment of which no run converged is drawn
 def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """A row per treatment: n, lost, seconds, parameters, and its test error.
 
-    seconds: to train one run of a stack, the median. mean, low, high: of the test
-    error over the seeds that did not diverge or collapse; that of a guess where all
-    did.
+    seconds: of processors to train a run, the median (of the clock in edition 1).
+    mean, low, high: of the test error over the seeds that did not diverge or collapse;
+    that of a guess where all did.
     """
     rows = []
     for treatment, found in runs.items():
@@ -61,7 +62,7 @@ def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
                 "treatment": treatment,
                 "n": len(found),
                 "lost": sum(not converged(one) for one in found),
-                "seconds": float(pd.Series([one["seconds"] for one in found]).median()),
+                "seconds": float(pd.Series([spent(one) for one in found]).median()),
                 "parameters": parameters(*structure),
                 "mean": float(errors.mean()),
                 "low": float(errors.min()),
@@ -69,6 +70,17 @@ def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def incomparable(records: Sequence[Record]) -> str:
+    """Why the seconds of these runs cannot be compared; empty if they can."""
+    kinds = {record.edition(one) for one in records}
+    machines = sorted({one["hardware"] for one in records})
+    if len(kinds) > 1:
+        return "they are of several editions, which measure another time"
+    if max(kinds) > 1 and len(machines) > 1:
+        return f"they are of several processors: {', '.join(machines)}"
+    return ""
 
 
 @lru_cache
@@ -237,7 +249,7 @@ def _caption(costs: pd.DataFrame, hardware: str) -> str:
         "dots are means, lines reach from the lowest to the highest seed.",
         "Bold, not blue: the reference.",
         rungs(costs["treatment"]),
-        "Seconds: median, of one run of a stack,",
+        "Seconds: median, to train a run,",
         f"on {hardware}." if hardware else "on the machines of the records.",
         f"{lost} of {costs['n'].sum()} runs diverged or collapsed and are left out."
         if lost

@@ -1,6 +1,7 @@
 """From records to figures, tables and one page: no training, no raw runs, and the same
 bytes again."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -151,7 +152,11 @@ def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
         shown.append(pairs(study, effects))
     if study.response == effect.TEST_ERROR:
         runs = by_treatment(study)
-        shown += [curves(study, runs), costs(study, runs)]
+        shown.append(curves(study, runs))
+        if why := cost.incomparable(study.records):
+            print(f"note: {study.name} has no costs: {why}", file=sys.stderr)
+        else:
+            shown.append(costs(study, runs))
     return shown
 
 
@@ -224,7 +229,10 @@ def error(study: Study, seeds: pd.Series) -> float:
 
 
 def seconds(study: Study, rows: pd.DataFrame, kind: str) -> list[float]:
-    """Seconds to train a run at the start and after each step of a ladder."""
+    """Seconds to train a run at the start and after each step of a ladder; none where
+    they cannot be compared."""
+    if cost.incomparable(study.records):
+        return []
     pairs = {factor: study.levels[factor] for factor in rows["factor"]}
     timed = study.runs.drop(columns="right").assign(status="finished")
     measure = effect.factorial if kind == effect.SHAPLEY else effect.ladder

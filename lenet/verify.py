@@ -92,10 +92,19 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
         store.replace(place / "model.safetensors", weights)
     raise Refusal(
         f"run {name} came out otherwise: {', '.join(different)} differ"
+        + by_how_much(first, again)
         + why(first, again)
         + f"; both are kept, the new one in {place}",
         4,
     )
+
+
+def by_how_much(first: Record, again: Record) -> str:
+    """The test error that was and that is, where there are both."""
+    was, now = (one["response"]["test_error"] for one in (first, again))
+    if was is None or now is None:
+        return ""
+    return f" (test error {100 * now:.2f} % where the record has {100 * was:.2f} %)"
 
 
 def why(first: Record, again: Record) -> str:

@@ -335,3 +335,15 @@ def test_finding_counts_each_way_to_be_lost():
         "Of 2 runs 1 diverges",
         "Of 3 runs 2 collapse and 1 diverges",
     ]
+
+
+def test_seconds_of_other_machines_are_not_compared():
+    """Of edition 2 seconds are of processors, which must be of one kind; of edition 1
+    they are what was published."""
+    one = {"edition": 2, "hardware": "A", "seconds": 9.0, "processor_seconds": 3.0}
+    assert cost.incomparable([one, one]) == "" and cost.spent(one) == 3.0
+    assert "A, B" in cost.incomparable([one, {**one, "hardware": "B"}])
+    old = {"hardware": "A", "seconds": 9.0}
+    assert cost.incomparable([old, {**old, "hardware": "B"}]) == ""
+    assert cost.spent(old) == 9.0
+    assert "editions" in cost.incomparable([one, old])
