@@ -116,8 +116,8 @@ def edition(record: Record) -> int:
 def spent(record: Record) -> float:
     """The seconds that a run took: of processors, since edition 2; before that of the
     clock, divided among the runs of its stack."""
-    found: float = record.get("processor_seconds", record["seconds"])
-    return found
+    key = "processor_seconds" if "processor_seconds" in record else "seconds"
+    return float(record[key])
 
 
 def packed(right: "np.ndarray[Any, np.dtype[np.bool_]]") -> str:

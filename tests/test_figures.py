@@ -11,6 +11,7 @@ from figures import check_texts, content
 from test_chart import make_effects
 
 from lenet import (
+    canvas,
     chart,
     collapse,
     cost,
@@ -19,7 +20,6 @@ from lenet import (
     interaction,
     ladder,
     missed,
-    page,
     statistics,
     table,
 )
@@ -285,7 +285,7 @@ def test_ties_are_rounded_away_from_zero_everywhere():
 
 def test_no_figure_or_table_rounds_by_another_rule():
     """Format codes such as .2f, which take ties to the even digit, are not used."""
-    modules = (page, table, chart, ladder, interaction, curve, cost, collapse, missed)
+    modules = (canvas, table, chart, ladder, interaction, curve, cost, collapse, missed)
     for module in modules:
         source = Path(module.__file__).read_text()
         assert not re.findall(r"(?<!,)\.\d+[f%]\b", source), module.__name__
