@@ -1,6 +1,13 @@
 """The compiled loops: passes over training images, tests and curvature in float32.
 
-Read passes.py first (plain arrays in, plain arrays out), then batch.py and single.py
-(a pass, image by image), then maps.py and dense.py (the inner loops), and llvm.py last
-(the language that those are written in).
+    passes.py    plain arrays in, plain arrays out: read this first
+    batch.py     a run through its batches, eight images in the lanes of a vector
+    single.py    a run through its images one by one, eight maps or units in the lanes
+    tiles.py     forward and back for groups of eight images
+    norm.py      batch norm; oppose.py: adversaries; square.py: curvature
+    evaluate.py  what a run answers; show.py: what it is shown
+    maps.py      the inner loops of C1 to S4; dense.py: those of C5 to the output
+    llvm.py      the language that those are written in; cache.py: what is kept on disk
+
+The formulas of activations, poolings, heads and optimizers stand in lenet/factor/.
 """
