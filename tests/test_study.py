@@ -7,8 +7,8 @@ import pytest
 import studies
 from studies import PAPER, TODAY, make_record
 
-from lenet import report, study
-from lenet.config import Refusal
+from lenet import design, report, study
+from lenet.config import Refusal, levels
 from lenet.effect import arms
 
 MODERN = {**PAPER, **TODAY}
@@ -109,6 +109,18 @@ def test_rungs_of_one_year_follow_the_design_and_say_so(tmp_path, monkeypatch):
             "One change at a time, in the order of the years from which each is known; "
             f"in one year, as the design lists them: {' before '.join(factors)} (2012)."
         )
+
+
+@pytest.mark.parametrize("name", ["factorial", "ladder"])
+def test_designs_list_their_factors_in_the_order_of_the_years(name):
+    """So that a ladder trained as its design lists it is that of the years."""
+    loaded = design.load(name, [])
+    new = [list(tried.values())[1] for tried in loaded.factors.values()]
+    years = [
+        max(levels(key)[str(value)]["year"] for key, value in settings.items())
+        for settings in new
+    ]
+    assert years == sorted(years) and len(years) == 6
 
 
 def test_ladder_against_the_years_does_not_claim_them(tmp_path):
