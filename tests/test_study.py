@@ -114,8 +114,9 @@ def test_rungs_of_one_year_follow_the_design_and_say_so(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["factorial", "ladder"])
 def test_designs_list_their_factors_in_the_order_of_the_years(name):
     """So that a ladder trained as its design lists it is that of the years."""
-    loaded = design.load(name, [])
-    new = [list(tried.values())[1] for tried in loaded.factors.values()]
+    given = design.read(name)["factors"]
+    tried = [design.levels(factor, some, []) for factor, some in given.items()]
+    new = [list(settings.values())[1] for settings in tried]
     years = [
         max(levels(key)[str(value)]["year"] for key, value in settings.items())
         for settings in new
