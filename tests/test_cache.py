@@ -91,16 +91,16 @@ def test_version_is_of_the_whole_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An edit of a formula or of any compiled module has a folder of its own."""
-    before = cache.version.__wrapped__()
+    before, sources = cache.version.__wrapped__(), cache.HERE
     for place in ("loops/maps.py", "factor/head.py"):
         here = tmp_path / place.split("/")[0]
-        names = [*cache.HERE.glob("*.py")]
+        names = [*sources.glob("*.py")]
         loops, factor = here / "a" / "b" / "loops", here / "a" / "factor"
         loops.mkdir(parents=True), factor.mkdir(parents=True)
         for path in names:
             (loops / path.name).write_bytes(path.read_bytes())
         for name in cache.FORMULAS:
-            path = cache.HERE.parents[1] / "factor" / f"{name}.py"
+            path = sources.parents[1] / "factor" / f"{name}.py"
             (factor / path.name).write_bytes(path.read_bytes())
         monkeypatch.setattr(cache, "HERE", loops)
         assert cache.version.__wrapped__() == before

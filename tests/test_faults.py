@@ -268,7 +268,7 @@ def test_run_that_comes_out_otherwise_is_reported_and_both_are_kept(
     assert "the same bits again" in verify.rerun(name, str(tmp_path), None)
     monkeypatch.setattr("lenet.stack.train", other)
     with pytest.raises(
-        Refusal, match="right, weights differ on the same code"
+        Refusal, match="right, answers, weights differ.* on the same code"
     ) as caught:
         verify.rerun(name[:9], str(tmp_path), None)
     assert caught.value.code == 4

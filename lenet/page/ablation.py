@@ -15,7 +15,7 @@ import pandas as pd
 
 from lenet import study
 from lenet.config import Refusal
-from lenet.effect import GUESSING
+from lenet.effect import GUESSING, MAIN
 from lenet.page.network import mean_with_interval
 from lenet.statistics import sign_flip
 
@@ -144,7 +144,7 @@ def main_effect(folder: Path, factor: str) -> dict[str, Any]:
     are such, else over all."""
     published = folder / "converged.csv"
     table = pd.read_csv(published if published.exists() else folder / "effects.csv")
-    rows = table[(table["estimand"] == "main") & (table["factor"] == factor)]
+    rows = table[table["estimand"].str.startswith(MAIN) & (table["factor"] == factor)]
     if len(rows) != 1:
         raise Refusal(f"{folder} has no main effect of {factor}: draw its chart")
     row = rows.iloc[0]

@@ -35,7 +35,6 @@ from lenet.training.loops.llvm import LANES, meet
 from lenet.training.loops.maps import fill, fold, repeat
 from lenet.training.loops.oppose import oppose
 from lenet.training.loops.tiles import (
-    SOFTMAX,
     TILE,
     WIDTH,
     C1_learn,
@@ -302,7 +301,7 @@ def gather_rest(g, plan, seen, deltas, groups, images):
         outer_bias(g, plan.b5 + row, deltas, row * length, length, groups)
     for row in range(0, 88, LANES):
         outer_bias(g, plan.b6 + row, deltas, (120 + row) * length, length, groups)
-    if plan.head == SOFTMAX:
+    if plan.linear:
         d = 208 * length
         for x in range(0, 88, LANES):
             k = plan.w7 + x

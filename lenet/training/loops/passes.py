@@ -59,7 +59,9 @@ class Plan(NamedTuple):
     squash: int  # of F6
     pooling: int
     head: int
-    norm: int
+    squashed: bool  # pooling has a coefficient, a bias and a squash
+    linear: bool  # the head is a linear layer, not RBF units
+    norm: bool
     rule: int  # the optimizer's
     inputs: Array  # of C3: which input each kernel has
     starts: Array  # and which is each map's first kernel
@@ -373,7 +375,9 @@ def planned(network: Network, slots: Mapping[str, int], optimizer: str) -> Plan:
         squash=code if HEADS[network.head].trainable else scaled,
         pooling=list(POOLINGS).index(network.pooling),
         head=list(HEADS).index(network.head),
-        norm=int(network.norm != "none"),
+        squashed=POOLINGS[network.pooling].trainable,
+        linear=HEADS[network.head].trainable,
+        norm=network.norm != "none",
         rule=list(OPTIMIZERS).index(optimizer),
         inputs=np.array([i for row in table for i in row]),
         starts=np.cumsum([0] + [len(row) for row in table]),

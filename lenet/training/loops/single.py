@@ -51,7 +51,6 @@ from lenet.training.loops.maps import (
     unsquash,
 )
 from lenet.training.loops.show import SIDE, draw_image
-from lenet.training.loops.tiles import SOFTMAX, SUBSAMPLE
 
 # Places in the workspace, as in batch.py. units, slopes, d: F6 and dE by it, a vector
 # for each unit, every lane the same, as the output's loops take them; `pulls` are dE by
@@ -85,7 +84,7 @@ def forward_maps(s, w, plan):
             C1_forward(s, P.plane1 + 28 * y + x, window, SIDE, 1, w, K.c1, K.b1)
     activate(s, plan.activation, P.plane1, P.gate1, 784)
     pool(s, plan.pooling, P.plane1, P.gate1, P.sum2, P.S2, 14, w, K.k2, K.b2)
-    if plan.pooling == SUBSAMPLE:
+    if plan.squashed:
         activate(s, plan.activation, P.S2, P.slope2, 196)
     for half in range(2):
         for y in range(10):
@@ -98,7 +97,7 @@ def forward_maps(s, w, plan):
         total, out = P.sum4 + 25 * half, P.S4 + 25 * half
         k, b = K.k4 + half, K.b4 + half
         pool(s, plan.pooling, x, gate, total, out, 5, w, k, b)
-    if plan.pooling == SUBSAMPLE:
+    if plan.squashed:
         activate(s, plan.activation, P.S4, P.slope4, 50)
 
 
@@ -125,7 +124,7 @@ def forward_dense(s, w, plan, masks):
     if masks.size:
         drop(s, P.F6, P.slope6, masks, 120, 204)
     repeat(s[P.units :], s[P.F6 :], 88)
-    if plan.head == SOFTMAX:
+    if plan.linear:
         k, b = K.w7 * LANES, K.b7 * LANES
         for c in range(10):  # rows of 88, of which 84 are used
             dot(s, c, w, k + 88 * c, b + c)
@@ -138,7 +137,7 @@ def forward_dense(s, w, plan, masks):
 def backward_dense(s, w, change, fused, plan):
     """The changes of output, F6 and C5; leaves dE/dS4. fused: each weight takes its
     step, of the size in `change`; else its gradient goes there."""
-    if plan.head == SOFTMAX:
+    if plan.linear:
         unscore(s, w)
     else:
         pull_back(s, P.units, P.pull, P.d, plan.bitmaps)
@@ -162,7 +161,7 @@ def backward_maps(s, w, turned, g, plan):
     """The gradients of C1 to S4, from dE/dS4."""
     for half in range(2):
         d, delta = P.d4 + 25 * half, P.gate3 + 100 * half
-        if plan.pooling == SUBSAMPLE:
+        if plan.squashed:
             slope, total = P.slope4 + 25 * half, P.sum4 + 25 * half
             unsquash(s, d, slope, total, 25, w, g, K.k4 + half, K.b4 + half)
         unpool(s, delta, d, 5, g, K.b3 + half)
@@ -175,7 +174,7 @@ def backward_maps(s, w, turned, g, plan):
         for ky in range(5):
             x, k = (P.S2 + 14 * ky) * LANES + i, K.c3 + 25 * i + 5 * ky
             C3_learn(s, P.gate3, x, 14 * LANES, 10, g, k, 150)
-    if plan.pooling == SUBSAMPLE:
+    if plan.squashed:
         unsquash(s, P.d2, P.slope2, P.sum2, 196, w, g, K.k2, K.b2)
     unpool(s, P.gate1, P.d2, 14, g, K.b1)
     for ky in range(5):
@@ -262,7 +261,7 @@ def gather_rest(s, g, plan):
         g[K.b5 + k] = s[P.d5 + k]
     for k in range(11):
         g[K.b6 + k] = s[P.d6 + k]
-    if plan.head == SOFTMAX:
+    if plan.linear:
         units, rows = s[P.F6 : P.slope6].reshape(-1), g[K.w7 : K.b7].reshape(-1)
         for c in range(10):
             pull = s[P.pull + c, 0]

@@ -17,7 +17,6 @@ from lenet.training.loops.dense import shares
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import fill, fold, repeat
 from lenet.training.loops.tiles import (
-    SOFTMAX,
     TILE,
     C1_learn,
     C1_squash,
@@ -149,7 +148,7 @@ def each_sample(s, w, squared, plan, shown, kept, own, g):
                     forward_maps(s[i], wide, plan)
             forward_dense(s, count, w, plan, at, none)
             for i in range(count):
-                if plan.head == SOFTMAX:
+                if plan.linear:
                     shares(s[i], P.score, P.pull)
                 begin(s[i], plan, at[i])
                 square_all(s[i])

@@ -69,7 +69,6 @@ SIZE = sum(SPACE.values())
 
 WIDTH, ROWS = 608, 224
 OUTPUT = 88  # numbers in a row of the output's weights, of which 84 are used
-SOFTMAX, SUBSAMPLE = 2, 0  # codes of head and pooling: their places among LEVELS
 # `no_type_check` keeps the checks of jaxtyping's import hook out of compiled functions.
 
 
@@ -119,7 +118,7 @@ def C3_squash(s, wide, plan, m):
 @no_type_check
 def S2_squash(s, plan):
     """The squash of S2, where it has one."""
-    if plan.pooling == SUBSAMPLE:
+    if plan.squashed:
         activate(s, plan.activation, P.S2, P.slope2, 1176)
 
 
@@ -127,7 +126,7 @@ def S2_squash(s, plan):
 @no_type_check
 def S4_squash(s, plan):
     """The squash of S4, where it has one."""
-    if plan.pooling == SUBSAMPLE:
+    if plan.squashed:
         activate(s, plan.activation, P.S4, P.slope4, 400)
 
 
@@ -151,7 +150,7 @@ def forward_maps(s, wide, plan):
 def S4_back(s, wide, g, plan, m):
     """From dE/dS4 to the delta of a map of C3; the gradients on the way, and b3's."""
     d, delta = P.d4 + 25 * m, P.gate3 + 100 * m
-    if plan.pooling == SUBSAMPLE:
+    if plan.squashed:
         slope, total = P.slope4 + 25 * m, P.sum4 + 25 * m
         unsquash(s, d, slope, total, 25, wide, g, plan.k4 + m, plan.b4 + m)
     unpool(s, delta, d, 5, g, plan.b3 + m)
@@ -185,7 +184,7 @@ def C3_learn(s, g, plan, m):
 def S2_back(s, wide, g, plan, m):
     """From dE/dS2 to the delta of a map of C1; the gradients on the way, and b1's."""
     d, delta = P.d2 + 196 * m, P.gate1 + 784 * m
-    if plan.pooling == SUBSAMPLE:
+    if plan.squashed:
         slope, total = P.slope2 + 196 * m, P.sum2 + 196 * m
         unsquash(s, d, slope, total, 196, wide, g, plan.k2 + m, plan.b2 + m)
     unpool(s, delta, d, 14, g, plan.b1 + m)
@@ -289,7 +288,7 @@ def forward_dense(s, count, w, plan, at, masks):
         activate(s[i], plan.squash, P.F6, P.slope6, 84)
         if masks.size:
             drop(s[i], P.F6, P.slope6, at[i], masks, 120, 204)
-        if plan.head == SOFTMAX:
+        if plan.linear:
             output_1(s[i], SIZE, P.F6, 84, P.score, w, plan.w7, OUTPUT, plan.b7)
         else:
             measure(s[i], P.F6, P.score, plan.bitmaps)
@@ -300,7 +299,7 @@ def forward_dense(s, count, w, plan, at, masks):
 def backward_dense(s, count, w, plan):
     """From s[pull] to the deltas of output, F6 and C5 and to dE/dS4."""
     for i in range(count):
-        if plan.head != SOFTMAX:
+        if not plan.linear:
             pull_back(s[i], P.F6, P.pull, P.d6, plan.bitmaps)
     dense_back(s, count, w, plan)
 
@@ -309,7 +308,7 @@ def backward_dense(s, count, w, plan):
 @no_type_check
 def dense_back(s, count, w, plan):
     """From s[pull], or s[d6] of RBF units, on."""
-    if plan.head == SOFTMAX:
+    if plan.linear:
         unlayer(s, count, P.d6, 84, P.pull, 10, w, plan.w7, OUTPUT)
     for i in range(count):
         multiply(s[i], P.d6, P.slope6, 84)
