@@ -2,7 +2,8 @@
 
 A stack that crashes, runs out of memory or hangs takes its worker with it and nothing
 else. Jobs go in as lines of JSON, reports come out as lines of JSON; what libraries
-print goes to standard error. A worker whose sweep has died ends at its next report.
+print goes to standard error. A worker ends with its sweep, however that ends: the pipe
+that the jobs come through closes.
 """
 
 import dataclasses
@@ -13,10 +14,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import IO, Any
 
 from lenet import record, train
@@ -102,14 +105,8 @@ def start(threads: int, command: Sequence[str] = COMMAND) -> Worker:
             stdout=subprocess.PIPE,
             stderr=file,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            preexec_fn=ignore_interrupt,  # the sweep has no threads
         )
         return Worker(process, open(file.name, "rb"), time.monotonic())
-
-
-def ignore_interrupt() -> None:
-    """Leave Ctrl-C to the sweep, which ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def work(job: Message, tell: Callable[[Message], None]) -> None:
@@ -134,8 +131,23 @@ def work(job: Message, tell: Callable[[Message], None]) -> None:
         tell({"failed": cause, "traceback": traceback.format_exc()})
 
 
+def jobs(lines: IO[str]) -> Iterator[Message]:
+    """The jobs as they come in, one a line; the process ends where the lines do."""
+    waiting = SimpleQueue[str]()
+
+    def listen() -> None:
+        for line in lines:
+            waiting.put(line)
+        os._exit(1)  # the sweep is gone: nobody waits for what is in work
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        yield json.loads(waiting.get())
+
+
 def main() -> None:
-    """The worker's process: one job a line, until there are no more."""
+    """The worker's process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep's, which ends its workers
     with os.fdopen(os.dup(1), "w", buffering=1) as channel:
         os.dup2(2, 1)
         faulthandler.enable()
@@ -147,8 +159,8 @@ def main() -> None:
                 os._exit(1)  # the sweep is gone, and nothing is left to say
 
         tell({"ready": True})
-        for line in sys.stdin:
-            work(json.loads(line), tell)
+        for job in jobs(sys.stdin):
+            work(job, tell)
 
 
 if __name__ == "__main__":
