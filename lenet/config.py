@@ -22,6 +22,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lenet.catalogue import TRAINING
+
 # conf/ lies at the top of a checkout, and inside the package of an installed wheel.
 CONF = next(
     folder / "conf"
@@ -212,7 +214,21 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
             f"seed={seed} replicates={replicates}: the last seed is out of range: "
             f"seed is {RANGES['seed']}"
         )
+    data, train_size = str(flat["data"]), flat["train_size"]
+    held_out = ("validation_size", "adversary.held_out")
+    most = max(int(number_of(flat.get(key, 0))) for key in held_out)
+    check_split(data, TRAINING[data], train_size, most)  # type: ignore[arg-type]  # checked by check_number
     return [Config(flat, seed + i) for i in range(int(replicates))], places
+
+
+def check_split(name: str, count: int, train_size: int | None, held_out: int) -> None:
+    """Refuse to train on, and hold out, more training images than there are."""
+    if held_out + (train_size or 1) > count:
+        raise Refusal(
+            f"train_size={train_size} and validation_size={held_out} (or what the "
+            f"adversary holds out) do not fit into the {count:,} training images of "
+            f"{name}"
+        )
 
 
 def number_of(value: Value) -> float:

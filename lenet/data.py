@@ -6,9 +6,10 @@ downloads them. `digits` is scikit-learn's and needs no file. All of it is one t
 on the device, so that a batch is one gather.
 """
 
-import fcntl
+import contextlib
 import gzip
 import hashlib
+import io
 import os
 import tempfile
 import zlib
@@ -20,44 +21,19 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from lenet import draw
-from lenet.config import Refusal
+from lenet import draw, lock
+from lenet.catalogue import DIGITS_SHA256, SHA256, TRAINING
+from lenet.catalogue import FILES as FILES  # of this module too
+from lenet.catalogue import FOLDERS as FOLDERS
+from lenet.config import Refusal, check_split
 
-FILES = (
-    *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-)
-FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
-# SHA-256 of MNIST's decoded arrays (the file without its header); of the .gz file as
-# published for the others (torchvision/prototype/datasets/_builtin/mnist.py, 2022).
-SHA256 = {
-    "mnist": (
-        "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
-        "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
-        "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
-        "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
-    ),
-    "fashion_mnist": (
-        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-    ),
-    "kmnist": (
-        "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
-        "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
-        "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
-        "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
-    ),
-}
 HTTPS = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "fashion_mnist": "https://raw.githubusercontent.com/zalandoresearch/"
     "fashion-mnist/master/data/fashion/",
     "kmnist": "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
 }
-DIGITS_SHA256 = "685c5accf5611a2d31cc83d727ed77af219f4027e233ddf13a8d98bbe385fcee"
-DIGITS_TRAIN = 1297
+LARGEST = 16 + 60_000 * 28 * 28  # bytes of a file, unpacked or not: no bomb is read on
 FAILURES = (OSError, RuntimeError, ValueError, Refusal)  # of a download
 
 
@@ -79,12 +55,8 @@ class Data:
         training its first ones, so no image is ever in both.
         """
         count = len(self.train_images)
+        check_split(self.name, count, train_size, validation_size)
         rest = count - validation_size
-        if rest < 1 or (train_size or 1) > rest:
-            raise Refusal(
-                f"train_size={train_size} and validation_size={validation_size} do not "
-                f"fit into the {count:,} training images of {self.name}"
-            )
         keys = draw.fold(draw.stream([0], "split"), torch.arange(count))
         permutation = keys.argsort(stable=True).to(self.train_images.device)
         size = rest if train_size is None else train_size
@@ -144,8 +116,11 @@ def read(folder: Path, file: str, expected: str, name: str) -> "np.ndarray":
         )
     path = path if name == "mnist" else packed
     try:
-        content = path.read_bytes()
-        decoded = gzip.decompress(content) if path.suffix == ".gz" else content
+        with path.open("rb") as opened:
+            content = opened.read(LARGEST + 1)
+        decoded = content
+        if path.suffix == ".gz":
+            decoded = gzip.GzipFile(fileobj=io.BytesIO(content)).read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise Refusal(
             f"{path} cannot be read ({error}), SHA-256 expected {expected}: delete it "
@@ -169,14 +144,22 @@ def download(name: str, root: Path) -> None:
     """Fetch a data set's files over https; one process does, the others wait."""
     folder = root / FOLDERS[name] / "raw"
     try:
+        made = [place for place in (root, *root.parents) if not place.exists()]
         root.mkdir(parents=True, exist_ok=True)
-        with open(root / f".{name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        locked = root / f".{name}.lock"
+        handle = lock.take(locked, wait=True)
+        assert handle is not None  # it was waited for
+        try:
             if not all(find(folder, file) for file in FILES):
                 try:
                     fetch(name, root)
                 except FAILURES:
                     fetch(name, root)  # what came damaged comes again
+        finally:
+            lock.free(locked, handle)
+            with contextlib.suppress(OSError):  # what holds something stays
+                for place in made:
+                    place.rmdir()
     except FAILURES as error:
         reason = str(error).strip().split("\n")[-1]
         raise Refusal(
@@ -224,7 +207,7 @@ def digits() -> list["np.ndarray"]:
     keys = draw.fold(draw.stream([0], "digits"), torch.arange(len(images)))
     order = keys.argsort(stable=True).numpy()
     images, labels = images[order].astype(np.uint8), labels[order]
-    train, test = slice(None, DIGITS_TRAIN), slice(DIGITS_TRAIN, None)
+    train, test = slice(None, TRAINING["digits"]), slice(TRAINING["digits"], None)
     return [images[train], labels[train], images[test], labels[test]]
 
 

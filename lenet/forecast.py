@@ -13,8 +13,6 @@ from typing import Any
 
 from lenet.config import Config, Value
 from lenet.plan import Run
-from lenet.stack import structure
-from lenet.statistics import blocks_needed, seeds_for_equivalence, seeds_for_power
 from lenet.store import Record
 
 BYTES = 300_000  # of a run's record and weights: 61,706 numbers and 5 kB of text
@@ -29,6 +27,8 @@ def seconds(
     A run takes what runs of its structure took on this hardware, per pass; one of a
     structure that has never run takes what the others of its data and batch size took.
     """
+    if not configs:
+        return 0.0
     exact, alike = (
         defaultdict[Any, list[float]](list),
         defaultdict[Any, list[float]](list),
@@ -50,6 +50,8 @@ def seconds(
 
 def shape(config: Config) -> tuple[object, ...]:
     """What decides the time of a pass."""
+    from lenet.stack import structure  # with torch
+
     return structure(Config({**config.treatment, "epochs": 0}, 0))
 
 
@@ -87,6 +89,12 @@ def tests(plan: Mapping[str, Any]) -> int:
 def verdict(plan: Mapping[str, Any], sd: float | None) -> str:
     """Whether so many seeds can find anything; how many find a tenth of a point, or a
     twentieth, or show that there is no effect of a twentieth."""
+    from lenet.statistics import (  # with scipy
+        blocks_needed,
+        seeds_for_equivalence,
+        seeds_for_power,
+    )
+
     count, family = len(plan["seeds"]), tests(plan)
     needed = blocks_needed()
     text = f"n = {count} over {family} effects: "

@@ -5,7 +5,6 @@ id, the training code and the data. Nothing here needs torch.
 """
 
 import contextlib
-import fcntl
 import gzip
 import json
 import os
@@ -20,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lenet import store
+from lenet import lock, store
 from lenet.config import Refusal
 from lenet.design import ALONE
 from lenet.store import Record
@@ -94,12 +93,15 @@ def packed(found: Sequence[Record]) -> bytes:
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold a study's folder against other sweeps of the same study, which wait."""
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        handle = lock.take(folder / store.LOCK, wait=True)
+    except OSError as problem:
+        raise store.unwritable(folder, problem) from None
+    assert handle is not None  # it was waited for
+    try:
         yield
     finally:
-        os.close(handle)
+        lock.free(folder / store.LOCK, handle)
 
 
 def publish(folder: Path, plan: Mapping[str, Any], found: Mapping[str, Record]) -> None:

@@ -1,4 +1,7 @@
-"""The record of one run: what it was, what came out, and how to load it."""
+"""The record of one run: what it was, what came out, and how to load it.
+
+Whoever only looks for records need not wait for torch: what computes imports it.
+"""
 
 import base64
 import contextlib
@@ -9,25 +12,25 @@ import subprocess
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from typing import TYPE_CHECKING, Any
 
 from lenet import store
+from lenet.catalogue import Known
 from lenet.config import Config, Refusal
-from lenet.data import Data
-from lenet.model import STRUCTURE, LeNet5
-from lenet.stack import Result
 from lenet.store import SCHEMA, Record, digest
 from lenet.training.edition import EDITION, identity
 from lenet.training.edition import fingerprint as fingerprint
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
-def run_id(config: Config, data: Data) -> str:
+    from lenet.data import Data
+    from lenet.model import LeNet5
+    from lenet.stack import Result
+
+
+def run_id(config: Config, data: "Data | Known") -> str:
     """The name of a run: a hash of its treatment, seed, data and edition."""
     treatment = identity(dict(config.treatment))
     return digest([treatment, config.seed, data.sha256, EDITION])[:16]
@@ -36,23 +39,25 @@ def run_id(config: Config, data: Data) -> str:
 def write(
     output_dir: str,
     config: Config,
-    data: Data,
-    result: Result,
+    data: "Data",
+    result: "Result",
     stack: dict[str, Any],
 ) -> Record:
     """Write a claimed run's weights, then its sealed record, and return the record.
 
     stack: size, position, threads and device of the stack it was trained in.
     """
-    weights = save_tensors(dict(result.weights)) if finished(result) else None
+    from safetensors.torch import save
+
+    weights = save(dict(result.weights)) if finished(result) else None
     record = content(config, data, result, stack, weights)
     return store.write(output_dir, record, weights)
 
 
 def content(
     config: Config,
-    data: Data,
-    result: Result,
+    data: "Data",
+    result: "Result",
     stack: dict[str, Any],
     weights: bytes | None,
 ) -> Record:
@@ -83,12 +88,12 @@ def content(
     }
 
 
-def finished(result: Result) -> bool:
+def finished(result: "Result") -> bool:
     """Whether a run's loss stayed finite."""
     return result.diverged_step is None
 
 
-def responses(result: Result) -> dict[str, float | None]:
+def responses(result: "Result") -> dict[str, float | None]:
     """What is measured after the last epoch; the held-out images only if there are."""
     found = {"test_error": error(result) if finished(result) else None}
     if result.curve and "validation_error" in result.curve[-1]:
@@ -97,7 +102,7 @@ def responses(result: Result) -> dict[str, float | None]:
     return found
 
 
-def error(result: Result) -> float:
+def error(result: "Result") -> float:
     """The share of the test images that a run gets wrong after its last epoch."""
     return int((~result.right).sum()) / len(result.right)
 
@@ -122,18 +127,24 @@ def spent(record: Record) -> float:
 
 def packed(right: "np.ndarray[Any, np.dtype[np.bool_]]") -> str:
     """Booleans as base64 text of packed bits."""
+    import numpy as np
+
     return base64.b64encode(np.packbits(right).tobytes()).decode()
 
 
-def missed(result: Result) -> str:
+def missed(result: "Result") -> str:
     """The class that a run gives each test image that it misses, in the order of the
     images: base64 text of a byte each, 255 where a score is no number."""
+    import numpy as np
+
     classes = result.answers[~result.right] % 256
     return base64.b64encode(classes.numpy().astype(np.uint8).tobytes()).decode()
 
 
 def unpacked(text: str, count: int) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     """The inverse of packed."""
+    import numpy as np
+
     bits = np.frombuffer(base64.b64decode(text), np.uint8)
     return np.unpackbits(bits, count=count).astype(bool)
 
@@ -173,6 +184,8 @@ def versions() -> dict[str, str]:
 
 def hardware(device: str) -> str:
     """The processor or GPU that computed."""
+    import torch
+
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
@@ -183,8 +196,10 @@ def hardware(device: str) -> str:
     return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def frame(found: Sequence[Record]) -> pd.DataFrame:
+def frame(found: Sequence[Record]) -> "pd.DataFrame":
     """One row per run: run_id, seed, status, test_error, right, and every factor."""
+    import pandas as pd
+
     rows = [
         {
             **record["treatment"],
@@ -202,11 +217,16 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def load(found: Sequence[Record], output_dir: str) -> LeNet5:
+def load(found: Sequence[Record], output_dir: str) -> "LeNet5":
     """The trained stack of these runs, in order, from their weights.
 
     Their hash comes first: nothing is read as tensors but what the record says.
     """
+    import torch
+    from safetensors import torch as safetensors
+
+    from lenet.model import STRUCTURE, LeNet5
+
     levels = [{key: record["treatment"][key] for key in STRUCTURE} for record in found]
     if not found or any(other != levels[0] for other in levels):
         raise Refusal("a stack is loaded from runs that share their structure")
@@ -214,7 +234,7 @@ def load(found: Sequence[Record], output_dir: str) -> LeNet5:
     for record in found:
         if record["weights"] is None:
             raise Refusal(f"run {record['run_id']} diverged: it has no weights")
-        states.append(load_tensors(store.weights(output_dir, record)))
+        states.append(safetensors.load(store.weights(output_dir, record)))
     model = LeNet5(len(found), **levels[0])
     model.load_state_dict(
         {key: torch.stack([state[key] for state in states]) for key in states[0]}

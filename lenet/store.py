@@ -1,13 +1,13 @@
 """The files of finished runs: sealed, whole or absent, never written twice.
 
 A run is finished if and only if its record.json is there and its seal, the SHA-256 of
-everything else in it, is right. Whoever works on a run holds the lock of its folder,
+everything else in it, is right. Whoever works on a run holds the lock in its folder,
 which the kernel frees with the process. Nothing here knows what a run computes, so that
 looking through ten thousand of them does not wait for torch.
 """
 
 import contextlib
-import fcntl
+import errno
 import gzip
 import hashlib
 import json
@@ -17,15 +17,18 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lenet import lock
 from lenet.config import Refusal
 
 SCHEMA = 1
 Record = dict[str, Any]
 RUN = re.compile("[0-9a-f]{16}")  # the name of a run's folder
+LOCK, PROBE = ".lock", ".probe"
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def digest(content: Any) -> str:
@@ -79,18 +82,25 @@ def check(output_dir: str) -> None:
 def ours(place: Path) -> bool:
     """Whether a folder has runs, and none but runs, where an output directory has them;
     or what Hydra's multirun leaves before there are any."""
-    names = [path.name for path in place.glob("runs/*")]
+    names = [path.name for path in place.glob("runs/*") if path.name[0] != "."]
     made = (place / "runs").is_dir() or (place / "multirun").is_dir()
     return made and all(map(RUN.fullmatch, names))
 
 
 def prepare(output_dir: str) -> None:
-    """Make the folder of the runs; a Refusal (3) if none can be written there."""
+    """Make the folder of the runs; a Refusal (3) if none can be written there.
+
+    Everything that writing a run takes is tried here, where no training is lost by it.
+    """
     check(output_dir)
     place = Path(output_dir) / "runs"
     try:
         place.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=place).close()
+        handle = lock.take(place / LOCK)
+        publish(place / PROBE, b"")
+        (place / PROBE).unlink(missing_ok=True)
+        if handle is not None:
+            lock.free(place / LOCK, handle)
     except OSError as problem:
         raise unwritable(place, problem) from None
 
@@ -111,17 +121,22 @@ def unwritable(place: Path, problem: OSError) -> Refusal:
 
 @contextlib.contextmanager
 def claim(output_dir: str, names: Sequence[str]) -> Iterator[list[str]]:
-    """Hold runs against other processes; yields those that nobody else holds."""
-    held: dict[str, int] = {}
+    """Hold runs against other processes; yields those that nobody else holds.
+
+    A folder in which nothing is left is removed.
+    """
+    held: dict[Path, int] = {}
     try:
         for name in names:
             handle = hold(folder(output_dir, name))
             if handle is not None:
-                held[name] = handle
-        yield list(held)
+                held[folder(output_dir, name)] = handle
+        yield [place.name for place in held]
     finally:
-        for handle in held.values():
-            os.close(handle)
+        for place, handle in held.items():
+            lock.free(place / LOCK, handle)
+            with contextlib.suppress(OSError):
+                place.rmdir()
 
 
 def hold(place: Path) -> int | None:
@@ -129,21 +144,23 @@ def hold(place: Path) -> int | None:
     while True:
         try:
             place.mkdir(parents=True, exist_ok=True)
-            handle = os.open(place, os.O_RDONLY)
-        except FileNotFoundError:  # moved to quarantine in between
+            return lock.take(place / LOCK)
+        except FileNotFoundError:  # moved to quarantine, or removed, in between
             continue
         except OSError as problem:
             raise unwritable(place, problem) from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.stat(place), os.fstat(handle)):
-                return handle
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except FileNotFoundError:
-            pass
-        os.close(handle)  # what is locked was moved away: try again
+
+
+def holders(output_dir: str, names: Iterable[str]) -> str:
+    """A line for each process that holds some of these runs: which, since when."""
+    by_holder: dict[str, list[str]] = {}
+    for name in names:
+        who = lock.holder(folder(output_dir, name) / LOCK)
+        by_holder.setdefault(who, []).append(name)
+    return "\n".join(
+        f"waiting for {len(held)} runs, {held[0]} the first: {who}"
+        for who, held in by_holder.items()
+    )
 
 
 def write(output_dir: str, record: Record, weights: bytes | None) -> Record:
@@ -157,7 +174,7 @@ def write(output_dir: str, record: Record, weights: bytes | None) -> Record:
         return read(path)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        for left in [*place.glob(".*"), place / "model.safetensors"]:
+        for left in [*place.glob(".*.*"), place / "model.safetensors"]:
             left.unlink(missing_ok=True)  # by an attempt that was killed
         if weights:
             publish(place / "model.safetensors", weights)
@@ -168,14 +185,22 @@ def write(output_dir: str, record: Record, weights: bytes | None) -> Record:
 
 
 def publish(path: Path, content: bytes) -> None:
-    """Write a new file so that it is there whole or not at all; the first one stays."""
+    """Write a new file so that it is there whole or not at all; the first one stays.
+
+    Where there are no hard links it is renamed: as safe while its folder is locked.
+    """
     name = written(path, content)
     try:
         os.link(name, path)
     except FileExistsError:
         pass
+    except OSError as problem:
+        if problem.errno not in NO_LINKS:
+            raise
+        if not path.exists():
+            os.rename(name, path)
     finally:
-        os.unlink(name)
+        Path(name).unlink(missing_ok=True)
     settle(path.parent)
 
 

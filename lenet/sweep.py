@@ -15,7 +15,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from lenet import forecast, launch, record, report, store, tracker, train, worker
+from lenet import launch, record, store, tracker, train, worker
 from lenet import plan as plans
 from lenet.config import Config, Places, Refusal
 from lenet.design import Design, typing
@@ -56,7 +56,7 @@ def silent(state: State) -> None:
 
 def make(design: Design) -> tuple[dict[str, Any], dict[str, Config]]:
     """The plan of a design, and its runs by run id; nothing is written."""
-    data = train.load(design.runs, design.places)
+    data = train.identities(design.runs, design.places)
     runs = {record.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs}
     ids, count = list(runs), len(design.seeds)
     searched = len(design.arms) * count
@@ -161,6 +161,8 @@ def carry_out(
             if store.weights_path(places.output_dir, name).exists():
                 content = store.weights(places.output_dir, found[name])
                 store.replace(folder / "weights" / f"{name}.safetensors", content)
+        from lenet import report  # with the libraries that draw
+
         # A design in which no level varies has no effect to chart: its records are it.
         return report.ablation(folder) if plan["factors"] else [folder / plans.RECORDS]
 
@@ -243,6 +245,8 @@ def outlook(
         plan = same_study(folder, plan, plans.published(folder))
     except Refusal as refusal:
         refused.append(f"would be refused: {refusal}")
+    from lenet import forecast  # with pandas
+
     states = plans.progress(output_dir, plan)
     missing = [
         runs[run.run_id] for run in states if run.state not in ("done", "diverged")

@@ -1,7 +1,8 @@
 """Train the runs that a command line means: `python -m lenet.train activation=relu`.
 
 What is typed is composed and checked first; then only the runs that have no record are
-trained. Every run ends as a record, and the command says where it lies.
+trained. Every run ends as a record, and the command says where it lies. Help, refusals
+and finished runs need not wait for torch: functions that train import it.
 """
 
 import contextlib
@@ -11,17 +12,18 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import hydra
-import torch
+import yaml
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from lenet import data as datasets
-from lenet import record, store, tracker
+from lenet import catalogue, record, store, tracker
+from lenet.catalogue import Known
 from lenet.config import (
     CONF,
     FACTORS,
@@ -36,12 +38,15 @@ from lenet.config import (
     names,
     resolve,
 )
-from lenet.data import Data
-from lenet.factor.adversary import overfitting
-from lenet.stack import Progress, Report, structure, train
 from lenet.store import Record
 from lenet.terminal import command, refusals, say
 from lenet.training import edition
+
+if TYPE_CHECKING:
+    import torch
+
+    from lenet.data import Data
+    from lenet.stack import Progress, Report
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 STACK = 16  # runs in one stack at most; CONTRIBUTING has the measurement
@@ -53,8 +58,10 @@ EXAMPLES = """\
   python -m lenet.train -m activation=relu,tanh seed=0,1,2 Hydra's multirun"""
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str) -> "torch.device":
     """The device to compute on; auto is the GPU where there is one."""
+    import torch
+
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise Refusal("device=cuda: torch sees no GPU here; use device=cpu", 3)
@@ -73,10 +80,10 @@ def reuse_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-Begin = Callable[[Sequence[Config]], Report]  # a stack begins: its progress report
+Begin = Callable[[Sequence[Config]], "Report"]  # a stack begins: its progress report
 
 
-def silent(stack: Sequence[Config]) -> Report:
+def silent(stack: Sequence[Config]) -> "Report":
     """No report at all."""
     return lambda progress: None
 
@@ -86,31 +93,57 @@ def run(
 ) -> list[Record]:
     """The records of these runs, in order; trains those that have none, as stacks.
 
-    Waits for the runs that another process is training.
+    Waits for the runs that another process is training, and says which one that is.
     """
+    ids, said = run_ids(configs, places), ""
     while True:
-        found = [one for one in attempt(configs, places, begin) if one]
-        if len(found) == len(configs):
+        found = attempt(configs, places, begin)
+        others = [name for name, one in found.items() if not one]
+        if not others:
             break
+        if said != (said := store.holders(places.output_dir, others)):
+            print(said, file=sys.stderr)
         time.sleep(1)
-    with tracker.mirroring(places, places.study or "", [r["run_id"] for r in found]):
-        return found
+    with tracker.mirroring(places, places.study or "", ids):
+        return [one for name in ids if (one := found[name])]
+
+
+def run_ids(configs: Sequence[Config], places: Places) -> list[str]:
+    """The ids of these runs, in order; reads the data sets that no hash is known of."""
+    data = identities(configs, places)
+    return [record.run_id(c, data[str(c.treatment["data"])]) for c in configs]
+
+
+def identities(
+    configs: Sequence[Config], places: Places
+) -> "Mapping[str, Known | Data]":
+    """What identifies each data set of these runs, by name."""
+    return {n: catalogue.known(n) or load_one(n, places) for n in named(configs)}
+
+
+def named(configs: Sequence[Config]) -> set[str]:
+    """The names of the data sets of these runs."""
+    return {str(config.treatment["data"]) for config in configs}
 
 
 def attempt(
     configs: Sequence[Config], places: Places, begin: Begin = silent
-) -> list[Record | None]:
-    """As `run`, with None for the runs that another process is training."""
-    reuse_memory()
-    record.commit()  # that of the code which runs, before it can change
-    data = load(configs, places)
-    ids = [record.run_id(c, data[str(c.treatment["data"])]) for c in configs]
+) -> dict[str, Record | None]:
+    """The records of these runs by run id; trains those that have none, as stacks.
+
+    None for the runs that another process is training.
+    """
+    ids = run_ids(configs, places)
     found = {name: store.find(places.output_dir, name) for name in ids}
     missing = {n: c for n, c in zip(ids, configs, strict=True) if not found[n]}
-    if missing:
-        store.prepare(places.output_dir)
-        if choose_device(places.device).type == "cpu":
-            edition.prove()
+    if not missing:
+        return found
+    reuse_memory()
+    record.commit()  # that of the code which runs, before it can change
+    data = load(list(missing.values()), places)
+    store.prepare(places.output_dir)
+    if choose_device(places.device).type == "cpu":
+        edition.prove()
     for stack in stacks(missing):
         with store.claim(places.output_dir, list(stack)) as mine:
             # Another process may have finished a run before this one could claim it.
@@ -120,20 +153,29 @@ def attempt(
                 dataset = data[str(rest[0].treatment["data"])]
                 done = carry(rest, dataset, places.output_dir, begin(rest))
                 found |= {one["run_id"]: one for one in done}
-    return [found[name] for name in ids]
+    return found
 
 
-def load(configs: Sequence[Config], places: Places) -> dict[str, Data]:
+def load(configs: Sequence[Config], places: Places) -> "dict[str, Data]":
     """The data sets of these runs, by name, on the device that they are trained on."""
-    device = choose_device(places.device)
-    names = {str(config.treatment["data"]) for config in configs}
-    return {name: datasets.load(name, places.data_dir, device) for name in names}
+    return {name: load_one(name, places) for name in named(configs)}
+
+
+def load_one(name: str, places: Places) -> "Data":
+    """A data set on the device that is trained on."""
+    from lenet import data
+
+    return data.load(name, places.data_dir, choose_device(places.device))
 
 
 def carry(
-    stack: Sequence[Config], data: Data, output_dir: str, report: Report
+    stack: Sequence[Config], data: "Data", output_dir: str, report: "Report"
 ) -> list[Record]:
     """Train the claimed runs of one stack and write their records."""
+    import torch
+
+    from lenet.stack import train
+
     done = []
     for position, result in enumerate(train(stack, data, report)):
         about = {
@@ -153,6 +195,8 @@ def stacks(
 
     Full ones, since the compiled loop takes as long for some of its lanes as for all.
     """
+    from lenet.stack import structure
+
     by_structure: dict[object, list[str]] = {}
     for name, config in runs.items():
         by_structure.setdefault(structure(config), []).append(name)
@@ -162,17 +206,17 @@ def stacks(
 
 
 @contextlib.contextmanager
-def progress_bar(console: Console) -> Iterator[Callable[[Sequence[Config]], Report]]:
+def progress_bar(console: Console) -> Iterator[Begin]:
     """One bar for the stack in training, or plain lines where there is no terminal."""
     columns = ("{task.description}", BarColumn(20), TimeRemainingColumn())
     shown = [TextColumn(c) if isinstance(c, str) else c for c in columns]
     with Bar(*shown, console=console, disable=not console.is_terminal) as bar:
 
-        def begin(stack: Sequence[Config]) -> Report:
+        def begin(stack: Sequence[Config]) -> "Report":
             epochs, began = int(stack[0].number("epochs")), time.perf_counter()
             task = bar.add_task("starting")
 
-            def report(now: Progress) -> None:
+            def report(now: "Progress") -> None:
                 done = now.epoch * now.steps + now.step
                 rate = done * now.batch * len(stack) / (time.perf_counter() - began)
                 test = "" if now.test_error is None else f", test {now.test_error:.2%}"
@@ -195,6 +239,8 @@ def summary(found: Sequence[Record], places: Places) -> str:
     mean = (
         f"test error {sum(errors) / len(errors):.2%}" if errors else "no run finished"
     )
+    from lenet.factor.adversary import overfitting
+
     diverged = len(found) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
     if overfitted := sum(overfitting(one["curve"]) is not None for one in found):
@@ -227,9 +273,10 @@ def explain() -> str:
 
 def preset(name: str) -> list[str]:
     """What --help says of a preset: the comment that opens it, and its levels."""
-    _, about, *_ = (CONF / "preset" / f"{name}.yaml").read_text().splitlines()
-    (run,), _ = composed([f"preset={name}"])
-    levels = " ".join(f"{factor}={run.level(factor)}" for factor in FACTORS)
+    text = (CONF / "preset" / f"{name}.yaml").read_text()
+    _, about, *_ = text.splitlines()
+    chosen = {k: v for one in yaml.safe_load(text)["defaults"] for k, v in one.items()}
+    levels = " ".join(f"{factor}={chosen[f'override /{factor}']}" for factor in FACTORS)
     return [
         f"    {name:<14}{about.removeprefix('# ')}",
         *textwrap.wrap(levels, 88, initial_indent=" " * 18, subsequent_indent=" " * 18),

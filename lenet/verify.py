@@ -4,10 +4,7 @@ import json
 import secrets
 from pathlib import Path
 
-import torch
-from safetensors.torch import save
-
-from lenet import plan, record, stack, store, train
+from lenet import plan, record, store, train
 from lenet.config import Config, Places, Refusal
 from lenet.store import Record
 from lenet.training.edition import EDITION
@@ -65,6 +62,11 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
 
     Both results of a run that came out otherwise are kept: the new one in reruns/.
     """
+    import torch
+    from safetensors.torch import save
+
+    from lenet import stack
+
     first = store.select(run, output_dir)
     config = Config(first["treatment"], first["seed"])
     name = first["run_id"]

@@ -20,11 +20,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from lenet import record, train
 from lenet.config import Config, Places, Refusal
-from lenet.stack import Progress
+
+if TYPE_CHECKING:
+    from lenet.stack import Progress
 
 COMMAND = (sys.executable, "-m", "lenet.worker")
 Message = dict[str, Any]
@@ -113,7 +115,7 @@ def work(job: Message, tell: Callable[[Message], None]) -> None:
     """Train a job's stack and tell what became of it."""
     configs = [Config(**one) for one in job["configs"]]
 
-    def report(now: Progress) -> None:
+    def report(now: "Progress") -> None:
         part = (now.epoch + now.step / now.steps) / configs[0].number("epochs")
         tell({"part": part, "train_error": now.train_error})
 
@@ -123,7 +125,7 @@ def work(job: Message, tell: Callable[[Message], None]) -> None:
                 "the training code changed while the sweep ran: start it again"
             )
         found = train.attempt(configs, Places(**job["places"]), lambda stack: report)
-        tell({"done": {one["run_id"]: one["status"] for one in found if one}})
+        tell({"done": {name: one["status"] for name, one in found.items() if one}})
     except Refusal as refusal:
         tell({"refused": str(refusal), "code": refusal.code})
     except Exception as problem:  # any: the sweep records it, goes on
@@ -157,6 +159,8 @@ def main() -> None:
                 channel.write(json.dumps(message) + "\n")
             except BrokenPipeError:
                 os._exit(1)  # the sweep is gone, and nothing is left to say
+
+        import lenet.stack  # noqa: F401  # seconds, and not those of its first job
 
         tell({"ready": True})
         for job in jobs(sys.stdin):

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from stub import small, stub
 
-from lenet import record, report, store, sweep, train
+from lenet import record, report, stack, store, sweep, train
 from lenet.config import Config, Places, Refusal
 
 # As strace names them: the calls of one kind, whichever of them the library uses.
@@ -65,7 +65,7 @@ def carry_out(planned: Plan, output_dir: Path) -> int:
         return {}
 
     changed: list[tuple[ModuleType, str, object]] = [
-        (train, "train", stub),
+        (stack, "train", stub),
         (sweep, "train_all", here),
         (report, "ablation", lambda folder: []),
     ]

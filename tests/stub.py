@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lenet import sweep, train, worker
+from lenet import stack, sweep, worker
 from lenet.config import Config, Places
 from lenet.data import Data
 from lenet.design import Arm, Design
@@ -101,7 +101,7 @@ def main() -> None:
             FAULTS[fault]()
         return stub(configs, data, report)
 
-    setattr(train, "train", faulty)  # noqa: B010  # which does not export it
+    stack.train = faulty
     worker.main()
 
 

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import time
+import tracemalloc
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -256,7 +257,7 @@ def server(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 def left(root: Path) -> list[str]:
     """The files in the place of the data set, and what else there is beside it."""
-    beside = [path.name for path in root.iterdir() if path.name != ".mnist.lock"]
+    beside = [path.name for path in root.iterdir()]
     return sorted([*beside, *(p.name for p in (root / "MNIST" / "raw").iterdir())])
 
 
@@ -264,6 +265,29 @@ def test_missing_file_is_downloaded(root: Path, server: list[bytes]) -> None:
     """It is verified and moved into place, and nothing else is left."""
     assert len(load("mnist", str(root)).train_images) == 50
     assert left(root) == sorted(["MNIST", *FILES])
+
+
+def test_download_that_fails_leaves_nothing(
+    tmp_path: Path, no_network: list[str]
+) -> None:
+    """No folder and no lock, but what was there before."""
+    refusal("mnist", tmp_path / "new" / "deep")
+    refusal("mnist", tmp_path)
+    assert no_network and not list(tmp_path.iterdir())
+
+
+def test_file_that_unpacks_without_end_is_read_no_further(root: Path) -> None:
+    """A gigabyte of zeros in a megabyte is refused as any wrong file is."""
+    raw = root / "MNIST" / "raw"
+    (raw / IMAGES).unlink()
+    with gzip.open(raw / f"{IMAGES}.gz", "wb", compresslevel=1) as file:
+        for _ in range(1000):
+            file.write(bytes(1_000_000))
+    tracemalloc.start()
+    assert "SHA-256" in refusal("mnist", root)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 300_000_000
 
 
 def test_damaged_download_is_fetched_again(root: Path, server: list[bytes]) -> None:

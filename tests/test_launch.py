@@ -13,7 +13,7 @@ from conftest import config
 from faults import carry_out as here
 from stub import small, stub
 
-from lenet import design, launch, plan, store, sweep, train
+from lenet import design, launch, plan, store, sweep
 from lenet.config import Config, Places, Refusal, composed
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +64,7 @@ def test_launcher_trains_what_a_sweep_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has a record is not launched; the study ends as one by worker processes."""
-    monkeypatch.setattr(train, "train", stub)
+    monkeypatch.setattr("lenet.stack.train", stub)
     monkeypatch.setattr("lenet.report.ablation", lambda folder: [])
     here(small(2), tmp_path)
     old = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*")}
@@ -95,7 +95,7 @@ def test_what_an_engine_has_done_is_shown_while_it_works(
         known = sweep.seconds_left(state) is not None
         seen.append((state.done, len(state.failures), known))
 
-    monkeypatch.setattr(train, "train", slow)
+    monkeypatch.setattr("lenet.stack.train", slow)
     monkeypatch.setattr(launch, "LOOK", 0.02)
     monkeypatch.setattr("lenet.report.ablation", lambda folder: [])
     planned, runs = small()
@@ -115,7 +115,7 @@ def test_job_that_fails_is_launched_again_and_then_named(
             raise MemoryError("no memory for so many runs")
         return stub(configs, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(train, "train", broken)
+    monkeypatch.setattr("lenet.stack.train", broken)
     planned, runs = small()
     with pytest.raises(Refusal, match="4 of 8 runs failed") as caught:
         sweep.carry_out(planned, runs, Places(output_dir=str(tmp_path)), engine=BASIC)
@@ -135,7 +135,7 @@ def test_bad_run_is_found_among_the_seeds_of_a_job(
             raise MemoryError("no memory for so many runs")
         return stub(configs, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(train, "train", broken)
+    monkeypatch.setattr("lenet.stack.train", broken)
     planned, runs = small()
     with pytest.raises(Refusal, match="2 of 8 runs failed"):
         sweep.carry_out(planned, runs, Places(output_dir=str(tmp_path)), engine=BASIC)

@@ -255,7 +255,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
         places = Places(output_dir=str(output_dir), device="cpu")
         sweep.carry_out(*small(seeds), places)
 
-    monkeypatch.setattr(train, "train", stub)
+    monkeypatch.setattr("lenet.stack.train", stub)
     return carry_out
 
 

@@ -91,7 +91,7 @@ def start(
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training fails the test."""
-    monkeypatch.setattr(train, "train", lambda *a: pytest.fail("something was trained"))
+    monkeypatch.setattr(stack, "train", lambda *a: pytest.fail("something was trained"))
 
 
 def test_run_prints_one_line(start: Start) -> None:
@@ -120,7 +120,7 @@ def test_same_command_does_not_train_again(
     """The second time the record is there, and not a byte of it is touched."""
     first = start(*QUICK)
     before = first.files()
-    monkeypatch.setattr(train, "train", lambda *a: pytest.fail("was trained again"))
+    monkeypatch.setattr(stack, "train", lambda *a: pytest.fail("was trained again"))
     second = start(*QUICK)
     assert second.code == 0, second.err
     assert second.out == first.out
@@ -132,7 +132,7 @@ def test_places_do_not_change_the_run(
 ) -> None:
     """Study, device and the order of what is typed are no part of a run."""
     before = start(*QUICK).runs
-    monkeypatch.setattr(train, "train", lambda *a: pytest.fail("was trained again"))
+    monkeypatch.setattr(stack, "train", lambda *a: pytest.fail("was trained again"))
     again = start("study=another", "device=cpu", "preset=modern", *QUICK[::-1])
     assert again.code == 0, again.err
     assert again.runs == before
@@ -309,7 +309,7 @@ def test_read_only_output_dir_is_refused_before_training(
     def read_only(*arguments: object, **named: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(tempfile, "mkstemp", read_only)
     done = start(*QUICK)
     assert done.code == 3
     assert "Read-only file system" in done.err
@@ -477,7 +477,7 @@ def test_interrupt_keeps_finished_runs_and_says_how_to_go_on(
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(train, "train", interrupted)
+    monkeypatch.setattr(stack, "train", interrupted)
     typed = ("-m", *QUICK, "activation=relu,tanh")
     done = start(*typed)
     assert done.code == 130

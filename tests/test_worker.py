@@ -1,4 +1,4 @@
-"""A worker lives exactly as long as its sweep wants, and no signal is lost meanwhile."""
+"""A worker lives as long as its sweep wants, and no signal is lost meanwhile."""
 
 import os
 import signal

@@ -1,0 +1,145 @@
+"""One process at a time works on a run, on every file system, and says who it is."""
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import faults
+import pytest
+
+from lenet import lock, store
+from lenet.config import Refusal
+
+ROOT = Path(__file__).parent.parent
+HOLD = """
+import os, sys, time
+from lenet import store
+with store.claim(sys.argv[1], sys.argv[2:]) as mine:
+    print(*mine, flush=True)
+    time.sleep(600)
+"""
+
+
+def holding(output_dir: Path, *names: str) -> "subprocess.Popen[str]":
+    """Another process, which holds these runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(output_dir), *names],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().split() == list(names)
+    return process
+
+
+def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    """No lock outlives its process, and what it leaves is used again."""
+    with holding(tmp_path, "0" * 16) as other:
+        with store.claim(str(tmp_path), ["0" * 16]) as mine:
+            assert not mine
+        other.kill()
+        other.wait()
+        with store.claim(str(tmp_path), ["0" * 16]) as mine:
+            assert mine == ["0" * 16]
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_holder_of_a_run_is_named(tmp_path: Path) -> None:
+    """Which process, on which machine, since when; and what to do if it hangs."""
+    with holding(tmp_path, "0" * 16, "1" * 16) as other:
+        said = store.holders(str(tmp_path), ["0" * 16, "1" * 16])
+        other.kill()
+    assert said.startswith(f"waiting for 2 runs, {'0' * 16} the first: process ")
+    assert f"process {other.pid} on " in said and f"kill {other.pid}" in said
+    assert time.strftime("%Y-%m-%d") in said and said.count("\n") == 0
+
+
+def test_command_that_waits_says_for_whom(tmp_path: Path) -> None:
+    """Also where the other process is suspended, once, and goes on when it ends."""
+    line = ["data=digits", "epochs=1", "train_size=16", f"output_dir={tmp_path}"]
+    train = [sys.executable, "-m", "lenet.train", *line]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    first = subprocess.run(train, capture_output=True, text=True, env=environment)
+    assert first.returncode == 0, first.stderr
+    (name,) = store.finished(str(tmp_path))
+    (store.folder(str(tmp_path), name) / "record.json").unlink()
+    with holding(tmp_path, name) as other:
+        other.send_signal(signal.SIGSTOP)
+        with subprocess.Popen(
+            train, stderr=subprocess.PIPE, text=True, env=environment
+        ) as waiting:
+            assert waiting.stderr is not None
+            assert f"process {other.pid} on " in waiting.stderr.readline()
+            time.sleep(3)
+            other.kill()
+            _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0 and "waiting" not in said
+
+
+def test_folder_that_moves_while_it_is_locked_is_locked_anew(tmp_path: Path) -> None:
+    """A run that went to quarantine leaves its name to be claimed again."""
+    place = store.folder(str(tmp_path), "0" * 16)
+    first = store.hold(place)
+    assert first is not None
+    place.rename(tmp_path / "aside")
+    second = store.hold(place)
+    assert second is not None
+    lock.free(place / store.LOCK, first)
+    assert store.hold(place) is None  # it was not the second one's that was removed
+    lock.free(place / store.LOCK, second)
+
+
+def test_file_system_without_locks_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing is said, with exit code 3."""
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(
+        Refusal, match="no locks .No locks available.*another"
+    ) as caught:
+        store.prepare(str(tmp_path / "outputs"))
+    assert caught.value.code == 3
+
+
+@pytest.mark.parametrize("code", store.NO_LINKS)
+def test_file_system_without_links_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Under the lock of its folder a record that is renamed is as safe as a link."""
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    planned = faults.planned()
+    assert faults.carry_out(planned, tmp_path) == 0
+    assert store.finished(str(tmp_path)) == sorted(planned[1])
+    assert not any(store.fault(str(tmp_path), name) for name in planned[1])
+    kept = faults.files(tmp_path)
+    for name in planned[1]:
+        store.publish(store.folder(str(tmp_path), name) / "record.json", b"other")
+    assert faults.files(tmp_path) == kept
+
+
+@pytest.mark.parametrize("call", ["link", "fsync"])
+def test_what_writing_takes_is_tried_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A disk that refuses a step of the writer refuses before a network is trained."""
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(Refusal, match="cannot be written: Input/output error"):
+        store.prepare(str(tmp_path / "outputs"))
