@@ -36,7 +36,6 @@ def train_all(
     tell: hears, every few seconds, the status of the runs that have a record by now,
     and why those failed that the last launches left without one.
     """
-    composed(engine)  # a Refusal that names the extra to install
     left, causes = dict(missing), dict[str, str]()
     for size in SIZES:  # smaller ones, so that one bad run is found
         todo = dict(jobs(left, places, size))
@@ -51,6 +50,11 @@ def train_all(
         if not left:
             return {}
     return {name: causes[name] for name in left}
+
+
+def check(engine: Sequence[str]) -> None:
+    """Refuse settings of a launcher that is not installed, naming what to install."""
+    composed(engine)
 
 
 @contextlib.contextmanager

@@ -54,6 +54,18 @@ def locked(handle: int) -> bool:
     return True
 
 
+def is_held(path: Path) -> bool:
+    """Whether another process has the lock now."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not locked(handle)
+    finally:
+        os.close(handle)
+
+
 def same(path: Path, handle: int) -> bool:
     """Whether the path still leads to the file that is open."""
     try:

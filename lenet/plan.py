@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,10 +21,13 @@ from typing import Any
 
 from lenet import lock, store
 from lenet.config import Refusal
-from lenet.design import ALONE
+from lenet.design import ALONE, typing
 from lenet.store import Record
 
 PLAN, RECORDS = "plan.json", "records.jsonl.gz"  # the files of a published study
+FIELDS = {"study": str, "kind": str, "arms": list, "seeds": list, "runs": list}
+FIELDS |= {"design": str, "reference": dict, "levels": dict}
+ARM = {"name": str, "levels": dict, "changes": dict, "treatment": dict, "runs": list}
 STATES = ("done", "diverged", "failed", "stale", "missing")
 
 
@@ -56,7 +59,11 @@ def read(folder: Path) -> dict[str, Any]:
         raise Refusal(
             f"{folder} holds no plan; studies in {root}: {', '.join(studies) or 'none'}"
         ) from None
-    return store.unsealed(text, str(path))
+    plan = store.unsealed(text, str(path))
+    store.shaped(plan, FIELDS, f"{path}: the plan")
+    for arm in plan["arms"]:
+        store.shaped(arm if isinstance(arm, dict) else {}, ARM, f"{path}: an arm")
+    return plan
 
 
 def published(folder: Path) -> dict[str, Record]:
@@ -65,6 +72,19 @@ def published(folder: Path) -> dict[str, Record]:
     if not path.exists():
         return {}
     return {one["run_id"]: one for one in store.published(path)}
+
+
+def kept(
+    folder: Path, names: Iterable[str], own: Mapping[str, Record]
+) -> dict[str, Record]:
+    """The published records, of this study (`own`) or others beside it, of those of
+    these runs that need not be made again: a run that went to quarantine must be."""
+    wanted = set(names) - store.aside(str(folder.parent))
+    found = {name: own[name] for name in wanted & own.keys()}
+    if wanted - found.keys():
+        known = elsewhere(folder)
+        found |= {name: known[name] for name in wanted & known.keys() - found.keys()}
+    return found
 
 
 def elsewhere(folder: Path) -> dict[str, Record]:
@@ -105,13 +125,35 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def publish(folder: Path, plan: Mapping[str, Any], found: Mapping[str, Record]) -> None:
-    """Write a study's plan and records; what else was published with it stays."""
-    if found:
-        own = [found[name] for name in plan["runs"] if name in found]
-        others = sorted(published(folder).items())
-        own += [one for name, one in others if name not in found]
-        store.replace(folder / PLAN, text(plan))
+    """Write a study's plan and records; what else was published with it stays, and so
+    do files that say the same."""
+    if not found:
+        return
+    if (folder / PLAN).exists() and unlike(read(folder), plan):
+        raise Refusal(f"another sweep has begun {folder} with other settings meanwhile")
+    others = published(folder)
+    own = [found[name] for name in plan["runs"] if name in found]
+    own += [one for name, one in sorted(others.items()) if name not in found]
+    store.replace(folder / PLAN, text(plan))
+    if own != list(others.values()):
         store.replace(folder / RECORDS, packed(own))
+
+
+def begun(output_dir: Path, plan: Mapping[str, Any]) -> bool:
+    """Whether a run of a plan has a record in runs/, or is in work now."""
+    root, names = str(output_dir), plan["runs"]
+    return any(peek(root, name) for name in names) or store.busy(root, names)
+
+
+def unlike(before: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    """In what a plan is that of another study than this one: its design, and what its
+    reference had; nothing if it is the same."""
+    reference = plan["reference"].items()
+    changed = [pair for pair in before["reference"].items() if pair not in reference]
+    if before["design"] == plan["design"] and not changed:
+        return ""
+    listed = ", ".join(f"{key}={typing(value)}" for key, value in sorted(changed))
+    return f"design={before['design']}" + (f" with {listed}" if changed else "")
 
 
 def mend(folder: Path) -> dict[str, Record]:
@@ -147,12 +189,19 @@ def failed(output_dir: str, runs: Sequence[str], cause: str, said: str) -> None:
     store.replace(Path(output_dir) / "attempts" / name, text(attempt))
 
 
+def noted(path: Path) -> dict[str, Any]:
+    """The note of a failed attempt, its seal checked."""
+    attempt = store.unsealed(store.bytes_of(path), str(path))
+    store.shaped(attempt, {"runs": list, "cause": str}, f"{path}: the note")
+    return attempt
+
+
 def attempts(output_dir: str) -> dict[str, dict[str, Any]]:
     """The last failed attempt at each run, by run id."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted((Path(output_dir) / "attempts").glob("*.json")):
         with contextlib.suppress(Refusal):  # verify tells of those that are broken
-            attempt = store.unsealed(path.read_bytes(), str(path))
+            attempt = noted(path)
             found |= dict.fromkeys(attempt["runs"], attempt)
     return found
 
@@ -182,9 +231,10 @@ def progress(output_dir: str, plan: Mapping[str, Any]) -> list[Run]:
     failures = attempts(output_dir)
     done = {name: one for name in plan["runs"] if (one := peek(output_dir, name))}
     folder, others = Path(output_dir) / plan["study"], dict[str, Record]()
-    done = published(folder) | done
+    done |= kept(folder, set(plan["runs"]) - done.keys(), published(folder))
     if set(plan["runs"]) - done.keys():
-        done = elsewhere(folder) | done
+        for name in store.aside(output_dir) - done.keys() - failures.keys():
+            failures[name] = {"cause": "its files were moved to quarantine/"}
         for one in sound(output_dir):
             others[store.digest([one["treatment"], one["seed"]])] = one
     return [

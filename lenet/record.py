@@ -24,6 +24,7 @@ from lenet.training.edition import fingerprint as fingerprint
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import torch
 
     from lenet.data import Data
     from lenet.model import LeNet5
@@ -223,7 +224,6 @@ def load(found: Sequence[Record], output_dir: str) -> "LeNet5":
     Their hash comes first: nothing is read as tensors but what the record says.
     """
     import torch
-    from safetensors import torch as safetensors
 
     from lenet.model import STRUCTURE, LeNet5
 
@@ -234,12 +234,29 @@ def load(found: Sequence[Record], output_dir: str) -> "LeNet5":
     for record in found:
         if record["weights"] is None:
             raise Refusal(f"run {record['run_id']} diverged: it has no weights")
-        states.append(safetensors.load(store.weights(output_dir, record)))
+        states.append(tensors(store.weights(output_dir, record), record))
     model = LeNet5(len(found), **levels[0])
+    expected = {key: tensor.shape[1:] for key, tensor in model.state_dict().items()}
+    for record, state in zip(found, states, strict=True):
+        if {key: tensor.shape for key, tensor in state.items()} != expected:
+            raise Refusal(f"the weights of run {record['run_id']} fit no such net", 4)
     model.load_state_dict(
         {key: torch.stack([state[key] for state in states]) for key in states[0]}
     )
     return model.eval()
+
+
+def tensors(weights: bytes, record: Record) -> "dict[str, torch.Tensor]":
+    """A run's weights by name; a Refusal (4) if they are in no form of safetensors."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(weights)
+    except SafetensorError as problem:
+        raise Refusal(
+            f"the weights of run {record['run_id']} cannot be read: {problem}", 4
+        ) from None
 
 
 SAME = (

@@ -6,6 +6,7 @@ which the kernel frees with the process. Nothing here knows what a run computes,
 looking through ten thousand of them does not wait for torch.
 """
 
+import base64
 import contextlib
 import errno
 import gzip
@@ -17,7 +18,7 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,23 @@ SCHEMA = 1
 Record = dict[str, Any]
 RUN = re.compile("[0-9a-f]{16}")  # the name of a run's folder
 LOCK, PROBE = ".lock", ".probe"
+FIELDS: dict[str, type | tuple[type, ...]] = {  # of a record, and what each may be
+    "run_id": str,
+    "status": str,
+    "treatment": dict,
+    "seed": int,
+    "response": dict,
+    "curve": list,
+    "right": (str, type(None)),
+    "images": int,
+    "stack": dict,
+    "code": dict,
+    "data": str,
+    "weights": (str, type(None)),
+    "versions": dict,
+    "hardware": str,
+    "seconds": (int, float),
+}
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -97,10 +115,12 @@ def prepare(output_dir: str) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
         handle = lock.take(place / LOCK)
-        publish(place / PROBE, b"")
-        (place / PROBE).unlink(missing_ok=True)
-        if handle is not None:
-            lock.free(place / LOCK, handle)
+        try:
+            publish(place / PROBE, b"")
+        finally:
+            (place / PROBE).unlink(missing_ok=True)
+            if handle is not None:
+                lock.free(place / LOCK, handle)
     except OSError as problem:
         raise unwritable(place, problem) from None
 
@@ -149,6 +169,11 @@ def hold(place: Path) -> int | None:
             continue
         except OSError as problem:
             raise unwritable(place, problem) from None
+
+
+def busy(output_dir: str, names: Iterable[str]) -> bool:
+    """Whether another process holds one of these runs."""
+    return any(lock.is_held(folder(output_dir, name) / LOCK) for name in names)
 
 
 def holders(output_dir: str, names: Iterable[str]) -> str:
@@ -242,23 +267,55 @@ def settle(place: Path) -> None:
         os.close(handle)
 
 
-def read(path: Path) -> Record:
-    """The record in a file, if its seal is right and its schema is known."""
+def bytes_of(path: Path) -> bytes:
+    """What is in a file; a Refusal (3) if it cannot be read."""
     try:
-        text = path.read_bytes()
+        return path.read_bytes()
     except OSError as problem:
         raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
+
+
+def read(path: Path) -> Record:
+    """The record in a file, if its seal is right and its schema is known."""
+    text = bytes_of(path)
     return known(unsealed(text, str(path)), path)
 
 
 def known(record: Record, path: Path) -> Record:
-    """A record of this schema; a Refusal if another version of lenet wrote it."""
+    """The record, if its schema is known and its content is that of a record."""
+    shaped(record, {"schema": int, "versions": dict}, f"{path}: the record")
     if record["schema"] != SCHEMA:
         raise Refusal(
             f"{path} has schema {record['schema']}, this is schema {SCHEMA}: use lenet "
-            f"{record['versions']['lenet']}, which wrote it, or another output_dir"
+            f"{record['versions'].get('lenet')}, which wrote it, or another output_dir"
+        )
+    shaped(record, FIELDS, f"{path}: the record")
+    error, right = record["response"].get("test_error"), record["right"]
+    if right is not None and error != share_wrong(right, record["images"]):
+        raise Refusal(
+            f"{path} was changed: its test error {error} is not that of the images "
+            "that it says are right",
+            4,
         )
     return record
+
+
+def shaped(
+    content: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...]], what: str
+) -> None:
+    """A Refusal (4) unless each field is there, and is what it may be."""
+    for name, kind in fields.items():
+        if not isinstance(content.get(name, ...), kind):
+            raise Refusal(f"{what} is of the wrong shape: see its {name!r}", 4)
+
+
+def share_wrong(right: str, images: int) -> float | None:
+    """The share of the images whose bit is not set, in base64 text of packed bits."""
+    try:
+        count = int.from_bytes(base64.b64decode(right)).bit_count()
+    except ValueError:
+        return None
+    return (images - count) / images if images else None
 
 
 def find(output_dir: str, name: str) -> Record | None:
@@ -283,7 +340,15 @@ def of_run(path: Path, name: str) -> Record:
     record = read(path)
     if record["run_id"] != name:
         raise Refusal(f"{path} holds the record of {record['run_id']}", 4)
+    if identity(record) != name:
+        raise Refusal(f"{path} was changed: its run id is not that of its treatment", 4)
     return record
+
+
+def identity(record: Record) -> str:
+    """The run id that follows from what a record says, as record.run_id makes it."""
+    code = record["code"].get("fingerprint")
+    return digest([record["treatment"], record["seed"], record["data"], code])[:16]
 
 
 def weights_path(output_dir: str, name: str) -> Path:
@@ -355,6 +420,13 @@ def quarantine(output_dir: str, name: str) -> Record | None:
     return None
 
 
+def aside(output_dir: str) -> set[str]:
+    """The ids of the runs that were moved to quarantine/ at some time."""
+    return {
+        path.name.rpartition("-")[0] for path in Path(output_dir).glob("quarantine/*")
+    }
+
+
 def finished(output_dir: str) -> list[str]:
     """The ids of the runs that have a record."""
     return sorted(p.parent.name for p in Path(output_dir).glob("runs/*/record.json"))
@@ -368,12 +440,9 @@ def records(output_dir: str) -> Iterator[Record]:
 
 def published(path: Path) -> list[Record]:
     """The records that a study was published with, each with the right seal."""
+    packed = bytes_of(path)
     try:
-        content = path.read_bytes()
-    except OSError as problem:
-        raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
-    try:
-        lines = gzip.decompress(content).splitlines()
+        lines = gzip.decompress(packed).splitlines()
     except (OSError, EOFError, zlib.error) as problem:
         raise Refusal(f"{path} is damaged: {problem}", 4) from None
     if not lines:

@@ -4,12 +4,14 @@ What is done is known from the records alone, so the same call again trains what
 missing and nothing else, whatever stopped the last one.
 """
 
+import contextlib
+import math
 import os
 import select
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
@@ -18,7 +20,7 @@ from typing import Any
 from lenet import launch, record, store, tracker, train, worker
 from lenet import plan as plans
 from lenet.config import Config, Places, Refusal
-from lenet.design import Design, typing
+from lenet.design import Design
 from lenet.store import Record
 from lenet.training.edition import EDITION
 from lenet.worker import Job, Message, Worker
@@ -26,6 +28,14 @@ from lenet.worker import Job, Message, Worker
 STACK = 8  # runs in one stack on one processor core: the lanes of lenet/pattern.py
 TRIES = 2  # of a run by itself, after the stacks that it was in have failed
 PATIENCE = 600.0  # seconds without a word after which a worker hangs
+MEMORY = 0.8e9  # bytes of a worker: torch, the compiled loops, a stack
+GROUPS = tuple(  # the limit of a group of processes and its use: version 2, 1
+    (Path("/sys/fs/cgroup") / limit, Path("/sys/fs/cgroup") / used)
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    )
+)
 WAIT = 2.0  # seconds until runs that another sweep holds are looked at again
 
 
@@ -45,6 +55,7 @@ class State:
     diverged: int = 0
     failures: dict[str, str] = field(default_factory=dict)
     workers: list[Worker] = field(default_factory=list)
+    told: str = ""  # for whom it waits
 
 
 Show = Callable[[State], None]
@@ -118,45 +129,33 @@ def carry_out(
     that trains in their place. A Refusal (1) names the runs that failed.
     """
     folder = Path(places.output_dir) / plan["study"]
-    store.prepare(places.output_dir)
+    store.check(places.output_dir)
+    if engine:
+        launch.check(engine)
     earlier = plans.mend(folder)
     kept = same_study(folder, plan, earlier)
+    store.prepare(places.output_dir)
     if kept is plan:
         store.replace(folder / plans.PLAN, plans.text(plan))
     else:  # nothing is to be trained
         plan, runs = kept, {}
     shown = plans.shown(plan)
-
-    def find(name: str) -> Record | None:
-        found = store.find(places.output_dir, name)
-        if found and name in shown and store.fault(places.output_dir, name):
-            found = store.quarantine(places.output_dir, name)
-        return found or earlier.get(name)
-
-    found = {name: one for name in runs if (one := find(name))}
-    if set(runs) - found.keys():
-        known = plans.elsewhere(folder)
-        found |= {name: known[name] for name in set(runs) & known.keys() - found.keys()}
+    found = recorded(places.output_dir, runs, shown)
+    found |= plans.kept(folder, runs.keys() - found.keys(), earlier)
     missing = {name: config for name, config in runs.items() if name not in found}
     agree(found, earlier, missing)
-    try:
-        with tracker.mirroring(places, plan["study"], list(runs)):
-            if engine and missing:
-                failures = launch.train_all(
-                    missing, places, engine, telling(missing, show)
-                )
-            else:
-                failures = train_all(missing, places, workers, show, command)
-    finally:
-        found |= {name: one for name in missing if (one := find(name))}
-        with plans.held(folder):
-            plans.publish(folder, plan, found)
-    if failures:
-        raise Refusal(table(failures, runs, len(runs)), 1)
-    if lost := len(runs) - len(found):
-        raise Refusal(f"{lost} records were changed or lost meanwhile: run it again", 1)
+    with tracker.mirroring(places, plan["study"], list(runs)):
+        if engine and missing:
+            failures = launch.train_all(missing, places, engine, telling(missing, show))
+        else:
+            failures = train_all(missing, places, workers, show, command)
+    found |= recorded(places.output_dir, missing, set())
     with plans.held(folder):  # against another sweep, with more seeds, of this study
         plans.publish(folder, plan, found)
+        if failures:
+            raise Refusal(table(failures, runs, len(runs)), 1)
+        if lost := len(runs) - len(found):
+            raise Refusal(f"{lost} records were lost meanwhile: run it again", 1)
         for name in shown & found.keys():  # of a published record there may be none
             if store.weights_path(places.output_dir, name).exists():
                 content = store.weights(places.output_dir, found[name])
@@ -165,6 +164,23 @@ def carry_out(
 
         # A design in which no level varies has no effect to chart: its records are it.
         return report.ablation(folder) if plan["factors"] else [folder / plans.RECORDS]
+
+
+def recorded(
+    output_dir: str, runs: Iterable[str], shown: Container[str]
+) -> dict[str, Record]:
+    """The records in runs/ of these runs, by run id; what is broken is moved aside.
+
+    Of those that are `shown` the weights are looked at too.
+    """
+    found = {}
+    for name in runs:
+        one = store.find(output_dir, name)
+        if one and name in shown and store.fault(output_dir, name):
+            one = store.quarantine(output_dir, name)
+        if one:
+            found[name] = one
+    return found
 
 
 def agree(
@@ -199,17 +215,15 @@ def same_study(
     trained all that is asked for. A Refusal if the folder's is another study."""
     if not (folder / plans.PLAN).exists():
         return plan
-    before, kept = plans.read(folder), plan["reference"].items()
-    code, old = before["code"], before["reference"].items()
-    changed = {key: value for key, value in old if (key, value) not in kept}
-    if before["design"] != plan["design"] or changed:
-        listed = ", ".join(f"{k}={typing(v)}" for k, v in sorted(changed.items()))
+    before = plans.read(folder)
+    if not published and not plans.begun(folder.parent, before):
+        return plan  # of a command that was refused or stopped before its first record
+    if settings := plans.unlike(before, plan):
         raise Refusal(
-            f"study {folder.name} is of design={before['design']}"
-            + (f" with {listed}" if changed else "")
-            + ": leave it as it is, and begin another with study=<name>"
+            f"study {folder.name} is of {settings}: leave it as it is, and begin "
+            "another with study=<name>"
         )
-    edition = before.get("edition", 1)
+    code, edition = before["code"], before.get("edition", 1)
     if edition == plan["edition"]:
         return plan
     arms = [arm["changes"] for arm in before["arms"]]
@@ -239,7 +253,7 @@ def outlook(
     workers: int | None,
 ) -> str:
     """Each run and its state, then the time, the disk and the chance of a verdict."""
-    output_dir, count = places.output_dir, workers or default_workers(places)
+    output_dir = places.output_dir
     folder, refused = Path(output_dir) / plan["study"], []
     try:
         plan = same_study(folder, plan, plans.published(folder))
@@ -251,17 +265,15 @@ def outlook(
     missing = [
         runs[run.run_id] for run in states if run.state not in ("done", "diverged")
     ]
-    hardware = record.hardware(device(places))
-    taken = forecast.seconds(missing, plans.sound(output_dir), hardware)
-    time = "unknown: no record of this machine tells"
-    if taken is not None:
-        time = f"{forecast.duration(taken / count)} with workers={count}"
+    time = "nothing is left to train"
+    if missing:
+        time = time_needed(missing, places, workers)
     needed, free = forecast.disk(len(missing), output_dir)
     return "\n".join(
         [
             *(str(run) for run in states),
             plans.summary(plan, states),
-            f"time: {time}" if missing else "time: nothing is left to train",
+            f"time: {time}",
             f"disk: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free",
             forecast.verdict(plan, forecast.spread(states)),
             *refused,
@@ -269,9 +281,37 @@ def outlook(
     )
 
 
+def time_needed(missing: Sequence[Config], places: Places, workers: int | None) -> str:
+    """What runs took on this machine, summed up for those that are missing."""
+    from lenet import forecast
+
+    count = count_workers(workers, places)
+    hardware = record.hardware(device(places))
+    taken = forecast.seconds(missing, plans.sound(places.output_dir), hardware)
+    if taken is None:
+        return "unknown: no record of this machine tells"
+    return f"{forecast.duration(taken / count)} with workers={count}"
+
+
 def cores() -> int:
     """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):  # macOS has none
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def free_memory() -> float | None:
+    """The bytes that new processes may take; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
+    free = 1024.0 * int(found[0]) if found else math.inf
+    for limit, used in GROUPS:  # of a container or a job
+        with contextlib.suppress(OSError, ValueError):  # "max": no limit
+            free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free if math.isfinite(free) else None
 
 
 def device(places: Places) -> str:
@@ -279,9 +319,25 @@ def device(places: Places) -> str:
     return train.choose_device(places.device).type
 
 
-def default_workers(places: Places) -> int:
-    """A process for each core, with one thread each; one alone for a GPU."""
-    return cores() if device(places) == "cpu" else 1
+def count_workers(asked: int | None, places: Places) -> int:
+    """How many processes are to train: one for each core, or as many as are asked for,
+    and no more than memory holds; one alone for a GPU, unless more are asked for."""
+    count = asked or (cores() if device(places) == "cpu" else 1)
+    free = free_memory()
+    most = count if free is None else max(1, int(free / MEMORY))
+    if count > most:
+        print(
+            f"note: workers={most}, not {count}: {(free or 0) / 1e9:.1f} GB of memory "
+            f"are free, and each takes about {MEMORY / 1e9:.1f}",
+            file=sys.stderr,
+        )
+        return most
+    if count > cores():
+        print(
+            f"note: workers={count} on {cores()} cores: more only wait for each other",
+            file=sys.stderr,
+        )
+    return count
 
 
 def train_all(
@@ -292,7 +348,9 @@ def train_all(
     command: Sequence[str] = worker.COMMAND,
 ) -> dict[str, str]:
     """Train runs in worker processes; the causes of those that failed, by run id."""
-    count = workers or default_workers(places)
+    if not missing:
+        return {}
+    count = count_workers(workers, places)
     most = STACK if device(places) == "cpu" else train.STACK
     size = min(most, max(2, -(-len(missing) // count)))
     jobs = [Job(runs) for runs in train.stacks(missing, size)]
@@ -380,7 +438,8 @@ def death(one: Worker) -> str:
     if code >= 0:
         return f"exit code {code}"
     memory = " (out of memory?)" if code == -9 else ""
-    return f"killed by {Signals(-code).name}{memory}"
+    known = -code in {one.value for one in Signals}  # a real-time signal has no name
+    return f"killed by {Signals(-code).name if known else f'signal {-code}'}{memory}"
 
 
 def take(state: State, one: Worker, message: Message, places: Places) -> None:
@@ -399,6 +458,10 @@ def take(state: State, one: Worker, message: Message, places: Places) -> None:
         state.worked += cost(job) * len(done) / len(job.runs)
         others = {n: c for n, c in job.runs.items() if n not in done}
         if others:
+            told = store.holders(places.output_dir, others)
+            if told != state.told:
+                print(told, file=sys.stderr)
+            state.told = told
             state.waiting.append(Job(others, job.tries, time.monotonic() + WAIT))
         one.job = None
         if said := one.complaints():

@@ -3,6 +3,7 @@
 import json
 import secrets
 from pathlib import Path
+from typing import Any
 
 from lenet import plan, record, store, train
 from lenet.config import Config, Places, Refusal
@@ -12,46 +13,67 @@ from lenet.training.edition import EDITION
 
 def everything(output_dir: str) -> str:
     """How many runs and studies are sound; a broken one is moved, and a Refusal (4)."""
-    names = store.finished(output_dir)
-    broken = [name for name in names if store.fault(output_dir, name)]
+    if not Path(output_dir).is_dir():
+        raise Refusal(f"output_dir={output_dir}: there is no such folder")
+    names, broken, said = store.finished(output_dir), list[str](), list[str]()
+    for name in names:
+        try:
+            if store.fault(output_dir, name):
+                broken.append(name)
+        except Refusal as unread:  # of another version, or on a disk that fails
+            said.append(str(unread))
+    bad = len(broken) + len(said)
     for name in broken:
         store.quarantine(output_dir, name)
     studies = sorted(path.parent for path in Path(output_dir).glob("*/plan.json"))
-    if not Path(output_dir).is_dir():
-        raise Refusal(f"output_dir={output_dir}: there is no such folder")
     wrong = {study.name: found for study in studies if (found := faults(study))}
-    text = f"{len(names) - len(broken)} of {len(names)} runs and "
+    for found in (*wrong.values(), aside(output_dir)):
+        said += found
+    text = f"{len(names) - bad} of {len(names)} runs and "
     text += f"{len(studies) - len(wrong)} of {len(studies)} studies are sound"
-    said = [line for found in [*wrong.values(), aside(output_dir)] for line in found]
+    if broken:
+        text += "; the same sweep again trains the others anew"
     if broken or said:
-        raise Refusal("\n".join([*said, f"{text}; the same sweep again mends it"]), 4)
+        raise Refusal("\n".join([*said, text]), 4)
     return text
 
 
 def faults(study: Path) -> list[str]:
-    """What is wrong with a study's plan, records and published weights."""
-    said, known = [], dict[str, Record]()
-    for check in (plan.read, plan.published):
-        try:
-            known = check(study)
-        except Refusal as refusal:
-            said.append(str(refusal))
-    if said:
-        return said
+    """What is wrong with a study's plan, records and published weights, and the fix."""
+    said = []
+    planned, known = dict[str, Any](), dict[str, Record]()
+    try:
+        planned = plan.read(study)
+    except Refusal as refusal:
+        said.append(f"{refusal}; the same sweep again makes it anew")
+    try:
+        known = plan.published(study)
+    except Refusal as refusal:
+        return [*said, f"{refusal}; the same sweep again makes it anew"]
+    for name, _, seed, treatment in plan.planned(planned) if planned else ():
+        one = known.get(name)
+        if one and (one["seed"], one["treatment"]) != (seed, treatment):
+            said.append(f"{study}: run {name} has another treatment than in the plan")
     for path in sorted(study.glob("weights/*.safetensors")):
         expected = known[path.stem]["weights"] if path.stem in known else None
         if fault := store.altered(path, expected):
-            said.append(fault)
+            own = store.folder(str(study.parent), path.stem) / "model.safetensors"
+            mended = "the same sweep again copies it from runs/"
+            said.append(f"{fault}; {mended if own.exists() else 'restore it'}")
     return said
 
 
 def aside(output_dir: str) -> list[str]:
     """What is wrong with the notes of failed attempts and with the repeated runs."""
     said = []
-    for pattern in ("attempts/*.json", "reruns/*/record.json"):
-        for path in sorted(Path(output_dir).glob(pattern)):
+    root = Path(output_dir)
+    for pattern, check in (
+        ("attempts/*.json", plan.noted),
+        ("reruns/*/record.json", store.read),
+    ):
+        for path in sorted(root.glob(pattern)):
             try:
-                store.unsealed(path.read_bytes(), str(path))
+                check(path)
             except Refusal as refusal:
                 said.append(f"{refusal}; remove it")
     return said

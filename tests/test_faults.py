@@ -1,8 +1,11 @@
 """A finished run is never lost or changed, whatever happens to the processes and files
 of a sweep; the same sweep again ends as one that nothing befell."""
 
+import contextlib
+import hashlib
 import json
 import os
+import pickle
 import random
 import resource
 import shutil
@@ -10,11 +13,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import faults
+import numpy as np
 import pytest
+import torch
 from conftest import config as plain
+from safetensors.torch import save
 from stub import result, small, stub
 from test_sweep import start, status, wait_for_a_record
 
@@ -122,6 +129,158 @@ def test_damage_to_a_run_is_found_and_mended(
         assert faults.carry_out(planned, tmp_path) == 0
         (tmp_path / "small" / "records.jsonl.gz").unlink()
         assert faults.told(faults.files(tmp_path)) == sound, name
+
+
+@pytest.mark.parametrize("file", ["record.json", "model.safetensors"])
+def test_damage_to_a_run_of_a_finished_study_is_mended(
+    tmp_path: Path, file: str
+) -> None:
+    """What verify took away the same sweep trains again, though the study has its
+    record: the same bits, and nothing else; status says so beforehand."""
+    planned = faults.planned()
+    assert faults.carry_out(planned, tmp_path) == 0
+    sound = faults.told(faults.files(tmp_path))
+    hidden = sorted(planned[1].keys() - plans.shown(planned[0]))[0]
+    path = store.folder(str(tmp_path), hidden) / file
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(Refusal, match="same sweep again trains the others anew"):
+        verify.everything(str(tmp_path))
+    states = {run.run_id: run for run in plans.progress(str(tmp_path), planned[0])}
+    assert states[hidden].state == "failed" and "quarantine" in states[hidden].why
+    assert sum(run.state == "done" for run in states.values()) == 3
+    assert faults.carry_out(planned, tmp_path) == 0
+    assert faults.told(faults.files(tmp_path)) == sound
+    assert verify.everything(str(tmp_path)).startswith("4 of 4 runs")
+    states = {run.run_id: run for run in plans.progress(str(tmp_path), planned[0])}
+    assert {run.state for run in states.values()} == {"done"}
+
+
+def resealed(path: Path, **changes: object) -> None:
+    """A record edited by somebody who knows how a seal is made."""
+    edited = {**store.unsealed(path.read_bytes(), "a record"), **changes}
+    del edited["seal"]
+    path.write_text(json.dumps(store.sealed(edited)))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda one: {"response": {"test_error": 0.05}},
+        lambda one: {"treatment": {**one["treatment"], "activation": "gelu"}},
+        lambda one: {"seed": 99},
+        lambda one: {"response": {}},
+        lambda one: {"response": None},
+        lambda one: {"right": "no base64"},
+    ],
+)
+def test_record_edited_and_sealed_anew_is_made_again(
+    tmp_path: Path,
+    edit: Callable[[store.Record], dict[str, object]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A result that its own images contradict, or a treatment that is not that of the
+    run's id: moved to quarantine, and the same sweep goes on."""
+    planned = faults.planned()
+    faults.carry_out(planned, tmp_path)
+    sound = faults.told(faults.files(tmp_path))
+    for check in (lambda: None, lambda: verify.everything(str(tmp_path))):
+        path = next(tmp_path.glob("runs/*/record.json"))
+        resealed(path, **edit(store.read(path)))
+        with contextlib.suppress(Refusal):
+            check()
+        assert faults.carry_out(planned, tmp_path) == 0
+        assert faults.told(faults.files(tmp_path)) == sound
+        assert f"{path.parent.name}/record.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["run_id", "response", "treatment", "curve", "versions", "code", "schema"]
+)
+def test_record_that_lacks_something_is_no_record(tmp_path: Path, name: str) -> None:
+    """A right seal over half a record is exit code 4 with the name of the file."""
+    faults.carry_out(faults.planned(), tmp_path)
+    path = next(tmp_path.glob("runs/*/record.json"))
+    found = store.read(path)
+    for content in (
+        {k: v for k, v in found.items() if k not in (name, "seal")},
+        {**{k: v for k, v in found.items() if k != "seal"}, name: ["wrong"]},
+    ):
+        if content.get(name) == ["wrong"] and name == "curve":
+            continue
+        path.write_text(json.dumps(store.sealed(content)))
+        with pytest.raises(Refusal, match=f"wrong shape: see its '{name}'") as caught:
+            store.read(path)
+        assert caught.value.code == 4
+        with pytest.raises(Refusal, match="wrong shape|is no record"):
+            published = tmp_path / "small" / "records.jsonl.gz"
+            published.write_bytes(plans.packed([store.sealed(content)]))
+            plans.published(tmp_path / "small")
+
+
+@pytest.mark.parametrize("name", ["runs", "arms", "seeds", "design", "reference"])
+def test_plan_that_lacks_something_is_made_again(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A right seal over half a plan is found by verify and mended by the sweep."""
+    planned = faults.planned()
+    faults.carry_out(planned, tmp_path)
+    path = tmp_path / "small" / "plan.json"
+    sound = path.read_bytes()
+    for change in ({}, {name: 7}):
+        half = {k: v for k, v in planned[0].items() if k != name}
+        path.write_bytes(plans.text({**half, **change}))
+        with pytest.raises(Refusal, match=f"wrong shape: see its '{name}'"):
+            verify.everything(str(tmp_path))
+        assert faults.carry_out(planned, tmp_path) == 0
+        assert path.read_bytes() == sound
+
+
+def test_note_of_an_attempt_that_lacks_something_stops_nothing(tmp_path: Path) -> None:
+    """verify says to remove it; everything else reads on."""
+    planned = faults.planned()
+    faults.carry_out(planned, tmp_path)
+    path = tmp_path / "attempts" / "a.json"
+    store.replace(path, plans.text({"cause": "why"}))
+    with pytest.raises(Refusal, match="a.json: the note is of the wrong .*remove it"):
+        verify.everything(str(tmp_path))
+    states = plans.progress(str(tmp_path), planned[0])
+    assert {run.state for run in states} == {"done"}
+
+
+@pytest.mark.parametrize("kind", ["pickle", "another architecture"])
+def test_weights_sealed_anew_are_refused_as_tensors(tmp_path: Path, kind: str) -> None:
+    """A hash that fits says nothing of what is in the file: never unpickled."""
+    faults.carry_out(faults.planned(), tmp_path)
+    path = next(tmp_path.glob("runs/*/model.safetensors"))
+    other = {"C1.weight": torch.zeros(2, 3)}
+    content = pickle.dumps(other) if kind == "pickle" else save(other)
+    path.write_bytes(content)
+    told = path.with_name("record.json")
+    resealed(told, weights=hashlib.sha256(content).hexdigest())
+    found = store.find(str(tmp_path), path.parent.name)
+    assert found is not None
+    with pytest.raises(Refusal, match="cannot be read|fit no such net") as caught:
+        record.load([found], str(tmp_path))
+    assert caught.value.code == 4
+
+
+def test_verify_counts_what_it_cannot_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails under one run is no reason to look at no other."""
+    faults.carry_out(faults.planned(), tmp_path)
+    name = store.finished(str(tmp_path))[0]
+    real = Path.read_bytes
+
+    def broken(path: Path) -> bytes:
+        if path.parent.name == name:
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(Refusal, match="Input/output error\n3 of 4 runs") as caught:
+        verify.everything(str(tmp_path))
+    assert caught.value.code == 4 and not (tmp_path / "quarantine").exists()
 
 
 def test_number_edited_by_hand_is_found_by_the_sweep(
@@ -355,11 +514,12 @@ def synthetic(output_dir: Path, count: int) -> None:
         b"",
     )
     curve = template["curve"] * 20
-    right = "A" * 1668  # 10,000 packed bits
+    right = record.packed(np.arange(10_000) % 4 != 0)
     for name, config in runs.items():
         place = store.folder(str(output_dir), name)
         place.mkdir(parents=True)
         changed = {"run_id": name, "seed": config.seed, "curve": curve, "right": right}
+        changed["images"] = 10_000
         changed["treatment"] = dict(config.treatment)
         whole = store.sealed({**template, **changed})
         (place / "record.json").write_text(json.dumps(whole, indent=1))

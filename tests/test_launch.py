@@ -24,7 +24,7 @@ BASIC = ["hydra/launcher=basic"]
 @pytest.mark.parametrize("name", ["quick", "leave_one_out", "robustness"])
 def test_jobs_are_the_runs(name: str) -> None:
     """Each command line composes to the very runs that it is for, each run once."""
-    chosen = design.load(name, ["data=digits"])
+    chosen = design.load(name, [])
     _, runs = sweep.make(chosen)
     found: list[str] = []
     for line, names in launch.jobs(runs, chosen.places):

@@ -16,12 +16,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from faults import carry_out as here
 from rich.console import Console
 from stub import small, stub
 
-from lenet import board, design, forecast, report, store, study, sweep, train, verify
+from lenet import (
+    board,
+    design,
+    forecast,
+    record,
+    report,
+    store,
+    study,
+    sweep,
+    train,
+    verify,
+)
 from lenet import plan as plans
 from lenet.config import Config, Places, Refusal, composed
 from lenet.worker import Job, Worker
@@ -304,6 +316,99 @@ def test_study_of_other_settings_is_left_as_it_is(
     assert "would be refused: study small" in sweep.outlook(plan, runs, places, 1)
 
 
+def test_plan_without_a_record_gives_way(
+    tmp_path: Path, at_once: Callable[..., object]
+) -> None:
+    """What a command left that trained nothing blocks no name; a run in work does."""
+    plan, runs = small(epochs=2)
+    store.replace(tmp_path / "small" / plans.PLAN, plans.text(plan))
+    with store.claim(str(tmp_path), [next(iter(runs))]):
+        with pytest.raises(Refusal, match="design=small with epochs=2"):
+            at_once(tmp_path)
+    at_once(tmp_path)
+    assert len(plans.published(tmp_path / "small")) == 8
+
+
+def test_study_that_another_sweep_began_meanwhile_is_not_mixed(
+    tmp_path: Path, at_once: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sweeps that start at once with one name and other settings: one is told."""
+    at_once(tmp_path)
+    before = here_files(tmp_path)
+    plan, runs = small(epochs=2)
+    found = {name: {} for name in runs}
+    with pytest.raises(Refusal, match="another sweep has begun .* other settings"):
+        plans.publish(tmp_path / "small", plan, found)
+    assert here_files(tmp_path) == before
+
+
+def test_launcher_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
+    """Refused before a folder is made."""
+    places, engine = Places(output_dir=str(tmp_path / "a")), ["hydra/launcher=none"]
+    with pytest.raises(Refusal, match="hydra/launcher=none is not installed"):
+        sweep.carry_out(*small(), places, engine=engine)
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_sweep_leaves_publishing_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: Callable[..., object]
+) -> None:
+    """Ctrl-C ends at once: what is done is in runs/, where a chart reads it too."""
+    at_once(tmp_path, seeds=2)
+
+    def interrupted(*rest: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "train_all", interrupted)
+    monkeypatch.setattr(plans, "publish", lambda *rest: pytest.fail("was published"))
+    with pytest.raises(KeyboardInterrupt):
+        sweep.carry_out(*small(4), Places(output_dir=str(tmp_path), device="cpu"))
+    assert len(study.read(tmp_path / "small")[1]) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "free", "count", "says"),
+    [
+        (2, 64e9, 2, ""),
+        (64, 64e9, 64, "workers=64 on 2 cores: more only wait for each other"),
+        (64, 4e9, 5, "workers=5, not 64: 4.0 GB of memory are free, and each takes"),
+        (64, 1e8, 1, "workers=1, not 64"),
+        (None, 1e9, 1, "workers=1, not 2"),
+        (2, None, 2, ""),
+    ],
+)
+def test_workers_are_capped_by_memory_and_said_to_be_too_many(
+    asked: int | None,
+    free: float | None,
+    count: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line says why; nobody else's processes pay for it."""
+    monkeypatch.setattr(sweep, "cores", lambda: 2)
+    monkeypatch.setattr(sweep, "free_memory", lambda: free)
+    assert sweep.count_workers(asked, Places(device="cpu")) == count
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == bool(says)
+
+
+def test_free_memory_is_what_the_kernel_says() -> None:
+    """Between nothing and all that the machine has, or unknown."""
+    free = sweep.free_memory()
+    if free is None:
+        pytest.skip("this system does not say")
+    assert 0 < free <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_cores_are_counted_where_there_is_no_affinity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """macOS has no os.sched_getaffinity."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert sweep.cores() == os.cpu_count()
+
+
 def of_other_code(
     seeds: int, epochs: int = 1
 ) -> tuple[dict[str, Any], dict[str, Config]]:
@@ -360,6 +465,7 @@ def test_two_results_of_one_run_are_reported_and_kept(
     path = next(tmp_path.glob("runs/*/record.json"))
     changed = {k: v for k, v in store.read(path).items() if k != "seal"}
     changed["response"] = {"test_error": 0.5}
+    changed["right"] = record.packed(np.arange(8) < 4)
     path.write_text(json.dumps(store.sealed(changed)))
     before = here_files(tmp_path)
     with pytest.raises(Refusal, match="one result in runs/ and another") as caught:
@@ -425,6 +531,16 @@ def test_lines_without_a_terminal_come_at_once_and_every_half_minute(
         "7 of 8 runs, 9 s left",
         "8 of 8 runs, 0 s left",
     ]
+
+
+@pytest.mark.parametrize("number", [9, 15, 34, 63])
+def test_every_signal_has_a_name(number: int) -> None:
+    """A real-time signal is said by its number."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1) as process:
+        process.send_signal(number)
+        one = object.__new__(Worker)
+        one.process = process
+        assert re.search(f"killed by (SIG|signal {number})", sweep.death(one))
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, 3), (2, 1), (3, 1), (9, 1)])
@@ -584,11 +700,13 @@ def test_plan_says_why_a_run_is_not_done(tmp_path: Path) -> None:
     here(small(2), tmp_path)
     plan, runs = small(3)
     stale = next(iter(runs))
-    other = store.folder(str(tmp_path), "0" * 16)
+    older = store.read(store.folder(str(tmp_path), stale) / "record.json")
+    del older["seal"]
+    older["code"]["fingerprint"] = "0" * 64
+    older["run_id"] = store.identity(older)
+    other = store.folder(str(tmp_path), older["run_id"])
     store.folder(str(tmp_path), stale).rename(other)
-    record = {**store.read(other / "record.json"), "run_id": other.name}
-    del record["seal"]
-    (other / "record.json").write_text(json.dumps(store.sealed(record)))
+    (other / "record.json").write_text(json.dumps(store.sealed(older)))
     (tmp_path / "small" / "records.jsonl.gz").unlink()
     states = [run.state for run in plans.progress(str(tmp_path), plan)]
     assert states == ["stale", "done", "missing", "done", "done", "missing"]

@@ -472,7 +472,8 @@ def test_interrupt_keeps_finished_runs_and_says_how_to_go_on(
     real, calls = stack.train, []
 
     def interrupted(*arguments: Any) -> Any:
-        calls.append(arguments)
+        if len(arguments[0]) == 1:  # and not the same run with its companion
+            calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return real(*arguments)
