@@ -7,6 +7,8 @@ command line, in a record and in the chart: `activation`, `batch_size`, `optimiz
 
 import difflib
 import math
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,9 +19,8 @@ from typing import Any, Literal
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lenet.catalogue import TRAINING
@@ -254,13 +255,15 @@ def check_number(key: str, value: Any) -> Value:
     if whole:
         value = int(value)
     if value not in RANGES[key]:
-        raise Refusal(f"{key}={value} is out of range: {key} is {RANGES[key]}")
+        raise Refusal(
+            f"{key}={shortened(str(value))} is out of range: {key} is {RANGES[key]}"
+        )
     # Adding 0 makes -0.0 the same number, and the same run, as 0.0.
     return value if RANGES[key].whole or value is None else float(value) + 0.0
 
 
 def check_place(key: str, value: Any) -> Value:
-    """The place, if it can be one."""
+    """The place, if it can be one, with `~` as the home folder that it means."""
     if key == "device" and value not in DEVICES:
         raise Refusal(suggest(str(value), DEVICES, "device", "devices"))
     if value is None and key in ("data_dir", "study"):
@@ -268,11 +271,39 @@ def check_place(key: str, value: Any) -> Value:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise Refusal(f"{key}={value!r} is no usable text: give a plain name or path")
     if key == "study" and not set(value) <= set(SAFE):
-        raise Refusal(f"study={value!r}: use letters, digits, '_' and '-'")
-    return value
+        raise Refusal(f"study={shortened(value)!r}: use letters, digits, '_' and '-'")
+    if key == "study" and value in TAKEN:
+        raise Refusal(f"study={value}: that folder is the store's; choose another name")
+    longest = max(len(os.fsencode(part)) for part in (*Path(value).parts, ""))
+    if longest > LONGEST[0] or len(os.fsencode(value)) > LONGEST[1]:
+        raise Refusal(
+            f"{key}={shortened(value)}: names have at most {LONGEST[0]} bytes, and "
+            f"paths {LONGEST[1]}"
+        )
+    return os.path.expanduser(value) if key in ("data_dir", "output_dir") else value
+
+
+def place(key: str, text: str) -> str:
+    """The place that a script's key=value means: the one that lenet.train would take,
+    with quotes around it or without."""
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    plain = re.sub(r"\\(.)", r"\1", text[1:-1]) if quoted else text
+    return str(check_place(key, plain))
+
+
+def shortened(text: str) -> str:
+    """A text as a message may show it."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 SAFE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+# Folders of an output directory that are no study's.
+TAKEN = ("runs", "attempts", "quarantine", "reruns", "multirun", "tensorboard", "wandb")
+LONGEST = (255, 4000)  # bytes of a name and of a path, on the usual file systems
+SHOWN, TYPED = 100, 10_000  # characters of a text in a message, and of an override
+# Of Hydra's parser: bad grammar, 5,000 digits, 3,000 brackets, a function under -O.
+UNREADABLE = (HydraException, ValueError, RecursionError, AttributeError)
+RUNS = 1000  # runs of one command line: more are a sweep's
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -280,11 +311,13 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     parser, parsed = OverridesParser.create(), []
     for text in overrides:
         try:
+            if len(text) > TYPED or not text.isprintable():
+                raise HydraException
             parsed.append(parser.parse_override(text))
-        except HydraException:
+        except UNREADABLE:
             raise Refusal(
-                f"{text!r} cannot be read: write key=value, and quotes inside quotes "
-                "around special characters: \"output_dir='a=b'\""
+                f"{shortened(text)!r} cannot be read: write key=value, and quotes "
+                "inside quotes around special characters: \"output_dir='a=b'\""
             ) from None
     for override in parsed:
         check_override(override)
@@ -293,78 +326,165 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 def check_override(override: Override) -> None:
     """Refuse an unknown key, a key that is added or removed, and interpolation."""
-    key, text = override.key_or_group, str(override.input_line)
+    key, text = override.key_or_group, shortened(str(override.input_line))
     if key.startswith(("hydra.", "hydra/")):
-        if "${oc." in text.replace(" ", ""):  # names and files that Hydra makes show it
-            raise Refusal(f"{text}: the environment is not read here; type the value")
+        check_hydra(override)
         return
     if key not in keys():
-        raise Refusal(unknown_key(key))
+        raise Refusal(unknown_key(shortened(key)))
     added = override.is_add() or override.is_force_add()
     if added or override.is_delete() or override.package:
         raise Refusal(f"{text}: keys are neither added nor removed; write {key}=value")
-    if "${" in text:
+    if "${" in str(override.input_line):
         raise Refusal(f"{text}: interpolation is not resolved here; type the value")
+    if key in RANGES and "_" in str(override.input_line).partition("=")[2]:
+        raise Refusal(f"{text}: write the number without '_'")
     if override.is_sweep_override():
         return
     value = override.value()
     if key in GROUPS and value not in names(key):
-        raise Refusal(suggest(str(value), names(key), key, "levels"))
+        raise Refusal(suggest(shortened(str(value)), names(key), key, "levels"))
     if isinstance(value, dict | list):
         raise Refusal(f"{text}: {key} takes one plain value")
 
 
+# What of Hydra's own may be set: who trains, what it is called, where its files go.
+HYDRA = re.compile(
+    r"hydra/(launcher|job_logging|hydra_logging)|hydra\.launcher\..+|hydra\.job\.name"
+    r"|hydra\.(run|sweep)\.dir|hydra\.sweep\.subdir|hydra\.verbose"
+)
+OUTSIDE = re.compile(
+    r"\$\{(?!hydra[.:]|now:)"
+)  # an interpolation of what is not Hydra's
+
+
+def check_hydra(override: Override) -> None:
+    """Refuse a setting of Hydra's that changes what runs, or copies the environment
+    into its files."""
+    key, line = override.key_or_group, str(override.input_line)
+    text = shortened(line)
+    if not HYDRA.fullmatch(key):
+        raise Refusal(
+            f"{text}: of Hydra's keys hydra/launcher, hydra.launcher.*, hydra.job.name,"
+            " hydra.run.dir and hydra.sweep.dir may be set"
+        )
+    if OUTSIDE.search(line.replace(" ", "")):
+        raise Refusal(f"{text}: the environment is not read here; type the value")
+    if "_target_" in line:
+        raise Refusal(f"{text}: what is called is not chosen here")
+    if override.is_sweep_override():
+        raise Refusal(f"{text}: Hydra's own keys take one value")
+
+
 def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
     """The runs and places that a command line means: conf/, preset, overrides."""
-    for override in parse(overrides):
+    parsed = parse(overrides)
+    for override in parsed:
         if override.is_sweep_override():
             raise Refusal(f"{override.input_line}: several values need -m (--multirun)")
-    try:
-        with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
-            tree = compose("config", overrides=list(overrides))
-        container = OmegaConf.to_container(tree, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise Refusal(explain(error, overrides)) from None
-    assert isinstance(container, dict)
-    return resolve({str(key): value for key, value in container.items()})
+    if any(override.key_or_group.startswith("hydra") for override in parsed):
+        check_with_hydra(overrides)
+    return resolve(tree(parsed))
 
 
-def explain(error: Exception, overrides: Sequence[str]) -> str:
-    """Hydra's complaint as one line that names the override at fault, and the fix."""
-    for text in overrides:
-        key = text.split("=")[0]
-        if key == "hydra/launcher" and f"{key}/" in str(error):
-            return (
-                f"{text} is not installed: pip install -e '.[submitit]' for SLURM, "
-                "'.[ray]' for Ray"
-            )
-        group, _, name = key.partition(".")
-        named = f"'{key}'" in str(error) or f"'{name}'" in str(error)
-        if name and named and group != "hydra":
-            return (
-                f"{text}: the {group} level in use has no number {name!r}; "
+@cache
+def read(file: str) -> dict[str, Any]:
+    """The content of a file of conf/."""
+    content = yaml.safe_load((CONF / file).read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+def tree(overrides: Sequence[Override]) -> dict[str, Any]:
+    """What Hydra makes of conf/ and these overrides, in a hundredth of its time.
+
+    The chosen levels' files, then the preset's numbers, then those that were typed.
+    """
+    values = {override.key_or_group: override.value() for override in overrides}
+    own = read("config.yaml")
+    chosen = {k: v for one in own["defaults"] if isinstance(one, dict)
+              for k, v in one.items() if k in GROUPS}  # fmt: skip
+    preset = read(f"preset/{values.get('preset', chosen['preset'])}.yaml")
+    for default in preset["defaults"]:
+        chosen |= {key.removeprefix("override /"): v for key, v in default.items()}
+    chosen |= {key: values[key] for key in values.keys() & chosen.keys()}
+    del chosen["preset"]
+    found = {key: own[key] for key in own.keys() - {"defaults", "hydra"}}
+    found |= {key: preset[key] for key in preset.keys() - {"defaults"}}
+    found |= {group: dict(levels(group)[level]) for group, level in chosen.items()}
+    for key, value in values.items():
+        group, _, name = key.rpartition(".")
+        if group in chosen and name not in found[group]:
+            raise Refusal(
+                f"{key}={value}: the {group} level in use has no number {name!r}; "
                 f"see conf/{group}/ for the levels that have it"
             )
-    return " ".join(str(error).split())
+        if group in chosen:
+            found[group][name] = value
+        elif key in found and key not in chosen:
+            found[key] = value
+    if found["batch_size"] == "${optimizer.batch_size}":
+        found["batch_size"] = found["optimizer"]["batch_size"]
+    return found
+
+
+def check_with_hydra(overrides: Sequence[str]) -> None:
+    """Refuse settings of Hydra's own that it cannot compose."""
+    try:
+        with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
+            compose("config", overrides=list(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        for text in overrides:
+            if text.startswith("hydra/launcher=") and "hydra/launcher/" in str(error):
+                raise Refusal(
+                    f"{text} is not installed: pip install -e '.[submitit]' for SLURM, "
+                    "'.[ray]' for Ray"
+                ) from None
+        raise Refusal(shortened(" ".join(str(error).split()))) from None
 
 
 def alternatives(overrides: Sequence[str]) -> list[list[str]]:
     """The command lines of a multirun: every combination of the swept values."""
-    choices: list[list[str]] = []
-    for override in parse(overrides):
-        key, text = override.key_or_group, str(override.input_line)
-        if override.is_discrete_sweep() and not key.startswith("hydra"):
-            value = override.value()
-            if isinstance(value, Glob):
-                swept = iter(value.filter(names(key)))
-            else:
-                swept = override.sweep_string_iterator()
-            choices.append([f"{key}={value}" for value in swept])
-            if not choices[-1]:
-                fix = f"; levels: {', '.join(names(key))}" if key in GROUPS else ""
-                raise Refusal(f"{text}: no value fits{fix}")
-        elif override.is_sweep_override() and not key.startswith("hydra"):
-            raise Refusal(f"{text}: an interval has no list of values; write {key}=a,b")
-        else:
-            choices.append([text])
-    return [list(line) for line in product(*choices)]
+    parsed = parse(overrides)
+    counts = [count_values(override) for override in parsed]
+    count = max(*counts, math.prod(counts), 1)
+    if count > RUNS:
+        said = f"{count:,}" if count < math.inf else "endlessly many"
+        raise Refusal(
+            f"-m means {said} command lines, and {RUNS:,} are the most: larger studies "
+            "are a sweep's, scripts/sweep.py design=<name> replicates=<number>"
+        )
+    return [list(line) for line in product(*map(values, parsed))]
+
+
+def count_values(override: Override) -> float:
+    """How many values an override has, counted before any is listed."""
+    swept = override.value() if override.is_sweep_override() else None
+    if not isinstance(swept, RangeSweep):
+        return 1 if swept is None else len(values(override))
+    try:
+        start, stop = float(swept.start or 0), float(swept.stop or 0)
+        span = (stop - start) / float(swept.step)
+    except (OverflowError, ZeroDivisionError):
+        return math.inf
+    if not span > 0:
+        return 0
+    return span if math.isinf(span) else math.ceil(span)
+
+
+def values(override: Override) -> list[str]:
+    """Each value of an override as it is typed for one run."""
+    key, text = override.key_or_group, str(override.input_line)
+    if not override.is_sweep_override():
+        return [text]
+    value = override.value()
+    if not override.is_discrete_sweep():
+        raise Refusal(f"{text}: an interval has no list of values; write {key}=a,b")
+    if isinstance(value, Glob):
+        found = [f"{key}={name}" for name in value.filter(names(key))]
+    else:
+        found = [f"{key}={one}" for one in override.sweep_string_iterator()]
+    if not found:
+        fix = f"; levels: {', '.join(names(key))}" if key in GROUPS else ""
+        raise Refusal(f"{text}: no value fits{fix}")
+    return found

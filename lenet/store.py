@@ -80,13 +80,17 @@ def folder(output_dir: str, name: str) -> Path:
 
 def check(output_dir: str) -> None:
     """A Refusal unless this folder is, or may become, a place for runs."""
-    place = Path(output_dir).expanduser().resolve()
+    try:
+        place = Path(output_dir).expanduser().resolve()
+        there = place.exists()
+    except (OSError, RuntimeError) as problem:  # may not be searched; a loop of links
+        raise Refusal(f"output_dir={output_dir} leads nowhere: {problem}", 3) from None
     if place in (Path("/"), Path.home()):
         raise Refusal(f"output_dir={output_dir} is {place}: name a folder in it")
-    if place.exists() and not place.is_dir():
+    if there and not place.is_dir():
         raise Refusal(f"output_dir={output_dir} is a file: name a folder")
     try:
-        held = {path.name for path in place.iterdir()} if place.exists() else set()
+        held = {path.name for path in place.iterdir()} if there else set()
     except OSError as problem:
         raise unwritable(place, problem) from None
     foreign = {name for name in held if not name.startswith(".")}
@@ -453,8 +457,9 @@ def published(path: Path) -> list[Record]:
 def select(run: str, output_dir: str) -> Record:
     """The record that a unique prefix of a run id, or a run's folder, means: of a run
     that was trained here or, if it fits none, of a published one."""
-    if (Path(run) / "record.json").is_file():
-        return read(Path(run) / "record.json")
+    with contextlib.suppress(OSError):  # too long for a path: a prefix, or nothing
+        if (Path(run) / "record.json").is_file():
+            return read(Path(run) / "record.json")
     names = finished(output_dir)
     matches = [name for name in names if name.startswith(run)]
     if len(matches) == 1:

@@ -17,7 +17,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from lenet import launch, record, store, tracker, train, worker
+from lenet import forecast, launch, record, store, tracker, train, worker
 from lenet import plan as plans
 from lenet.config import Config, Places, Refusal
 from lenet.design import Design
@@ -259,15 +259,14 @@ def outlook(
         plan = same_study(folder, plan, plans.published(folder))
     except Refusal as refusal:
         refused.append(f"would be refused: {refusal}")
-    from lenet import forecast  # with pandas
-
     states = plans.progress(output_dir, plan)
     missing = [
         runs[run.run_id] for run in states if run.state not in ("done", "diverged")
     ]
-    time = "nothing is left to train"
+    time, verdict = "nothing is left to train", []
     if missing:
         time = time_needed(missing, places, workers)
+        verdict = [forecast.verdict(plan, forecast.spread(states))]
     needed, free = forecast.disk(len(missing), output_dir)
     return "\n".join(
         [
@@ -275,7 +274,7 @@ def outlook(
             plans.summary(plan, states),
             f"time: {time}",
             f"disk: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free",
-            forecast.verdict(plan, forecast.spread(states)),
+            *verdict,
             *refused,
         ]
     )
@@ -283,8 +282,6 @@ def outlook(
 
 def time_needed(missing: Sequence[Config], places: Places, workers: int | None) -> str:
     """What runs took on this machine, summed up for those that are missing."""
-    from lenet import forecast
-
     count = count_workers(workers, places)
     hardware = record.hardware(device(places))
     taken = forecast.seconds(missing, plans.sound(places.output_dir), hardware)

@@ -7,13 +7,14 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
 
 from rich.console import Console
 from rich.markup import escape
 
-from lenet.config import Refusal, suggest
+from lenet.config import Refusal, place, shortened, suggest
 
 
 class Terminated(KeyboardInterrupt):
@@ -38,13 +39,33 @@ def typed(arguments: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
     """What was typed as key=value, over the defaults of the keys that are known."""
     given = dict(known)
     for text in arguments:
-        key, _, value = text.partition("=")
+        key, value = pair(text)
         if key not in known:
             raise Refusal(suggest(key, known, "key", "keys"))
-        if not value:
-            raise Refusal(f"{text}: write {key}=<value>")
         given[key] = value
     return given
+
+
+def pair(text: str) -> tuple[str, str]:
+    """The key and the value that were typed; a place as lenet.train would take it."""
+    key, _, value = text.partition("=")
+    if not value or not text.isprintable():
+        raise Refusal(f"{shortened(text)!r}: write {shortened(key)!r}=<value>")
+    if key in ("output_dir", "data_dir"):
+        value = place(key, value)
+    if key == "data_dir" and not Path(value).is_dir():
+        raise Refusal(f"{text}: there is no such folder", 3)
+    return key, value
+
+
+def number(key: str, text: str) -> float:
+    """The number that was typed under a key."""
+    try:
+        if "_" not in text:
+            return float(text)
+    except ValueError:
+        pass
+    raise Refusal(f"{key}={text} is no number")
 
 
 @contextlib.contextmanager
@@ -54,12 +75,27 @@ def refusals() -> Iterator[None]:
     Hydra's task needs this within, since Hydra exits with 1 for whatever it catches.
     """
     try:
-        yield
+        with environment():
+            yield
     except Refusal as refusal:
         Console(stderr=True).print(
             escape(str(refusal)), soft_wrap=True, highlight=False
         )
         raise SystemExit(refusal.code) from None
+
+
+@contextlib.contextmanager
+def environment() -> Iterator[None]:
+    """What the system refuses in here, and nobody foresaw, is a Refusal (3) too."""
+    try:
+        yield
+    except OSError as problem:
+        where = problem.filename or "the system"
+        raise Refusal(f"{where}: {problem.strerror or problem}", 3) from None
+    except MemoryError:
+        raise Refusal(
+            "there is not enough memory; workers=1 takes the least", 3
+        ) from None
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 import yaml
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 STACK = 16  # runs in one stack at most; CONTRIBUTING has the measurement
+MANY = 100  # command lines whose check takes so long that it is told
 EXAMPLES = """\
   python -m lenet.train                                    the modern preset on MNIST
   python -m lenet.train activation=relu replicates=5       seeds 0 to 4 as one stack
@@ -297,18 +298,32 @@ def job(tree: DictConfig) -> None:
 
 def check(arguments: Sequence[str]) -> None:
     """Refuse a command line that means anything but runs, before Hydra takes over."""
-    parsed, unknown = get_args_parser().parse_known_args(list(arguments))
+    parser = get_args_parser()
+    parser.error = unreadable  # type: ignore[method-assign]  # or it prints the usage
+    parsed, unknown = parser.parse_known_args(list(arguments))
     flags = [text for text in unknown if text.startswith("-")]
     if flags:
         raise Refusal(f"{flags[0]} is no option; see --help")
     other = (parsed.config_name, parsed.config_path, parsed.config_dir)
     if any(other) or parsed.experimental_rerun:
         raise Refusal("conf/ is the only configuration: leave out --config-* and rerun")
+    shown = (parsed.cfg, parsed.info, parsed.shell_completion, parsed.hydra_help)
+    if sum(map(bool, (*shown, parsed.run, parsed.multirun))) > 1:
+        raise Refusal("one of --run, --multirun, --cfg, --info and the like at a time")
+    if (parsed.resolve or parsed.package) and not parsed.cfg:
+        raise Refusal("--resolve and --package go with --cfg")
     if parsed.info or parsed.hydra_help or parsed.shell_completion:
         return
     lines = alternatives(parsed.overrides) if parsed.multirun else [parsed.overrides]
+    if len(lines) > MANY:
+        print(f"note: {len(lines):,} command lines are checked first", file=sys.stderr)
     for line in lines:
         store.check(composed(line)[1].output_dir)
+
+
+def unreadable(message: str) -> NoReturn:
+    """Refuse what the parser of Hydra's flags cannot read."""
+    raise Refusal(f"{message}; see --help")
 
 
 def main() -> None:

@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lenet import report, study
-from lenet.config import RANGES, SAFE, Refusal, suggest
+from lenet.config import RANGES, Refusal, place, suggest
 from lenet.corrected import CORRECTED
 from lenet.effect import TEST_ERROR
 from lenet.study import NARROWED, Study
-from lenet.terminal import command, say
+from lenet.terminal import command, pair, say
 
 OWN = ("study", "output_dir", "reference", "allow_partial", "mix", "response")
 RESPONSES = (TEST_ERROR.name, CORRECTED.name)
@@ -45,11 +45,9 @@ def main() -> None:
 
 def typed(text: str) -> tuple[str, str]:
     """The key and the value of one argument."""
-    key, _, value = text.partition("=")
+    key, value = pair(text)
     if key not in (*OWN, *NARROWED, *RANGES):
         raise Refusal(suggest(key, (*OWN, *NARROWED), "key", "keys"))
-    if not value:
-        raise Refusal(f"{text}: write {key}=<value>")
     if key in ("allow_partial", "mix") and value not in ("true", "false"):
         raise Refusal(f"{text}: write {key}=true or {key}=false")
     if key == "response" and value not in RESPONSES:
@@ -82,8 +80,7 @@ def published(given: Mapping[str, str]) -> list[Study]:
 def adhoc(given: Mapping[str, str]) -> list[Study]:
     """Whatever lies in an output directory, against the reference that is named."""
     name = given.get("study", "ad_hoc")
-    if not set(name) <= set(SAFE):
-        raise Refusal(f"study={name!r}: use letters, digits, '_' and '-'")
+    place("study", name)
     if (Path(given["output_dir"]) / name / "plan.json").exists():
         raise Refusal(f"study={name} has a plan with its own reference: leave one out")
     reference = given["reference"].strip("[]").split(",")

@@ -32,7 +32,7 @@ from lenet.data import Data
 from lenet.model import LeNet5
 from lenet.robustness import PACE
 from lenet.store import Record
-from lenet.terminal import command, say, typed
+from lenet.terminal import command, number, say, typed
 
 TYPED = {
     "run": "",
@@ -64,7 +64,7 @@ def main() -> None:
     if not (place / "record.json").is_file():
         place = store.folder(given["output_dir"], one["run_id"])
     rows = attacked(given, record.load([one], str(place.parent.parent)), data)
-    epsilon, norm = number(given, "epsilon"), given["norm"]
+    epsilon, norm = number("epsilon", given["epsilon"]), given["norm"]
     pgd_too = f", PGD of {given['steps']} steps" if given["attack"] != "fgsm" else ""
     figure = attack_picture.attack_picture(
         rows,
@@ -97,17 +97,9 @@ def checked(arguments: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def number(given: Mapping[str, str], key: str) -> float:
-    """A number that was typed."""
-    try:
-        return float(given[key])
-    except ValueError:
-        raise Refusal(f"{key}={given[key]} is no number") from None
-
-
 def whole(given: Mapping[str, str], key: str, most: int) -> int:
     """A whole number from 0 to `most` that was typed."""
-    if not given[key].isdecimal() or int(given[key]) > most:
+    if not given[key].isdecimal() or int(given[key][:9]) > most:
         raise Refusal(f"{key}={given[key]} is out of range: it is 0 to {most:,}")
     return int(given[key])
 
@@ -134,7 +126,7 @@ def attacked(given: Mapping[str, str], model: LeNet5, data: Data) -> list[Row]:
     image, label = data.test_images[place][None] / 255, data.test_labels[place][None]
     with torch.no_grad():
         logits = model(image)[0]
-    radius, steps = number(given, "epsilon"), whole(given, "steps", 10_000)
+    radius, steps = number("epsilon", given["epsilon"]), whole(given, "steps", 10_000)
     keys, rows = robustness.starts(torch.tensor([place])), []
     for name in [given["attack"]] if given["attack"] else ATTACKS:
         once = name == "fgsm"  # one step of the whole radius, from the image

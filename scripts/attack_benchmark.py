@@ -8,6 +8,7 @@ adversarial training takes, and through the compiled one. Processor seconds, so 
 other work on the machine counts little. Needs foolbox, of the extra dev.
 """
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from unittest.mock import patch
@@ -22,7 +23,7 @@ from lenet.config import composed
 from lenet.factor.adversary import LEVELS
 from lenet.model import LeNet5
 from lenet.stack import Stack
-from lenet.terminal import command
+from lenet.terminal import command, say, typed
 from lenet.train import reuse_memory
 
 IMAGES, STEPS, EPSILON, REPEATS = 100, 20, 0.3, 3
@@ -112,6 +113,11 @@ def best(cases: Mapping[str, Callable[[], object]]) -> dict[str, float]:
 
 def main() -> None:
     """The entry point."""
+    arguments = sys.argv[1:]
+    if "--help" in arguments or "-h" in arguments:
+        say(str(__doc__))
+        return
+    typed(arguments, {})
     torch.set_num_threads(1)
     reuse_memory()
     attacks()

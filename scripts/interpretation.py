@@ -33,7 +33,7 @@ from lenet.data import Data
 from lenet.interpret import analysis, curves, overview, pictures, probe
 from lenet.interpret.analysis import METHODS, SPECS, Result
 from lenet.store import Record
-from lenet.terminal import command
+from lenet.terminal import command, pair
 
 PARTIAL = "allow_partial"
 OWN = ("run", "study", "treatment", "methods", "output_dir", "data_dir", PARTIAL)
@@ -86,9 +86,7 @@ def typed(arguments: Sequence[str]) -> tuple[dict[str, str], analysis.Specs]:
     given: dict[str, str] = {}
     specs: analysis.Specs = SPECS
     for text in arguments:
-        key, _, value = text.partition("=")
-        if not value:
-            raise Refusal(f"{text}: write key=value; see --help")
+        key, value = pair(text)
         if key.partition(".")[0] in SPECS:
             specs = analysis.with_number(specs, key, value)
         else:

@@ -33,7 +33,7 @@ from lenet.factor.adversary import overfitting
 from lenet.robustness import EFFORTS, Effort
 from lenet.store import Record, replace
 from lenet.study import Study
-from lenet.terminal import command, say, typed
+from lenet.terminal import command, number, say, typed
 from lenet.train import reuse_memory
 
 TYPED = {
@@ -112,10 +112,7 @@ def comparable(found: Study) -> dict[str, list[Record]]:
 
 def numbers(given: Mapping[str, str], key: str) -> list[float]:
     """The radii under a key, in their order, each in its range."""
-    try:
-        found = sorted({float(text) for text in given[key].strip("[]").split(",")})
-    except ValueError:
-        raise Refusal(f"{key}={given[key]}: write {key}=[0,0.1]") from None
+    found = sorted({number(key, text) for text in given[key].strip("[]").split(",")})
     largest = robustness.WHOLE[given["norm"]]
     for value in found:
         if not 0 <= value <= largest:

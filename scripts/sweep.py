@@ -23,12 +23,18 @@ from pathlib import Path
 from rich.console import Console
 
 from lenet import design, plan
-from lenet.config import Refusal, keys, suggest
-from lenet.terminal import command, say
+from lenet.config import Refusal, keys, place, shortened, suggest
+from lenet.terminal import command, pair, say
 
 OWN = ("design", "action", "workers", "yes", "run")
 HYDRA = ("hydra.", "+hydra.", "hydra/")  # what sets the launcher
-ACTIONS = ("run", "plan", "status", "verify", "rerun")
+ACTIONS = {  # and the keys that each one reads; None: all but run=
+    "run": None,
+    "plan": None,
+    "status": ("action", "study", "design", "output_dir"),
+    "verify": ("action", "output_dir"),
+    "rerun": ("action", "run", "output_dir", "data_dir"),
+}
 
 
 def main() -> None:
@@ -60,19 +66,31 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
                 raise Refusal(f"{text}: write {key}=<value>")
             given[key] = value
         elif key not in keys() and not text.startswith(HYDRA):
-            raise Refusal(suggest(key, {*OWN, *keys()}, "key", "keys"))
+            raise Refusal(suggest(shortened(key), {*OWN, *keys()}, "key", "keys"))
         else:
             overrides.append(text)
     if given.get("action", "run") not in ACTIONS:
-        raise Refusal(suggest(given["action"], ACTIONS, "action", "actions"))
+        raise Refusal(suggest(shortened(given["action"]), ACTIONS, "action", "actions"))
     if given.get("yes", "false") not in ("true", "false"):
-        raise Refusal(f"yes={given['yes']}: say yes=true, or leave it out")
+        raise Refusal(f"yes={shortened(given['yes'])}: say yes=true, or leave it out")
+    check_keys(given, overrides)
     return given, overrides
 
 
-def place(overrides: Sequence[str], key: str, default: str) -> str:
-    """The value of a place among the settings, without composing them."""
-    found = [text.partition("=")[2] for text in overrides if text.startswith(f"{key}=")]
+def check_keys(given: Mapping[str, str], overrides: Sequence[str]) -> None:
+    """Refuse a key that the action would not look at."""
+    action = given.get("action", "run")
+    known = ACTIONS[action]
+    for key in (*given, *(text.partition("=")[0] for text in overrides)):
+        if known is None and key == "run":
+            raise Refusal("run= goes with action=rerun")
+        if known is not None and key not in known:
+            raise Refusal(f"{key}= changes nothing of action={action}: leave it out")
+
+
+def typed_place(overrides: Sequence[str], key: str, default: str) -> str:
+    """A place among the settings, without composing them."""
+    found = [pair(text)[1] for text in overrides if text.startswith(f"{key}=")]
     return found[-1] if found else default
 
 
@@ -81,17 +99,20 @@ def workers(given: Mapping[str, str]) -> int | None:
     text = given.get("workers")
     if text is None:
         return None
-    if not text.isdecimal() or not 1 <= int(text) <= 256:
-        raise Refusal(f"workers={text} is out of range: a whole number from 1 to 256")
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= 256:
+        raise Refusal(
+            f"workers={shortened(text)} is out of range: a whole number from 1 to 256"
+        )
     return int(text)
 
 
 def status(given: Mapping[str, str], overrides: Sequence[str]) -> None:
     """Say how far a study is; reads files only."""
-    output_dir = place(overrides, "output_dir", "outputs")
-    study = place(overrides, "study", given.get("design", ""))
+    output_dir = typed_place(overrides, "output_dir", "outputs")
+    study = typed_place(overrides, "study", given.get("design", ""))
     if not study:
         raise Refusal("say study=<name>, or design=<name>")
+    study = place("study", study)
     planned = plan.read(Path(output_dir) / study)
     runs = plan.progress(output_dir, planned)
     shown = [str(run) for run in runs if run.state in ("failed", "diverged")]
@@ -100,11 +121,7 @@ def status(given: Mapping[str, str], overrides: Sequence[str]) -> None:
 
 def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -> None:
     """Plan a study, or carry it out."""
-    from lenet import (
-        forecast,
-        statistics,
-        sweep,
-    )  # with torch, for which `status` need not wait
+    from lenet import forecast, sweep  # `status` need not wait for them
     from lenet.board import board
 
     if "design" not in given:
@@ -122,8 +139,9 @@ def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -
     if action == "plan":
         say(sweep.outlook(planned, runs, chosen.places, count))
         return
-    if len(planned["seeds"]) < statistics.blocks_needed():
-        print(f"note: {forecast.verdict(planned, None)}", file=sys.stderr)
+    verdict = forecast.verdict(planned, None)
+    if "no verdict possible" in verdict:
+        print(f"note: {verdict}", file=sys.stderr)
     with board(Console(stderr=True)) as show:
         places = chosen.places
         paths = sweep.carry_out(planned, runs, places, count, show, engine=engine)
@@ -132,15 +150,15 @@ def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -
 
 def check(given: Mapping[str, str], overrides: Sequence[str], action: str) -> None:
     """Verify all runs of an output directory, or train one of them again."""
-    from lenet import verify  # with torch, for which `status` need not wait
+    from lenet import verify
 
-    output_dir = place(overrides, "output_dir", "outputs")
+    output_dir = typed_place(overrides, "output_dir", "outputs")
     if action == "verify":
         say(verify.everything(output_dir))
         return
     if "run" not in given:
         raise Refusal("say run=<the start of a run id>, or a run's folder")
-    data_dir = place(overrides, "data_dir", "") or None
+    data_dir = typed_place(overrides, "data_dir", "") or None
     say(verify.rerun(given["run"], output_dir, data_dir))
 
 
