@@ -73,7 +73,7 @@ class Range:
             return False
         if self.whole and not isinstance(value, int):
             return False
-        return math.isfinite(value) and self.low <= value <= self.high
+        return self.low <= value <= self.high  # nan and inf are not
 
 
 RANGES = {
@@ -467,7 +467,9 @@ def count_values(override: Override) -> float:
         span = (stop - start) / float(swept.step)
     except (OverflowError, ZeroDivisionError):
         return math.inf
-    if not span > 0:
+    if math.isnan(span):
+        return math.inf
+    if span <= 0:
         return 0
     return span if math.isinf(span) else math.ceil(span)
 
