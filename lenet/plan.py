@@ -106,8 +106,8 @@ def text(plan: Mapping[str, Any]) -> bytes:
 
 def packed(found: Sequence[Record]) -> bytes:
     """Records as compressed lines of JSON; the same bytes for the same records."""
-    lines = "".join(json.dumps(one, sort_keys=True) + "\n" for one in found)
-    return gzip.compress(lines.encode(), mtime=0)
+    lines = b"".join(store.text(one) + b"\n" for one in found)
+    return gzip.compress(lines, mtime=0)
 
 
 @contextlib.contextmanager
@@ -229,7 +229,7 @@ def shown(plan: Mapping[str, Any]) -> set[str]:
 def progress(output_dir: str, plan: Mapping[str, Any]) -> list[Run]:
     """Every run of a plan with its state."""
     failures = attempts(output_dir)
-    done = {name: one for name in plan["runs"] if (one := peek(output_dir, name))}
+    done = {n: brief(one) for n in plan["runs"] if (one := peek(output_dir, n))}
     folder, others = Path(output_dir) / plan["study"], dict[str, Record]()
     done |= kept(folder, set(plan["runs"]) - done.keys(), published(folder))
     if set(plan["runs"]) - done.keys():
@@ -270,6 +270,11 @@ def state(
     return Run(name, arm, seed, "missing", "never trained")
 
 
+def brief(one: Record) -> Record:
+    """What `state` asks of a record: ten thousand whole ones fill the memory."""
+    return {key: one[key] for key in ("status", "seconds", "response", "diverged_step")}
+
+
 def sound(output_dir: str) -> Iterator[Record]:
     """The records of an output directory that verify."""
     for name in store.finished(output_dir):
@@ -279,9 +284,8 @@ def sound(output_dir: str) -> Iterator[Record]:
 
 def peek(output_dir: str, name: str) -> Record | None:
     """A run's record if it verifies; a broken one is left for those who write."""
-    path = store.folder(output_dir, name) / "record.json"
     try:
-        return store.of_run(path, name)
+        return store.of_run(store.record_path(output_dir, name), name)
     except Refusal:
         return None
 

@@ -28,6 +28,7 @@ from lenet.config import Refusal
 SCHEMA = 1
 Record = dict[str, Any]
 RUN = re.compile("[0-9a-f]{16}")  # the name of a run's folder
+SEAL = len(',"seal":"') + 64 + len('"}')  # bytes at the end of a sealed text
 LOCK, PROBE = ".lock", ".probe"
 FIELDS: dict[str, type | tuple[type, ...]] = {  # of a record, and what each may be
     "run_id": str,
@@ -49,10 +50,14 @@ FIELDS: dict[str, type | tuple[type, ...]] = {  # of a record, and what each may
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
+def canonical(content: Any) -> str:
+    """Plain content as the one JSON text that it has."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def digest(content: Any) -> str:
     """The SHA-256 of plain content in its canonical JSON form."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
 def sealed(content: Record) -> Record:
@@ -60,22 +65,43 @@ def sealed(content: Record) -> Record:
     return {**content, "seal": digest(content)}
 
 
+def text(whole: Record) -> bytes:
+    """Sealed content as the text of a file: in canonical form, but for the seal, which
+    comes last, so that whoever reads it need not bring it into that form again."""
+    return f'{canonical(without_seal(whole))[:-1]},"seal":"{whole["seal"]}"}}'.encode()
+
+
 def unsealed(text: bytes, name: str) -> Record:
     """The content under a seal, with it; a Refusal (4) unless the seal is right."""
     try:
-        content = json.loads(text)
-        seal = content.pop("seal")
-        found = digest(content)
+        content: Record = json.loads(text)
+        seal = content["seal"]
+        right = as_written(text) == seal or digest(without_seal(content)) == seal
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as problem:
         raise Refusal(f"{name} is no record: {problem!r}", 4) from None
-    if seal != found:
+    if not right:
         raise Refusal(f"{name} was changed after it was written: its seal is wrong", 4)
-    return {**content, "seal": seal}
+    return content
+
+
+def as_written(text: bytes) -> str:
+    """The seal of a text that `text` made, in a tenth of the time of `digest`."""
+    return hashlib.sha256(text.strip()[:-SEAL] + b"}").hexdigest()
+
+
+def without_seal(content: Record) -> Record:
+    """What a seal is of."""
+    return {key: value for key, value in content.items() if key != "seal"}
 
 
 def folder(output_dir: str, name: str) -> Path:
     """Where a run's record and weights lie."""
     return Path(output_dir) / "runs" / name
+
+
+def record_path(output_dir: str, name: str) -> str:
+    """Where a run's record lies: a text, since ten thousand Paths take their time."""
+    return f"{output_dir}/runs/{name}/record.json"
 
 
 def check(output_dir: str) -> None:
@@ -207,7 +233,7 @@ def write(output_dir: str, record: Record, weights: bytes | None) -> Record:
             left.unlink(missing_ok=True)  # by an attempt that was killed
         if weights:
             publish(place / "model.safetensors", weights)
-        publish(path, json.dumps(whole, indent=1).encode())
+        publish(path, text(whole))
     except OSError as problem:
         raise unwritable(place, problem) from None
     return whole
@@ -271,21 +297,22 @@ def settle(place: Path) -> None:
         os.close(handle)
 
 
-def bytes_of(path: Path) -> bytes:
+def bytes_of(path: Path | str) -> bytes:
     """What is in a file; a Refusal (3) if it cannot be read."""
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as problem:
         raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
 
 
-def read(path: Path) -> Record:
+def read(path: Path | str) -> Record:
     """The record in a file, if its seal is right and its schema is known."""
     text = bytes_of(path)
     return known(unsealed(text, str(path)), path)
 
 
-def known(record: Record, path: Path) -> Record:
+def known(record: Record, path: Path | str) -> Record:
     """The record, if its schema is known and its content is that of a record."""
     shaped(record, {"schema": int, "versions": dict}, f"{path}: the record")
     if record["schema"] != SCHEMA:
@@ -328,8 +355,8 @@ def find(output_dir: str, name: str) -> Record | None:
     One that does not verify is moved to quarantine/, so that the run is made again;
     one that cannot be read, or has another schema, stays where it is: a Refusal.
     """
-    path = folder(output_dir, name) / "record.json"
-    if not path.exists():
+    path = record_path(output_dir, name)
+    if not os.path.exists(path):
         return None
     try:
         return of_run(path, name)
@@ -339,7 +366,7 @@ def find(output_dir: str, name: str) -> Record | None:
         return quarantine(output_dir, name)
 
 
-def of_run(path: Path, name: str) -> Record:
+def of_run(path: Path | str, name: str) -> Record:
     """The record in a file, if it is that of this run."""
     record = read(path)
     if record["run_id"] != name:
@@ -351,7 +378,7 @@ def of_run(path: Path, name: str) -> Record:
 
 def identity(record: Record) -> str:
     """The run id that follows from what a record says, as record.run_id makes it."""
-    code = record["code"].get("fingerprint")
+    code = record.get("edition", record["code"].get("fingerprint"))
     return digest([record["treatment"], record["seed"], record["data"], code])[:16]
 
 
@@ -433,13 +460,17 @@ def aside(output_dir: str) -> set[str]:
 
 def finished(output_dir: str) -> list[str]:
     """The ids of the runs that have a record."""
-    return sorted(p.parent.name for p in Path(output_dir).glob("runs/*/record.json"))
+    try:
+        names = os.listdir(Path(output_dir) / "runs")
+    except OSError:
+        return []
+    return sorted(n for n in names if os.path.exists(record_path(output_dir, n)))
 
 
 def records(output_dir: str) -> Iterator[Record]:
     """Every finished run of an output directory, by run id."""
     for name in finished(output_dir):
-        yield read(folder(output_dir, name) / "record.json")
+        yield read(record_path(output_dir, name))
 
 
 def published(path: Path) -> list[Record]:

@@ -1,6 +1,5 @@
 """Whether what is stored is what was trained: each seal, weight file and bit."""
 
-import json
 import secrets
 from pathlib import Path
 from typing import Any
@@ -111,7 +110,7 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     if not different:
         return f"run {name}: the same bits again (weights {first['weights']})"
     place = Path(output_dir) / "reruns" / f"{name}-{secrets.token_hex(4)}"
-    store.replace(place / "record.json", json.dumps(store.sealed(again)).encode())
+    store.replace(place / "record.json", store.text(store.sealed(again)))
     if weights:
         store.replace(place / "model.safetensors", weights)
     raise Refusal(

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import faults
 import numpy as np
@@ -270,14 +271,13 @@ def test_verify_counts_what_it_cannot_read(
     """A disk that fails under one run is no reason to look at no other."""
     faults.carry_out(faults.planned(), tmp_path)
     name = store.finished(str(tmp_path))[0]
-    real = Path.read_bytes
 
-    def broken(path: Path) -> bytes:
-        if path.parent.name == name:
+    def broken(path: Path, *mode: str) -> IO[bytes]:
+        if Path(path).parent.name == name:
             raise OSError(5, "Input/output error")
-        return real(path)
+        return open(path, "rb")
 
-    monkeypatch.setattr(Path, "read_bytes", broken)
+    monkeypatch.setattr(store, "open", broken, raising=False)
     with pytest.raises(Refusal, match="Input/output error\n3 of 4 runs") as caught:
         verify.everything(str(tmp_path))
     assert caught.value.code == 4 and not (tmp_path / "quarantine").exists()
@@ -292,7 +292,7 @@ def test_number_edited_by_hand_is_found_by_the_sweep(
     (tmp_path / "small" / "records.jsonl.gz").unlink()
     path = next(tmp_path.glob("runs/*/record.json"))
     text = path.read_text()
-    path.write_text(text.replace('"test_error": 0.25', '"test_error": 0.05', 1))
+    path.write_text(text.replace('"test_error":0.25', '"test_error":0.05', 1))
     assert path.read_text() != text
     assert faults.carry_out(planned, tmp_path) == 0
     assert "was changed after it was written" in capsys.readouterr().err
@@ -522,7 +522,7 @@ def synthetic(output_dir: Path, count: int) -> None:
         changed["images"] = 10_000
         changed["treatment"] = dict(config.treatment)
         whole = store.sealed({**template, **changed})
-        (place / "record.json").write_text(json.dumps(whole, indent=1))
+        (place / "record.json").write_bytes(store.text(whole))
     store.replace(output_dir / "small" / "plan.json", plans.text(plan))
 
 
@@ -549,9 +549,10 @@ def seconds_of_children() -> float:
 @pytest.mark.slow
 def test_ten_thousand_runs_are_looked_through_in_seconds(tmp_path: Path) -> None:
     """Of processor time, the start of Python and its imports included, status takes
-    under 4 s, and a sweep begins to train the one run that is missing within 10 s.
+    under 3 s, and a sweep begins to train the one run that is missing within 8 s.
 
-    The goals are 2 and 5 s; measured on two contended cores: 2.0 to 2.6 and 8.0 s.
+    The goals are 2 and 5 s; measured on two contended cores: 1.6 and 5.2 s, of which
+    this test's stub takes 2 to import torch.
     """
     synthetic(tmp_path, 10_000)
     before = seconds_of_children()
@@ -567,7 +568,7 @@ def test_ten_thousand_runs_are_looked_through_in_seconds(tmp_path: Path) -> None
         env={**os.environ, "PYTHONPATH": path},
     )
     print(f"status {took:.2f} s, resume {float(begun.stdout):.2f} s")
-    assert took < 4 and float(begun.stdout) < 10
+    assert took < 3 and float(begun.stdout) < 8
 
 
 @needs_strace

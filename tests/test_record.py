@@ -357,6 +357,15 @@ def test_damaged_record_is_set_aside(
     assert store.find(output, folder.name) is not None
 
 
+def test_record_of_an_earlier_layout_is_read(output: str, data: Data) -> None:
+    """Indented, and in any order of its keys: the seal is of what it says."""
+    path = place(output, RELU, data) / "record.json"
+    found = store.read(path)
+    for again in (found, dict(reversed(list(found.items())))):
+        path.write_text(json.dumps(again, indent=1))
+        assert store.read(path) == found
+
+
 def test_every_flipped_bit_is_noticed(output: str, data: Data) -> None:
     """There is no byte of a record in which a flipped bit goes unnoticed.
 
@@ -392,12 +401,12 @@ def test_record_that_cannot_be_read_is_left_alone(
 ) -> None:
     """A disk that fails while reading says nothing about the record: exit code 3."""
 
-    def broken(path: Path) -> bytes:
+    def broken(*arguments: object) -> None:
         raise OSError(5, "Input/output error")
 
     before = files(output)
     with monkeypatch.context() as disk:
-        disk.setattr(Path, "read_bytes", broken)
+        disk.setattr(store, "open", broken, raising=False)
         with pytest.raises(Refusal, match="Input/output error") as caught:
             store.find(output, record.run_id(RELU, data))
     assert caught.value.code == 3

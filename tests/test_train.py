@@ -174,7 +174,7 @@ def test_damaged_run_is_made_again(start: Start, damage: str) -> None:
     path = done.output / "runs" / done.runs[0] / "record.json"
     before = store.read(path)
     if damage == "record":
-        path.write_bytes(path.read_bytes().replace(b'"seed": 0', b'"seed": 1'))
+        path.write_bytes(path.read_bytes().replace(b'"seed":0', b'"seed":1'))
     else:
         path.unlink()
         path.with_name("model.safetensors").write_bytes(b"torn")
