@@ -144,6 +144,8 @@ def prepare(output_dir: str) -> None:
     place = Path(output_dir) / "runs"
     try:
         place.mkdir(parents=True, exist_ok=True)
+        for above in (place.parent, *place.absolute().parent.parents[:2]):
+            settle(above)
         handle = lock.take(place / LOCK)
         try:
             publish(place / PROBE, b"")
@@ -234,6 +236,7 @@ def write(output_dir: str, record: Record, weights: bytes | None) -> Record:
         if weights:
             publish(place / "model.safetensors", weights)
         publish(path, text(whole))
+        settle(place.parent)  # where the name of its folder is
     except OSError as problem:
         raise unwritable(place, problem) from None
     return whole
@@ -267,6 +270,7 @@ def replace(path: Path, content: bytes) -> None:
         name = written(path, content)
         os.replace(name, path)
         settle(path.parent)
+        settle(path.absolute().parent.parent)
     except OSError as problem:
         if name:
             Path(name).unlink(missing_ok=True)
@@ -290,7 +294,10 @@ def written(path: Path, content: bytes) -> str:
 
 def settle(place: Path) -> None:
     """Have the names in a folder outlast a loss of power."""
-    handle = os.open(place, os.O_RDONLY)
+    try:
+        handle = os.open(place, os.O_RDONLY)
+    except PermissionError:  # of somebody above: what may not be read is not synced
+        return
     try:
         os.fsync(handle)
     finally:
