@@ -15,7 +15,7 @@ import pandas as pd
 
 from lenet import study
 from lenet.config import Refusal
-from lenet.effect import GUESSING, MAIN
+from lenet.effect import GUESSING, MAIN, of
 from lenet.page.network import mean_with_interval
 from lenet.statistics import sign_flip
 
@@ -140,11 +140,10 @@ def rounded(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main_effect(folder: Path, factor: str) -> dict[str, Any]:
-    """A factor's main effect as published: over the seeds without a collapse, if there
-    are such, else over all."""
-    published = folder / "converged.csv"
-    table = pd.read_csv(published if published.exists() else folder / "effects.csv")
-    rows = table[table["estimand"].str.startswith(MAIN) & (table["factor"] == factor)]
+    """A factor's main effect as published."""
+    table = pd.read_csv(folder / "effects.csv")
+    rows = of(table, MAIN)
+    rows = rows[rows["factor"] == factor]
     if len(rows) != 1:
         raise Refusal(f"{folder} has no main effect of {factor}: draw its chart")
     row = rows.iloc[0]

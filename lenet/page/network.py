@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
+from lenet import study
 from lenet.config import FACTORS, Refusal, Value, composed
 from lenet.factor.connection import LEVELS as CONNECTIONS
 from lenet.factor.head import LEVELS as HEADS
@@ -82,13 +83,13 @@ def difference(treatment: Mapping[str, Value]) -> tuple[str, dict[str, str]]:
 
 
 def errors_alike(one: Record, published: Iterable[Record]) -> dict[str, float | None]:
-    """Mean error of the runs of this treatment by the same code, with its interval."""
+    """Mean error of the runs of this treatment by the same edition, with interval."""
     alike = {
         other["run_id"]: other["response"]["test_error"]
         for other in published
         if other["treatment"] == one["treatment"]
         and other["data"] == one["data"]
-        and other["code"]["fingerprint"] == one["code"]["fingerprint"]
+        and study.code_of(other) == study.code_of(one)
         and other["status"] == "finished"
     }
     return mean_with_interval(list({**alike, **itself(one)}.values()))
