@@ -24,6 +24,7 @@ from typing import Any
 
 from lenet import lock
 from lenet.config import Refusal
+from lenet.training.edition import identity as settled
 
 SCHEMA = 1
 Record = dict[str, Any]
@@ -386,7 +387,8 @@ def of_run(path: Path | str, name: str) -> Record:
 def identity(record: Record) -> str:
     """The run id that follows from what a record says, as record.run_id makes it."""
     code = record.get("edition", record["code"].get("fingerprint"))
-    return digest([record["treatment"], record["seed"], record["data"], code])[:16]
+    treatment = settled(record["treatment"])
+    return digest([treatment, record["seed"], record["data"], code])[:16]
 
 
 def weights_path(output_dir: str, name: str) -> Path:

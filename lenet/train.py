@@ -240,7 +240,7 @@ def summary(found: Sequence[Record], places: Places) -> str:
     mean = (
         f"test error {sum(errors) / len(errors):.2%}" if errors else "no run finished"
     )
-    from lenet.factor.adversary import overfitting
+    from lenet.overfitting import overfitting
 
     diverged = len(found) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""

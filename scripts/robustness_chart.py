@@ -29,7 +29,7 @@ from lenet import data as datasets
 from lenet import record, report, robustness, robustness_chart, study, table
 from lenet.attack import NORMS, Model
 from lenet.config import Refusal, suggest
-from lenet.factor.adversary import overfitting
+from lenet.overfitting import overfitting
 from lenet.robustness import EFFORTS, Effort
 from lenet.store import Record, replace
 from lenet.study import Study

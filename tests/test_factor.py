@@ -40,6 +40,7 @@ from lenet.factor import (
     schedule,
 )
 from lenet.model import LeNet5
+from lenet.overfitting import overfitting
 from lenet.stack import Stack, mistakes, train
 
 MODULES = {
@@ -1356,5 +1357,5 @@ def test_catastrophic_overfitting_is_noticed(
     curve = [
         {"pgd_error": p, "train_error": t} for p, t in zip(pgd, train, strict=True)
     ]
-    assert adversary.overfitting(curve) == epoch
-    assert adversary.overfitting([{"train_error": t} for t in train]) is None
+    assert overfitting(curve) == epoch
+    assert overfitting([{"train_error": t} for t in train]) is None

@@ -27,7 +27,7 @@ from lenet.config import composed, levels
 from lenet.corrected import CORRECTED
 from lenet.data import Data
 from lenet.effect import GUESSING, MAIN, PAIR, SIMPLE
-from lenet.factor.adversary import overfitting
+from lenet.overfitting import overfitting
 from lenet.rounding import decimals
 from lenet.statistics import prediction_interval
 from lenet.store import Record

@@ -16,8 +16,8 @@ from lenet import robustness
 from lenet.attack import Targeted, Untargeted, pgd
 from lenet.config import Config, Refusal
 from lenet.data import Data
-from lenet.factor.adversary import overfitting
 from lenet.model import LeNet5
+from lenet.overfitting import overfitting
 from lenet.robustness import Effort, curve
 from lenet.stack import Result, Stack, train
 

@@ -5,7 +5,7 @@ is larger, from a start drawn by (seed, epoch, image); meanwhile the network sta
 is, in evaluation mode. Numbers are in units of a pixel, whose values lie in [0, 1].
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -16,7 +16,6 @@ Pixels = Float[Tensor, "run batch 28 28"]
 Keys = Int64[Tensor, "run batch"]
 PerRun = Float[Tensor, "run"]
 Losses = Callable[[Tensor], Float[Tensor, "run batch"]]  # from logits
-GAP = 0.3  # published runs end at 0.25 and below, or at 0.41 and above
 
 
 def none(attack: Attack, keys: Keys, steps: int) -> Flat:
@@ -88,19 +87,3 @@ def withstood(
         model, pixels, Untargeted(labels), epsilon=radius, step=radius / 4, steps=10,
         keys=keys,
     ).reached  # fmt: skip
-
-
-def overfitting(curve: Sequence[Mapping[str, float]]) -> int | None:
-    """The first epoch, from 1, of catastrophic overfitting (Wong et al., 2020).
-
-    The network has learned to resist the steps that it trains on, and nothing else:
-    from there on the PGD error is GAP above the error on the images that it trains on.
-    curve: the points of a run. None if it does not end so, or was not attacked.
-    """
-    found = None
-    for epoch, point in enumerate(curve, 1):
-        if point.get("pgd_error", 0.0) <= point["train_error"] + GAP:
-            found = None
-        elif found is None:
-            found = epoch
-    return found

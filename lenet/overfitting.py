@@ -1,0 +1,21 @@
+"""Whether an adversarially trained network resists nothing but what it trained on."""
+
+from collections.abc import Mapping, Sequence
+
+GAP = 0.3  # published runs end at 0.25 and below, or at 0.41 and above
+
+
+def overfitting(curve: Sequence[Mapping[str, float]]) -> int | None:
+    """The first epoch, from 1, of catastrophic overfitting (Wong et al., 2020).
+
+    The network has learned to resist the steps that it trains on, and nothing else:
+    from there on the PGD error is GAP above the error on the images that it trains on.
+    curve: the points of a run. None if it does not end so, or was not attacked.
+    """
+    found = None
+    for epoch, point in enumerate(curve, 1):
+        if point.get("pgd_error", 0.0) <= point["train_error"] + GAP:
+            found = None
+        elif found is None:
+            found = epoch
+    return found
