@@ -1,15 +1,45 @@
-"""LeNet-5, ablated: from 1998 to today, with error bars."""
+"""LeNet-5, ablated: from 1998 to today, with error bars.
 
+    lenet.run("preset=paper", "activation=relu", seed=3)   trains, or finds the record
+    lenet.load("modern")                                   a trained network
+    lenet.study("leave_one_out").effects                   a study's effects
+    lenet.effects(table, response="accuracy", ...)         those of anybody's runs
+
+Nothing is imported before it is used: `import lenet` waits for no torch, and
+`lenet.effects` for pandas, numpy and scipy alone.
+"""
+
+import importlib
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lenet.table_study import effects as effects
 
 HERE = Path(__file__).resolve().parent
 COMMANDS = (HERE, HERE.parent / "scripts")
+FACE = {"effects": "table_study"}  # what is public, and the module that has it
+__all__ = ["effects"]
 
 # Ctrl-C in the seconds that torch takes to import: no traceback, and the exit code of
 # lenet/terminal.py, which then takes over. Not where something else imports lenet.
-if sys.argv[0] == "-m" or Path(sys.argv[0]).resolve().parent in COMMANDS:
+program = Path(sys.argv[0])
+ours = program.name == "lenet" or program.resolve().parent in COMMANDS
+if sys.argv[0] == "-m" or ours:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first asked for."""
+    if name not in FACE:
+        raise AttributeError(f"module 'lenet' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lenet.{FACE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for those who look with Tab."""
+    return sorted({*globals(), *FACE})

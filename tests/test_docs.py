@@ -1,0 +1,46 @@
+"""What docs/ shows runs, in an empty folder, as a reader would type it."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lenet import __main__ as program
+
+DOCS = Path(__file__).parent.parent / "docs"
+BLOCK = re.compile(r"```(python|bash)\n(.*?)```", re.DOTALL)
+
+
+def followed(page: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What each block of a page prints, run one after the other."""
+    names: dict[str, Any] = {}
+    said = []
+    for language, block in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
+        if language == "python":
+            exec(block, names)
+        else:
+            for line in block.splitlines():
+                command, *typed = shlex.split(line, comments=True)
+                assert command == "lenet"
+                program.chosen(typed)
+        said.append(capsys.readouterr().out)
+    return said
+
+
+def test_your_own_runs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Models of scikit-learn, from a CSV file to the chart, as the page says."""
+    monkeypatch.chdir(tmp_path)
+    _, chart, effects, few = followed("your_own_runs.md", capsys)
+    assert "charts/runs/ablation_chart.svg" in chart.splitlines()
+    for path in chart.splitlines():
+        assert (tmp_path / path).stat().st_size > 0
+    assert re.search(r"model .* better\n", effects)
+    assert re.search(r"scaling .* worse\n", effects)
+    assert few == "no verdict possible at n = 5\n"
+    assert "+1.83" in (tmp_path / "charts/runs/ablation_chart.md").read_text()
