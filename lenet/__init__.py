@@ -17,12 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lenet.api import run as run
+    from lenet.api import runs as runs
     from lenet.table_study import effects as effects
+    from lenet.trained import load as load
 
 HERE = Path(__file__).resolve().parent
 COMMANDS = (HERE, HERE.parent / "scripts")
-FACE = {"effects": "table_study"}  # what is public, and the module that has it
-__all__ = ["effects"]
+# What is public, and the module that has it; `study` is a module that can be called.
+FACE = {"run": "api", "runs": "api", "load": "trained", "effects": "table_study"}
+__all__ = ["effects", "load", "run", "runs", "study"]
 
 # Ctrl-C in the seconds that torch takes to import: no traceback, and the exit code of
 # lenet/terminal.py, which then takes over. Not where something else imports lenet.
@@ -35,6 +39,8 @@ if sys.argv[0] == "-m" or ours:
 
 def __getattr__(name: str) -> Any:
     """A public name, imported when it is first asked for."""
+    if name == "study":
+        return importlib.import_module("lenet.study")
     if name not in FACE:
         raise AttributeError(f"module 'lenet' has no attribute {name!r}")
     return getattr(importlib.import_module(f"lenet.{FACE[name]}"), name)
@@ -42,4 +48,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """The public names, for those who look with Tab."""
-    return sorted({*globals(), *FACE})
+    return sorted({*globals(), *__all__})

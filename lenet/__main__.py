@@ -2,7 +2,8 @@
 
 lenet train data=digits epochs=5                 a network in seconds, no download
 lenet sweep design=quick                         a study with its chart
-lenet chart table=runs.csv response=accuracy reference=[optimizer=sgd]
+lenet predict seven.png                          what a published network reads
+lenet chart table=runs.csv response=accuracy "reference=[optimizer=sgd]"
                                                  the ablation chart of anybody's runs
 """
 
@@ -23,6 +24,7 @@ VERBS = {
     "attack": "commands/attack",
     "robustness": "commands/robustness",
     "interpret": "commands/interpret",
+    "predict": "commands/predict",
 }
 EXPLAINING = ("train", "sweep", "interpret")  # whose help also lists what there is
 HELP = ("--help", "-h")

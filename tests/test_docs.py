@@ -44,3 +44,17 @@ def test_your_own_runs(
     assert re.search(r"scaling .* worse\n", effects)
     assert few == "no verdict possible at n = 5\n"
     assert "+1.83" in (tmp_path / "charts/runs/ablation_chart.md").read_text()
+
+
+def test_api(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """From reading a digit to training a network, as the page says."""
+    monkeypatch.chdir(tmp_path)
+    digit, shapes, maps, trained, loaded = followed("api.md", capsys)
+    assert digit == "7\n"
+    assert shapes.startswith("torch.Size([3, 10])\n{'C1': (3, 6, 28, 28), ")
+    assert maps == "(1, 3, 28, 28) (1, 3, 28, 28)\n"
+    assert trained == "tanh 3 finished\n" and loaded == "True\n"

@@ -152,16 +152,7 @@ def published(given: Mapping[str, str]) -> "list[Any]":
     """The one or two studies that are named."""
     from lenet import study
 
-    root, names = Path(given["output_dir"]), given.get("study", "").split(",")
-    known = sorted(path.parent.name for path in root.glob("*/plan.json"))
-    for name in names:
-        if name not in known:
-            listed = ", ".join(known) or "none"
-            raise Refusal(
-                f"study={name or '?'}: the studies in {root} are: {listed}; for runs "
-                "without a study say reference=[activation=relu], the levels to "
-                "measure from"
-            )
+    names = given.get("study", "").split(",")
     if len(names) > 2:
         raise Refusal("two studies fit side by side: write study=one,other")
     if extra := given.keys() - set(OWN):
@@ -169,7 +160,14 @@ def published(given: Mapping[str, str]) -> "list[Any]":
             f"{extra.pop()}= chooses among runs without a study: see reference="
         )
     allowed = [given.get(key) == "true" for key in ("allow_partial", "mix")]
-    return [study.published(root / name, *allowed) for name in names]
+    root = given["output_dir"]
+    try:
+        return [study.named(name, root, *allowed) for name in names]
+    except Refusal as refusal:
+        if not str(refusal).startswith("study="):
+            raise
+        hint = "for runs without a study say reference=[activation=relu], the levels "
+        raise Refusal(f"{refusal}; {hint}to measure from") from None
 
 
 def adhoc(given: Mapping[str, str]) -> "list[Any]":

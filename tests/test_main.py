@@ -1,0 +1,120 @@
+"""`lenet`: the command that comes with the wheel, and the public names."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import lenet
+from lenet import __main__ as program
+from lenet.config import Refusal
+
+ROOT = Path(__file__).parent.parent
+
+
+def started(*typed: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    """The command, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "lenet", *typed],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def imports(code: str) -> set[str]:
+    """What has been imported after some code, of what is slow to import."""
+    slow = {"torch", "pandas", "numpy", "scipy", "matplotlib", "hydra", "sklearn"}
+    print_them = f"import sys; print(*({slow} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; {print_them}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_help_lists_every_command_at_once() -> None:
+    """A line for each, from its module's text; it takes no import and under 0.3 s of
+    processor time."""
+    before = os.times()
+    done = started("--help")
+    after = os.times()
+    spent = after.children_user + after.children_system
+    spent -= before.children_user + before.children_system
+    assert done.returncode == 0 and spent < 0.3
+    for verb in program.VERBS:
+        assert f"\n  {verb} " in done.stdout
+    assert started().stdout == done.stdout
+    assert imports("from lenet import __main__; __main__.explain()") == set()
+
+
+@pytest.mark.parametrize("verb", program.VERBS)
+def test_every_command_explains_itself(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its --help is its module's text, and what else there is."""
+    program.run(verb, ["--help"])
+    said = capsys.readouterr().out
+    first = program.about(verb).splitlines()[0]
+    assert len(first) <= 88 and (first in said or verb == "train")
+
+
+def test_importing_lenet_costs_nothing() -> None:
+    """Public names are imported when they are used."""
+    assert imports("import lenet") == set()
+    assert imports("import lenet; dir(lenet)") == set()
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        lenet.lode  # noqa: B018  # what is read is what is tested
+    assert {"effects", "load", "run", "runs", "study"} <= {*dir(lenet)}
+
+
+def test_unknown_command_is_answered_with_the_nearest() -> None:
+    """Exit code 2, nothing on stdout, and no traceback; torch is not waited for."""
+    done = started("chrt", "study=quick")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("command 'chrt' is unknown; did you mean chart?")
+    with pytest.raises(Refusal, match="did you mean sweep"):
+        program.chosen(["sweeep"])
+
+
+def test_result_is_json_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line for a program."""
+    program.run("status", [f"output_dir={tmp_path}", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"runs": 0, "studies": []}
+    program.run("verify", ["--json", f"output_dir={tmp_path}"])
+    assert "0 of 0 runs" in json.loads(capsys.readouterr().out)["verified"]
+
+
+def test_status_lists_studies_and_what_they_publish(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """From files alone: no torch."""
+    program.run("status", [f"output_dir={ROOT / 'outputs'}"])
+    said = capsys.readouterr().out
+    assert "study modern: 20 of 20 runs done, weights of 1 published" in said
+    began = time.perf_counter()
+    assert "torch" not in imports("from lenet.commands import status")
+    assert time.perf_counter() - began < 20
+
+
+def test_study_is_a_function_and_a_module() -> None:
+    """lenet.study("modern") reads it; from lenet import study has its parts."""
+    from lenet import study
+
+    found = lenet.study("leave_one_out", str(ROOT / "outputs"))
+    assert found.name == "leave_one_out" and callable(study.published)
+    assert {"factor", "level", "mean", "low", "high", "verdict"} <= {*found.effects}
+    assert len(found.effects) == len(found.treatments) - 1
+    with pytest.raises(Refusal, match="study=nothing: the studies in .* are: "):
+        lenet.study("nothing", str(ROOT / "outputs"))
