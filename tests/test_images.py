@@ -192,6 +192,15 @@ def test_gradients_are_had_in_inference_mode(name: str) -> None:
         EXPLAINED[name](made, PIXELS, 4)
 
 
+@pytest.mark.parametrize("name", [*LABELLED, *PLAIN])
+def test_the_rest_works_in_inference_mode_too(name: str) -> None:
+    """What learns or only looks."""
+    model, labels = network(), [3, 1, 4]
+    wanted = ENTRANCES[name](model, PIXELS, labels)
+    with torch.inference_mode():
+        assert same(ENTRANCES[name](model, PIXELS.clone(), labels), wanted)
+
+
 def test_faithfulness_takes_what_saliency_takes() -> None:
     """Bytes and one class."""
     model, maps = network(), {"gradient": saliency(network(), PIXELS, "gradient", 4)}

@@ -183,6 +183,7 @@ def trained(
     return [Autoencoder(*part) for part in parts]
 
 
+@torch.inference_mode(False)  # for a caller who is in that mode
 def curve(
     model: LeNet5,
     train: Any,
@@ -226,6 +227,7 @@ def curve(
     return table.assign(n=len(labels), n_train=given.shape[1])
 
 
+@torch.inference_mode(False)
 def portraits(
     model: LeNet5,
     train: Any,
