@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,9 +12,11 @@ import pytest
 
 import lenet
 from lenet import __main__ as program
+from lenet.commands import completion
 from lenet.config import Refusal
 
 ROOT = Path(__file__).parent.parent
+LEVELS = ("scaled_tanh", "sigmoid", "silu")  # of activation, that begin with s
 
 
 def started(*typed: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
@@ -118,3 +121,61 @@ def test_study_is_a_function_and_a_module() -> None:
     assert len(found.effects) == len(found.treatments) - 1
     with pytest.raises(Refusal, match="study=nothing: the studies in .* are: "):
         lenet.study("nothing", str(ROOT / "outputs"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["c"], ["chart", "completion"]),
+        (["train", "activation=s"], [f"activation={x}" for x in LEVELS]),
+        (["train", "optimizer.m"], ["optimizer.momentum=", "optimizer.mu="]),
+        (["chart", "resp"], ["response="]),
+        (["sweep", "design=leave"], ["design=leave_one_out"]),
+        (["chart", "output_dir=OUT", "study=ladd"], ["study=ladder"]),
+        (["predict", "output_dir=OUT", "run=m"], ["run=modern"]),
+        (["train", "nothing=x"], []),
+        (["nothing", "x"], []),
+    ],
+)
+def test_tab_completes(typed: list[str], words: list[str]) -> None:
+    """Commands, keys, levels, designs and studies."""
+    outputs = str(ROOT / "outputs")
+    found = completion.words([word.replace("OUT", outputs) for word in typed])
+    assert found == words
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_shell_reads_its_script(shell: str) -> None:
+    """Where it is installed; bash completes with it."""
+    script = completion.main([shell]).text
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_bash_completes_with_the_script(tmp_path: Path) -> None:
+    """The function that Tab calls, with what was typed so far."""
+    if shutil.which("bash") is None:
+        pytest.skip("bash is not installed")
+    command = tmp_path / "lenet"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lenet "$@"\n')
+    command.chmod(0o755)
+    typed = "COMP_WORDS=(lenet train activation=ge); COMP_CWORD=2; _lenet"
+    line = (
+        f"{completion.main(['bash']).text}\n{typed}; printf '%s\\n' ${{COMPREPLY[@]}}"
+    )
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path},
+    )
+    assert done.stdout == "activation=gelu\n", done.stderr
+
+
+def test_other_shells_are_refused() -> None:
+    """By name."""
+    with pytest.raises(Refusal, match="shell 'csh' is unknown; did you mean"):
+        completion.main(["csh"])

@@ -12,6 +12,8 @@ The same command again trains what is missing and nothing else.
                   hydra.launcher.partition=gpu and the like
   yes=true        more than 10,000 runs are meant
 
+A design is one of lenet's, a file in ./conf/design, or design=my_design.yaml.
+
 Other keys are those of lenet.train and hold for all runs: replicates=5, epochs=3,
 data=mnist, output_dir=outputs, study=name.
 """
