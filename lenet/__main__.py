@@ -25,6 +25,7 @@ VERBS = {
     "robustness": "commands/robustness",
     "interpret": "commands/interpret",
     "predict": "commands/predict",
+    "export": "commands/export",
     "completion": "commands/completion",
 }
 EXPLAINING = ("train", "sweep", "interpret")  # whose help also lists what there is

@@ -112,16 +112,16 @@ def load(name: str, output_dir: str = "outputs") -> Trained:
     id of a run in output_dir, which may also be one whose weights a study publishes.
     """
     if name in names():
-        return published(name)
+        return assembled(name, PUBLISHED / f"{name}.json")
+    if (Path(name) / "model.safetensors").is_file():
+        return assembled(Path(name).name, Path(name) / "record.json")
     from lenet import record  # with the training loop, which a published one needs not
 
     try:
         one = store.select(name, output_dir)
     except Refusal as refusal:
         raise Refusal(f"{refusal}; published: {', '.join(names())}") from None
-    place = Path(name)
-    root = str(place.parent.parent) if (place / "record.json").is_file() else output_dir
-    return Trained(one["run_id"], one, record.load([one], root))
+    return Trained(one["run_id"], one, record.load([one], output_dir))
 
 
 def names() -> list[str]:
@@ -129,13 +129,13 @@ def names() -> list[str]:
     return sorted(path.stem for path in PUBLISHED.glob("*.json"))
 
 
-def published(name: str) -> Trained:
-    """A network that comes with lenet, its seal and the hash of its weights checked."""
-    path = PUBLISHED / f"{name}.json"
-    one = store.read(path)
-    content = path.with_suffix(".safetensors").read_bytes()
+def assembled(name: str, path: Path) -> Trained:
+    """A network from its record and the weights beside it; the record's seal and the
+    weights' hash are checked first."""
+    one, own = store.read(path), path.with_suffix(".safetensors")
+    content = (own if own.exists() else path.parent / "model.safetensors").read_bytes()
     if hashlib.sha256(content).hexdigest() != one["weights"]:
-        raise Refusal(f"{path.stem}: the weights are not those that were published", 4)
+        raise Refusal(f"{name}: the weights are not those of its record", 4)
     model = LeNet5(1, **{key: one["treatment"][key] for key in STRUCTURE})
     model.load_state_dict(
         {key: tensor[None] for key, tensor in load_tensors(content).items()}

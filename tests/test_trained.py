@@ -186,7 +186,7 @@ def test_published_weights_that_were_changed_are_refused(
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(Refusal, match="modern: the weights are not those"):
+    with pytest.raises(Refusal, match="modern: the weights are not those of its"):
         trained.load("modern")
     one = json.loads(path.with_suffix(".json").read_text())
     with pytest.raises(Refusal, match="these are not the weights of run"):
