@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import hydra
 import torch
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from lenet import data as datasets
-from lenet import record, store, tracker
+from lenet import outcome, record, store, tracker
 from lenet.config import (
     CONF,
     FACTORS,
@@ -192,9 +194,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[Sequence[Config]], Repo
 def summary(found: Sequence[Record], places: Places) -> str:
     """One line: the mean test error, over how many runs, the time, and where."""
     errors = [r["response"]["test_error"] for r in found if r["status"] == "finished"]
-    mean = (
-        f"test error {sum(errors) / len(errors):.2%}" if errors else "no run finished"
-    )
+    mean = outcome.spread(errors) if errors else "no run finished"
     diverged = len(found) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
     if overfitted := sum(overfitting(one["curve"]) is not None for one in found):
@@ -246,6 +246,8 @@ def job(tree: DictConfig) -> None:
         with progress_bar(Console(stderr=True)) as report:
             found = run(configs, places, report)
     say(summary(found, places))
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        say("\n".join(outcome.beside(found, places)), sys.stderr)
 
 
 def check(arguments: Sequence[str]) -> None:

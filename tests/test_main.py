@@ -179,3 +179,15 @@ def test_other_shells_are_refused() -> None:
     """By name."""
     with pytest.raises(Refusal, match="shell 'csh' is unknown; did you mean"):
         completion.main(["csh"])
+
+
+@pytest.mark.parametrize("verb", ["sweep", "chart"])
+def test_module_of_that_name_is_the_command(verb: str) -> None:
+    """python -m lenet.sweep does not end in silence."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"lenet.{verb}", "--help"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.startswith(program.about(verb).splitlines()[0]), done.stderr
