@@ -50,6 +50,7 @@ def row(one: Record, study: str | None) -> dict[str, Any]:
         "run_id": one["run_id"],
         "study": study,
         "seed": one["seed"],
+        "edition": one.get("edition", 1),
         "status": one["status"],
         **one["response"],
         **one["treatment"],
