@@ -9,15 +9,17 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from lenet import chart, document, interaction, table
+import pandas as pd
+
+from lenet import chart, document, effect, interaction, table
+from lenet.canvas import FORMATS, Origin, rendered
 from lenet.config import Refusal
 from lenet.document import Exhibit
 from lenet.effect import Effects
-from lenet.canvas import FORMATS, Origin, rendered
 from lenet.store import replace
-from lenet.table_study import Comparison, estimated, named
+from lenet.table_study import Comparison, estimated
 
-CHARTED = {"factorial": "main", "ladder": "ladder"}  # of the rest, the arms
+CHARTED = {"factorial": effect.MAIN, "ladder": effect.LADDER}  # of the rest, the arms
 
 
 def write(folder: Path, found: Comparison, source: str) -> list[Path]:
@@ -56,11 +58,8 @@ def in_shares(found: Comparison) -> Comparison:
             "0 to 1, or of percentages, 0 to 100; lenet.effects takes any number"
         )
     runs = found.runs.assign(**{found.response.name: answers / 100})
-    response = dataclasses.replace(
-        found.response,
-        margin=found.response.margin / 100,
-        diverged=found.response.diverged / 100,
-    )
+    margin = found.response.margin / 100
+    response = dataclasses.replace(found.response, margin=margin)
     said = f"{found.response.name} was in percent"
     return dataclasses.replace(
         found, runs=runs, response=response, notes=[*found.notes, said]
@@ -77,27 +76,21 @@ def estimate(found: Comparison, study: str) -> Effects:
 
 def drawn(found: Comparison, effects: Effects, origin: Origin) -> list[Exhibit]:
     """The ablation chart, and of a factorial the heat map of the interactions."""
-    estimand = CHARTED.get(found.kind, "arm")
-    rows, differences = (some[some["estimand"] == estimand] for some in effects)
-    side = chart.Side(rows, differences, reference_name(found))
+    kind = CHARTED.get(found.kind, effect.ALONE)
+    rows = effect.of(effects.table, kind)
+    side = chart.Side(rows, effect.of(effects.differences, kind))
     figure = chart.ablation_chart(side, origin=origin, response=found.response)
     said = chart.finding(side)
     shown = [Exhibit("ablation_chart", "Ablation chart", said, figure, rows)]
     if found.kind == "factorial":
-        rows = effects.table[effects.table["estimand"].isin(["main", "interaction"])]
-        pairs = rows[rows["estimand"] == "interaction"]
-        said = interaction.finding(pairs, side.reference)
+        pairs = effect.of(effects.table, effect.PAIR)
+        rows = pd.concat([rows, pairs])
+        said = interaction.finding(pairs, found.base)
         figure = interaction.heat_map(
-            rows, reference=side.reference, title=said, origin=origin
+            rows, reference=found.base, title=said, origin=origin
         )
         shown.append(Exhibit("interactions", "Interactions", said, figure, rows))
     return shown
-
-
-def reference_name(found: Comparison) -> str:
-    """What the reference is called: by its levels, if they are few."""
-    levels = named(found.reference, list(found.reference.values()))
-    return levels if len(found.reference) < 4 else "the reference"
 
 
 def page(

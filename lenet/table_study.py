@@ -104,6 +104,12 @@ class Comparison:
             return "leave one out" if self.pairs else "one factor at a time"
         return "treatments against a reference"
 
+    @property
+    def base(self) -> str:
+        """What the reference is called: by its levels, if they are few."""
+        levels = named(self.reference, list(self.reference.values()))
+        return levels if len(self.reference) < 4 else "the reference"
+
     def changed(self, treatment: Mapping[str, Level]) -> set[str]:
         """The factors in which a treatment differs from the reference."""
         return {f for f, level in treatment.items() if level != self.reference[f]}
@@ -118,7 +124,6 @@ def effects(
     better: str | None = None,
     factors: Sequence[str] | None = None,
     margin: float = 0.0,
-    diverged: float | None = None,
 ) -> pd.DataFrame:
     """A row per effect: its mean, interval, p and verdict, from anybody's runs.
 
@@ -128,7 +133,8 @@ def effects(
     fold, a subject). reference: the level of each factor that effects are measured
     from. factors: their columns; by default all others that are no mark of a single
     run. margin: an effect within +-margin counts as none, and may get the verdict
-    `equivalent`. diverged: what a run without a response counts as.
+    `equivalent`. A run without a response is lost: an effect is of the seeds of which
+    no run is lost, and `left_out` says how many were.
 
     Columns of the result: study, response, estimand (arm; main, interaction and shapley
     of a factorial; ladder), factor, level, reference, n, mean, sd, low, high, p,
@@ -151,7 +157,6 @@ def effects(
             better=better,
             factors=factors,
             margin=margin,
-            diverged=diverged,
         )
     ).table
 
@@ -160,10 +165,11 @@ def estimated(found: Comparison, study: str = "") -> Effects:
     """All effects that the design allows: of a factorial, a ladder, or of arms."""
     about: dict[str, Any] = {"study": study, "response": found.response}
     if found.kind == "factorial":
-        return effect.factorial(found.runs, found.pairs, **about)
+        ends = found.base, "all changed"
+        return effect.factorial(found.runs, found.pairs, ends=ends, **about)
     if found.kind == "ladder":
         return effect.ladder(found.runs, found.rungs, **about)
-    return effect.arms(found.runs, found.reference, **about)
+    return effect.arms(found.runs, found.reference, base=found.base, **about)
 
 
 def compared(
@@ -175,7 +181,6 @@ def compared(
     better: str | None = None,
     factors: Sequence[str] | None = None,
     margin: float = 0.0,
-    diverged: float | None = None,
 ) -> Comparison:
     """The Comparison that a table holds; arguments and errors as for `effects`."""
     rows = table if isinstance(table, pd.DataFrame) else read(table)
@@ -205,12 +210,10 @@ def compared(
     for factor, parts in columns.items():
         runs[factor] = level_of(levels, parts)
     lower = way(response, better) == "lower"
-    answer = numbers(rows[response], response, diverged)
+    answer = numbers(rows[response], response, notes)
     runs["status"] = np.where(answer.isna(), "diverged", "finished")
     runs[response] = answer
-    meant = Response(
-        response, lower, np.nan if diverged is None else float(diverged), margin
-    )
+    meant = Response(response, lower, margin)
     base = reference_level(runs, columns, levels, reference or {})
     single(runs, list(columns), rows, seed, factors is None)
     notes += lacking(runs, base, seed, blocks)
@@ -338,8 +341,8 @@ def way(response: str, better: str | None) -> str:
     return sure[0]
 
 
-def numbers(column: pd.Series, response: str, diverged: float | None) -> pd.Series:
-    """The responses as numbers; one that is missing needs `diverged`."""
+def numbers(column: pd.Series, response: str, notes: list[str]) -> pd.Series:
+    """The responses as numbers; rows that have none are noted, and lost."""
     found = pd.to_numeric(column, errors="coerce").astype(float)
     if odd := [i for i in column.index if pd.isna(found[i]) and a_text(column[i])]:
         listed = shortened([f"{i + 1} ({column[i]!r})" for i in odd])
@@ -347,13 +350,9 @@ def numbers(column: pd.Series, response: str, diverged: float | None) -> pd.Seri
     found = found.where(np.isfinite(found))
     if found.isna().all():
         raise ValueError(f"{response} is empty in every row")
-    if found.isna().any() and diverged is None:
+    if found.isna().any():
         listed = shortened([i + 1 for i in found.index[found.isna()]])
-        raise ValueError(
-            f"{response} is empty or not finite in the rows {listed}: a lost run is a "
-            "result. Say what it counts as, diverged=0.1, or take out every run of its "
-            "block"
-        )
+        notes.append(f"lost, without a finite {response}: rows {listed}")
     return found
 
 

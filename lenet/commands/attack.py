@@ -25,10 +25,10 @@ from lenet import attack_picture, record, report, robustness, store
 from lenet import data as datasets
 from lenet.attack import Goal, Targeted, Untargeted, pgd
 from lenet.attack_picture import Row
+from lenet.canvas import Origin
 from lenet.config import Refusal, suggest
 from lenet.data import Data
 from lenet.model import LeNet5
-from lenet.canvas import Origin
 from lenet.robustness import PACE
 from lenet.store import Record
 from lenet.terminal import Said, typed

@@ -24,7 +24,7 @@ lenet chart mlruns=mlruns response=accuracy ...   or tensorboard=runs
     seed=seed           the column of what pairs runs: a seed, a fold, a subject
     factors=[lr,depth]  by default all other columns that are no mark of a single run
     margin=0.001        an effect within +-margin counts as none
-    diverged=0.1        what a run without a response counts as
+    a run without a response is lost, and is left out with its seed and counted
     output_dir=charts study=<name of the folder>, by default that of the file
 """
 
@@ -38,14 +38,15 @@ from lenet import store, table_io
 from lenet.config import RANGES, SAFE, Refusal, suggest
 from lenet.terminal import Said
 
-OWN = ("study", "output_dir", "reference", "allow_partial", "mix")
+OWN = ("study", "output_dir", "reference", "allow_partial", "mix", "response")
+RESPONSES = ("test_error", "corrected_error")  # of records
 SOURCES: dict[str, Callable[..., pd.DataFrame]] = {
     "table": table_io.read,
     "multirun": table_io.multirun,
     "mlruns": table_io.mlruns,
     "tensorboard": table_io.tensorboard,
 }
-OTHERS = ("response", "better", "seed", "factors", "margin", "diverged", "metrics")
+OTHERS = ("response", "better", "seed", "factors", "margin", "metrics")
 
 
 def main(arguments: Sequence[str]) -> Said:
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> Said:
 def foreign(arguments: Sequence[str]) -> bool:
     """Whether the runs are those of somebody's table or folder."""
     keys = [text.partition("=")[0] for text in arguments]
-    return bool({*SOURCES, "response"} & {*keys})
+    return bool({*SOURCES} & {*keys})
 
 
 def typed(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
@@ -111,9 +112,8 @@ def wanted(given: Mapping[str, str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {
         key: given[key] for key in ("response", "better", "seed") if key in given
     }
-    for key in ("margin", "diverged"):
-        if key in given:
-            chosen[key] = number(key, given[key])
+    if "margin" in given:
+        chosen["margin"] = number("margin", given["margin"])
     if "factors" in given:
         chosen["factors"] = listed(given["factors"])
     pairs = [text.partition("=") for text in listed(given.get("reference", ""))]
@@ -144,8 +144,14 @@ def of_records(arguments: Sequence[str]) -> list[Path]:
     known = (*OWN, *study.NARROWED, *RANGES)
     given = {"output_dir": "outputs"} | typed(arguments, known)
     found = adhoc(given) if "reference" in given else published(given)
-    folder = Path(given["output_dir"]) / "-".join(one.name for one in found)
-    return report.write(folder, found)
+    names, response = [one.name for one in found], given.get("response", RESPONSES[0])
+    if response not in RESPONSES:
+        listed = suggest(response, RESPONSES, "response", "responses")
+        places = "=, ".join(SOURCES)
+        raise Refusal(f"{listed}; of your own runs say where they are: {places}=")
+    if response != RESPONSES[0]:
+        found, names = list(map(study.corrected, found)), [*names, response]
+    return report.write(Path(given["output_dir"]) / "-".join(names), found)
 
 
 def published(given: Mapping[str, str]) -> "list[Any]":

@@ -27,11 +27,11 @@ from matplotlib.figure import Figure
 
 from lenet import data as datasets
 from lenet import report, store, study
+from lenet.canvas import Origin
 from lenet.config import SAFE, Refusal, suggest
 from lenet.data import Data
 from lenet.interpret import analysis, curves, overview, pictures, probe
 from lenet.interpret.analysis import METHODS, SPECS, Result
-from lenet.canvas import Origin
 from lenet.store import Record
 from lenet.terminal import Said
 
