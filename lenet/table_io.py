@@ -271,10 +271,11 @@ def tensorboard(folder: str | Path) -> pd.DataFrame:
         seen = EventAccumulator(str(run), size_guidance={"scalars": 0})
         seen.Reload()
         scalars = {tag: seen.Scalars(tag)[-1].value for tag in seen.Tags()["scalars"]}
+        last_ones = {tag: last_tensor(seen, tag) for tag in seen.Tags()["tensors"]}
         tensors = {
-            tag: float(np.ravel(last_tensor(seen, tag))[0])
-            for tag in seen.Tags()["tensors"]
-            if last_tensor(seen, tag).size == 1
+            tag: float(np.ravel(value)[0])
+            for tag, value in last_ones.items()
+            if value.size == 1 and value.dtype.kind in "fiu"  # a text is none
         }
         name = str(run.relative_to(root))
         row = {**hparams(seen), **in_name(name), **tensors, **scalars}
