@@ -52,8 +52,8 @@ def about(name: str, seen: Prediction, files: Sequence[Path]) -> dict[str, Any]:
 def drawn(net: Trained, seen: Prediction, picture: Path) -> list[Path]:
     """The files that show what every layer saw, beside the picture."""
     from lenet import report  # seconds to import, and not needed without a picture
+    from lenet.canvas import Origin
     from lenet.interpret import overview, pictures
-    from lenet.page import Origin
 
     maps = overview.maps(net.model, seen.picture)
     run = f"network {net.name}, run {net.record['run_id']}"
