@@ -90,7 +90,9 @@ def program() -> list[str]:
     if os.path.basename(sys.argv[0]) == "lenet":  # the command of the wheel
         return ["lenet"]
     module = sys.modules["__main__"].__spec__  # None for a script
-    return ["python", "-m", module.name] if module else ["python", sys.argv[0]]
+    if module:
+        return ["python", "-m", module.name.removesuffix(".__main__")]
+    return ["python", sys.argv[0]]
 
 
 def command(main: Callable[[], None]) -> None:
