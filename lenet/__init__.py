@@ -1,15 +1,39 @@
-"""LeNet-5, ablated: from 1998 to today, with error bars."""
+"""LeNet-5, ablated: from 1998 to today, with error bars.
+
+    lenet.run("preset=paper", "activation=relu", seed=3)   trains, or finds the record
+    lenet.load("modern")                                   a trained network
+    lenet.study("leave_one_out").effects                   a study's effects
+    lenet.effects(table, response="accuracy", ...)         those of anybody's runs
+
+Nothing is imported before it is used: `import lenet` waits for no torch, and
+`lenet.effects` for pandas, numpy and scipy alone.
+"""
 
 import importlib.util
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lenet.api import run as run
+    from lenet.api import runs as runs
+    from lenet.table_study import effects as effects
+    from lenet.trained import load as load
 
 HERE = Path(__file__).resolve().parent
 COMMANDS = (HERE, HERE.parent / "scripts")
+# What is public, and the module that has it; `study` is a module that can be called.
+FACE = {"run": "api", "runs": "api", "load": "trained", "effects": "table_study"}
+__all__ = ["effects", "load", "run", "runs", "study"]
 
-IS_COMMAND = sys.argv[0] == "-m" or Path(sys.argv[0]).resolve().parent in COMMANDS
+PROGRAM = Path(sys.argv[0])
+IS_COMMAND = (
+    sys.argv[0] == "-m"
+    or PROGRAM.name == "lenet"
+    or PROGRAM.resolve().parent in COMMANDS
+)
 
 if importlib.util.find_spec("fcntl") is None:  # what keeps two processes off one run
     SAID = "lenet needs the file locks of Linux or macOS; on Windows, run it in WSL"
@@ -23,3 +47,17 @@ if importlib.util.find_spec("fcntl") is None:  # what keeps two processes off on
 if IS_COMMAND:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first asked for."""
+    if name == "study":
+        return importlib.import_module("lenet.study")
+    if name not in FACE:
+        raise AttributeError(f"module 'lenet' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lenet.{FACE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for those who look with Tab."""
+    return sorted({*globals(), *__all__})

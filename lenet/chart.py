@@ -467,3 +467,9 @@ def seeds(blocks: pd.Series) -> str:
     """How many blocks, in words."""
     n = sorted(set(blocks))
     return f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} blocks (seeds)"
+
+
+if __name__ == "__main__":  # who types python -m lenet.chart means the command
+    from lenet.__main__ import script
+
+    script("chart")

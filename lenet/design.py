@@ -15,11 +15,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lenet.config import CONF, Config, Places, Refusal, Value, composed, suggest
+from lenet.config import CONF, SAFE, Config, Places, Refusal, Value, composed, suggest
 
 Settings = Mapping[str, Value]  # the keys that a level sets
 Levels = Mapping[str, Settings]
@@ -79,9 +80,38 @@ class Design:
         return list(dict.fromkeys(key for arm in self.arms for key in arm.changes))
 
 
+def folders() -> list[Path]:
+    """Where designs lie: in the folder conf/design that one works in, and in lenet."""
+    return [Path("conf") / "design", CONF / "design"]
+
+
 def available() -> list[str]:
-    """The names of the designs in conf/design."""
-    return sorted(path.stem for path in (CONF / "design").glob("*.yaml"))
+    """The names of the designs in conf/design, one's own among them."""
+    return sorted({path.stem for place in folders() for path in place.glob("*.yaml")})
+
+
+def file(name: str) -> Path:
+    """The file of a design: one's own before lenet's of that name; or the path itself,
+    where the name ends in .yaml."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise Refusal(f"design={name}: there is no such file")
+        return path
+    found = [place / f"{name}.yaml" for place in folders()]
+    there = [path for path in found if path.is_file()]
+    if not there:
+        listed = suggest(name, available(), "design", "designs")
+        raise Refusal(f"{listed}; or give a file, design=my_design.yaml")
+    return there[0]
+
+
+def plain_name(name: str) -> str:
+    """What a design is called: the name of its file, which its study's folder gets."""
+    stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
+    if not set(stem) <= set(SAFE):
+        raise Refusal(f"design={name}: name the file in letters, digits, '_' and '-'")
+    return stem
 
 
 def read(name: str) -> dict[str, Any]:
@@ -89,12 +119,11 @@ def read(name: str) -> dict[str, Any]:
 
     Where its factors are a name, they are those of the design of that name.
     """
-    if name not in available():
-        raise Refusal(suggest(name, available(), "design", "designs"))
+    path = file(name)
     try:
-        content = yaml.safe_load((CONF / "design" / f"{name}.yaml").read_text())
-    except yaml.YAMLError as problem:
-        raise Refusal(f"conf/design/{name}.yaml is no YAML: {problem}") from None
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as problem:
+        raise Refusal(f"{path} is no YAML: {problem}") from None
     content = content if isinstance(content, dict) else {}
     for key in content:
         if key not in KEYS:
@@ -168,7 +197,7 @@ def load(name: str, overrides: Sequence[str], yes: bool = False) -> Design:
         if key not in typed or key in ("seed", "replicates")
     }
     return Design(
-        name=name,
+        name=plain_name(name),
         kind=content["kind"],
         preset=preset(base),
         factors=factors,

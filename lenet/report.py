@@ -24,10 +24,10 @@ from lenet import (
 from lenet.canvas import FORMATS, Origin, rendered
 from lenet.config import Refusal
 from lenet.corrected import lacking
+from lenet.document import Exhibit
 from lenet.effect import Effects, Response
 from lenet.store import Record, replace
 from lenet.study import HELD_OUT, Study, converged, corrected, published
-from lenet.webpage import Exhibit
 
 MOST = 60  # treatments in one figure of curves or costs
 LADDERS = {  # the name of each figure of steps, and its title

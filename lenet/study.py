@@ -5,11 +5,13 @@ that always change together are one factor, and a number that belongs to a level
 as optimizer.lr, or the batch size that comes with an optimizer, is none of its own.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -190,6 +192,13 @@ class Study:
             for factor in self.reference
         }
 
+    @cached_property
+    def effects(self) -> pd.DataFrame:
+        """All effects that its runs allow, a row each, fractions as in effects.csv."""
+        from lenet import report  # which draws, and reads studies itself
+
+        return report.estimated(self).table
+
     @property
     def origin(self) -> Origin:
         """What the caption of every figure says of the runs."""
@@ -242,6 +251,18 @@ def corrected(found: Study) -> Study:
         response=CORRECTED,
         held_out=held_out,
     )
+
+
+def named(
+    name: str, output_dir: str, allow_partial: bool = False, mix: bool = False
+) -> Study:
+    """The published study of a name; a Refusal that lists those that there are."""
+    root = Path(output_dir).expanduser()
+    known = sorted(path.parent.name for path in root.glob("*/plan.json"))
+    if name not in known:
+        listed = ", ".join(known) or "none"
+        raise Refusal(f"study={name or '?'}: the studies in {root} are: {listed}")
+    return published(root / name, allow_partial, mix)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], list[Record]]:
@@ -539,3 +560,26 @@ def base_name(plan: Mapping[str, Any], reference: Mapping[str, Level]) -> str:
 def unique(values: Iterable[Any]) -> list[Any]:
     """Every value once, in the order of its first appearance."""
     return list(dict.fromkeys(values))
+
+
+class _Module(ModuleType):
+    """This module, which may be called: `lenet.study` is it and the public function."""
+
+    def __call__(
+        self,
+        name: str,
+        output_dir: str = "outputs",
+        *,
+        allow_partial: bool = False,
+        mix: bool = False,
+    ) -> Study:
+        """The study of this name, from its records alone.
+
+        Its `effects` are a DataFrame with a row per effect, its `runs` one with a row
+        per run. A Refusal if runs are missing, unless allow_partial, or of different
+        code or torch, unless mix.
+        """
+        return named(name, output_dir, allow_partial, mix)
+
+
+sys.modules[__name__].__class__ = _Module

@@ -501,3 +501,9 @@ def table(failures: Mapping[str, str], runs: Mapping[str, Config], total: int) -
             "what they said is in attempts/; the same command tries them again",
         ]
     )
+
+
+if __name__ == "__main__":  # who types python -m lenet.sweep means the command
+    from lenet.__main__ import script
+
+    script("sweep")

@@ -6,15 +6,30 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
 from rich.markup import escape
 
 from lenet.config import Refusal, place, shortened, suggest
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command found: as a reader wants it, and as a program does."""
+
+    text: str
+    data: Any
+
+    @classmethod
+    def of_files(cls, paths: Iterable[Path]) -> "Said":
+        """The files that a command wrote."""
+        files = [str(path) for path in paths]
+        return cls("\n".join(files), {"files": files})
 
 
 class Terminated(KeyboardInterrupt):
@@ -105,8 +120,19 @@ def stop(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
+def program() -> list[str]:
+    """The words that start this program again."""
+    if os.path.basename(sys.argv[0]) == "lenet":  # the command of the wheel
+        return ["lenet"]
+    module = sys.modules["__main__"].__spec__  # None for a script
+    if module:
+        return ["python", "-m", module.name.removesuffix(".__main__")]
+    return ["python", sys.argv[0]]
+
+
 def command(main: Callable[[], None]) -> None:
     """Run a command; it ends with the exit code of what stopped it."""
+    line = shlex.join([*program(), *sys.argv[1:]])  # before anything changes it
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, stop)
     for stream in (sys.stdout, sys.stderr):
@@ -116,9 +142,6 @@ def command(main: Callable[[], None]) -> None:
         with refusals():
             main()
     except KeyboardInterrupt as interruption:
-        module = sys.modules["__main__"].__spec__  # None for a script
-        program = ["-m", module.name] if module else sys.argv[:1]
-        line = shlex.join(["python", *program, *sys.argv[1:]])
         print(
             f"interrupted; finished runs are kept; go on with: {line}", file=sys.stderr
         )

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,22 +116,25 @@ class Copy:
         return {**self.record["treatment"], "seed": self.record["seed"]}
 
 
-def wandb(copy: Copy) -> None:
+def wandb(copy: Copy) -> bool:
     """Config, curve and result as a W&B run: group, the study; job type, the treatment;
-    tags, the levels. Offline unless WANDB_MODE or a key says otherwise.
+    tags, the levels. Offline unless WANDB_MODE or a key says otherwise; the project is
+    WANDB_PROJECT, or lenet. Whether there is a copy: not under WANDB_MODE=disabled.
 
     The run's id is the record's, so that what an interrupted copy left is continued, or
     taken away where it lies on this disk.
     """
     import wandb
 
+    if os.environ.get("WANDB_MODE") == "disabled":
+        return False
     os.environ.setdefault("WANDB_SILENT", "true")
     name = copy.record["run_id"]
     for left in (copy.output_dir / "wandb").glob(f"offline-run-*-{name}"):
         shutil.rmtree(left)
     mode: Any = "online" if os.environ.get("WANDB_API_KEY") else "offline"
     run = wandb.init(
-        project="lenet",
+        project=os.environ.get("WANDB_PROJECT") or "lenet",
         id=name,
         name=f"{copy.treatment or name} seed={copy.record['seed']}",
         resume="allow",
@@ -145,12 +149,14 @@ def wandb(copy: Copy) -> None:
         run.log(point, step=point["epoch"])
     run.summary.update({**copy.record["response"], "status": copy.record["status"]})
     run.finish()
+    return True
 
 
-def tensorboard(copy: Copy) -> None:
+def tensorboard(copy: Copy) -> bool:
     """Config, curve and result as an event file in
-    <output_dir>/tensorboard/<study>/<treatment>/<run_id>."""
+    <output_dir>/tensorboard/<study>/<treatment>/<run_id>, with HPARAMS."""
     from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard.summary import hparams
 
     place = copy.output_dir / "tensorboard" / copy.study
     folder = place / copy.treatment.replace("/", "_") / copy.record["run_id"]
@@ -161,12 +167,55 @@ def tensorboard(copy: Copy) -> None:
         for point in copy.record["curve"]:
             for name in set(point) - {"epoch"}:
                 writer.add_scalar(name, point[name], point["epoch"])
+        results = {k: v for k, v in copy.record["response"].items() if v is not None}
+        settings = {k: v for k, v in copy.config.items() if v is not None}
+        # add_hparams would make a run of its own of them, beside this one
+        for part in hparams(settings, dict.fromkeys(results, 0)):
+            writer.file_writer.add_summary(part)
+        for name, value in results.items():
+            writer.add_scalar(name, value, copy.record["curve"][-1]["epoch"] + 1)
+    return True
 
 
-LEVELS: dict[str, Callable[[Copy], None] | None] = {
+def mlflow(copy: Copy) -> bool:
+    """Parameters, metrics by epoch and the result as a run of MLflow, in the experiment
+    of the study: in MLFLOW_TRACKING_URI, or in <output_dir>/mlruns, with no server."""
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.tracking import MlflowClient
+
+    own = (copy.output_dir / "mlruns").absolute().as_uri()
+    client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or own)
+    name, record = copy.study or "lenet", copy.record
+    found = client.get_experiment_by_name(name)
+    experiment = found.experiment_id if found else client.create_experiment(name)
+    mine = f"tags.lenet_run = '{record['run_id']}'"
+    for left in client.search_runs([experiment], mine):  # by an interrupted copy
+        client.delete_run(left.info.run_id)
+    tags = {"lenet_run": record["run_id"], "treatment": copy.treatment}
+    label = f"{copy.treatment or record['run_id']} seed={record['seed']}"
+    run = client.create_run(experiment, tags=tags, run_name=label).info.run_id
+    now, metrics = int(time.time() * 1000), list[Metric]()
+    for point in record["curve"]:
+        step = point["epoch"]
+        errors = {key: value for key, value in point.items() if key != "epoch"}
+        metrics += [Metric(key, value, now, step) for key, value in errors.items()]
+    last = metrics[-1].step + 1 if metrics else 0
+    results = {k: v for k, v in record["response"].items() if v is not None}
+    metrics += [Metric(key, value, now, last) for key, value in results.items()]
+    params = [Param(key, str(value)) for key, value in copy.config.items()]
+    levels = [RunTag(key, value) for key, value in copy.levels.items()]
+    client.log_batch(run, metrics=metrics, params=params, tags=levels)
+    client.set_terminated(
+        run, "FINISHED" if record["status"] == "finished" else "FAILED"
+    )
+    return True
+
+
+LEVELS: dict[str, Callable[[Copy], bool] | None] = {
     "none": None,
     "wandb": wandb,
     "tensorboard": tensorboard,
+    "mlflow": mlflow,
 }
 
 
@@ -182,8 +231,8 @@ def once(tracker: str, copy: Copy) -> None:
         except BlockingIOError:
             return
         if not os.fstat(lock.fileno()).st_size:
-            send(copy)
-            lock.write("mirrored\n")
+            if send(copy):
+                lock.write("mirrored\n")
 
 
 def main() -> None:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, NoReturn
 import hydra
 import yaml
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from lenet import catalogue, record, store, tracker
+from lenet import catalogue, outcome, record, store, tracker
 from lenet.catalogue import Known
 from lenet.config import (
     CONF,
@@ -38,6 +40,7 @@ from lenet.config import (
     names,
     resolve,
 )
+from lenet.overfitting import overfitting
 from lenet.store import Record
 from lenet.terminal import command, refusals, say
 from lenet.training import edition
@@ -237,11 +240,7 @@ def progress_bar(console: Console) -> Iterator[Begin]:
 def summary(found: Sequence[Record], places: Places) -> str:
     """One line: the mean test error, over how many runs, the time, and where."""
     errors = [r["response"]["test_error"] for r in found if r["status"] == "finished"]
-    mean = (
-        f"test error {sum(errors) / len(errors):.2%}" if errors else "no run finished"
-    )
-    from lenet.overfitting import overfitting
-
+    mean = outcome.spread(errors) if errors else "no run finished"
     diverged = len(found) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
     if overfitted := sum(overfitting(one["curve"]) is not None for one in found):
@@ -294,6 +293,8 @@ def job(tree: DictConfig) -> None:
         with progress_bar(Console(stderr=True)) as report:
             found = run(configs, places, report)
     say(summary(found, places))
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        say("\n".join(outcome.beside(found, places)), sys.stderr)
 
 
 def check(arguments: Sequence[str]) -> None:

@@ -314,3 +314,32 @@ def test_secret_cannot_be_put_into_a_design(
     ):
         message = refused(written(**content))
         assert "interpolation" in message and "a-secret" not in message
+
+
+def test_design_of_ones_own_is_found(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In ./conf/design by its name, before lenet's of that name, or as a file."""
+    written(factors={"activation": ["gelu"]})
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "conf" / "design"
+    place.mkdir(parents=True)
+    content = {"kind": "one_factor", "base": SMALL, "factors": {"dropout": [0.5]}}
+    for path in (place / "own.yaml", place / "mine.yaml", tmp_path / "a_file.yaml"):
+        path.write_text(yaml.safe_dump(content))
+    assert design.available() == ["mine", "own"]
+    for name, called in (("own", "own"), ("mine", "mine"), ("a_file.yaml", "a_file")):
+        loaded = design.load(name, [])
+        assert (loaded.name, loaded.keys) == (called, ["dropout"])
+
+
+def test_design_that_is_not_there_is_refused(written: Written, tmp_path: Path) -> None:
+    """With the nearest name, or the path; a name is no way out of the folder."""
+    written(factors={"activation": ["gelu"]})
+    assert "did you mean mine?" in refused("mime")
+    assert "there is no such file" in refused("nowhere/own.yaml")
+    assert "is unknown" in refused("../mine")
+    (tmp_path / "my design.yaml").write_text(
+        (tmp_path / "design/mine.yaml").read_text()
+    )
+    assert "name the file in letters" in refused(str(tmp_path / "my design.yaml"))

@@ -1,11 +1,9 @@
-"""The command scripts/interpretation.py, what it keeps, and its charts."""
+"""The command `lenet interpret`, what it keeps, and its charts."""
 
 import gzip
-import importlib
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 from figures import check_texts, content
 
 from lenet import design, store, train
+from lenet.commands import interpret as command
 from lenet.config import Refusal, composed
 from lenet.interpret import analysis, curves
 from lenet.interpret.analysis import METHODS, SPECS, keep, opened, with_number
@@ -28,19 +27,8 @@ SMALL += ["saliency.nodes=2", "saliency.samples=2", "sanity.images=5", "sanity.s
 
 
 def interpret(*typed):
-    """What scripts/interpretation.py does with these arguments."""
-    before = sys.argv
-    sys.argv = ["interpretation.py", *typed]
-    try:
-        importlib.import_module("interpretation").main()
-    finally:
-        sys.argv = before
-
-
-@pytest.fixture(autouse=True)
-def scripts(monkeypatch):
-    """The scripts can be imported."""
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "scripts")
+    """What `lenet interpret` does with these arguments."""
+    print(command.main(typed).text)
 
 
 @pytest.fixture(scope="module")

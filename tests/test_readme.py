@@ -22,7 +22,9 @@ import pytest
 from scipy import stats
 
 from lenet import design, model, report, store, study, table, train
+from lenet.__main__ import about
 from lenet.canvas import FORMATS
+from lenet.commands import sweep as command
 from lenet.config import composed, levels
 from lenet.corrected import CORRECTED
 from lenet.data import Data
@@ -534,6 +536,12 @@ def stated(claim: str, values: dict[str, Any]) -> str:
     return flat(Stated().vformat(claim, (), values))
 
 
+def help_of(path: Path) -> str:
+    """What a program of scripts/ says of its keys: its own text, or its command's."""
+    verb = re.search(r'script\("(.*)"\)', (ROOT / path).read_text())
+    return about(verb[1]) if verb else str(imported(path.stem).__doc__)
+
+
 def flat(text: str) -> str:
     """The text with one space wherever it has some."""
     return " ".join(text.split())
@@ -645,12 +653,12 @@ def test_command_can_be_typed(words: list[str]) -> None:
     if typed[:2] == ["-m", "lenet.train"] or typed[0] == "lenet/train.py":
         train.check(typed[2:] if typed[0] == "-m" else typed[1:])
     elif typed[0] == "scripts/sweep.py":
-        given, overrides = imported("sweep").parse(typed[1:])
+        given, overrides = command.parse(typed[1:])
         design.load(given["design"], overrides)
     elif typed[0] == "-m":
         assert callable(importlib.import_module(typed[1]).main)
     else:
-        says = imported(Path(typed[0]).stem).__doc__
+        says = help_of(Path(typed[0]))
         values = dict(text.split("=", 1) for text in typed[1:])
         assert all(f"{key}=" in says for key in values)
         if "run" in values:  # it is published, with its weights

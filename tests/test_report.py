@@ -1,9 +1,7 @@
 """The report holds all numbers, once, escaped, in one file, the same every time."""
 
 import html
-import importlib
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from studies import TODAY
 from lenet import curve, effect, missed, report, study, table, webpage
 from lenet import data as datasets
 from lenet.canvas import FORMATS
+from lenet.commands import chart as command
 from lenet.config import FACTORS, Refusal, composed
 
 THREE = {"activation": ["relu"], "pooling": ["max"], "optimizer": ["adam"]}
@@ -24,11 +23,9 @@ OUTPUTS = Path(__file__).parent.parent / "outputs"
 EVIL = '<script>alert("1")</script>'
 
 
-def draw(monkeypatch, *typed):
-    """What scripts/ablation_chart.py does with these arguments."""
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "scripts")
-    monkeypatch.setattr(sys, "argv", ["ablation_chart.py", *typed])
-    importlib.import_module("ablation_chart").main()
+def draw(*typed):
+    """What `lenet chart` does with these arguments."""
+    print(command.main(typed).text)
 
 
 @pytest.fixture
@@ -279,33 +276,33 @@ def test_lost_run_takes_its_seed_from_every_figure(tmp_path, said):
 
 
 @pytest.mark.usefixtures("svg_alone")
-def test_two_studies_stand_side_by_side(tmp_path, monkeypatch, capsys):
+def test_two_studies_stand_side_by_side(tmp_path, capsys):
     """One chart with a row for each pair of levels, in a folder of its own."""
     studies.one_factor(tmp_path / "one", range(6), tried=THREE)
     back = {factor: [studies.PAPER[factor]] for factor in THREE}
     studies.one_factor(tmp_path / "other", range(6), "modern", back)
-    draw(monkeypatch, "study=one,other", f"output_dir={tmp_path}")
+    draw("study=one,other", f"output_dir={tmp_path}")
     assert str(tmp_path / "one-other" / "report.html") in capsys.readouterr().out
     rows = table.read(tmp_path / "one-other" / "ablation_chart.csv")
     assert rows.groupby("study")["factor"].count().to_dict() == {"one": 3, "other": 3}
 
 
 @pytest.mark.usefixtures("svg_alone")
-def test_a_tuning_shows_no_test_error(tmp_path, monkeypatch):
+def test_a_tuning_shows_no_test_error(tmp_path):
     """Neither in its page and tables, nor beside a study of test errors."""
     arms_ = {"reference": {}, "head=rbf": {"head": "rbf"}}
     said = {"response": {"test_error": 0.9, "validation_error": 0.25}}
     place, line = tmp_path / "tuning", f"output_dir={tmp_path}"
     studies.write_study(place, "tuning", "modern", {}, arms_, range(3), **said)
     studies.one_factor(tmp_path / "one", range(3), tried=THREE)
-    draw(monkeypatch, "study=tuning", line)
+    draw("study=tuning", line)
     names = sorted(path.name for path in place.glob("*.csv"))
     assert names == ["ablation_chart.csv", "effects.csv", "losses.csv"]
     page = (place / "report.html").read_text()
     assert "validation error" in page and "test error" not in page
     assert 'id="missed"' not in page and 'href="#missed"' not in page
     with pytest.raises(Refusal, match="draw it alone"):
-        draw(monkeypatch, "study=one,tuning", line)
+        draw("study=one,tuning", line)
 
 
 @pytest.mark.parametrize(
@@ -319,10 +316,10 @@ def test_a_tuning_shows_no_test_error(tmp_path, monkeypatch):
         (["reference=[activation=relu]"], "has no finished run: train some"),
     ],
 )
-def test_bad_arguments_are_refused_with_the_fix(arms, monkeypatch, typed, said):
+def test_bad_arguments_are_refused_with_the_fix(arms, typed, said):
     """Exit code 2, what is wrong and what to type."""
     with pytest.raises(Refusal, match=re.escape(said)) as refusal:
-        draw(monkeypatch, f"output_dir={arms[0].parent}", *typed)
+        draw(f"output_dir={arms[0].parent}", *typed)
     assert refusal.value.code == 2
 
 

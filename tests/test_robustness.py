@@ -1,8 +1,6 @@
 """lenet/robustness.py against networks whose robustness is known exactly."""
 
-import importlib
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from lenet import robustness
 from lenet.attack import Targeted, Untargeted, pgd
+from lenet.commands import attack as command
 from lenet.config import Config, Refusal
 from lenet.data import Data
 from lenet.model import LeNet5
@@ -225,17 +224,13 @@ def test_path_that_still_falls_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_picture_aims_at_neither_the_label_nor_the_answer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_picture_aims_at_neither_the_label_nor_the_answer() -> None:
     """Without a target: the likeliest of the other classes, also if already misread."""
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "scripts")
-    script = importlib.import_module("attack")
     logits, label = torch.tensor([[0.0, 3, 1, 2]]), torch.tensor([3])
-    assert list(script.goals({"target": ""}, logits, label)) == ["untargeted", "to 2"]
-    assert list(script.goals({"target": "1"}, logits, label)) == ["to 1"]
+    assert list(command.goals({"target": ""}, logits, label)) == ["untargeted", "to 2"]
+    assert list(command.goals({"target": "1"}, logits, label)) == ["to 1"]
     with pytest.raises(Refusal, match="target=3 is the label of image 61"):
-        script.goals({"target": "3", "image": "61"}, logits, label)
+        command.goals({"target": "3", "image": "61"}, logits, label)
 
 
 @pytest.mark.parametrize(
@@ -247,12 +242,10 @@ def test_picture_aims_at_neither_the_label_nor_the_answer(
     ],
 )
 def test_pictures_of_other_attacks_have_other_names(
-    typed: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+    typed: dict[str, str], name: str
 ) -> None:
     """What is not the default is in the name."""
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "scripts")
-    script = importlib.import_module("attack")
-    assert script.stem({**script.TYPED, "image": "2", **typed}) == name
+    assert command.stem({**command.TYPED, "image": "2", **typed}) == name
 
 
 def test_distances_are_the_norms_of_the_change() -> None:

@@ -25,6 +25,7 @@ from lenet.attack_picture import Row, attack_picture
 from lenet.config import Places, Refusal
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+COMMANDS = SCRIPTS.parent / "lenet" / "commands"
 PUBLISHED = SCRIPTS.parent / "outputs" / "robustness"
 
 
@@ -205,7 +206,7 @@ def test_auto_attack_gets_what_is_left_of_each_run_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Per radius and run only images that withstand so far, and a stack of that run."""
-    script = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))
+    script = runpy.run_path(str(COMMANDS / "robustness.py"))
     images, seen = torch.arange(4.0)[:, None, None].expand(4, 28, 28) / 8, []
 
     class AutoAttack:  # what pyautoattack's does: it turns the image 0.25
@@ -243,15 +244,15 @@ def test_auto_attack_gets_what_is_left_of_each_run_alone(
         ("attack", "run=a atack=pgd", "did you mean attack?"),
         ("attack", "image=2", "run=<the first letters"),
         ("attack", "run=a attack=pdg", "did you mean pgd?"),
-        ("robustness_chart", "study=s effort=ful", "did you mean full?"),
-        ("robustness_chart", "study=s norm=l3", "choices: l2, linf"),
-        ("robustness_chart", "study=s seed=3", "key 'seed' is unknown"),
-        ("robustness_chart", "study=s allow_partial=yes", "allow_partial=true"),
+        ("robustness", "study=s effort=ful", "did you mean full?"),
+        ("robustness", "study=s norm=l3", "choices: l2, linf"),
+        ("robustness", "study=s seed=3", "key 'seed' is unknown"),
+        ("robustness", "study=s allow_partial=yes", "allow_partial=true"),
     ],
 )
 def test_command_line_is_checked(script: str, line: str, said: str) -> None:
     """A word that is none is refused, with the nearest that is."""
-    functions = runpy.run_path(str(SCRIPTS / f"{script}.py"))
+    functions = runpy.run_path(str(COMMANDS / f"{script}.py"))
     with pytest.raises(Refusal) as caught:
         functions["checked"](line.split())
     assert said in str(caught.value)
@@ -259,7 +260,7 @@ def test_command_line_is_checked(script: str, line: str, said: str) -> None:
 
 def test_treatment_that_diverged_has_responses_and_no_cells() -> None:
     """A run that diverged is a row at each radius, and one among the smallest radii."""
-    script = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))
+    script = runpy.run_path(str(COMMANDS / "robustness.py"))
     task = script["Task"](None, None, None, [0.0, 0.1], None, "linf", 0.2)
     runs = [{"status": "diverged", "seed": seed} for seed in (0, 1)]
     cells, right, atlas, flips = script["measured"]("a", runs, "", task)
@@ -270,7 +271,7 @@ def test_treatment_that_diverged_has_responses_and_no_cells() -> None:
 
 def test_trial_leaves_what_is_published_alone() -> None:
     """Whatever is not the default is in the names of the files; spelling is not."""
-    script = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))
+    script = runpy.run_path(str(COMMANDS / "robustness.py"))
     typed = {**script["TYPED"], "study": "s"}
     assert script["unlike"](typed) == []
     same = {**typed, "epsilon": "[0.30,0.2,0.15,0.1,0.05,0]", "atlas": "0.20"}
@@ -283,7 +284,7 @@ def test_trial_leaves_what_is_published_alone() -> None:
 
 def test_study_with_nothing_to_compare_is_refused_before_it_is_attacked() -> None:
     """One treatment, as in `modern`, or a reference that diverged in every seed."""
-    script = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))
+    script = runpy.run_path(str(COMMANDS / "robustness.py"))
     with pytest.raises(Refusal, match="all 20 runs are of one treatment: no effect"):
         study.published(PUBLISHED.parent / "modern")
     found = study.published(PUBLISHED)
@@ -298,7 +299,7 @@ def test_study_with_nothing_to_compare_is_refused_before_it_is_attacked() -> Non
 
 def test_radii_are_checked() -> None:
     """Numbers in the range of the norm, sorted."""
-    numbers = runpy.run_path(str(SCRIPTS / "robustness_chart.py"))["numbers"]
+    numbers = runpy.run_path(str(COMMANDS / "robustness.py"))["numbers"]
     assert numbers({"epsilon": "[0.3,0,0.1]", "norm": "linf"}, "epsilon") == [
         0,
         0.1,

@@ -135,12 +135,10 @@ def test_a_map_leaves_the_network_and_the_images_as_they_were(method):
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        (torch.zeros(2, 28, 28, dtype=torch.uint8), "images / 255"),
-        (torch.full((2, 28, 28), 2.8), r"\[0, 1\]"),
+        (torch.full((2, 28, 28), 2.8), "images / 255"),
         (torch.full((2, 28, 28), -0.4), r"\[0, 1\]"),
-        (torch.full((2, 28, 28), torch.nan), r"\[0, 1\]"),
+        (torch.full((2, 28, 28), torch.nan), "no number"),
         (torch.zeros(2, 32, 32), r"\[2, 32, 32\]"),
-        (torch.zeros(28, 28), r"\[28, 28\]"),
         (torch.zeros(0, 28, 28), "no images"),
         (torch.zeros(5, 2, 28, 28), "5 runs, but the stack has 1"),
     ],

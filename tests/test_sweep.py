@@ -1,6 +1,5 @@
 """A sweep finishes what can be finished, and says what it could not and why."""
 
-import importlib
 import io
 import json
 import os
@@ -35,6 +34,7 @@ from lenet import (
     verify,
 )
 from lenet import plan as plans
+from lenet.commands import sweep as command
 from lenet.config import Config, Places, Refusal, composed
 from lenet.worker import Job, Worker
 
@@ -279,14 +279,10 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
         (["design=quick", "workers=2", "hydra/launcher=ray"], "choose one"),
     ],
 )
-def test_what_contradicts_itself_is_refused(
-    typed: list[str], why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_contradicts_itself_is_refused(typed: list[str], why: str) -> None:
     """No value, two values, and two that train."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    script = importlib.import_module("sweep")
     with pytest.raises(Refusal, match=why):
-        script.carry_out(*script.parse(typed), "run")
+        command.carry_out(*command.parse(typed), "run")
 
 
 def test_fewer_seeds_take_nothing_from_what_was_published(

@@ -14,7 +14,7 @@ import pytest
 from conftest import config
 from stub import small
 
-from lenet import plan, record, report, store, sweep, tracker
+from lenet import plan, record, report, store, sweep, table_io, tracker
 from lenet.config import FACTORS, Places, names
 from lenet.data import Data
 from lenet.stack import train
@@ -181,6 +181,54 @@ def test_tensorboard_mirrors_config_and_curve(
         assert [v for _, v in logged] == pytest.approx([v for _, v in curve])
     (text,) = found.Tensors("config/text_summary")
     assert b'"activation": "relu"' in text.tensor_proto.string_val[0]
+
+
+def test_tensorboard_has_the_settings_beside_the_result(output: str) -> None:
+    """HPARAMS of the run itself, as the chart of anybody's runs reads them."""
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    one = only(output)
+    mirror(output, "tensorboard")
+    found = table_io.tensorboard(Path(output) / "tensorboard")
+    (row,) = found.to_dict("records")
+    error = one["response"]["test_error"]
+    assert row["test_error"] == pytest.approx(error) and row["seed"] == one["seed"]
+    assert row["optimizer"] == one["treatment"]["optimizer"]
+
+
+def test_mlflow_mirrors_settings_curve_and_result(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder, without a server, as the chart of anybody's runs reads it; a copy
+    that was interrupted is replaced."""
+    pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    one, place = only(output), Path(output)
+    planned(output, "a-study", "activation=relu")
+    for _ in range(2):
+        assert tracker.mlflow(tracker.Copy(place, one, "a-study", "activation=relu"))
+    (row,) = table_io.mlruns(place / "mlruns").to_dict("records")
+    assert row["activation"] == "relu" and row["status"] == "FINISHED"
+    assert row["test_error"] == pytest.approx(one["response"]["test_error"])
+
+
+def test_wandb_takes_its_project_and_its_modes_from_the_environment(
+    output: str, offline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WANDB_PROJECT names the project; disabled leaves no copy and no mark of one, so
+    that it is made when the same command is given again."""
+    pytest.importorskip("wandb", reason="the extra wandb is not installed")
+    name = only(output)["run_id"]
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    mirror(output, "wandb")
+    mark = tracker.marks(output, "wandb") / name
+    assert not mark.read_text() and not list(Path(output).glob("wandb/offline-run-*"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    mirror(output, "wandb")
+    (path,) = Path(output).glob(f"wandb/offline-run-*/run-{name}.wandb")
+    (run,) = [e.run for e in events(path) if e.WhichOneof("record_type") == "run"]
+    assert run.project == "mine" and mark.read_text() == "mirrored\n"
 
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard"])

@@ -56,6 +56,7 @@ def test_wheel_holds_code_and_conf_and_nothing_else(wheel: Path) -> None:
     """Every module and every level is in the wheel; tests and outputs are not."""
     names = set(zipfile.ZipFile(wheel).namelist())
     kinds = {".py", ".css", ".js", ".mjs", ".html"}  # the last four are of pages
+    kinds |= {".json", ".safetensors"}  # the networks that come with it
     files = [p for p in (ROOT / "lenet").rglob("*") if p.suffix in kinds]
     modules = {str(p.relative_to(ROOT)) for p in files}
     conf = {f"lenet/{p.relative_to(ROOT)}" for p in (ROOT / "conf").rglob("*.yaml")}
@@ -91,3 +92,24 @@ def test_installed_command_trains(site: Path, tmp_path: Path) -> None:
     changed = path.stat().st_mtime_ns
     assert python(site, tmp_path, *typed).stdout == done.stdout
     assert path.stat().st_mtime_ns == changed
+
+
+def test_installed_network_reads_a_digit(site: Path, tmp_path: Path) -> None:
+    """Three lines, offline, in an empty folder."""
+    code = "import lenet, numpy as np; a = np.zeros((40, 40), np.uint8); "
+    code += "a[5:35, 18:22] = 255; print(lenet.load('modern').predict(a).digit)"
+    done = python(site, tmp_path, "-c", code)
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_installed_command_is_lenet(site: Path, tmp_path: Path) -> None:
+    """Its entry point runs the same code."""
+    done = subprocess.run(
+        [str(site / "bin" / "lenet"), "--help"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and "\n  chart " in done.stdout, done.stderr

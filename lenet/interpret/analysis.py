@@ -33,7 +33,7 @@ from lenet.interpret.gradcam import (
     receptive_field,
     stretched,
 )
-from lenet.interpret.network import CHUNK, check, predictions, untrained
+from lenet.interpret.network import CHUNK, checked, predictions, untrained
 from lenet.interpret.probe import Probe
 from lenet.interpret.sae import Sae
 from lenet.interpret.saliency import Saliency
@@ -185,7 +185,7 @@ def of_probe(subject: Subject, specs: Specs) -> Result:
 
 def attacked(model: LeNet5, images: Tensor, labels: Tensor, spec: Probe) -> Tensor:
     """The images of each run, changed by at most epsilon a pixel to be misread."""
-    check(model, images)
+    images = checked(model, images)
     found = [
         pgd(
             model,

@@ -9,21 +9,22 @@ over the whole image draws S4's cells up to 3.2 pixels off.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lenet.factor.pooling import stride
+from lenet.images import gradients
 from lenet.interpret.network import (
     MAPS,
     Classes,
     Images,
     Pictures,
-    check,
     check_layer,
-    predictions,
+    checked,
+    chosen,
 )
 from lenet.model import LeNet5
 
@@ -73,13 +74,13 @@ def receptive_field(model: LeNet5, layer: str) -> Field:
 def cells(model: LeNet5, images: Images, classes: Classes, layer: str) -> Cells:
     """L, signed, on the cells of a layer."""
     runs = len(model.input.scale)
-    pixels = images.expand(runs, *images.shape[-3:]).clone().requires_grad_()
-    with torch.enable_grad():
+    with gradients(model):
+        pixels = images.expand(runs, *images.shape[-3:]).clone().requires_grad_()
         seen = model.activations(pixels)
-        score = seen["output"].gather(-1, classes[..., None]).sum()
-    slopes = torch.autograd.grad(score, seen[layer])[0]
-    weights = slopes.mean((-2, -1), keepdim=True)
-    return (weights * seen[layer]).sum(2).detach()
+        score = seen["output"].gather(-1, classes[..., None].clone()).sum()
+        slopes = torch.autograd.grad(score, seen[layer])[0]
+        weights = slopes.mean((-2, -1), keepdim=True)
+        return (weights * seen[layer]).sum(2).detach()
 
 
 def empty(signed: Float[Tensor, "run batch *place"]) -> Bool[Tensor, "run batch"]:
@@ -117,17 +118,17 @@ def spread(signed: Cells, at: Float[Tensor, "28"]) -> Pictures:
 
 def grad_cam(
     model: LeNet5,
-    images: Tensor,
-    classes: Classes | None = None,
+    images: Any,
+    classes: Any = None,
     spec: GradCam = GradCam(),
 ) -> Pictures:
     """The signed map on the image for every image and run.
 
-    classes: whose logit is explained; by default the class that each run sees.
+    images: as `images.checked_images` takes them. classes: whose logit is explained,
+    one for all, one for each image, or [run, image]; by default what each run sees.
     """
-    check(model, images)
-    seen = predictions(model, images) if classes is None else classes
-    signed = cells(model, images, seen, spec.layer)
+    pixels = checked(model, images)
+    signed = cells(model, pixels, chosen(model, pixels, classes), spec.layer)
     if spec.stretch:
         return stretched(signed)
     return placed(signed, receptive_field(model, spec.layer))

@@ -6,12 +6,14 @@ Images are pixels in [0, 1], [batch, 28, 28] for all runs or one batch per run.
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lenet.config import Refusal, Value, suggest
+from lenet.images import checked_classes, checked_images
 from lenet.model import LAYERS, Convolution, LeNet5
 
 Images = Float[Tensor, "*run batch 28 28"]
@@ -22,29 +24,20 @@ MAPS = ("C1", "S2", "C3", "S4")
 CHUNK = 500  # images at a time: memory, not arithmetic
 
 
-def check(model: LeNet5, images: Tensor) -> None:
-    """Refuse images that the network would misread, and a network still in training."""
+def checked(model: LeNet5, images: Any) -> Images:
+    """The images as the network takes them; a Refusal of those that it would misread,
+    and of a network that is still in training."""
     if model.training:
         raise Refusal("the network is in training mode: call model.eval() first")
-    if images.shape[-2:] != (28, 28) or images.dim() not in (3, 4):
-        shape = list(images.shape)
-        raise Refusal(f"images have the shape {shape}: give [batch, 28, 28]")
-    if images.dim() == 4 and len(images) != len(model.input.scale):
-        runs = len(model.input.scale)
-        raise Refusal(
-            f"images for {len(images)} runs, but the stack has {runs}: give "
-            f"[batch, 28, 28] or [{runs}, batch, 28, 28]"
-        )
-    if not images.shape[-3]:
-        raise Refusal("there are no images: give at least one")
-    if not images.is_floating_point():
-        raise Refusal(f"images are {images.dtype}: give pixels in [0, 1], images / 255")
-    low, high = images.min().item(), images.max().item()
-    if not 0 <= low <= high <= 1:  # also where one is no number
-        raise Refusal(
-            f"pixels lie in [{low:.3g}, {high:.3g}]: give pixels in [0, 1]; "
-            "the network normalises them itself"
-        )
+    scale = model.input.scale
+    return checked_images(images, len(scale), scale)
+
+
+def chosen(model: LeNet5, images: Images, classes: Any) -> Classes:
+    """The classes that are explained: as given, or those that each run sees."""
+    if classes is None:
+        return predictions(model, images)
+    return checked_classes(classes, images, len(model.input.scale))
 
 
 def check_layer(layer: str, known: Iterable[str] = LAYERS) -> None:
@@ -59,23 +52,23 @@ def chunks(images: Images) -> Iterator[Images]:
 
 
 @torch.no_grad()
-def logits(model: LeNet5, images: Images) -> Logits:
+def logits(model: LeNet5, images: Any) -> Logits:
     """The logits of every image, a chunk at a time."""
-    check(model, images)
+    images = checked(model, images)
     return torch.cat([model(some) for some in chunks(images)], 1)
 
 
-def predictions(model: LeNet5, images: Images) -> Classes:
+def predictions(model: LeNet5, images: Any) -> Classes:
     """The class that each run sees in each image."""
     return logits(model, images).argmax(-1)
 
 
 @torch.no_grad()
 def features(
-    model: LeNet5, images: Images, layer: str
+    model: LeNet5, images: Any, layer: str
 ) -> Float[Tensor, "run batch feature"]:
     """What a layer gives for every image, its maps laid out in a row."""
-    check(model, images)
+    images = checked(model, images)
     check_layer(layer)
     seen = [model.activations(some)[layer].flatten(2) for some in chunks(images)]
     return torch.cat(seen, 1)

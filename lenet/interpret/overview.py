@@ -1,26 +1,26 @@
 """What a network does with digits, at a glance: what it answers, and its maps."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
 
-from lenet.interpret.network import Images, check, logits
+from lenet.images import checked_labels
+from lenet.interpret.network import checked, logits
 from lenet.model import LAYERS, LeNet5
 
 CLASSES = range(10)
 
 
-def answers(
-    model: LeNet5, images: Images, labels: Int64[Tensor, "image"]
-) -> pd.DataFrame:
+def answers(model: LeNet5, images: Any, labels: Any) -> pd.DataFrame:
     """A row per run and image: label, answer, and how sure the network is of it.
 
     probability: softmax of the answer; margin: its logit minus the next largest.
     """
-    seen = logits(model, images)
+    images = checked(model, images)
+    labels, seen = checked_labels(labels, images), logits(model, images)
     best = seen.topk(2, -1)
     sure = seen.softmax(-1).amax(-1)
     runs, count = best.indices.shape[:2]
@@ -52,13 +52,10 @@ def mistakes(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def maps(
-    model: LeNet5, image: Float[Tensor, "28 28"]
-) -> dict[str, npt.NDArray[np.float32]]:
+def maps(model: LeNet5, image: Any) -> dict[str, npt.NDArray[np.float32]]:
     """What every layer of the first run gives for one image, and the kernels that make
     C1's and C3's maps: [map, input, 5, 5], NaN where Table I has none."""
-    check(model, image[None])
-    seen = model.activations(image[None])
+    seen = model.activations(checked(model, image))
     found = {name: seen[name][0, 0].cpu().numpy() for name in LAYERS}
     for name in ("C1", "C3"):
         layer = getattr(model, name)

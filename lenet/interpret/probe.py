@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
@@ -27,7 +27,8 @@ from torch import Tensor
 
 from lenet import draw
 from lenet.config import Refusal
-from lenet.interpret.network import check, features
+from lenet.images import checked_labels
+from lenet.interpret.network import checked, features
 from lenet.model import LAYERS, LeNet5
 
 Features = npt.NDArray[np.floating[Any]]
@@ -80,9 +81,9 @@ def fit(train: Features, labels: Labels, spec: Probe) -> LogisticRegression:
 
 def probes(
     model: LeNet5,
-    train: tuple[Float[Tensor, "*run image 28 28"], Int64[Tensor, "image"]],
-    tests: Mapping[str, Float[Tensor, "*#some test 28 28"]],
-    labels: Int64[Tensor, "test"],
+    train: tuple[Any, Any],
+    tests: Mapping[str, Any],
+    labels: Any,
     spec: Probe = Probe(),
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -93,8 +94,11 @@ def probes(
     Columns: run, layer, features, task (digit | control), images, accuracy and
     train_accuracy (fractions), n_train, n_test, converged.
     """
-    check(model, train[0])
-    answers = train[1], labels
+    some = next(iter(tests.values()))
+    answers = [
+        checked_labels(given, checked(model, seen))
+        for given, seen in ((train[1], train[0]), (labels, some))
+    ]
     tasks = {
         "digit": [some.cpu().numpy() for some in answers],
         "control": [shuffled(some, seed).cpu().numpy() for some in answers],

@@ -12,7 +12,7 @@ and its own `active` and `penalty` for each.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -21,7 +21,8 @@ from torch import Tensor
 
 from lenet import draw
 from lenet.config import Refusal
-from lenet.interpret.network import check_layer, features, onward
+from lenet.images import checked_labels
+from lenet.interpret.network import check_layer, checked, features, onward
 from lenet.model import LAYERS, LeNet5
 
 Features = Float[Tensor, "auto image unit"]
@@ -182,11 +183,12 @@ def trained(
     return [Autoencoder(*part) for part in parts]
 
 
+@torch.inference_mode(False)  # for a caller who is in that mode
 def curve(
     model: LeNet5,
-    train: Float[Tensor, "*run train 28 28"],
-    test: Float[Tensor, "*run test 28 28"],
-    labels: Int64[Tensor, "test"],
+    train: Any,
+    test: Any,
+    labels: Any,
     spec: Sae = Sae(),
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -196,7 +198,9 @@ def curve(
     features), itself (nothing is replaced). l0: latents at work per image; fvu:
     fraction of variance unexplained; dead: share of latents, on the training images;
     error: of the network on the n test images with the layer rebuilt; n_train.
+    train, test: images; labels: of the test images.
     """
+    labels = checked_labels(labels, checked(model, test))
     given, seen = (features(model, some, spec.layer) for some in (train, test))
     none, units = torch.zeros(len(given)), given.shape[-1]
     mean = given.mean(1, keepdim=True).expand_as(seen)
@@ -223,11 +227,12 @@ def curve(
     return table.assign(n=len(labels), n_train=given.shape[1])
 
 
+@torch.inference_mode(False)
 def portraits(
     model: LeNet5,
-    train: Float[Tensor, "*run train 28 28"],
-    test: Float[Tensor, "*run test 28 28"],
-    labels: Int64[Tensor, "test"],
+    train: Any,
+    test: Any,
+    labels: Any,
     spec: Sae = Sae(),
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -238,6 +243,7 @@ def portraits(
     image_7, the test images that activate it most, -1 where it fires on fewer;
     unit_0 ..., its direction in D.
     """
+    labels = checked_labels(labels, checked(model, test))
     given, seen = (features(model, some, spec.layer)[:1] for some in (train, test))
     auto = trained(given, [spec.shown], True, spec, seed)[0]
     codes = auto.encode(seen)[0].T  # [latent, image]

@@ -7,14 +7,15 @@ drawn may lose its sign, what is returned has it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lenet import draw
 from lenet.config import Refusal, suggest
-from lenet.interpret.network import Classes, Images, Pictures, check, predictions
+from lenet.images import gradients
+from lenet.interpret.network import Classes, Images, Pictures, checked, chosen
 from lenet.model import LeNet5
 
 
@@ -40,10 +41,10 @@ def gradient(
 ) -> Pictures:
     """dS/dx: how the score rises with each pixel (Simonyan et al., 2013)."""
     runs = len(model.input.scale)
-    pixels = images.expand(runs, *images.shape[-3:]).clone().requires_grad_()
-    with torch.enable_grad():
-        score = model(pixels).gather(-1, classes[..., None]).sum()
-    return torch.autograd.grad(score, pixels)[0]
+    with gradients(model):
+        pixels = images.expand(runs, *images.shape[-3:]).clone().requires_grad_()
+        score = model(pixels).gather(-1, classes[..., None].clone()).sum()
+        return torch.autograd.grad(score, pixels)[0]
 
 
 def gradient_times_input(
@@ -110,18 +111,19 @@ SLOPES = ("gradient", "smooth_grad")
 
 def saliency(
     model: LeNet5,
-    images: Tensor,
+    images: Any,
     method: str,
-    classes: Classes | None = None,
+    classes: Any = None,
     spec: Saliency = Saliency(),
     seed: int = 0,
 ) -> Pictures:
     """The map of one of METHODS for every image and run.
 
-    classes: whose logit is explained; by default the class that each run sees.
+    images: as `images.checked_images` takes them. classes: whose logit is explained,
+    one for all, one for each image, or [run, image]; by default what each run sees.
     """
     if method not in METHODS:
         raise Refusal(suggest(method, METHODS, "method", "methods"))
-    check(model, images)
-    seen = predictions(model, images) if classes is None else classes
-    return METHODS[method](model, images, seen, spec, seed)
+    pixels = checked(model, images)
+    seen = chosen(model, pixels, classes)
+    return METHODS[method](model, pixels, seen, spec, seed)

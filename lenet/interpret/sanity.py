@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from torch import Tensor
 from lenet import draw
 from lenet.config import Refusal
 from lenet.interpret.gradcam import GradCam, grad_cam
-from lenet.interpret.network import Classes, Images, Pictures, check, logits
+from lenet.interpret.network import Classes, Images, Pictures, checked, chosen, logits
 from lenet.interpret.saliency import METHODS, SLOPES, Saliency
 from lenet.model import LAYERS, LeNet5
 
@@ -76,8 +77,8 @@ def orders(
 
 def faithfulness(
     model: LeNet5,
-    images: Images,
-    classes: Classes,
+    images: Any,
+    classes: Any,
     ranked: Mapping[str, Pictures],
     spec: Sanity = Sanity(),
 ) -> pd.DataFrame:
@@ -87,7 +88,8 @@ def faithfulness(
     class; probability: the mean softmax probability of the class. A pixel is taken
     away by making it background, 0.
     """
-    check(model, images)
+    images = checked(model, images)
+    classes = chosen(model, images, classes)
     rows = []
     for name, values in ranked.items():
         flat = values.flatten(2)
@@ -98,8 +100,8 @@ def faithfulness(
             for test, mask in (("deletion", ~first), ("insertion", first)):
                 seen = logits(model, images * mask)
                 kept = (seen.argmax(-1) == classes).double().mean(1)
-                chosen = seen.softmax(-1).gather(-1, classes[..., None])
-                sure = chosen.double().mean((1, 2))
+                shares = seen.softmax(-1).gather(-1, classes[..., None])
+                sure = shares.double().mean((1, 2))
                 pairs = zip(kept.tolist(), sure.tolist(), strict=True)
                 rows += [
                     (run, name, test, count / 784, *two)
@@ -135,8 +137,8 @@ def randomised(model: LeNet5, random: LeNet5) -> Iterator[tuple[str, LeNet5]]:
 def randomisation(
     model: LeNet5,
     random: LeNet5,
-    images: Images,
-    classes: Classes,
+    images: Any,
+    classes: Any,
     methods: Mapping[str, Explainer],
 ) -> pd.DataFrame:
     """How alike maps stay as layers are randomised: a row per run, method and layer.
@@ -146,7 +148,8 @@ def randomisation(
     both are defined (a map of one value has no ranks). ink: that of the trained map's
     size with the image, the likeness that a method has without any network.
     """
-    check(model, images)
+    images = checked(model, images)
+    classes = chosen(model, images, classes)
     rows = []
     for name, explain in methods.items():
         trained = explain(model, images, classes)

@@ -1,0 +1,100 @@
+"""LeNet-5, ablated: train networks, carry out studies, draw and use what came out.
+
+lenet train data=digits epochs=5                 a network in seconds, no download
+lenet sweep design=quick                         a study with its chart
+lenet predict seven.png                          what a published network reads
+lenet chart table=runs.csv response=accuracy "reference=[optimizer=sgd]"
+                                                 the ablation chart of anybody's runs
+"""
+
+import ast
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+VERBS = {
+    "train": "commands/train",
+    "sweep": "commands/sweep",
+    "status": "commands/status",
+    "verify": "commands/verify",
+    "chart": "commands/chart",
+    "attack": "commands/attack",
+    "robustness": "commands/robustness",
+    "interpret": "commands/interpret",
+    "predict": "commands/predict",
+    "export": "commands/export",
+    "completion": "commands/completion",
+}
+EXPLAINING = ("train", "sweep", "interpret")  # whose help also lists what there is
+HELP = ("--help", "-h")
+JSON = "--json"
+
+
+def explain() -> str:
+    """What `lenet --help` says; read from the modules' texts, nothing is imported."""
+    verbs = [f"  {verb:<12}{about(verb).splitlines()[0]}" for verb in VERBS]
+    return "\n".join(
+        [
+            __doc__,
+            "Commands (each has --help, and --json for its result as JSON):",
+            *verbs,
+        ]
+    )
+
+
+def about(verb: str) -> str:
+    """The docstring of a command's module."""
+    source = (HERE / f"{VERBS[verb]}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source)) or ""
+
+
+def run(verb: str, arguments: Sequence[str]) -> None:
+    """Do what one command means, and print its result as text or as JSON."""
+    from lenet.terminal import say
+
+    wants_help = any(text in HELP for text in arguments)
+    if wants_help and verb not in EXPLAINING:
+        say(about(verb))
+        return
+    module = importlib.import_module(f"lenet.{VERBS[verb].replace('/', '.')}")
+    if wants_help:
+        say(module.explain())
+        return
+    result = module.main([text for text in arguments if text != JSON])
+    if result is not None:
+        say(json.dumps(result.data) if JSON in arguments else result.text)
+
+
+def script(verb: str) -> None:
+    """The command as a program of scripts/ or `python -m`: its arguments are typed."""
+    from lenet.terminal import command
+
+    command(lambda: run(verb, sys.argv[1:]))
+
+
+def main() -> None:
+    """The entry point `lenet`."""
+    typed = sys.argv[1:]
+    if not typed or typed[0] in HELP:
+        print(explain())
+        return
+    from lenet.terminal import command
+
+    command(lambda: chosen(typed))
+
+
+def chosen(typed: Sequence[str]) -> None:
+    """Run the command that is named first; a Refusal if it is none."""
+    from lenet.config import Refusal, suggest
+
+    verb, *arguments = typed
+    if verb not in VERBS:
+        raise Refusal(suggest(verb, VERBS, "command", "commands"))
+    run(verb, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What `lenet.run` and `lenet.runs` do: train, or find what was trained.
+
+The same as `lenet train`, with the record in hand instead of a line on the screen.
+"""
+
+import re
+from typing import Any
+
+from lenet import train
+from lenet.config import Refusal, composed
+from lenet.store import Record
+
+PLAIN = re.compile(r"[\w.+-]+")  # what Hydra reads without quotes
+
+
+def run(*settings: str, **more: Any) -> Record:
+    """The record of one run; trains it unless output_dir has it.
+
+    settings: as typed after `lenet train`, "preset=paper", "optimizer.lr=0.01".
+    more: those whose names have no dot, seed=3, epochs=5, output_dir="outputs",
+    data_dir=..., device="cpu". The response is record["response"]["test_error"], a
+    fraction. A Refusal says what cannot be, with the fix.
+
+    >>> import tempfile
+    >>> place = tempfile.mkdtemp()
+    >>> record = run("data=digits", epochs=1, train_size=64, seed=3, output_dir=place)
+    >>> record["seed"], record["status"]
+    (3, 'finished')
+    """
+    found = runs(*settings, **more)
+    if len(found) > 1:
+        count = len(found)
+        raise Refusal(f"replicates={count} are {count} runs: lenet.runs returns all")
+    return found[0]
+
+
+def runs(*settings: str, **more: Any) -> list[Record]:
+    """The records of one treatment under replicates=<n> seeds, trained as one stack."""
+    line = [*settings, *(f"{key}={typed(value)}" for key, value in more.items())]
+    return train.run(*composed(line))
+
+
+def typed(value: Any) -> str:
+    """A value as it is typed on a command line."""
+    if value is None:
+        return "null"
+    text = str(value)
+    if isinstance(value, int | float) or PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

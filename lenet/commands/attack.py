@@ -1,0 +1,153 @@
+"""Attack one test image of one run and draw what happens.
+
+lenet attack run=3f2a image=2
+    FGSM and PGD, away from the label and to the next likely class
+lenet attack run=3f2a image=2 attack=pgd target=8 epsilon=0.2
+    run=         the first letters of a run's id, or its folder
+    image=0      which test image
+    attack=      fgsm or pgd; both, unless one is named
+    target=      a class; without one, untargeted too
+    epsilon=0.2  the ball's radius; norm=linf or l2; loss=margin or cross_entropy
+    steps=40     of PGD, each of 2.5 radii / steps
+    output_dir=outputs data_dir=<folder>
+
+Writes attack_<image>.svg and .png beside the run's record, with what is not the
+default in their names.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lenet import attack_picture, record, report, robustness, store
+from lenet import data as datasets
+from lenet.attack import Goal, Targeted, Untargeted, pgd
+from lenet.attack_picture import Row
+from lenet.canvas import Origin
+from lenet.config import Refusal, suggest
+from lenet.data import Data
+from lenet.model import LeNet5
+from lenet.robustness import PACE
+from lenet.store import Record
+from lenet.terminal import Said, number, typed
+
+TYPED = {
+    "run": "",
+    "image": "0",
+    "attack": "",
+    "target": "",
+    "epsilon": "0.2",
+    "norm": "linf",
+    "loss": "margin",
+    "steps": "40",
+    "output_dir": "outputs",
+    "data_dir": "",
+}
+ATTACKS = ("fgsm", "pgd")
+
+
+def main(arguments: Sequence[str]) -> Said:
+    """Do what the arguments mean; the files."""
+    given = checked(arguments)
+    one = store.select(given["run"], given["output_dir"])
+    data = datasets.load(one["treatment"]["data"], given["data_dir"] or None)
+    if data.sha256 != one["data"]:
+        raise Refusal(f"run {one['run_id']} was trained on another data set", 3)
+    place = Path(given["run"])  # a run's folder, or else it lies in output_dir
+    if not (place / "record.json").is_file():
+        place = store.folder(given["output_dir"], one["run_id"])
+    rows = attacked(given, record.load([one], str(place.parent.parent)), data)
+    epsilon, norm = number("epsilon", given["epsilon"]), given["norm"]
+    pgd_too = f", PGD of {given['steps']} steps" if given["attack"] != "fgsm" else ""
+    figure = attack_picture.attack_picture(
+        rows,
+        epsilon=epsilon,
+        caption=f"Test image {given['image']} of {data.name}; the {norm} ball of "
+        f"radius {epsilon:g}, loss: {given['loss'].replace('_', ' ')}{pgd_too}. Red is "
+        "added ink, blue is ink taken away, on one scale.",
+        origin=origin(one),
+    )
+    return Said.of_files(report.save(figure, place / stem(given)))
+
+
+def stem(given: Mapping[str, str]) -> str:
+    """The name of the picture: its image, and what was typed other than by default."""
+    parts = ["attack", given["image"]]
+    for key in ("attack", "target", "epsilon", "norm", "loss", "steps"):
+        if given[key] != TYPED[key]:
+            named = key in ("target", "epsilon", "steps")
+            parts += [key, given[key]] if named else [given[key]]
+    return "_".join(parts)
+
+
+def checked(arguments: Sequence[str]) -> dict[str, str]:
+    """What the command line says; norm, loss and radius are checked by the attack."""
+    given = typed(arguments, TYPED)
+    if not given["run"]:
+        raise Refusal("run=<the first letters of a run's id> says which network")
+    if given["attack"] not in ("", *ATTACKS):
+        raise Refusal(suggest(given["attack"], ATTACKS, "attack", "attacks"))
+    return given
+
+
+def whole(given: Mapping[str, str], key: str, most: int) -> int:
+    """A whole number from 0 to `most` that was typed."""
+    if not given[key].isdecimal() or int(given[key][:9]) > most:
+        raise Refusal(f"{key}={given[key]} is out of range: it is 0 to {most:,}")
+    return int(given[key])
+
+
+def goals(given: Mapping[str, str], logits: Tensor, label: Tensor) -> dict[str, Goal]:
+    """What is attempted: a target, or no target and the likeliest class that is neither
+    the label nor the answer."""
+    if given["target"]:
+        target = torch.tensor([whole(given, "target", 9)])
+        if torch.equal(target, label):
+            raise Refusal(
+                f"target={int(target)} is the label of image {given['image']}: "
+                "choose another class"
+            )
+        return {f"to {int(target)}": Targeted(target, label)}
+    known = torch.stack([label, logits.argmax(-1)], -1)
+    other = logits.scatter(-1, known, -torch.inf).argmax(-1)
+    return {"untargeted": Untargeted(label), f"to {int(other)}": Targeted(other, label)}
+
+
+def attacked(given: Mapping[str, str], model: LeNet5, data: Data) -> list[Row]:
+    """A row of the picture for every attack and goal."""
+    place = whole(given, "image", len(data.test_labels) - 1)
+    image, label = data.test_images[place][None] / 255, data.test_labels[place][None]
+    with torch.no_grad():
+        logits = model(image)[0]
+    radius, steps = number("epsilon", given["epsilon"]), whole(given, "steps", 10_000)
+    keys, rows = robustness.starts(torch.tensor([place])), []
+    for name in [given["attack"]] if given["attack"] else ATTACKS:
+        once = name == "fgsm"  # one step of the whole radius, from the image
+        for words, goal in goals(given, logits, label).items():
+            found = pgd(
+                model,
+                image,
+                goal,
+                epsilon=radius,
+                step=radius if once else PACE * radius / max(steps, 1),
+                steps=1 if once else steps,
+                norm=given["norm"],
+                loss=given["loss"],
+                keys=None if once else keys,
+            )
+            title = f"{name.upper()}, {words}"
+            rows.append(Row(title, image[0], int(label), logits[0], found))
+    return rows
+
+
+def origin(one: Record) -> Origin:
+    """Which network it is."""
+    treatment = one["treatment"]
+    levels = ", ".join(
+        f"{key} {treatment[key]}" for key in ("activation", "pooling", "head")
+    )
+    error = one["response"]["test_error"]
+    data = f"run {one['run_id']}, {levels}, test error {error:.2%}"
+    return Origin(data=data, code=f"commit {str(one['code']['commit'])[:10]}")

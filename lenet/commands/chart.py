@@ -1,0 +1,190 @@
+"""Draw a study's figures, tables and page from its records alone.
+
+lenet chart study=quick
+    a study in output_dir=outputs; allow_partial=true where runs are missing
+lenet chart study=leave_one_out,one_factor
+    two studies side by side
+lenet chart output_dir=outputs reference=[activation=relu]
+    whatever was trained there, in the folder ad_hoc; epochs=20, data=mnist, code=0123
+    and the like leave out other runs; reference= may also be a run's id
+
+mix=true draws runs of different code or torch together, and says so;
+response=corrected_error takes MNIST's test labels as human votes correct them, in a
+folder of its own.
+
+Anybody's runs, a row or a job each:
+
+lenet chart table=runs.csv response=accuracy reference=[optimizer=sgd,augment=none]
+    a file of rows: .csv, .tsv, .jsonl, .parquet, the exports of W&B and MLflow
+lenet chart multirun=multirun/2026-11-28 response=accuracy reference=[optimizer=sgd]
+    the jobs of a Hydra app, each with a file metrics=metrics.json
+lenet chart mlruns=mlruns response=accuracy ...   or tensorboard=runs
+    the runs of MLflow's file store, or event files
+    better=higher       or lower, where the response's name does not say it
+    seed=seed           the column of what pairs runs: a seed, a fold, a subject
+    factors=[lr,depth]  by default all other columns that are no mark of a single run
+    margin=0.001        an effect within +-margin counts as none
+    a run without a response is lost, and is left out with its seed and counted
+    output_dir=charts study=<name of the folder>, by default that of the file
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lenet import store, table_io
+from lenet.config import RANGES, SAFE, Refusal, place, suggest
+from lenet.terminal import Said, pair
+
+OWN = ("study", "output_dir", "reference", "allow_partial", "mix", "response")
+RESPONSES = ("test_error", "corrected_error")  # of records
+SOURCES: dict[str, Callable[..., pd.DataFrame]] = {
+    "table": table_io.read,
+    "multirun": table_io.multirun,
+    "mlruns": table_io.mlruns,
+    "tensorboard": table_io.tensorboard,
+}
+OTHERS = ("response", "better", "seed", "factors", "margin", "metrics")
+
+
+def main(arguments: Sequence[str]) -> Said:
+    """Draw what the arguments mean; the files."""
+    if foreign(arguments):
+        keys = (*SOURCES, *OTHERS, "study", "output_dir", "reference")
+        return Said.of_files(of_table(typed(arguments, keys)))
+    return Said.of_files(of_records(arguments))
+
+
+def foreign(arguments: Sequence[str]) -> bool:
+    """Whether the runs are those of somebody's table or folder."""
+    keys = [text.partition("=")[0] for text in arguments]
+    return bool({*SOURCES} & {*keys})
+
+
+def typed(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """What is typed as key=value, of the keys that are known."""
+    given: dict[str, str] = {}
+    for text in arguments:
+        key, value = pair(text)
+        if key not in known:
+            raise Refusal(suggest(key, known, "key", "keys"))
+        if not value:
+            raise Refusal(f"{text}: write {key}=<value>")
+        if key in given:
+            raise Refusal(f"{key}= is there twice: say it once")
+        if key in ("allow_partial", "mix") and value not in ("true", "false"):
+            raise Refusal(f"{text}: write {key}=true or {key}=false")
+        given[key] = value
+    return given
+
+
+def of_table(given: Mapping[str, str]) -> list[Path]:
+    """The files drawn from anybody's runs."""
+    from lenet import table_chart, table_study
+
+    sources = [key for key in SOURCES if key in given]
+    if len(sources) != 1:
+        raise Refusal(f"say which runs: one of {'=, '.join(SOURCES)}=")
+    if "response" not in given:
+        raise Refusal("say response=<the column of what was measured>")
+    (source,) = sources
+    extra = [given["metrics"]] if "metrics" in given else []
+    if extra and source != "multirun":
+        raise Refusal("metrics= names the file of a Hydra job: it goes with multirun=")
+    name = given.get("study", Path(given[source]).stem or "table")
+    if not set(name) <= set(SAFE):
+        raise Refusal(f"study={name!r}: use letters, digits, '_' and '-'")
+    folder = Path(given.get("output_dir", "charts")).expanduser() / name
+    if store.ours(folder.parent):
+        raise Refusal(f"{folder.parent} is where runs lie: say output_dir=<folder>")
+    try:
+        rows = SOURCES[source](given[source], *extra)
+        found = table_study.compared(rows, **wanted(given))
+    except ValueError as problem:
+        raise Refusal(str(problem)) from None
+    return table_chart.write(folder, found, Path(given[source]).name)
+
+
+def wanted(given: Mapping[str, str]) -> dict[str, Any]:
+    """What `table_study.compared` takes, from what was typed."""
+    chosen: dict[str, Any] = {
+        key: given[key] for key in ("response", "better", "seed") if key in given
+    }
+    if "margin" in given:
+        chosen["margin"] = number("margin", given["margin"])
+    if "factors" in given:
+        chosen["factors"] = listed(given["factors"])
+    pairs = [text.partition("=") for text in listed(given.get("reference", ""))]
+    if wrong := [key for key, sign, _ in pairs if not sign]:
+        raise Refusal(f"reference: {wrong[0]!r} is no level; write [column=level,...]")
+    chosen["reference"] = {key: level for key, _, level in pairs}
+    return chosen
+
+
+def listed(text: str) -> list[str]:
+    """The parts of [a,b], or of a,b."""
+    inner = text.strip().removeprefix("[").removesuffix("]")
+    return [part.strip() for part in inner.split(",") if part.strip()]
+
+
+def number(key: str, text: str) -> float:
+    """A number that was typed."""
+    try:
+        return float(text)
+    except ValueError:
+        raise Refusal(f"{key}={text} is no number") from None
+
+
+def of_records(arguments: Sequence[str]) -> list[Path]:
+    """The files drawn from records of lenet's own."""
+    from lenet import report, study  # with torch, for which a table need not wait
+
+    known = (*OWN, *study.NARROWED, *RANGES)
+    given = {"output_dir": "outputs"} | typed(arguments, known)
+    found = adhoc(given) if "reference" in given else published(given)
+    names, response = [one.name for one in found], given.get("response", RESPONSES[0])
+    if response not in RESPONSES:
+        listed = suggest(response, RESPONSES, "response", "responses")
+        places = "=, ".join(SOURCES)
+        raise Refusal(f"{listed}; of your own runs say where they are: {places}=")
+    if response != RESPONSES[0]:
+        found, names = list(map(study.corrected, found)), [*names, response]
+    return report.write(Path(given["output_dir"]) / "-".join(names), found)
+
+
+def published(given: Mapping[str, str]) -> "list[Any]":
+    """The one or two studies that are named."""
+    from lenet import study
+
+    names = given.get("study", "").split(",")
+    if len(names) > 2:
+        raise Refusal("two studies fit side by side: write study=one,other")
+    if extra := given.keys() - set(OWN):
+        raise Refusal(
+            f"{extra.pop()}= chooses among runs without a study: see reference="
+        )
+    allowed = [given.get(key) == "true" for key in ("allow_partial", "mix")]
+    root = given["output_dir"]
+    try:
+        return [study.named(name, root, *allowed) for name in names]
+    except Refusal as refusal:
+        if not str(refusal).startswith("study="):
+            raise
+        hint = "for runs without a study say reference=[activation=relu], the levels "
+        raise Refusal(f"{refusal}; {hint}to measure from") from None
+
+
+def adhoc(given: Mapping[str, str]) -> "list[Any]":
+    """Whatever lies in an output directory, against the reference that is named."""
+    from lenet import study
+
+    name = given.get("study", "ad_hoc")
+    place("study", name)
+    if (Path(given["output_dir"]) / name / "plan.json").exists():
+        raise Refusal(f"study={name} has a plan with its own reference: leave one out")
+    reference = given["reference"].strip("[]").split(",")
+    narrow = {key: value for key, value in given.items() if key not in OWN}
+    mix = given.get("mix") == "true"
+    return [study.adhoc(given["output_dir"], reference, narrow, name, mix)]

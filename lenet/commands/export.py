@@ -1,0 +1,62 @@
+"""Write runs or a network for other programs: lenet export run=modern format=onnx
+
+lenet export run=modern format=onnx
+    a network: onnx, torchscript, exported (torch.export), safetensors, c; images
+    [n, 1, 28, 28] in [0, 1], light ink on black, to logits [n, 10]; or hub, a folder
+    with a model card. run= is modern or paper, the start of a run's id, or a folder
+lenet export run=modern format=onnx_int8 data_dir=<folder>
+    the same in whole numbers of 8 bits, with the errors on the test images of both
+lenet export study=leave_one_out format=parquet
+    the runs of a study, or without study= of output_dir, as parquet, csv or jsonl
+    to=<file>        by default <name>.<format>
+    output_dir=outputs
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lenet.config import Refusal, suggest
+from lenet.terminal import Said, typed
+
+KEYS = {"run": "", "study": "", "format": "", "to": "", "output_dir": "outputs"}
+KEYS |= {"data_dir": ""}
+TABLES = ("parquet", "csv", "jsonl")
+NETWORKS = ("onnx", "torchscript", "exported", "safetensors", "c", "hub", "onnx_int8")
+
+
+def main(arguments: Sequence[str]) -> Said:
+    """The files that were written."""
+    given = typed(arguments, KEYS)
+    known = NETWORKS if given["run"] else TABLES
+    if given["format"] not in known:
+        both = (*NETWORKS, *TABLES)
+        if given["format"] in both:
+            what = "run=<a network>" if given["format"] in NETWORKS else "study=<name>"
+            raise Refusal(f"format={given['format']} goes with {what}")
+        raise Refusal(suggest(given["format"], both, "format", "formats"))
+    return network(given) if given["run"] else records(given)
+
+
+def records(given: Mapping[str, str]) -> Said:
+    """A table of runs."""
+    from lenet import export_records
+
+    study, form = given["study"] or None, given["format"]
+    found = export_records.found(given["output_dir"], study)
+    path = Path(given["to"] or f"{study or 'runs'}.{form}").expanduser()
+    return Said.of_files([export_records.write(found, study, form, path)])
+
+
+def network(given: Mapping[str, str]) -> Said:
+    """A network in a file, or a folder."""
+    from lenet import export_network, model_card, trained
+
+    net = trained.load(given["run"], given["output_dir"])
+    path = Path(given["to"]).expanduser() if given["to"] else None
+    if given["format"] == "hub":
+        return Said.of_files(model_card.write(net, path or Path(f"{net.name}_hub")))
+    if given["format"] == "onnx_int8":
+        from lenet import export_int8
+
+        return export_int8.write(net, path, given["data_dir"] or None)
+    return Said.of_files([export_network.write(net, given["format"], path)])

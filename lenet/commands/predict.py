@@ -1,0 +1,62 @@
+"""What a trained network reads in a picture: lenet predict seven.png
+
+The digit and the runners-up; beside the picture, in <name>_layers.svg and .png, what
+every layer saw. Any size, dark on light or light on dark; several pictures at once.
+    run=modern       published with lenet (modern, paper), the first letters of a run's
+                     id in output_dir, or a run's folder
+    draw=false       no picture of the layers
+    output_dir=outputs
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lenet import trained
+from lenet.config import Refusal
+from lenet.terminal import Said, typed
+from lenet.trained import Prediction, Trained
+
+KEYS = {"run": "modern", "output_dir": "outputs", "draw": "true"}
+
+
+def main(arguments: Sequence[str]) -> Said:
+    """What is read in each picture that is named."""
+    known = {f"{key}=" for key in KEYS}
+    names = [t for t in arguments if not any(t.startswith(key) for key in known)]
+    given = typed([text for text in arguments if text not in names], KEYS)
+    if given["draw"] not in ("true", "false"):
+        raise Refusal(f"draw={given['draw']}: say draw=true or draw=false")
+    if not names:
+        raise Refusal("say which picture: lenet predict seven.png")
+    net = trained.load(given["run"], given["output_dir"])
+    lines, found = [], []
+    for name in names:
+        seen = net.predict(name)
+        files = drawn(net, seen, Path(name)) if given["draw"] == "true" else []
+        lines += [f"{name}: {seen}", *map(str, files)]
+        found.append(about(name, seen, files))
+    return Said("\n".join(lines), {"network": net.name, "pictures": found})
+
+
+def about(name: str, seen: Prediction, files: Sequence[Path]) -> dict[str, Any]:
+    """A prediction for a program."""
+    return {
+        "picture": name,
+        "digit": seen.digit,
+        "shares": list(seen.shares),
+        "files": [str(path) for path in files],
+    }
+
+
+def drawn(net: Trained, seen: Prediction, picture: Path) -> list[Path]:
+    """The files that show what every layer saw, beside the picture."""
+    from lenet import report  # seconds to import, and not needed without a picture
+    from lenet.canvas import Origin
+    from lenet.interpret import overview, pictures
+
+    maps = overview.maps(net.model, seen.picture)
+    run = f"network {net.name}, run {net.record['run_id']}"
+    origin = Origin(data=f"{picture.name}, {run}")
+    figure = pictures.layers(maps, seen.picture, seen.digit, origin)
+    return report.save(figure, picture.with_name(f"{picture.stem}_layers"))

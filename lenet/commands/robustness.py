@@ -1,0 +1,282 @@
+"""Attack the runs of a study and draw how robust they are.
+
+lenet robustness study=robustness
+    effort=standard    smoke: 100 test images and 10 steps; standard: 1,000 and 40, both
+                       losses; full: 10,000, 100 steps, 5 restarts, and AutoAttack
+    epsilon=[0,0.05,0.1,0.15,0.2,0.3]    radii; 0 is no attack
+    norm=linf          or l2
+    atlas=0.2          the radius at which the atlas counts successes
+    output_dir=outputs data_dir=<folder> allow_partial=true
+
+Writes robustness*.{svg,png,csv,md} beside the study's records, robustness_l2*,
+robustness_smoke* and so on where something is not the default. Needs every run's
+weights, in <output_dir>/runs; a fresh clone has records alone, so that there the sweep
+and this take output_dir=<folder>. The attack starts at the same random points for all.
+"""
+
+import importlib.util
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from torch import Tensor
+
+from lenet import data as datasets
+from lenet import record, report, robustness, robustness_chart, study, table
+from lenet.attack import NORMS, Model
+from lenet.config import Refusal, suggest
+from lenet.overfitting import overfitting
+from lenet.robustness import EFFORTS, Effort
+from lenet.store import Record, replace
+from lenet.study import Study
+from lenet.terminal import Said, number, typed
+from lenet.train import reuse_memory
+
+TYPED = {
+    "study": "",
+    "effort": "standard",
+    "epsilon": "[0,0.05,0.1,0.15,0.2,0.3]",
+    "norm": "linf",
+    "atlas": "0.2",
+    "output_dir": "outputs",
+    "data_dir": "",
+    "allow_partial": "false",
+}
+
+
+class Task(NamedTuple):
+    """What is attacked, and how."""
+
+    images: Tensor
+    labels: Tensor
+    keys: Tensor
+    epsilons: Sequence[float]
+    effort: Effort
+    norm: str
+    atlas: float
+
+
+def main(arguments: Sequence[str]) -> Said:
+    """Do what the arguments mean; the files."""
+    given = checked(arguments)
+    reuse_memory()
+    found = named(given)
+    task = prepared(given, found)
+    tables: list[tuple[pd.DataFrame, ...]] = []
+    for label, runs in comparable(found).items():
+        began = time.perf_counter()
+        tables.append(measured(label, runs, given["output_dir"], task))
+        took = time.perf_counter() - began
+        print(f"{label}: {len(runs)} runs, {took:.0f} s", file=sys.stderr, flush=True)
+    parts = (pd.concat(some) for some in zip(*tables, strict=True))
+    paths = write(given, found, task, *parts)
+    return Said.of_files(paths)
+
+
+def checked(arguments: Sequence[str]) -> dict[str, str]:
+    """What the command line says, if it can be carried out."""
+    given = typed(arguments, TYPED)
+    for key, known in (("effort", EFFORTS), ("norm", NORMS)):
+        if given[key] not in known:
+            raise Refusal(suggest(given[key], tuple(known), key, "choices"))
+    if given["allow_partial"] not in ("true", "false"):
+        raise Refusal("write allow_partial=true or allow_partial=false")
+    return given
+
+
+def named(given: Mapping[str, str]) -> Study:
+    """The study, if its folder has one."""
+    root = Path(given["output_dir"])
+    known = sorted(path.parent.name for path in root.glob("*/plan.json"))
+    if given["study"] not in known:
+        listed = ", ".join(known) or "none"
+        raise Refusal(f"study={given['study'] or '?'}: those in {root} are: {listed}")
+    return study.published(root / given["study"], given["allow_partial"] == "true")
+
+
+def comparable(found: Study) -> dict[str, list[Record]]:
+    """The runs of each treatment, if some run of the reference did not diverge."""
+    runs = report.by_treatment(found)
+    if not any(one["status"] == "finished" for one in runs[found.base]):
+        raise Refusal(f"every run of the reference {found.base} diverged", 1)
+    return runs
+
+
+def numbers(given: Mapping[str, str], key: str) -> list[float]:
+    """The radii under a key, in their order, each in its range."""
+    found = sorted({number(key, text) for text in given[key].strip("[]").split(",")})
+    largest = robustness.WHOLE[given["norm"]]
+    for value in found:
+        if not 0 <= value <= largest:
+            raise Refusal(f"{key}={value:g} is out of range: it is 0 to {largest:g}")
+    return found
+
+
+def prepared(given: Mapping[str, str], found: Study) -> Task:
+    """The images of the study's test set that are attacked, and how."""
+    one = found.records[0]
+    data = datasets.load(one["treatment"]["data"], given["data_dir"] or None)
+    if data.sha256 != one["data"]:
+        raise Refusal(
+            f"the data set is not the one that {found.name} was trained on", 3
+        )
+    effort = EFFORTS[given["effort"]]
+    count = min(effort.images, len(data.test_labels))
+    chosen = robustness.chosen(count, len(data.test_labels))
+    images, labels = data.test_images[chosen] / 255, data.test_labels[chosen]
+    keys, epsilons = robustness.starts(chosen), numbers(given, "epsilon")
+    if not any(epsilons):
+        raise Refusal("epsilon=[0] attacks nothing: give a radius above 0")
+    atlas = numbers({**given, "norm": "linf"}, "atlas")
+    if len(atlas) > 1:
+        raise Refusal(f"atlas={given['atlas']}: the atlas counts at one radius")
+    if effort.auto_attack and not importlib.util.find_spec("pyautoattack"):
+        raise Refusal("effort=full needs AutoAttack: pip install -e '.[robust]'", 3)
+    return Task(images, labels, keys, epsilons, effort, given["norm"], atlas[0])
+
+
+def measured(
+    label: str, runs: Sequence[Record], output_dir: str, task: Task
+) -> tuple[pd.DataFrame, ...]:
+    """Cells, responses, atlas and smallest radii of one treatment, a stack of runs."""
+    alive = [one for one in runs if one["status"] == "finished"]
+    lost = pd.DataFrame(
+        [
+            {"treatment": label, "seed": one["seed"], "status": "diverged"}
+            for one in runs
+            if one["status"] == "diverged"
+        ]
+    )
+    blank = lost.merge(pd.DataFrame({"epsilon": task.epsilons}), how="cross")
+    if not alive:
+        return pd.DataFrame(), blank, pd.DataFrame(), lost
+    model, some = record.load(alive, output_dir), (task.images, task.labels, task.keys)
+    found = robustness.curve(model, *some, task.epsilons, task.effort, task.norm)
+    cells = found.cells
+    if task.effort.auto_attack:
+        lone = [record.load([one], output_dir) for one in alive]
+        cells = cells.assign(auto_attack=strongest(lone, found.right, task))
+    seeds = dict(enumerate(one["seed"] for one in alive))
+    where = {"treatment": label, "seed": cells["run"].map(seeds)}
+    names = cells["run"].map(dict(enumerate(one["run_id"] for one in alive)))
+    cells = cells.assign(**where, run_id=names)
+    right = cells[["treatment", "seed", "epsilon"]].assign(
+        status="finished",
+        robust_accuracy=cells["accuracy"],
+        right=[bits.numpy() for bits in found.right.flatten(0, 1)],  # as the cells are
+    )
+    atlas = robustness.atlas(model, *some, task.effort, task.atlas)
+    atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
+    medians = robustness.flips(model, *some, task.effort).quantile(0.5, -1).tolist()
+    flips = pd.DataFrame({"treatment": label, "seed": list(seeds.values())})
+    flips = flips.assign(status="finished", smallest_epsilon=medians)
+    return cells, pd.concat([right, blank]), atlas, pd.concat([flips, lost])
+
+
+def strongest(models: Sequence[Model], right: Tensor, task: Task) -> list[float]:
+    """Accuracy under AutoAttack too, in the order of the cells: epsilon, then run.
+
+    models: each a stack of one, for AutoAttack attacks one network at a time. Images
+    that it turns are lost at larger radii too.
+    """
+    found, left = [], right[0].clone()
+    for epsilon, withstood in zip(task.epsilons, right, strict=True):
+        left &= withstood
+        for model, mask in zip(models, left, strict=True):
+            if epsilon > 0 and mask.any():
+
+                def single(images: Tensor, model: Model = model) -> Tensor:
+                    return model(images[:, 0])[0]
+
+                some = task.images[mask], task.labels[mask]
+                stays = robustness.auto_attack(single, *some, epsilon, task.norm)
+                mask[mask.clone()] = stays
+            found.append(mask.double().mean().item())
+    return found
+
+
+def write(
+    given: Mapping[str, str],
+    found: Study,
+    task: Task,
+    cells: pd.DataFrame,
+    right: pd.DataFrame,
+    atlas: pd.DataFrame,
+    flips: pd.DataFrame,
+) -> list[Path]:
+    """Write figures and tables beside the study's records; their paths."""
+    folder = Path(given["output_dir"]) / found.name
+    rows = robustness_chart.summary(cells)
+    ends = ["auto_attack_low", "auto_attack_high"]
+    named_rows = rows.rename(columns={"mean": "robust_accuracy"})
+    named_rows = named_rows.drop(columns=ends, errors="ignore")
+    effects = robustness_chart.differences(right, found.base, found.name)
+    about = caption(found, task)
+    chart = robustness_chart.robustness_chart(
+        rows, effects, reference=found.base, about=about, origin=found.origin
+    )
+    pairs = robustness_chart.atlas_table(atlas)
+    second = robustness_chart.atlas_chart(
+        atlas, task.atlas, about="The L-infinity ball.", origin=found.origin
+    )
+    smallest, shown = radii(found, task, flips)
+    stem = "_".join(["robustness", *unlike(given)])
+    files = {
+        f"{stem}_cells.csv": table.as_csv(cells),
+        f"{stem}.csv": table.as_csv(rows),
+        f"{stem}.md": f"{table.as_markdown(named_rows, about)}\n{shown}",
+        f"{stem}_flips.csv": table.as_csv(smallest),
+        f"{stem}_flips_cells.csv": table.as_csv(flips),
+        f"{stem}_effects.csv": table.as_csv(effects),
+        f"{stem}_atlas.csv": table.as_csv(pairs),
+    }
+    for name, text in files.items():
+        replace(folder / name, text.encode())
+    drawn = report.save(chart, folder / f"{stem}_chart")
+    drawn += report.save(second, folder / f"{stem}_atlas")
+    return [*(folder / name for name in files), *drawn]
+
+
+def unlike(given: Mapping[str, str]) -> list[str]:
+    """What was typed other than by default, as parts of a file's name: a trial leaves
+    what is published alone."""
+    parts = [given[key] for key in ("norm", "effort") if given[key] != TYPED[key]]
+    for key in ("epsilon", "atlas"):
+        values = [numbers(one, key) for one in (given, TYPED)]
+        if values[0] != values[1]:
+            parts += [key, *(f"{value:g}" for value in values[0])]
+    return parts + ["partial"] * (given["allow_partial"] == "true")
+
+
+def caption(found: Study, task: Task) -> str:
+    """What the attack was, and which runs it met."""
+    effort, losses = task.effort, ", ".join(task.effort.losses).replace("_", " ")
+    longer = math.ceil(robustness.LONGER * effort.steps)
+    about = (
+        f"PGD in the {task.norm} ball on {len(task.labels):,} test images, "
+        f"{effort.steps} steps ({longer} where a path still falls), random starts: "
+        f"{effort.restarts}, losses: {losses}; the worst case per image."
+    )
+    lost = sum(overfitting(one["curve"]) is not None for one in found.records)
+    if lost:
+        runs = "1 run" if lost == 1 else f"{lost} runs"
+        about += f" {runs} overfitted to the attack of the training."
+    return about
+
+
+def radii(found: Study, task: Task, flips: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The smallest epsilons of the treatments, and as Markdown."""
+    rows = robustness_chart.smallest(flips, found.base, found.name)
+    count = min(len(task.labels), robustness.FLIPPED)
+    about = (
+        "The smallest L-infinity epsilon that turns an image into any other class: "
+        f"median over {count} images, PGD on the margin of {task.effort.steps // 2} "
+        "steps, by bisection to 1/32 of it; the mean over seeds with its 95 % t "
+        "interval, "
+        f"and the mean of within-seed differences to {found.base}."
+    )
+    return rows, table.as_markdown(robustness_chart.smallest_shown(rows), about)

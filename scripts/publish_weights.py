@@ -1,0 +1,32 @@
+"""Put trained networks into the package, so that lenet.load finds them by a name.
+
+python scripts/publish_weights.py modern=b0c4b1d6 paper=c8e63ff6
+    a name and the first letters of a run's id, each; output_dir=outputs has the runs,
+    or studies that publish their weights
+"""
+
+import sys
+
+from lenet import store, trained
+from lenet.config import SAFE, Refusal
+from lenet.terminal import command, say
+
+
+def main() -> None:
+    """The entry point."""
+    pairs = [text.partition("=") for text in sys.argv[1:]]
+    given = {key: value for key, _, value in pairs}
+    if "--help" in given or not given:
+        say(str(__doc__))
+        return
+    output_dir = given.pop("output_dir", "outputs")
+    for name, run in given.items():
+        if not set(name) <= set(SAFE) or not run:
+            raise Refusal(f"{name}={run}: write <name>=<the start of a run id>")
+        one = store.select(run, output_dir)
+        for path in trained.publish(name, one, store.weights(output_dir, one)):
+            say(str(path))
+
+
+if __name__ == "__main__":
+    command(main)
