@@ -5,6 +5,7 @@ anything here imports lenet; beartype is its type checker, told that a whole num
 also a float (PEP 484).
 """
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,9 +22,19 @@ install_import_hook("lenet", f"{__name__}.checked")
 from lenet import data as datasets  # noqa: E402  # after the hook
 from lenet.config import RANGES, Config, Refusal, Value, levels  # noqa: E402
 from lenet.data import Data  # noqa: E402
+from lenet.training import edition  # noqa: E402
 
 torch.set_num_threads(1)  # the tests are small: threads would only wait for each other
 threadpool_limits(1)  # and so NumPy's and SciPy's
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the loops and prove the edition once, before the tests and the programs
+    that they start, each of which would do so. A test says if it is another edition."""
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        with contextlib.suppress(Refusal):
+            edition.prove()
+
 
 PLAIN = {
     "activation": "relu",

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lenet import terminal, train
+from lenet.__main__ import run
+from lenet.commands import chart, sweep
 from lenet.config import FACTORS, GROUPS, RANGES, Refusal, alternatives, keys
 
 ROOT = Path(__file__).parent.parent
@@ -261,11 +262,24 @@ def test_there_are_five_hundred_lines() -> None:
     assert len({(name, *line) for name, line in LINES}) >= 500
 
 
+# The programs of scripts/ that are a command of lenet's.
+COMMANDS = {"sweep": "sweep", "attack": "attack", "ablation_chart": "chart"}
+COMMANDS |= {"robustness_chart": "robustness", "interpretation": "interpret"}
+
+
 @pytest.fixture(scope="module")
-def programs() -> Iterator[Callable[[str], ModuleType]]:
-    """The module of a command."""
+def programs() -> Iterator[Callable[[str], Callable[[], None]]]:
+    """The entry point of a program."""
+
+    def entry(name: str) -> Callable[[], None]:
+        if name in COMMANDS:
+            return lambda: run(COMMANDS[name], sys.argv[1:])
+        module = train if name == "train" else importlib.import_module(name)
+        main: Callable[[], None] = module.main
+        return main
+
     sys.path.insert(0, str(ROOT / "scripts"))
-    yield lambda name: train if name == "train" else importlib.import_module(name)
+    yield entry
     sys.path.remove(str(ROOT / "scripts"))
 
 
@@ -290,7 +304,7 @@ def shown(line: list[str]) -> str:
 def test_bad_line_is_refused(
     name: str,
     line: list[str],
-    programs: Callable[[str], ModuleType],
+    programs: Callable[[str], Callable[[], None]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -306,7 +320,7 @@ def test_bad_line_is_refused(
     monkeypatch.setattr("lenet.stack.train", lambda *rest: pytest.fail("it trained"))
     program, began = programs(name), time.monotonic()
     with pytest.raises(SystemExit) as stop:
-        terminal.command(program.main)
+        terminal.command(program)
     took = time.monotonic() - began
     out, err = capsys.readouterr()
     said = [text for text in err.splitlines() if not text.startswith("note: ")]
@@ -393,7 +407,7 @@ def test_loop_of_links_is_refused(tmp_path: Path) -> None:
 
 
 def test_quotes_and_home_mean_the_same_to_every_command(
-    programs: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`'s p'` is a folder without quotes, and `~` the home folder, for train, sweep,
     status and every script."""
@@ -408,5 +422,5 @@ def test_quotes_and_home_mean_the_same_to_every_command(
     ):
         assert composed([typed])[1].output_dir == meant
         assert terminal.pair(typed) == ("output_dir", meant)
-        assert programs("sweep").typed_place([typed], "output_dir", "") == meant
-        assert programs("ablation_chart").typed(typed) == ("output_dir", meant)
+        assert sweep.typed_place([typed], "output_dir", "") == meant
+        assert chart.typed([typed], chart.OWN) == {"output_dir": meant}
