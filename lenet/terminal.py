@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -36,7 +36,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: as Ctrl-C, with another exit code."""
 
 
-def say(text: str, file: TextIO | None = None) -> None:
+def say(text: str, file: Any = None) -> None:
     """Print a result; that its reader is gone (`| head`) is no failure of the run."""
     stream = file or sys.stdout
     try:
