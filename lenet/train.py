@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from lenet.stack import Progress, Report
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-STACK = 16  # runs in one stack at most; CONTRIBUTING has the measurement
+STACK = 16  # runs in one stack at most; docs/speed.md has the measurement
 MANY = 100  # command lines whose check takes so long that it is told
 EXAMPLES = """\
   python -m lenet.train                                    the modern preset on MNIST

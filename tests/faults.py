@@ -1,6 +1,6 @@
 """Break a sweep at every step that it takes on disk, and count what is lost.
 
-    python tests/faults.py          prints the table that CONTRIBUTING shows (minutes)
+    python tests/faults.py          prints the table of docs/reliability.md (minutes)
 
 A process is forked that carries out a sweep of a stub under the real writer; strace
 attaches to it and, at its k-th write, fsync, link, rename, mkdir or unlink, kills it or
