@@ -84,13 +84,13 @@ def number(key: str, text: str) -> float:
 
 
 @contextlib.contextmanager
-def refusals() -> Iterator[None]:
+def refusals(memory: bool = True) -> Iterator[None]:
     """A Refusal in here becomes its message on stderr and its exit code.
 
     Hydra's task needs this within, since Hydra exits with 1 for whatever it catches.
     """
     try:
-        with environment():
+        with environment(memory):
             yield
     except Refusal as refusal:
         Console(stderr=True).print(
@@ -100,14 +100,19 @@ def refusals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def environment() -> Iterator[None]:
-    """What the system refuses in here, and nobody foresaw, is a Refusal (3) too."""
+def environment(memory: bool = True) -> Iterator[None]:
+    """What the system refuses in here, and nobody foresaw, is a Refusal (3) too.
+
+    memory: that too; where not, it is raised, for a launcher to try fewer runs.
+    """
     try:
         yield
     except OSError as problem:
         where = problem.filename or "the system"
         raise Refusal(f"{where}: {problem.strerror or problem}", 3) from None
     except MemoryError:
+        if not memory:
+            raise
         raise Refusal(
             "there is not enough memory; workers=1 takes the least", 3
         ) from None

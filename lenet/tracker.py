@@ -172,8 +172,9 @@ def tensorboard(copy: Copy) -> bool:
         # add_hparams would make a run of its own of them, beside this one
         for part in hparams(settings, dict.fromkeys(results, 0)):
             writer.file_writer.add_summary(part)
-        for name, value in results.items():
-            writer.add_scalar(name, value, copy.record["curve"][-1]["epoch"] + 1)
+        last = copy.record["curve"][-1]
+        for name in results.keys() - last.keys():
+            writer.add_scalar(name, results[name], last["epoch"])
     return True
 
 

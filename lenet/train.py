@@ -18,7 +18,6 @@ import hydra
 import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -288,12 +287,13 @@ def job(tree: DictConfig) -> None:
     """Hydra's task: train one composed configuration and print its line."""
     container = OmegaConf.to_container(tree, resolve=True)
     assert isinstance(container, dict)
-    with refusals():
+    alone = OmegaConf.is_missing(HydraConfig.get().job, "num")  # no job of a launcher
+    with refusals(memory=alone):
         configs, places = resolve({str(key): value for key, value in container.items()})
         with progress_bar(Console(stderr=True)) as report:
             found = run(configs, places, report)
     say(summary(found, places))
-    if HydraConfig.get().mode != RunMode.MULTIRUN:
+    if alone:
         say("\n".join(outcome.beside(found, places)), sys.stderr)
 
 

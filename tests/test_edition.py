@@ -38,7 +38,7 @@ def test_this_code_is_the_edition() -> None:
 
 def test_edge_of_the_edition_is_what_training_imports() -> None:
     """All modules of lenet that training loads are covered, save what it reads its
-    configuration with; so nothing outside can change a bit."""
+    configuration with and locks files by; so nothing outside can change a bit."""
     script = "import sys, lenet.stack; print(*sorted(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
@@ -52,7 +52,7 @@ def test_edge_of_the_edition_is_what_training_imports() -> None:
     packages = {
         name for name in loaded if (ROOT.parent / name.replace(".", "/")).is_dir()
     }
-    assert loaded - covered - packages == {"lenet.config"}
+    assert loaded - covered - packages == {"lenet.config", "lenet.lock"}
 
 
 def test_what_came_out_otherwise_is_refused_by_name(

@@ -82,12 +82,17 @@ def two(outputs):
         own[one["treatment"]["activation"] == "relu"].append(one["run_id"])
     changes = {"activation": "relu", "pooling": "max"}
     levels = {"practice": "modern"}
+    today = one_of(outputs, "relu")["treatment"]
     plan = {"study": "two", "preset": "paper", "factors": list(changes)}
+    plan |= {"design": "two", "kind": "one_factor", "levels": {"practice": {}}}
+    plan |= {"seeds": sorted({one["seed"] for one in found})}
     plan |= {"reference": base, "runs": [one["run_id"] for one in found]}
     plan["arms"] = [
         {"name": "reference", "levels": {}, "changes": {}, "runs": own[False]},
         {"name": "modern", "levels": levels, "changes": changes, "runs": own[True]},
     ]
+    for arm, treatment in zip(plan["arms"], (base, today), strict=True):
+        arm["treatment"] = treatment
     folder = outputs / "two"
     folder.mkdir(exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(store.sealed(plan)))
@@ -183,7 +188,7 @@ def test_published_weights_are_enough(outputs, two, tmp_path, capsys):
         (["run=x", "layers.image=-1"], "from 0"),
         (["run=x", "epochs=3"], "unknown"),
         (["run=x"], "fits 0 of"),
-        (["run"], "key=value"),
+        (["run"], "write"),
         (["run=x", "method=[probe]"], "did you mean methods"),
         (["study=none"], "holds no plan"),
     ],

@@ -57,8 +57,12 @@ def mirror(output: str, name: str, study: str = "") -> None:
 def planned(output: str, study: str, arm: str) -> None:
     """The plan of a study that has the only run of an output folder in an arm."""
     one = only(output)
-    arms = [{"name": arm, "treatment": one["treatment"], "runs": [one["run_id"]]}]
+    treatment, runs = one["treatment"], [one["run_id"]]
+    arms = [{"name": arm, "treatment": treatment, "runs": runs}]
+    arms[0] |= {"levels": {}, "changes": {}}
     content = {"study": study, "arms": arms, "seeds": [0], "search_seeds": []}
+    content |= {"kind": "one_factor", "design": study, "runs": runs}
+    content |= {"reference": treatment, "levels": {}}
     store.replace(Path(output) / study / plan.PLAN, plan.text(content))
 
 

@@ -38,7 +38,7 @@ GOLDENS = Path(__file__).with_name("goldens.json")
 # The edge of the edition: all that decides a run's bits.
 CODE = (
     *("training/**/*.py", "factor/*.py", "draw.py", "data.py", "model.py", "attack.py"),
-    *("curvature.py", "compiled.py", "stack.py"),
+    *("catalogue.py", "curvature.py", "compiled.py", "stack.py"),
 )
 PRESETS = ("modern", "paper")
 # What the levels of the factors leave out: other steps than a preset's, and numbers.
