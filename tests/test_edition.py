@@ -116,8 +116,8 @@ MUTATIONS = (
     ),
     (
         "factor/head.py",
-        "return partition - weighted(targets, scores), pulls",
-        "return partition, pulls",
+        "pulls = [share - goal for share",
+        "pulls = [share + goal for share",
     ),
     (
         "factor/head.py",
