@@ -90,7 +90,7 @@ class SealedCache(FunctionCache):
 
 def compiled(function):
     """`function` compiled by numba once per program and machine, to be called by other
-    compiled functions: without what Python would need, it takes half the time."""
+    compiled functions alone: without what calls from Python would need."""
     return kept_on_disk(njit(**BARE)(function))
 
 
