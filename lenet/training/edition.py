@@ -3,7 +3,7 @@
 A run id hashes a treatment, a seed, the data and EDITION, nothing of how the code is
 spelled. What an edition is stands in goldens.json: short trainings, of every level of
 every factor, and the SHA-256 of what each must give. Code that this machine has not
-seen trains them once, within a minute, before it trains anything else: equal, and it is the
+seen trains them once, within a minute, before anything else: equal, and it is the
 edition; unequal, and it is refused. So code may be tidied and moved, a level added, and
 no published run becomes stale; and a changed formula cannot pass for the old one.
 
