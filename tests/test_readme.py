@@ -829,7 +829,8 @@ def test_command_can_be_typed(words: list[str]) -> None:
         assert (ROOT / typed[0]).exists()
     elif typed[0] == "scripts/sweep.py":
         given, overrides = command.parse(typed[1:])
-        design.load(given["design"], overrides)
+        if "design" in given:  # verify and status need none
+            design.load(given["design"], overrides)
     elif typed[0] == "-m":
         assert callable(importlib.import_module(typed[1]).main)
     else:
