@@ -150,9 +150,23 @@ class Places:
     tracker: str = "none"
 
 
+# How a treatment of edition 1 differs: factors that came later, at what all runs had
+# before, and levels that have another name now.
+LATER: dict[str, Value] = {"adversary": "none"}
+RENAMED = {("schedule", "paper"): "steps_1998", ("input", "paper"): "range_1998"}
+
+
+def current(treatment: Mapping[str, Value]) -> dict[str, Value]:
+    """A treatment as it is written today, whichever edition wrote it."""
+    named = {k: RENAMED.get((k, str(v)), v) for k, v in treatment.items()}
+    return {**LATER, **named}
+
+
 def suggest(word: str, known: Iterable[str], what: str, plural: str) -> str:
     """The message for an unknown word: the nearest known one, then all of them."""
     names = sorted(known)
+    if (what, word) in RENAMED:
+        return f"{what}={word} is called {what}={RENAMED[what, word]} now"
     near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{what} {word!r} is unknown; {hint}{plural}: {', '.join(names)}"

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import json
 import os
+import re
 import secrets
 import socket
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet import lock, store
-from lenet.config import Refusal
+from lenet.config import RENAMED, Refusal
 from lenet.design import ALONE, typing
 from lenet.store import Record
 
@@ -48,8 +49,19 @@ class Run:
         return f"{self.state:<9}{self.run_id}  {self.arm} seed={self.seed}{why}"
 
 
+# A level by its name of edition 1: in a plan's text it is a value, a key and part of an
+# arm's name.
+OLD = re.compile(r'\b(schedule|input)(=|": "|": \{\s*")paper\b')
+
+
+def current_name(found: re.Match[str]) -> str:
+    """The level by its name of today."""
+    factor, between = found.groups()
+    return f"{factor}{between}{RENAMED[factor, 'paper']}"
+
+
 def read(folder: Path) -> dict[str, Any]:
-    """The plan of a study, its seal checked."""
+    """The plan of a study, its seal checked; its levels by their names of today."""
     path = folder / PLAN
     try:
         text = path.read_bytes()
@@ -59,7 +71,8 @@ def read(folder: Path) -> dict[str, Any]:
         raise Refusal(
             f"{folder} holds no plan; studies in {root}: {', '.join(studies) or 'none'}"
         ) from None
-    plan = store.unsealed(text, str(path))
+    store.unsealed(text, str(path))
+    plan = json.loads(OLD.sub(current_name, text.decode()))
     store.shaped(plan, FIELDS, f"{path}: the plan")
     for arm in plan["arms"]:
         store.shaped(arm if isinstance(arm, dict) else {}, ARM, f"{path}: an arm")

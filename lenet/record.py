@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lenet import store
 from lenet.catalogue import Known
-from lenet.config import Config, Refusal
+from lenet.config import Config, Refusal, current
 from lenet.store import SCHEMA, Record, digest
 from lenet.training.edition import EDITION, identity
 from lenet.training.edition import fingerprint as fingerprint
@@ -203,7 +203,7 @@ def frame(found: Sequence[Record]) -> "pd.DataFrame":
 
     rows = [
         {
-            **record["treatment"],
+            **current(record["treatment"]),
             "run_id": record["run_id"],
             "seed": record["seed"],
             "status": record["status"],

@@ -20,14 +20,13 @@ from lenet import corrected as by_votes
 from lenet import plan as plans
 from lenet import record, store
 from lenet.canvas import Origin
-from lenet.config import CONF, FACTORS, Refusal, Value, composed, levels
+from lenet.config import CONF, FACTORS, Refusal, Value, composed, current, levels
 from lenet.corrected import CORRECTED
 from lenet.effect import GUESSING, TEST_ERROR, Level, Response
 from lenet.store import Record
 
 NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment
 BELONGS = {"batch_size": "optimizer"}  # dotted numbers say to what they belong
-LATER = {"adversary": "none"}  # factors that came later, and what all runs had before
 HELD_OUT = Response("validation_error")
 
 
@@ -321,7 +320,7 @@ def converged(one: Record) -> bool:
 
 def settings_of(one: Record) -> Mapping[str, Value]:
     """The settings of a run, those of factors that came later among them."""
-    return {**LATER, **one["treatment"]}
+    return current(one["treatment"])
 
 
 def fits(one: Record, narrow: Mapping[str, str]) -> bool:
@@ -391,10 +390,10 @@ def gathered(
     mix: bool = False,
 ) -> Study:
     """The Study of these records, with effects measured from the treatment `base`."""
-    mixed, plan, base = alike(found, mix), plan or {}, {**LATER, **base}
+    mixed, plan, base = alike(found, mix), plan or {}, current(base)
     key, search = "validation_size", plan.get("kind") == "path"
     measured = [
-        one for one in found if not search or one["treatment"][key] == base[key]
+        one for one in found if not search or settings_of(one)[key] == base[key]
     ]
     columns = differing([base, *map(settings_of, measured)])
     if not columns:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet import plan, record, store, train
-from lenet.config import Config, Places, Refusal
+from lenet.config import Config, Places, Refusal, current
 from lenet.store import Record
 from lenet.training.edition import EDITION
 
@@ -51,7 +51,10 @@ def faults(study: Path) -> list[str]:
         return [*said, f"{refusal}; the same sweep again makes it anew"]
     for name, _, seed, treatment in plan.planned(planned) if planned else ():
         one = known.get(name)
-        if one and (one["seed"], one["treatment"]) != (seed, treatment):
+        if one and (one["seed"], current(one["treatment"])) != (
+            seed,
+            current(treatment),
+        ):
             said.append(f"{study}: run {name} has another treatment than in the plan")
     for path in sorted(study.glob("weights/*.safetensors")):
         expected = known[path.stem]["weights"] if path.stem in known else None

@@ -138,10 +138,10 @@ def test_paper_preset_is_the_papers() -> None:
         ("connection", "table"),
         ("norm", "none"),
         ("head", "rbf"),
-        ("schedule", "paper"),
+        ("schedule", "steps_1998"),
         ("order", "constant"),
         ("augmentation", "none"),
-        ("input", "paper"),
+        ("input", "range_1998"),
     }
     assert content["epochs"] == 20
 
@@ -776,7 +776,7 @@ def test_paper_schedule_is_the_papers(tiny: Data) -> None:
     the last goes on after 20 passes."""
     etas = [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
     expected = [eta / 5e-4 for eta in etas for _ in range(3)] + [0.02] * 6
-    assert factors("paper", 22, 3, tiny) == pytest.approx(expected)
+    assert factors("steps_1998", 22, 3, tiny) == pytest.approx(expected)
 
 
 def test_constant_schedule_is_one(tiny: Data) -> None:
@@ -1174,7 +1174,7 @@ def test_augmentation_differs_by_run_epoch_and_image(tiny: Data) -> None:
 
 @pytest.mark.parametrize(
     ("level", "black", "white"),
-    [("paper", -0.1, 1.175), ("zero_one", 0.0, 1.0)],
+    [("range_1998", -0.1, 1.175), ("zero_one", 0.0, 1.0)],
 )
 def test_input_maps_background_and_ink(
     level: str, black: float, white: float, tiny: Data

@@ -29,7 +29,7 @@ from lenet import design, model, report, store, study, table, train
 from lenet.__main__ import about
 from lenet.canvas import FORMATS
 from lenet.commands import sweep as command
-from lenet.config import composed, levels
+from lenet.config import composed, current, levels
 from lenet.corrected import CORRECTED
 from lenet.data import Data
 from lenet.effect import GUESSING, MAIN, PAIR, SIMPLE
@@ -60,14 +60,14 @@ STUDIES = sorted(path.parent.name for path in OUTPUTS.glob("*/plan.json"))
 # see Arm for what it has, and known() for the rest.
 SINGLE = (  # a change of one level: its name, the factor, 1998's level and today's
     ("small distortions", "augmentation", "none", "affine"),
-    ("standardised input", "input", "paper", "standardize"),
+    ("standardised input", "input", "range_1998", "standardize"),
     ("softmax for RBF units", "head", "rbf", "softmax"),
     ("ReLU for scaled tanh", "activation", "scaled_tanh", "relu"),
     ("Kaiming's initialisation", "init", "lecun_sqrt", "kaiming"),
     ("max pooling for subsampling", "pooling", "subsample", "max"),
     ("full connection for Table I", "connection", "table", "full"),
     ("Adam, batch 64, for second-order steps", "optimizer", "sdlm", "adam"),
-    ("cosine schedule", "schedule", "paper", "cosine"),
+    ("cosine schedule", "schedule", "steps_1998", "cosine"),
     ("new order in each pass", "order", "constant", "reshuffle"),
 )
 GROUP = (  # changes that the ladder and the factorial make together
@@ -399,10 +399,12 @@ class Published:
             chosen = [one for one in self.found if one["run_id"] in runs[arm]]
         elif arm == "reference":
             known = self.plan["reference"]
-            chosen = [one for one in self.found if one["treatment"] == known]
+            chosen = [one for one in self.found if current(one["treatment"]) == known]
         else:
             wanted = dict(text.split("=") for text in arm.split())
-            chosen = [one for one in self.found if fits(one["treatment"], wanted)]
+            chosen = [
+                one for one in self.found if fits(current(one["treatment"]), wanted)
+            ]
         assert chosen, f"study {self.name} has no arm {arm}"
         factor, _, level = arm.partition("=")
         compared = level and (OUTPUTS / self.name / EFFECTS).exists()

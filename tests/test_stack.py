@@ -24,7 +24,7 @@ RATES = {"sgd": 0.02, "momentum": 0.01, "nesterov": 0.01}  # 0.002 for the other
 MIXED: list[dict[str, Value]] = [
     {"init": "kaiming"},
     {"init": "orthogonal", "schedule": "cosine", "optimizer.weight_decay": 0.01},
-    {"init": "lecun_sqrt", "order": "constant", "input": "paper"},
+    {"init": "lecun_sqrt", "order": "constant", "input": "range_1998"},
 ]
 SEEDS = (3, 0, 11)
 STRUCTURES: dict[str, Changes] = {
@@ -158,7 +158,7 @@ def plain_loop(run: Config, data: Data) -> dict[str, Tensor]:
 def test_stack_equals_a_plain_loop(tiny: Data) -> None:
     """Three runs of three passes, the last batch smaller, equal an ordinary training
     loop with torch.optim, cross_entropy and 1998's schedule."""
-    changes = {"schedule": "paper", "epochs": 3, "connection": "table"}
+    changes = {"schedule": "steps_1998", "epochs": 3, "connection": "table"}
     configs = [
         config({**changes, "optimizer.lr": lr, "init": init}, seed)
         for lr, init, seed in (
@@ -174,7 +174,7 @@ def test_stack_equals_a_plain_loop(tiny: Data) -> None:
             )
 
 
-SDLM = {"optimizer": "sdlm", "batch_size": 1, "epochs": 3, "schedule": "paper"}
+SDLM = {"optimizer": "sdlm", "batch_size": 1, "epochs": 3, "schedule": "steps_1998"}
 SDLM |= {"head": "rbf", "activation": "scaled_tanh", "pooling": "subsample"}
 SDLM |= {"order": "constant", "init": "lecun_sqrt", "train_size": 6}
 

@@ -259,7 +259,7 @@ def test_paper_with_another_activation_is_one_level_away(start: Start) -> None:
     assert done.code == 0, done.err
     found = store.select(done.runs[0], str(done.output))["treatment"]
     expected = {"activation": "relu", "pooling": "subsample", "connection": "table"}
-    expected |= {"head": "rbf", "order": "constant", "input": "paper"}
+    expected |= {"head": "rbf", "order": "constant", "input": "range_1998"}
     assert expected.items() <= found.items()
 
 

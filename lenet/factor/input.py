@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-def paper(mean: float, std: float) -> tuple[float, float]:
+def range_1998(mean: float, std: float) -> tuple[float, float]:
     """Background -0.1 and foreground 1.175 (paper, p. 7)."""
     return 1.275, -0.1
 
@@ -19,7 +19,7 @@ def zero_one(mean: float, std: float) -> tuple[float, float]:
 
 
 LEVELS: dict[str, Callable[[float, float], tuple[float, float]]] = {
-    "paper": paper,
+    "range_1998": range_1998,
     "standardize": standardize,
     "zero_one": zero_one,
 }

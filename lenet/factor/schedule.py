@@ -17,7 +17,7 @@ def constant(progress: Progress, epoch: int, warmup: float) -> Progress:
     return torch.ones_like(progress)
 
 
-def paper(progress: Progress, epoch: int, warmup: float) -> Progress:
+def steps_1998(progress: Progress, epoch: int, warmup: float) -> Progress:
     """1, 1, .4 x3, .2 x3, .1 x4, .02 x8 by pass; .02 after those (paper, p. 10)."""
     return torch.full_like(progress, PAPER[min(epoch, len(PAPER) - 1)])
 
@@ -39,7 +39,7 @@ def one_cycle(progress: Progress, epoch: int, warmup: float) -> Progress:
 
 LEVELS: dict[str, Callable[[Progress, int, float], Progress]] = {
     "constant": constant,
-    "paper": paper,
+    "steps_1998": steps_1998,
     "cosine": cosine,
     "one_cycle": one_cycle,
 }

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lenet import study
-from lenet.config import Refusal
+from lenet.config import Refusal, current
 from lenet.effect import GUESSING, MAIN, of
 from lenet.page.network import mean_with_interval
 from lenet.statistics import sign_flip
@@ -31,7 +31,7 @@ FACTORS = {
 LEVELS = {
     ("head", "rbf"): "RBF units",
     ("head", "softmax"): "softmax",
-    ("input", "paper"): "\N{MINUS SIGN}0.1 to 1.175",
+    ("input", "range_1998"): "\N{MINUS SIGN}0.1 to 1.175",
     ("input", "standardize"): "standardised",
     ("structure", "1998"): "subsampling, Table I",
     ("structure", "today"): "max, all maps",
@@ -88,7 +88,7 @@ def levels_of(
     arm: Mapping[str, Any], levels: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> tuple[str, ...]:
     """Each factor's level in an arm: the one whose settings the treatment has."""
-    treatment = arm["treatment"].items()
+    treatment = current(arm["treatment"]).items()
     return tuple(
         next(level for level, own in named.items() if own.items() <= treatment)
         for named in levels.values()

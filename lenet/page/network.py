@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from lenet import study
-from lenet.config import FACTORS, Refusal, Value, composed
+from lenet.config import FACTORS, Refusal, Value, composed, current
 from lenet.factor.connection import LEVELS as CONNECTIONS
 from lenet.factor.head import LEVELS as HEADS
 from lenet.factor.head import bitmaps
@@ -18,7 +18,6 @@ from lenet.model import STRUCTURE, LeNet5
 from lenet.store import Record
 
 YEARS = {"paper": "1998", "modern": "today"}  # what a visitor calls the two presets
-LATER = {"adversary": "none"}  # a factor that came later, and what all runs had before
 
 
 def described(
@@ -70,13 +69,13 @@ def packed(tensors: Iterable[Tensor]) -> str:
 
 def difference(treatment: Mapping[str, Value]) -> tuple[str, dict[str, str]]:
     """The preset that a treatment is nearest to, and its levels that are others."""
-    changes: dict[str, dict[str, str]] = {}
+    settings, changes = current(treatment), dict[str, dict[str, str]]()
     for preset in YEARS:
         base = composed([f"preset={preset}"])[0][0].treatment
         changes[preset] = {
-            factor: str({**LATER, **treatment}[factor])
+            factor: str(settings[factor])
             for factor in FACTORS
-            if {**LATER, **treatment}[factor] != base[factor]
+            if settings[factor] != base[factor]
         }
     nearest = min(changes, key=lambda preset: len(changes[preset]))
     return nearest, changes[nearest]
