@@ -5,7 +5,7 @@ torchvision's MNIST in a DataLoader with per-image transforms, a plain loop over
 in memory, and stacks of runs; and LeNet-5 of 1998 (sdlm, batch 1). `test` is the test
 after a pass, the seconds of 10,000 images. Each case is a process of its own: the best
 of three passes (`repeats=3`) over `images=6400` images, a tenth of them at batch 1.
-`cases=` keeps the cases whose name contains a word; `device=cuda` has its own. The share
+`cases=` keeps the cases whose name contains a word; `device=cuda` has its own. A share
 is that of the sgemm rate measured in the same run, at 2.264 MFLOP an image; `times` is
 how many times as fast as the plain loop in memory with two threads at that batch size.
 """
