@@ -42,11 +42,16 @@ import torch
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from lenet import data, record, report, study, train
-from lenet.attack import Targeted, Untargeted, fgsm, pgd
+from lenet import train
 from lenet.config import composed
-from lenet.interpret import analysis, pictures, probe, sae
-from lenet.model import STRUCTURE, table
+from lenet.figures import interpretation_maps
+from lenet.interpret import analysis, probe, sae
+from lenet.records import record
+from lenet.report import report
+from lenet.studies import study
+from lenet.training import data
+from lenet.training.attack import Targeted, Untargeted, fgsm, pgd
+from lenet.training.model import STRUCTURE, table
 
 # %% [markdown]
 # ## The network
@@ -94,7 +99,7 @@ errors.agg(["mean", "std"]).mul(100).round(2).rename_axis("test error, %, n = 5 
 # %%
 names = ("leave_one_out", "one_factor")
 published = [study.published(Path("outputs") / name) for name in names]
-effects = [report.estimated(one) for one in published]
+effects = [study.estimated(one) for one in published]
 display(report.side_by_side(published, effects).figure)
 
 # %% [markdown]
@@ -108,7 +113,7 @@ seen = analysis.subject(found["modern"][0], output_dir, digits)
 first = analysis.first_of_each(digits.test_labels)
 images, labels = digits.test_images[first].numpy(), digits.test_labels[first].tolist()
 maps = analysis.of_saliency(seen, analysis.SPECS)
-display(pictures.ten_digits("saliency", maps, images, labels))
+display(interpretation_maps.ten_digits("saliency", maps, images, labels))
 
 # %% [markdown]
 # ## Grad-CAM
@@ -117,7 +122,7 @@ display(pictures.ten_digits("saliency", maps, images, labels))
 
 # %%
 maps = analysis.of_gradcam(seen, analysis.SPECS)
-display(pictures.ten_digits("gradcam", maps, images, labels))
+display(interpretation_maps.ten_digits("gradcam", maps, images, labels))
 
 # %% [markdown]
 # ## Probes

@@ -19,13 +19,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lenet.api import run as run
     from lenet.api import runs as runs
-    from lenet.table_study import effects as effects
-    from lenet.trained import load as load
+    from lenet.interpret.trained import load as load
+    from lenet.studies.study import named as study
+    from lenet.studies.table_study import effects as effects
 
 HERE = Path(__file__).resolve().parent
 COMMANDS = (HERE, HERE.parent / "scripts")
-# What is public, and the module that has it; `study` is a module that can be called.
-FACE = {"run": "api", "runs": "api", "load": "trained", "effects": "table_study"}
+# What is public, and where it is.
+FACE = {
+    "run": ("api", "run"),
+    "runs": ("api", "runs"),
+    "load": ("interpret.trained", "load"),
+    "study": ("studies.study", "named"),
+    "effects": ("studies.table_study", "effects"),
+}
 __all__ = ["effects", "load", "run", "runs", "study"]
 
 PROGRAM = Path(sys.argv[0])
@@ -51,11 +58,10 @@ if IS_COMMAND:
 
 def __getattr__(name: str) -> Any:
     """A public name, imported when it is first asked for."""
-    if name == "study":
-        return importlib.import_module("lenet.study")
     if name not in FACE:
         raise AttributeError(f"module 'lenet' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"lenet.{FACE[name]}"), name)
+    module, public = FACE[name]
+    return getattr(importlib.import_module(f"lenet.{module}"), public)
 
 
 def __dir__() -> list[str]:

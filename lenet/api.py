@@ -3,14 +3,11 @@
 The same as `lenet train`, with the record in hand instead of a line on the screen.
 """
 
-import re
 from typing import Any
 
 from lenet import train
-from lenet.config import Refusal, composed
-from lenet.store import Record
-
-PLAIN = re.compile(r"[\w.+-]+")  # what Hydra reads without quotes
+from lenet.config import Refusal, composed, typed
+from lenet.records.store import Record
 
 
 def run(*settings: str, **more: Any) -> Record:
@@ -38,14 +35,3 @@ def runs(*settings: str, **more: Any) -> list[Record]:
     """The records of one treatment under replicates=<n> seeds, trained as one stack."""
     line = [*settings, *(f"{key}={typed(value)}" for key, value in more.items())]
     return train.run(*composed(line))
-
-
-def typed(value: Any) -> str:
-    """A value as it is typed on a command line."""
-    if value is None:
-        return "null"
-    text = str(value)
-    if isinstance(value, int | float) or PLAIN.fullmatch(text):
-        return text
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -43,8 +43,8 @@ class Known:
 
 
 def known(name: str) -> Known | None:
-    """What identifies a data set, as lenet.data would compute it from its arrays; None
-    where no hash of those is known."""
+    """What identifies a data set, as lenet.training.data would compute it from its
+    arrays; None where no hash of those is known."""
     if name == "digits":
         return Known(name, DIGITS_SHA256)
     if name == "mnist":

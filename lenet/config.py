@@ -156,6 +156,20 @@ LATER: dict[str, Value] = {"adversary": "none"}
 RENAMED = {("schedule", "paper"): "steps_1998", ("input", "paper"): "range_1998"}
 
 
+PLAIN = re.compile(r"[\w.+-]+")  # what Hydra reads without quotes
+
+
+def typed(value: Any) -> str:
+    """A value as it is typed on a command line."""
+    if value is None:
+        return "null"
+    text = str(value)
+    if isinstance(value, int | float) or PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def current(treatment: Mapping[str, Value]) -> dict[str, Value]:
     """A treatment as it is written today, whichever edition wrote it."""
     named = {k: RENAMED.get((k, str(v)), v) for k, v in treatment.items()}

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from lenet import catalogue, outcome, record, store, tracker
+from lenet import catalogue
 from lenet.catalogue import Known
 from lenet.config import (
     CONF,
@@ -39,16 +39,17 @@ from lenet.config import (
     names,
     resolve,
 )
-from lenet.overfitting import overfitting
-from lenet.store import Record
+from lenet.records import outcome, record, store, tracker
+from lenet.records.overfitting import overfitting
+from lenet.records.store import Record
 from lenet.terminal import command, refusals, say
 from lenet.training import edition
 
 if TYPE_CHECKING:
     import torch
 
-    from lenet.data import Data
-    from lenet.stack import Progress, Report
+    from lenet.training.data import Data
+    from lenet.training.stack import Progress, Report
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 STACK = 16  # runs in one stack at most; docs/speed.md has the measurement
@@ -166,7 +167,7 @@ def load(configs: Sequence[Config], places: Places) -> "dict[str, Data]":
 
 def load_one(name: str, places: Places) -> "Data":
     """A data set on the device that is trained on."""
-    from lenet import data
+    from lenet.training import data
 
     return data.load(name, places.data_dir, choose_device(places.device))
 
@@ -177,7 +178,7 @@ def carry(
     """Train the claimed runs of one stack and write their records."""
     import torch
 
-    from lenet.stack import train
+    from lenet.training.stack import train
 
     done = []
     for position, result in enumerate(train(stack, data, report)):
@@ -198,7 +199,7 @@ def stacks(
 
     Full ones, since the compiled loop takes as long for some of its lanes as for all.
     """
-    from lenet.stack import structure
+    from lenet.training.stack import structure
 
     by_structure: dict[object, list[str]] = {}
     for name, config in runs.items():

@@ -2,8 +2,8 @@
 
 python scripts/architecture.py [output_dir=outputs]
 
-Sizes, parameters and connections are counted in lenet.model, for the levels of the
-presets `paper` and `modern`. After Fig. 2 of the paper (p. 7).
+Sizes, parameters and connections are counted in lenet.training.model, for the levels of
+the presets `paper` and `modern`. After Fig. 2 of the paper (p. 7).
 """
 
 import sys
@@ -16,22 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lenet import data, report
-from lenet.canvas import (
-    BAND,
-    BODY,
-    GREY,
-    INK,
-    LINE,
-    MARGIN,
-    NOWHERE,
-    SMALL,
-    Page,
-    sheet,
-)
 from lenet.config import composed
-from lenet.model import STRUCTURE, table
+from lenet.figures.canvas import BAND, BODY, GREY, INK, LINE, MARGIN, SMALL, Page, sheet
+from lenet.report import report
+from lenet.studies.origin import NOWHERE
 from lenet.terminal import command, say, typed
+from lenet.training import data
+from lenet.training.model import STRUCTURE, table
 
 Row = tuple[str, str, int, int]  # layer, shape of its output, parameters, connections
 PRESETS = {"paper": "1998", "modern": "today"}
@@ -96,7 +87,7 @@ def architecture() -> Figure:
         f"{title}{new:,} parameters today",
         "After LeCun et al. (1998), Fig. 2. Maps are drawn to scale, units are not. "
         "Parameters: trainable numbers. Connections: weights and biases at work, one "
-        "for each place. Python: lenet.model.table.",
+        "for each place. Python: lenet.training.model.table.",
         NOWHERE,
     )
     picture(page.axes(0, top, WIDTH, HEIGHT), rows["paper"])

@@ -16,15 +16,15 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from lenet import compiled
-from lenet import data as datasets
-from lenet.attack import Untargeted, pgd
 from lenet.config import composed
-from lenet.factor.adversary import LEVELS
-from lenet.model import LeNet5
-from lenet.stack import Stack
 from lenet.terminal import command, say, typed
 from lenet.train import reuse_memory
+from lenet.training import compiled
+from lenet.training import data as datasets
+from lenet.training.attack import Untargeted, pgd
+from lenet.training.factor.adversary import LEVELS
+from lenet.training.model import LeNet5
+from lenet.training.stack import Stack
 
 IMAGES, STEPS, EPSILON, REPEATS = 100, 20, 0.3, 3
 STEP = 2.5 * EPSILON / STEPS

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lenet import data as datasets
 from lenet.config import composed
-from lenet.stack import Stack
 from lenet.terminal import command, typed
 from lenet.train import reuse_memory
+from lenet.training import data as datasets
+from lenet.training.stack import Stack
 
 EPOCH, MFLOP = 60_000, 2.264  # forward and backward of one image, modern structure
 TYPED = {

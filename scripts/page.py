@@ -10,8 +10,8 @@ output_dir=outputs data_dir=<folder> file=<output_dir>/page/index.html
 import sys
 from pathlib import Path
 
-from lenet import store
 from lenet.page import build
+from lenet.records import store
 from lenet.terminal import command, say, typed
 
 TYPED = {"runs": "", "output_dir": "outputs", "data_dir": "", "file": ""}

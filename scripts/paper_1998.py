@@ -19,12 +19,15 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from lenet import data, record, report, study
 from lenet.config import Refusal
-from lenet.rounding import decimals
-from lenet.statistics import prediction_interval
-from lenet.store import Record
+from lenet.records import record
+from lenet.records.store import Record
+from lenet.report import report
+from lenet.studies import study
+from lenet.studies.rounding import decimals
+from lenet.studies.statistics import prediction_interval
 from lenet.terminal import command, say, typed
+from lenet.training import data
 
 READINGS = ("paper_readings", "paper_readings_more")  # studies
 # Fig. 5, read from the drawing, +-0.03; the training error is that of the presentation.

@@ -7,8 +7,9 @@ python scripts/publish_weights.py modern=b0c4b1d6 paper=c8e63ff6
 
 import sys
 
-from lenet import store, trained
 from lenet.config import SAFE, Refusal
+from lenet.interpret import trained
+from lenet.records import store
 from lenet.terminal import command, say
 
 

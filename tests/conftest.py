@@ -19,10 +19,10 @@ from threadpoolctl import threadpool_limits
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 install_import_hook("lenet", f"{__name__}.checked")
 
-from lenet import data as datasets  # noqa: E402  # after the hook
 from lenet.config import RANGES, Config, Refusal, Value, levels  # noqa: E402
-from lenet.data import Data  # noqa: E402
+from lenet.training import data as datasets  # noqa: E402  # after the hook
 from lenet.training import edition  # noqa: E402
+from lenet.training.data import Data  # noqa: E402
 
 torch.set_num_threads(1)  # the tests are small: threads would only wait for each other
 threadpool_limits(1)  # and so NumPy's and SciPy's

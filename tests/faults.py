@@ -25,8 +25,12 @@ from typing import Any
 import torch
 from stub import small, stub
 
-from lenet import record, report, stack, store, sweep, train
+from lenet import train
 from lenet.config import Config, Places, Refusal
+from lenet.records import record, store
+from lenet.report import report
+from lenet.sweep import sweep
+from lenet.training import stack
 
 # As strace names them: the calls of one kind, whichever of them the library uses.
 CALLS = {

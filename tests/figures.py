@@ -4,7 +4,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from lenet.canvas import STYLE
+from lenet.figures.canvas import STYLE
 
 
 def visible_texts(figure):

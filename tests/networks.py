@@ -3,7 +3,7 @@
 import torch
 from conftest import PLAIN
 
-from lenet.model import STRUCTURE, LeNet5
+from lenet.training.model import STRUCTURE, LeNet5
 
 
 def network(runs=1, seed=0, **levels):

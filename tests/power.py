@@ -22,8 +22,8 @@ from typing import Any
 
 import faults
 
-from lenet import store
 from lenet.config import Refusal
+from lenet.records import store
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # where disks are laid out
 MOST = 100  # disks of one step: all, or so many drawn at random

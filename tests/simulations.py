@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lenet.statistics import (
+from lenet.studies.statistics import (
     SIGNIFICANCE,
     holm,
     max_t,

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
-from lenet import stack, sweep, worker
 from lenet.config import Config, Places
-from lenet.data import Data
-from lenet.design import Arm, Design
-from lenet.stack import Progress, Report, Result
+from lenet.sweep import sweep, worker
+from lenet.sweep.design import Arm, Design
+from lenet.training import stack
+from lenet.training.data import Data
+from lenet.training.stack import Progress, Report, Result
 
 BAD = 3  # the seed of the run that a fault befalls
 
@@ -66,7 +67,7 @@ def small(
 def stub(
     configs: Sequence[Config], data: Data, report: Report = lambda now: None
 ) -> list[Result]:
-    """In the place of lenet.stack.train."""
+    """In the place of lenet.training.stack.train."""
     report(Progress(0, 1, 2, 7, 0.5, None))
     return [result(config) for config in configs]
 

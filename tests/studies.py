@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from lenet import store
+from lenet.records import store
 
 PAPER = {
     "activation": "scaled_tanh",

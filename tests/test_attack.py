@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lenet import attack, draw, robustness
-from lenet.attack import Targeted, Untargeted, fgsm, pgd
 from lenet.config import Refusal
-from lenet.data import Data
-from lenet.factor import head
-from lenet.model import LeNet5
-from lenet.stack import Stack, train
+from lenet.interpret import robustness
+from lenet.training import attack, draws
+from lenet.training.attack import Targeted, Untargeted, fgsm, pgd
+from lenet.training.data import Data
+from lenet.training.factor import head
+from lenet.training.model import LeNet5
+from lenet.training.stack import Stack, train
 
 SEEDS = st.integers(0, 2**31 - 1)
 NORM = st.sampled_from(["linf", "l2"])
@@ -31,7 +32,7 @@ few = settings(max_examples=25, deadline=None)
 def numbers(seed: int, name: str, *shape: int) -> Tensor:
     """Uniform numbers in [0, 1) of a shape, in float64."""
     places = torch.arange(int(torch.tensor(shape).prod())).view(shape)
-    return draw.uniform(draw.fold(draw.stream([seed], name), places)).double()
+    return draws.uniform(draws.fold(draws.stream([seed], name), places)).double()
 
 
 def network(seed: int, scale: float = 1.0) -> Callable[[Tensor], Tensor]:
@@ -44,7 +45,7 @@ def network(seed: int, scale: float = 1.0) -> Callable[[Tensor], Tensor]:
 def case(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Two images, with labels that the network of the seed gives, and their keys."""
     images = numbers(seed, "images", 2, 3, 5)
-    return images, network(seed)(images).argmax(-1), draw.stream([seed, 1], "start")
+    return images, network(seed)(images).argmax(-1), draws.stream([seed, 1], "start")
 
 
 def goals(labels: Tensor) -> list[attack.Goal]:
@@ -205,13 +206,13 @@ def test_losses_are_their_formulas(name: str) -> None:
 
 def test_random_starts_fill_the_ball() -> None:
     """L-infinity: each pixel uniform in +-1. L2: r^n uniform, in every direction."""
-    keys = draw.fold(draw.stream([0], "s"), torch.arange(4000))[:, None]
-    cube = attack.in_cube(draw.fold(keys, torch.arange(4)))
+    keys = draws.fold(draws.stream([0], "s"), torch.arange(4000))[:, None]
+    cube = attack.in_cube(draws.fold(keys, torch.arange(4)))
     assert cube.shape == (4000, 3)
     assert cube.abs().max() <= 1 and cube.std().item() == pytest.approx(
         3**-0.5, abs=0.01
     )
-    sphere = attack.in_sphere(draw.fold(keys, torch.arange(4)))
+    sphere = attack.in_sphere(draws.fold(keys, torch.arange(4)))
     shares = sphere.norm(dim=-1) ** 3
     assert shares.max() <= 1 + 1e-6
     assert shares.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist() == pytest.approx(
@@ -230,7 +231,7 @@ def test_stack_is_attacked_in_one_call(norm: str, level: str) -> None:
     """Each run of a stack gets what it gets alone: the same images, starts and sizes,
     whatever its head."""
     model, images = stack({"head": level}), numbers(3, "images", 5, 28, 28)
-    labels, keys = torch.arange(5), draw.fold(draw.stream([3], "s"), torch.arange(5))
+    labels, keys = torch.arange(5), draws.fold(draws.stream([3], "s"), torch.arange(5))
     sizes = {"epsilon": 0.3, "step": 0.1, "steps": 3}
     together = pgd(model, images, Untargeted(labels), **sizes, norm=norm, keys=keys)
     assert together.images.shape == (3, 5, 28, 28) and together.trace.shape[:2] == (
@@ -272,7 +273,7 @@ def test_network_is_left_as_it_was() -> None:
     modes = [part.training for part in model.modules()]
     before, others = torch.get_rng_state(), np.random.get_state()
     images = numbers(3, "images", 2, 28, 28)
-    keys = draw.stream([0, 1], "s")
+    keys = draws.stream([0, 1], "s")
     sizes = {"epsilon": 0.3, "step": 0.1, "steps": 2}
     found = pgd(model, images, Untargeted(torch.tensor([3, 5])), **sizes, keys=keys)
     assert [part.training for part in model.modules()] == modes

@@ -317,7 +317,9 @@ def test_bad_line_is_refused(
     monkeypatch.setenv("LENET_DATA", str(tmp_path / "nowhere"))
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *line])
-    monkeypatch.setattr("lenet.stack.train", lambda *rest: pytest.fail("it trained"))
+    monkeypatch.setattr(
+        "lenet.training.stack.train", lambda *rest: pytest.fail("it trained")
+    )
     program, began = programs(name), time.monotonic()
     with pytest.raises(SystemExit) as stop:
         terminal.command(program)

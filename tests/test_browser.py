@@ -12,8 +12,8 @@ import pytest
 import studies
 from test_report import THREE
 
-from lenet import report, table, webpage
-from lenet.canvas import FORMATS
+from lenet.figures.canvas import FORMATS
+from lenet.report import effect_tables, report, study_page
 
 BROWSER = shutil.which("chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
@@ -97,13 +97,13 @@ def test_tables_sort_by_their_numbers(page, tmp_path):
 def test_cells_without_a_number_stay_last(tmp_path):
     """Numbers sort as numbers, not as texts; no number is last in both directions."""
     rows = pd.DataFrame({"treatment": [*"bad"], "seconds": [9.0, 10.0, float("nan")]})
-    script = (Path(webpage.__file__).parent / "webpage.js").read_text()
+    script = (Path(study_page.__file__).parent / "page.js").read_text()
     clicks = """[1, 1, 0].map(at => {
         document.querySelectorAll("th button")[at].click();
         return [...document.querySelectorAll("tbody tr")]
             .map(row => row.cells[0].textContent).join("");
     })"""
-    page = f"<head><title></title></head><body>{table.as_html(rows)}"
+    page = f"<head><title></title></head><body>{effect_tables.as_html(rows)}"
     page += f"<script>{script}</script></body>"
     assert ask(page, tmp_path, clicks) == ["bad", "abd", "abd"]
 

@@ -100,7 +100,7 @@ def test_version_is_of_the_whole_program(
         for path in names:
             (loops / path.name).write_bytes(path.read_bytes())
         for name in cache.FORMULAS:
-            path = sources.parents[1] / "factor" / f"{name}.py"
+            path = sources.parent / "factor" / f"{name}.py"
             (factor / path.name).write_bytes(path.read_bytes())
         monkeypatch.setattr(cache, "HERE", loops)
         assert cache.version.__wrapped__() == before

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from figures import check_texts, content, visible_texts
 
-from lenet import canvas, chart, effect, statistics, table
-from lenet.canvas import Origin
+from lenet.figures import ablation_chart, canvas
+from lenet.report import effect_tables
+from lenet.studies import effect, statistics
+from lenet.studies.origin import Origin
 
 LONG = "a_very_long_level_name_that_somebody_thought_was_a_good_idea_at_the_time"
 VERDICTS = ("better", "worse", "equivalent", "undecided", "not estimable")
@@ -38,7 +40,7 @@ def make_effects(arms, blocks=7, seed=0, name="level{}", per_panel=3):
 
 def draw(effects, **parts):
     """The ablation chart of `effects`."""
-    return chart.ablation_chart(chart.Side(*effects[:2]), **parts)
+    return ablation_chart.ablation_chart(ablation_chart.Side(*effects[:2]), **parts)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,9 @@ def test_two_sides_share_their_rows_and_do_not_overlap(arms):
     names = {"level": other.table["reference"], "reference": other.table["level"]}
     back = other.table.assign(**names, estimand="alone from modern")
     dots = other.differences.assign(level="old")
-    figure = chart.ablation_chart(chart.Side(*one[:2]), chart.Side(back, dots[:0]))
+    figure = ablation_chart.ablation_chart(
+        ablation_chart.Side(*one[:2]), ablation_chart.Side(back, dots[:0])
+    )
     check_texts(figure)
     said = content(figure)
     assert "alone from paper, along the arrows" in said
@@ -160,7 +164,7 @@ def test_title_says_the_finding():
     """The title names what helps most, or that nothing could be shown."""
 
     def found(effects):
-        return chart.finding(chart.Side(effects, effects))
+        return ablation_chart.finding(ablation_chart.Side(effects, effects))
 
     table, *_ = make_effects(5)
     best = table[table.verdict == "better"].iloc[0]
@@ -177,7 +181,8 @@ def test_title_says_the_finding():
     assert found(nothing).startswith("No proof that any of 5 changes alone")
     few = nothing.assign(reason="no verdict possible at n = 5", n=5)
     arm = few.loc[few["mean"].idxmin()]
-    said = f"lowest is {arm.factor}: {arm.level} ({chart.points(arm['mean'])} points)"
+    said = f"lowest is {arm.factor}: {arm.level} "
+    said += f"({ablation_chart.points(arm['mean'])} points)"
     start = "No verdict possible at n = 5: of 5 changes alone from paper"
     assert found(few) == f"{start} the {said}"
     last = few.index[-1]
@@ -244,8 +249,8 @@ def test_tables_read_from_csv_give_the_same_chart(tmp_path, name):
     """Numbers and `none` as levels and empty reasons come back from a file unharmed."""
     rows, dots, _ = make_effects(3, name=name, per_panel=1)
     for file, frame in (("effects", rows), ("differences", dots)):
-        (tmp_path / file).write_text(table.as_csv(frame))
-    read = [table.read(tmp_path / file) for file in ("effects", "differences")]
+        (tmp_path / file).write_text(effect_tables.as_csv(frame))
+    read = [effect_tables.read(tmp_path / file) for file in ("effects", "differences")]
     assert str(visible_texts(draw(read))) == str(visible_texts(draw((rows, dots))))
     dots_drawn = [
         line for line in draw(read).axes[0].get_lines() if line.get_ms() == 2.8
@@ -281,11 +286,11 @@ def test_three_sides_stand_beside_each_other():
     found = effect.factorial(runs, levels, ends=("paper", "modern"))
     names = found.table["estimand"].unique()
     sides = [
-        chart.Side(*(t[t["estimand"] == name] for t in found[:2]))
+        ablation_chart.Side(*(t[t["estimand"] == name] for t in found[:2]))
         for name in names
         if name.startswith((effect.MAIN, effect.SIMPLE))
     ]
-    figure = chart.ablation_chart(*sides)
+    figure = ablation_chart.ablation_chart(*sides)
     check_texts(figure)
     said = " ".join(content(figure).split())
     for name in ("(others as in paper)", "(others as in modern)", "main effect (mean"):

@@ -7,31 +7,34 @@ import numpy as np
 import pytest
 import studies
 
-from lenet import corrected, report, study, table
 from lenet.config import Refusal
-from lenet.data import Data
+from lenet.report import effect_tables, report
+from lenet.studies import corrected_labels, study
+from lenet.training.data import Data
 
 RNG = np.random.default_rng(11)
 
 
 def answering(answers):
     """What a record says of these answers [image]: right, answers and test error."""
-    labels = np.zeros(corrected.IMAGES, dtype=np.uint8)
-    for row in corrected.labels().itertuples():
+    labels = np.zeros(corrected_labels.IMAGES, dtype=np.uint8)
+    for row in corrected_labels.labels().itertuples():
         labels[row.index] = row.label
     right = answers == labels
     return {
         "right": base64.b64encode(np.packbits(right).tobytes()).decode(),
         "answers": base64.b64encode(answers[~right].tobytes()).decode(),
         "response": {"test_error": float((~right).mean())},
-        "images": corrected.IMAGES,
+        "images": corrected_labels.IMAGES,
     }
 
 
 def random_answers():
     """Answers of which 1 % miss a label of 0, and some of the fifteen anything."""
-    answers = np.where(RNG.random(corrected.IMAGES) < 0.01, 7, 0).astype(np.uint8)
-    places = corrected.labels()["index"].to_numpy()
+    answers = np.where(RNG.random(corrected_labels.IMAGES) < 0.01, 7, 0).astype(
+        np.uint8
+    )
+    places = corrected_labels.labels()["index"].to_numpy()
     answers[places] = RNG.integers(0, 10, len(places))
     return answers
 
@@ -39,7 +42,7 @@ def random_answers():
 def slow_error(answers):
     """Image by image: the share of misread ones among those that have a label."""
     rows = csv.DictReader(
-        line for line in open(corrected.LABELS) if not line.startswith("#")
+        line for line in open(corrected_labels.LABELS) if not line.startswith("#")
     )
     votes = {int(row["index"]): row for row in rows}
     read, missed = 0, 0
@@ -58,7 +61,7 @@ def slow_error(answers):
 
 def test_labels_that_do_not_stand_are_those_of_the_votes():
     """Ten have three votes of five for another digit; five have a majority for none."""
-    rows = corrected.labels()
+    rows = corrected_labels.labels()
     votes = rows[["votes_label", "votes_guess", "votes_neither"]]
     assert len(rows) == 15 and (votes.sum(axis=1) == 5).all()
     replaced = rows["votes_guess"] >= 3
@@ -70,9 +73,9 @@ def test_labels_that_do_not_stand_are_those_of_the_votes():
 
 def test_labels_are_those_of_the_data_set(mnist: Data) -> None:
     """The fifteen images have in MNIST the labels that the table says."""
-    rows = corrected.labels()
+    rows = corrected_labels.labels()
     assert mnist.test_labels[rows["index"].tolist()].tolist() == rows["label"].tolist()
-    assert len(mnist.test_labels) == corrected.IMAGES
+    assert len(mnist.test_labels) == corrected_labels.IMAGES
 
 
 @pytest.mark.parametrize("case", range(4))
@@ -81,7 +84,7 @@ def test_corrected_error_equals_the_slow_one(case):
     answers = random_answers()
     base = {**studies.PAPER, "data": "mnist"}
     one = studies.make_record(base, case, **answering(answers))
-    found = corrected.record(one)
+    found = corrected_labels.record(one)
     assert found["response"]["corrected_error"] == pytest.approx(slow_error(answers))
     assert found["response"]["test_error"] == one["response"]["test_error"]
     assert found["images"] == 9_995
@@ -89,13 +92,13 @@ def test_corrected_error_equals_the_slow_one(case):
 
 def test_reading_as_people_do_has_no_error_left():
     """Who answers as the votes is wrong on fifteen by the labels, on none corrected."""
-    answers = np.zeros(corrected.IMAGES, dtype=np.uint8)
-    for row in corrected.labels().itertuples():
+    answers = np.zeros(corrected_labels.IMAGES, dtype=np.uint8)
+    for row in corrected_labels.labels().itertuples():
         answers[row.index] = row.guess
     base = {**studies.PAPER, "data": "mnist"}
     one = studies.make_record(base, 0, **answering(answers))
     assert one["response"]["test_error"] == pytest.approx(0.0015)
-    assert corrected.record(one)["response"]["corrected_error"] == 0
+    assert corrected_labels.record(one)["response"]["corrected_error"] == 0
 
 
 def test_record_without_answers_is_refused_with_the_reason():
@@ -104,13 +107,13 @@ def test_record_without_answers_is_refused_with_the_reason():
     said = answering(random_answers())
     old = studies.make_record(base, 0, **{k: said[k] for k in said if k != "answers"})
     with pytest.raises(Refusal, match="edition 1 do not say what missed images"):
-        corrected.record(old)
+        corrected_labels.record(old)
     with pytest.raises(Refusal, match="MNIST's 10,000 test images"):
-        corrected.record(studies.make_record(studies.PAPER, 0))
+        corrected_labels.record(studies.make_record(studies.PAPER, 0))
     gone = studies.make_record(base, 0, **said, **studies.DIVERGED)
-    assert corrected.record(gone)["response"]["corrected_error"] is None
+    assert corrected_labels.record(gone)["response"]["corrected_error"] is None
     with pytest.raises(ValueError, match="2 answers to 3 missed"):
-        corrected.right(np.array([0, 1, 0, 0], bool), np.zeros(2, np.uint8))
+        corrected_labels.right(np.array([0, 1, 0, 0], bool), np.zeros(2, np.uint8))
 
 
 def make_study(folder, keep=True):
@@ -118,8 +121,8 @@ def make_study(folder, keep=True):
     found = {}
     for arm, share in (("reference", 0.02), ("head=softmax", 0.01)):
         for seed in range(7):
-            answers = np.where(RNG.random(corrected.IMAGES) < share, 7, 0)
-            rows = corrected.labels()
+            answers = np.where(RNG.random(corrected_labels.IMAGES) < share, 7, 0)
+            rows = corrected_labels.labels()
             answers[rows["index"]] = rows["guess" if arm != "reference" else "label"]
             said = answering(answers.astype(np.uint8))
             found[arm, seed] = said if keep else {**said, "answers": None}
@@ -135,7 +138,7 @@ def test_effects_are_given_on_the_corrected_labels_too(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "FORMATS", {"svg": report.FORMATS["svg"]})
     one = make_study(tmp_path / "s")
     report.write(tmp_path / "s", [one])
-    rows = table.read(tmp_path / "s" / "effects.csv").set_index("response")
+    rows = effect_tables.read(tmp_path / "s" / "effects.csv").set_index("response")
     assert rows.index.tolist() == ["test_error", "corrected_error"]
     again = study.corrected(one)
     errors = again.runs.groupby("head")["corrected_error"].mean()
@@ -147,7 +150,7 @@ def test_effects_are_given_on_the_corrected_labels_too(tmp_path, monkeypatch):
     drawn = (tmp_path / "s" / "ablation_chart_corrected.svg").read_text()
     assert "9,995 test images with corrected labels" in drawn
     report.write(tmp_path / "old", [make_study(tmp_path / "old", keep=False)])
-    rows = table.read(tmp_path / "old" / "effects.csv")
+    rows = effect_tables.read(tmp_path / "old" / "effects.csv")
     assert rows["response"].tolist() == ["test_error"]
     page = (tmp_path / "old" / "report.html").read_text()
     assert "edition 1 do not say what missed images were taken for" in page
@@ -166,5 +169,5 @@ def test_ladder_of_corrected_errors_says_so(tmp_path):
     place = tmp_path / "s"
     studies.write_study(place, "ladder", "paper", {}, mnist, range(3), lost=answers)
     one = study.corrected(study.published(place))
-    (shown,) = report.exhibits(one, report.estimated(one))
+    (shown,) = report.exhibits(one, study.estimated(one))
     assert shown.name == "ladder" and "the corrected error" in shown.about

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lenet.curvature import curvature
-from lenet.data import Data
-from lenet.model import Dense, LeNet5
+from lenet.training.curvature import curvature
+from lenet.training.data import Data
+from lenet.training.model import Dense, LeNet5
 
 PAPER = {
     "activation": "scaled_tanh",

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from lenet import data as datasets
 from lenet.config import Refusal, names
-from lenet.data import FILES, FOLDERS, HTTPS, SHA256, Data, load
+from lenet.training import data as datasets
+from lenet.training.data import FILES, FOLDERS, HTTPS, SHA256, Data, load
 
 IMAGES, LABELS = FILES[:2]
 HEADERS = (16, 8, 16, 8)  # bytes before the content of an idx file

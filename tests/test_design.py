@@ -8,9 +8,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lenet import design
 from lenet.config import Refusal, composed, levels
-from lenet.statistics import blocks_needed
+from lenet.studies.statistics import blocks_needed
+from lenet.sweep import design
 
 SMALL = {"preset": "modern", "data": "digits", "augmentation": "none", "replicates": 2}
 Written = Callable[..., str]

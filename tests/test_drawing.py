@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lenet import data
 from lenet.config import Refusal
-from lenet.drawing import as_mnist
+from lenet.interpret.drawing import as_mnist
+from lenet.training import data
 
 DIGITS = data.load("digits", None).test_images.numpy()
 

@@ -39,7 +39,7 @@ def test_this_code_is_the_edition() -> None:
 def test_edge_of_the_edition_is_what_training_imports() -> None:
     """All modules of lenet that training loads are covered, save what it reads its
     configuration with and locks files by; so nothing outside can change a bit."""
-    script = "import sys, lenet.stack; print(*sorted(sys.modules))"
+    script = "import sys, lenet.training.stack; print(*sorted(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

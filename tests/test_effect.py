@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lenet import effect, statistics
+from lenet.studies import effect, statistics
 
 REFERENCE = {"activation": "scaled_tanh", "pooling": "subsample", "batch_size": 1}
 

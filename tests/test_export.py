@@ -16,15 +16,16 @@ from networks import network
 from safetensors import safe_open
 from torch import Tensor
 
-from lenet import export_network, model_card, trained
 from lenet.commands import export
 from lenet.config import Refusal, levels
-from lenet.data import Data
-from lenet.export_network import FORMATS, Plain
-from lenet.factor.activation import LEVELS as ACTIVATIONS
-from lenet.factor.pooling import LEVELS as POOLINGS
-from lenet.model import STRUCTURE
-from lenet.trained import Trained
+from lenet.export import formats, model_card
+from lenet.export.formats import FORMATS, Plain
+from lenet.interpret import trained
+from lenet.interpret.trained import Trained
+from lenet.training.data import Data
+from lenet.training.factor.activation import LEVELS as ACTIVATIONS
+from lenet.training.factor.pooling import LEVELS as POOLINGS
+from lenet.training.model import STRUCTURE
 
 OUTPUTS = Path(__file__).parent.parent / "outputs"
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -64,11 +65,11 @@ def pictures(count: int) -> Tensor:
 
 def test_every_level_can_leave() -> None:
     """Whatever shapes a network has a plain form, and a line of C."""
-    from lenet import export_c
+    from lenet.export import c_source
 
-    for mine in (export_network.SQUASHES, export_c.SQUASHES):
+    for mine in (formats.SQUASHES, c_source.SQUASHES):
         assert mine.keys() == levels("activation").keys()
-    for mine in (export_network.POOLINGS, export_c.POOLINGS):
+    for mine in (formats.POOLINGS, c_source.POOLINGS):
         assert mine.keys() == levels("pooling").keys()
 
 
@@ -93,7 +94,7 @@ def test_onnx_gives_our_logits(net: Trained, tmp_path: Path) -> None:
     """In onnxruntime, for any number of images; its origin is inside."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX files")
     pytest.importorskip("onnxscript", reason="torch writes ONNX with it")
-    path = export_network.write(net, "onnx", tmp_path / "a" / "net.onnx")
+    path = formats.write(net, "onnx", tmp_path / "a" / "net.onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for count in (1, 2, 7):
         images = pictures(count)
@@ -109,7 +110,7 @@ def test_programs_of_torch_give_our_logits(
     net: Trained, form: str, tmp_path: Path
 ) -> None:
     """Loaded without lenet, for any number of images."""
-    path = export_network.write(net, form, tmp_path / f"net{FORMATS[form][0]}")
+    path = formats.write(net, form, tmp_path / f"net{FORMATS[form][0]}")
     load = torch.jit.load if form == "torchscript" else torch.export.load
     program = load(str(path))
     program = program if form == "torchscript" else program.module()
@@ -138,7 +139,7 @@ def test_c_gives_our_logits(changes: dict[str, str], tmp_path: Path) -> None:
     if compiler is None:
         pytest.skip("there is no C compiler here")
     net = made(changes)
-    path = export_network.write(net, "c", tmp_path / "net.c")
+    path = formats.write(net, "c", tmp_path / "net.c")
     library = tmp_path / "net.so"
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-fPIC"]
     line = [compiler, *flags, "-shared", str(path), "-o", str(library), "-lm"]
@@ -152,7 +153,7 @@ def test_c_gives_our_logits(changes: dict[str, str], tmp_path: Path) -> None:
 
 def test_safetensors_are_those_of_the_run(net: Trained, tmp_path: Path) -> None:
     """By the paper's names, with what they are."""
-    path = export_network.write(net, "safetensors", tmp_path / "net.safetensors")
+    path = formats.write(net, "safetensors", tmp_path / "net.safetensors")
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["treatment"]) == net.treatment
         state = net.model.state_dict()

@@ -21,11 +21,12 @@ from torch.nn import functional
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import affine as torchvision_affine
 
-from lenet import data as datasets
-from lenet import draw
 from lenet.config import CONF, FACTORS, RANGES, Config, Value, levels, names
-from lenet.data import Data
-from lenet.factor import (
+from lenet.records.overfitting import overfitting
+from lenet.training import data as datasets
+from lenet.training import draws
+from lenet.training.data import Data
+from lenet.training.factor import (
     activation,
     adversary,
     augmentation,
@@ -39,9 +40,8 @@ from lenet.factor import (
     pooling,
     schedule,
 )
-from lenet.model import LeNet5
-from lenet.overfitting import overfitting
-from lenet.stack import Stack, mistakes, train
+from lenet.training.model import LeNet5
+from lenet.training.stack import Stack, mistakes, train
 
 MODULES = {
     "activation": activation,
@@ -76,8 +76,8 @@ def stack(**changes: str) -> LeNet5:
 
 def images(batch: int = 3) -> Tensor:
     """A batch for each of two runs, in [0, 1]."""
-    keys = draw.fold(draw.stream([1, 2], "test images")[:, None], torch.arange(batch))
-    return draw.uniform(draw.fold(keys[..., None, None], places(28, 28))).double()
+    keys = draws.fold(draws.stream([1, 2], "test images")[:, None], torch.arange(batch))
+    return draws.uniform(draws.fold(keys[..., None, None], places(28, 28))).double()
 
 
 def places(*shape: int) -> Tensor:
@@ -247,7 +247,9 @@ def test_activation_of_a_unit_has_the_same_bits_in_any_company(
     level: str, count: int
 ) -> None:
     """Value and slope do not depend on how many units are squashed together."""
-    a = (draw.normal(draw.fold(draw.stream([0], "a"), torch.arange(64))) * 2).detach()
+    a = (
+        draws.normal(draws.fold(draws.stream([0], "a"), torch.arange(64))) * 2
+    ).detach()
     pairs = []
     for some in (a, a[:count].clone(), a[-count:].clone()):
         some.requires_grad_()
@@ -592,7 +594,7 @@ def test_orthogonal_init_has_orthonormal_rows() -> None:
 
 def test_orthogonal_init_has_orthonormal_columns_where_fewer() -> None:
     """A tall matrix has W^T W = 1."""
-    keys = draw.fold(draw.stream([0, 1], "tall")[:, None, None], places(7, 3))
+    keys = draws.fold(draws.stream([0, 1], "tall")[:, None, None], places(7, 3))
     matrix = init.LEVELS["orthogonal"](keys, torch.ones(7, 1), 7.0)
     products = matrix.mT @ matrix
     torch.testing.assert_close(
@@ -838,7 +840,7 @@ def test_schedules_differ(tiny: Data) -> None:
 def test_order_is_a_permutation(level: str) -> None:
     """Every pass presents every image once, in no run sorted."""
     chosen = torch.tensor([2, 3, 5, 7, 11, 13, 17, 19, 23])
-    streams = draw.stream([0, 1, 2], "order")
+    streams = draws.stream([0, 1, 2], "order")
     for epoch in range(3):
         orders = order.LEVELS[level](streams, epoch, chosen)
         assert orders.sort(1).values.tolist() == [chosen.tolist()] * 3
@@ -847,7 +849,7 @@ def test_order_is_a_permutation(level: str) -> None:
 
 def test_constant_order_repeats_and_reshuffle_does_not() -> None:
     """Pass 0 is the same in both; constant keeps it, reshuffle never repeats."""
-    streams, chosen = draw.stream([0, 1], "order"), torch.arange(30)
+    streams, chosen = draws.stream([0, 1], "order"), torch.arange(30)
     constant = [order.LEVELS["constant"](streams, e, chosen) for e in range(5)]
     reshuffle = [order.LEVELS["reshuffle"](streams, e, chosen) for e in range(5)]
     assert torch.equal(constant[0], reshuffle[0])
@@ -860,7 +862,7 @@ def test_constant_order_repeats_and_reshuffle_does_not() -> None:
 @pytest.mark.parametrize("level", order.LEVELS)
 def test_order_is_the_same_in_any_stack(level: str) -> None:
     """A seed's order does not depend on its neighbours; fewer images keep theirs."""
-    streams, chosen = draw.stream([4, 1, 3], "order"), torch.arange(30)
+    streams, chosen = draws.stream([4, 1, 3], "order"), torch.arange(30)
     together = order.LEVELS[level](streams, 2, chosen)
     alone = order.LEVELS[level](streams[1:2], 2, chosen)
     assert torch.equal(together[1:2], alone)
@@ -870,7 +872,7 @@ def test_order_is_the_same_in_any_stack(level: str) -> None:
 
 def test_order_is_unbiased() -> None:
     """Over 500 seeds every image comes first about as often: 50 +- 5 sigma."""
-    streams = draw.stream(list(range(500)), "order")
+    streams = draws.stream(list(range(500)), "order")
     first = order.LEVELS["reshuffle"](streams, 0, torch.arange(10))[:, 0]
     assert (first.bincount(minlength=10) - 50).abs().max() < 34
 
@@ -913,8 +915,8 @@ def distort(
 
 def picture_keys(count: int) -> Tensor:
     """Keys of pictures, as the trainer makes them: stream, epoch, image."""
-    stream = draw.fold(draw.stream([0], "augmentation"), 0)
-    return draw.fold(stream, torch.arange(count))
+    stream = draws.fold(draws.stream([0], "augmentation"), 0)
+    return draws.fold(stream, torch.arange(count))
 
 
 def pictures(digits: Data, count: int) -> Tensor:
@@ -924,7 +926,7 @@ def pictures(digits: Data, count: int) -> Tensor:
 
 def between(keys: Tensor, index: int, low: float, high: float) -> Tensor:
     """The draw `index` of each picture, uniform from low to high."""
-    return low + (high - low) * draw.uniform(draw.fold(keys, index)).double()
+    return low + (high - low) * draws.uniform(draws.fold(keys, index)).double()
 
 
 def test_shift_equals_torchvision(digits: Data) -> None:
@@ -1056,7 +1058,7 @@ def test_elastic_equals_scipy(digits: Data) -> None:
     before, keys = pictures(digits, 5), picture_keys(5)
     after = distort("elastic", before, keys, {"sigma": 4, "alpha": 34})
     noise = (
-        2 * draw.uniform(draw.fold(keys[:, None, None, None], places(2, 28, 28))) - 1
+        2 * draws.uniform(draws.fold(keys[:, None, None, None], places(2, 28, 28))) - 1
     )
     down, right = np.mgrid[:28, :28]
     for i in range(5):
@@ -1249,10 +1251,10 @@ def by_hand(state: Stack, run: int, steps: int) -> Tensor:
     """The images of one run, moved by the formula, each step from a plain loss."""
     level = head.LEVELS[state.level("head")]
     images = DIGITS.train_images[BATCH] / 255
-    key = draw.fold(draw.stream([run], "adversary"), 4)[0]
-    keys = draw.fold(draw.fold(key, BATCH[run])[:, None], places(784))
+    key = draws.fold(draws.stream([run], "adversary"), 4)[0]
+    keys = draws.fold(draws.fold(key, BATCH[run])[:, None], places(784))
     (epsilon, step), given = RADII[run], images[run]
-    noise = (2 * draw.uniform(keys) - 1).view_as(given)
+    noise = (2 * draws.uniform(keys) - 1).view_as(given)
     moved = given + epsilon * noise
     for _ in range(steps):
         both = images.clone()

@@ -26,9 +26,11 @@ from safetensors.torch import save
 from stub import result, small, stub
 from test_sweep import start, status, wait_for_a_record
 
-from lenet import plan as plans
-from lenet import record, store, train, verify
+from lenet import train
 from lenet.config import Places, Refusal
+from lenet.records import plan as plans
+from lenet.records import record, store
+from lenet.sweep import verify
 
 needs_strace = pytest.mark.skipif(
     shutil.which("strace") is None, reason="strace puts the faults in: apt install it"
@@ -423,9 +425,9 @@ def test_run_that_comes_out_otherwise_is_reported_and_both_are_kept(
     faults.carry_out(faults.planned(), tmp_path)
     before = faults.files(tmp_path)
     name = store.finished(str(tmp_path))[0]
-    monkeypatch.setattr("lenet.stack.train", stub)
+    monkeypatch.setattr("lenet.training.stack.train", stub)
     assert "the same bits again" in verify.rerun(name, str(tmp_path), None)
-    monkeypatch.setattr("lenet.stack.train", other)
+    monkeypatch.setattr("lenet.training.stack.train", other)
     with pytest.raises(
         Refusal, match="right, answers, weights differ.* on the same code"
     ) as caught:

@@ -10,21 +10,19 @@ import pytest
 from figures import check_texts, content
 from test_chart import make_effects
 
-from lenet import (
+from lenet.figures import (
+    ablation_chart,
     canvas,
-    chart,
     collapse,
     cost,
-    curve,
-    effect,
     interaction,
     ladder,
-    missed,
-    statistics,
-    table,
+    learning_curves,
 )
-from lenet.canvas import Origin
-from lenet.rounding import decimals
+from lenet.report import effect_tables, missed_digits
+from lenet.studies import effect, statistics
+from lenet.studies.origin import Origin
+from lenet.studies.rounding import decimals
 
 ORIGIN = Origin("2 of 84 runs missing", "MNIST 0123abcd", "commit 0123abc")
 ORDER = "One change at a time, in the order of the design."
@@ -101,7 +99,7 @@ def test_texts_do_not_overlap_or_leave_the_page(arms, name):
     first = name.format(0)
     for figure in (
         ladder.waterfall(rows, dots, ends, order=ORDER, seconds=seconds, origin=ORIGIN),
-        curve.learning_curves(
+        learning_curves.learning_curves(
             make_curves(arms, name, 3), {first: 2}, reference=first, origin=ORIGIN
         ),
         cost.error_against_cost(make_costs(arms, name), reference=first, origin=ORIGIN),
@@ -212,7 +210,7 @@ def test_curves_and_costs_are_summaries_of_the_runs():
     lost = {"status": "diverged", "response": {"test_error": None}}
     good, gone = make_run(0, [0.4, 0.2]), make_run(1, [0.6], **lost)
     runs = {"a": [good, make_run(2, [0.6, 0.4]), gone, make_run(3, [0.5, 0.9])]}
-    curves = curve.summary(runs)
+    curves = learning_curves.summary(runs)
     assert curves["n"].tolist() == [2, 2]
     assert curves["mean"].tolist() == pytest.approx([0.5, 0.3])
     assert curves["high"].tolist() == pytest.approx([0.6, 0.4])
@@ -220,13 +218,13 @@ def test_curves_and_costs_are_summaries_of_the_runs():
     assert (costs["n"], costs["lost"], costs["parameters"]) == (4, 2, 61_706)
     assert costs["mean"] == pytest.approx(0.3) and costs["high"] == 0.4
     assert costs["seconds"] == 4.5
-    assert curve.summary({"a": [gone]})["mean"].tolist() == [0.6]
+    assert learning_curves.summary({"a": [gone]})["mean"].tolist() == [0.6]
     assert cost.summary({"a": [gone]})["mean"].tolist() == [cost.GUESS]
 
 
 def test_band_of_curves_is_that_of_the_table():
     """The band and the lines of a panel lie where the table says."""
-    figure = curve.learning_curves(make_curves(2), {}, reference="level0")
+    figure = learning_curves.learning_curves(make_curves(2), {}, reference="level0")
     axes = figure.axes[1]
     band = axes.collections[0].get_paths()[0].vertices
     assert band[:, 1].max() == pytest.approx(100 * 0.12)
@@ -238,12 +236,12 @@ def test_training_errors_far_below_take_no_room():
     """The scale ends at a third of the lowest test error, and the caption says so."""
     curves = make_curves(2)
     said = "below a third of the lowest test error it is not shown"
-    figure = curve.learning_curves(curves, {}, reference="level0")
+    figure = learning_curves.learning_curves(curves, {}, reference="level0")
     assert said not in written(figure)
     tiny = curves.assign(
         train_error=curves["train_error"].where(curves.epoch < 15, 1e-6)
     )
-    figure = curve.learning_curves(tiny, {}, reference="level0")
+    figure = learning_curves.learning_curves(tiny, {}, reference="level0")
     bottom = figure.axes[0].get_ylim()[0]
     assert bottom == pytest.approx(0.8 * 100 * curves["low"].min() / 3)
     assert said in written(figure)
@@ -285,7 +283,17 @@ def test_ties_are_rounded_away_from_zero_everywhere():
 
 def test_no_figure_or_table_rounds_by_another_rule():
     """Format codes such as .2f, which take ties to the even digit, are not used."""
-    modules = (canvas, table, chart, ladder, interaction, curve, cost, collapse, missed)
+    modules = (
+        canvas,
+        effect_tables,
+        ablation_chart,
+        ladder,
+        interaction,
+        learning_curves,
+        cost,
+        collapse,
+        missed_digits,
+    )
     for module in modules:
         source = Path(module.__file__).read_text()
         assert not re.findall(r"(?<!,)\.\d+[f%]\b", source), module.__name__

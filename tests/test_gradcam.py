@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn import functional
 
 from lenet.config import Refusal
-from lenet.factor.pooling import LEVELS as POOLINGS
 from lenet.interpret.gradcam import (
     Field,
     GradCam,
@@ -21,7 +20,8 @@ from lenet.interpret.gradcam import (
     stretched,
 )
 from lenet.interpret.network import MAPS
-from lenet.model import LAYERS
+from lenet.training.factor.pooling import LEVELS as POOLINGS
+from lenet.training.model import LAYERS
 
 
 class Tapped(nn.Module):

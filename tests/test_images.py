@@ -11,13 +11,13 @@ import torch
 from networks import network
 
 from lenet.config import Refusal
-from lenet.images import checked_classes, checked_images, checked_labels
 from lenet.interpret import overview, probe, sae
 from lenet.interpret.gradcam import grad_cam
+from lenet.interpret.images import checked_classes, checked_images, checked_labels
 from lenet.interpret.network import features, logits, predictions
 from lenet.interpret.saliency import METHODS, Saliency, saliency
 from lenet.interpret.sanity import faithfulness
-from lenet.model import LeNet5
+from lenet.training.model import LeNet5
 
 BYTES = torch.randint(0, 256, (3, 28, 28), generator=torch.Generator().manual_seed(1))
 PIXELS = BYTES / 255

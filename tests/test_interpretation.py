@@ -11,13 +11,16 @@ import pandas as pd
 import pytest
 from figures import check_texts, content
 
-from lenet import design, store, train
+from lenet import train
 from lenet.commands import interpret as command
 from lenet.config import Refusal, composed
-from lenet.interpret import analysis, curves
+from lenet.figures import interpretation_curves
+from lenet.interpret import analysis
 from lenet.interpret.analysis import METHODS, SPECS, keep, opened, with_number
-from lenet.model import LAYERS
-from lenet.statistics import sign_flip
+from lenet.records import store
+from lenet.studies.statistics import sign_flip
+from lenet.sweep import design
+from lenet.training.model import LAYERS
 
 KEYS = ["data=digits", "epochs=1", "train_size=120", "replicates=2", "optimizer=adam"]
 KEYS += ["augmentation=none"]
@@ -148,7 +151,7 @@ def test_the_design_is_the_two_presets():
     presets = [composed([f"preset={name}"])[0][0] for name in ("paper", "modern")]
     found = [dict(arm.treatment) for arm in plan.arms]
     assert found == [dict(one.treatment) for one in presets]
-    assert len(plan.seeds) >= curves.ENOUGH == 6
+    assert len(plan.seeds) >= interpretation_curves.ENOUGH == 6
 
 
 def test_published_weights_are_enough(outputs, two, tmp_path, capsys):
@@ -285,7 +288,7 @@ def many(seeds):
     faithful = [
         (n, s, o, t, x, rng.random(), 200)
         for n, s in runs
-        for o in curves.NAMES
+        for o in interpretation_curves.NAMES
         for t in ("deletion", "insertion")
         for x in (0.0, 0.5, 1.0)
     ]
@@ -293,7 +296,7 @@ def many(seeds):
     likeness = [
         (n, s, m, layer, rng.random(), rng.random(), 0.3)
         for n, s in runs
-        for m in list(curves.NAMES)[:5]
+        for m in list(interpretation_curves.NAMES)[:5]
         for layer in ("none", *LAYERS)
     ]
     measures = ["network", "seed", "method", "layer", "signed", "magnitude", "ink"]
@@ -310,11 +313,11 @@ def test_charts_say_how_many_seeds_they_have_and_keep_their_texts_apart(seeds):
     """With too few for an interval the caption says so."""
     probes, sae, faithful, likeness = many(seeds)
     keys = ["network", "weights", "images", "layer"]
-    accuracy = curves.over_seeds(probes, keys, "accuracy")
+    accuracy = interpretation_curves.over_seeds(probes, keys, "accuracy")
     drawn = (
-        curves.probe_chart(accuracy, accuracy),
-        curves.sae_chart(sae, "F6"),
-        curves.sanity_chart(faithful, likeness),
+        interpretation_curves.probe_chart(accuracy, accuracy),
+        interpretation_curves.sae_chart(sae, "F6"),
+        interpretation_curves.sanity_chart(faithful, likeness),
     )
     said = "n = 6 seeds; lines are means" if seeds == 6 else "n = 1 seed: too few"
     for figure in drawn:
@@ -326,7 +329,7 @@ def test_intervals_are_those_of_the_effects():
     """The exact sign-flip interval from 6 seeds on, none below; pairs share a seed."""
     probes = many(6)[0]
     keys = ["network", "weights", "images", "layer"]
-    found = curves.over_seeds(probes, keys, "accuracy")
+    found = interpretation_curves.over_seeds(probes, keys, "accuracy")
     row = found.query(
         "network == 'paper' and weights == 'trained' and images == 'clean'"
     )
@@ -340,10 +343,10 @@ def test_intervals_are_those_of_the_effects():
         assert at[["mean", "low", "high"]].to_numpy()[0] == pytest.approx(
             [values.mean(), float(low), float(high)]
         )
-    few = curves.over_seeds(probes[probes["seed"] < 5], keys, "accuracy")
+    few = interpretation_curves.over_seeds(probes[probes["seed"] < 5], keys, "accuracy")
     assert few["low"].isna().all()
     assert set(few["n"]) == {5}
-    pair = curves.paired(
+    pair = interpretation_curves.paired(
         probes,
         "network",
         ("paper", "modern"),

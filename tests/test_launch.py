@@ -13,8 +13,9 @@ from conftest import config
 from faults import carry_out as here
 from stub import small, stub
 
-from lenet import design, launch, plan, store, sweep
 from lenet.config import Config, Places, Refusal, composed
+from lenet.records import plan, store
+from lenet.sweep import design, launcher, sweep
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a-secret-that-was-planted"
@@ -27,7 +28,7 @@ def test_jobs_are_the_runs(name: str) -> None:
     chosen = design.load(name, [])
     _, runs = sweep.make(chosen)
     found: list[str] = []
-    for line, names in launch.jobs(runs, chosen.places):
+    for line, names in launcher.jobs(runs, chosen.places):
         assert composed(line)[0] == [runs[one] for one in names]
         found += names
     assert sorted(found) == sorted(runs)
@@ -37,7 +38,7 @@ def test_jobs_are_consecutive_seeds_of_one_treatment() -> None:
     """Seeds that are done leave a gap; more than a stack holds are split."""
     seeds = [0, 1, 2, 4, 5, *range(10, 30)]
     runs = {str(seed): config(seed=seed) for seed in reversed(seeds)}
-    found = [names for _, names in launch.jobs(runs, Places())]
+    found = [names for _, names in launcher.jobs(runs, Places())]
     assert [[int(name) for name in names] for names in found] == [
         [0, 1, 2],
         [4, 5],
@@ -54,7 +55,7 @@ def test_paths_of_a_job_do_not_depend_on_its_folder(
     odd.mkdir()
     monkeypatch.chdir(odd)
     monkeypatch.setenv("LENET_DATA", "images")
-    ((line, _),) = launch.jobs({"a": config()}, Places(output_dir="my runs"))
+    ((line, _),) = launcher.jobs({"a": config()}, Places(output_dir="my runs"))
     places = composed(line)[1]
     assert places.output_dir == str(odd / "my runs")
     assert places.data_dir == str(odd / "images")
@@ -64,7 +65,7 @@ def test_launcher_trains_what_a_sweep_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has a record is not launched; the study ends as one by worker processes."""
-    monkeypatch.setattr("lenet.stack.train", stub)
+    monkeypatch.setattr("lenet.training.stack.train", stub)
     monkeypatch.setattr("lenet.report.ablation", lambda folder: [])
     here(small(2), tmp_path)
     old = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*")}
@@ -95,8 +96,8 @@ def test_what_an_engine_has_done_is_shown_while_it_works(
         known = sweep.seconds_left(state) is not None
         seen.append((state.done, len(state.failures), known))
 
-    monkeypatch.setattr("lenet.stack.train", slow)
-    monkeypatch.setattr(launch, "LOOK", 0.02)
+    monkeypatch.setattr("lenet.training.stack.train", slow)
+    monkeypatch.setattr(launcher, "LOOK", 0.02)
     monkeypatch.setattr("lenet.report.ablation", lambda folder: [])
     planned, runs = small()
     places = Places(output_dir=str(tmp_path))
@@ -115,7 +116,7 @@ def test_job_that_fails_is_launched_again_and_then_named(
             raise MemoryError("no memory for so many runs")
         return stub(configs, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("lenet.stack.train", broken)
+    monkeypatch.setattr("lenet.training.stack.train", broken)
     planned, runs = small()
     with pytest.raises(Refusal, match="4 of 8 runs failed") as caught:
         sweep.carry_out(planned, runs, Places(output_dir=str(tmp_path)), engine=BASIC)
@@ -135,7 +136,7 @@ def test_bad_run_is_found_among_the_seeds_of_a_job(
             raise MemoryError("no memory for so many runs")
         return stub(configs, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("lenet.stack.train", broken)
+    monkeypatch.setattr("lenet.training.stack.train", broken)
     planned, runs = small()
     with pytest.raises(Refusal, match="2 of 8 runs failed"):
         sweep.carry_out(planned, runs, Places(output_dir=str(tmp_path)), engine=BASIC)
@@ -243,17 +244,17 @@ def test_ray_loses_nothing_with_a_node_that_is_killed(
 
 @pytest.mark.cluster
 @pytest.mark.parametrize(
-    ("package", "launcher"), [("submitit", "submitit_local"), ("ray", "ray")]
+    ("package", "chosen"), [("submitit", "submitit_local"), ("ray", "ray")]
 )
 def test_multirun_goes_through_a_launcher(
-    tmp_path: Path, package: str, launcher: str
+    tmp_path: Path, package: str, chosen: str
 ) -> None:
     """Hydra's own multirun: each run has its record, exit code 0; a bad value among
     the good ones is refused, with exit code 2, before anything is launched."""
     pytest.importorskip(package, reason=f"pip install -e '.[{package}]'")
 
     def multirun(output_dir: Path, *typed: str) -> subprocess.CompletedProcess[str]:
-        words = ["activation=relu,tanh", "data=digits", f"hydra/launcher={launcher}"]
+        words = ["activation=relu,tanh", "data=digits", f"hydra/launcher={chosen}"]
         return subprocess.run(
             [sys.executable, "-m", "lenet.train", "-m", *words, *typed]
             + [f"output_dir={output_dir}"],

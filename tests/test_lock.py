@@ -12,8 +12,9 @@ from pathlib import Path
 import faults
 import pytest
 
-from lenet import lock, store
+from lenet import lock
 from lenet.config import Refusal
+from lenet.records import store
 
 ROOT = Path(__file__).parent.parent
 HOLD = """

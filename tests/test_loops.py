@@ -9,13 +9,13 @@ import torch
 from numba import njit
 from torch.nn import functional
 
-from lenet import compiled, draw, stack
 from lenet.config import composed, names
-from lenet.curvature import curvature
-from lenet.data import Data
-from lenet.factor import adversary
-from lenet.factor.activation import LEVELS as COMPILED
-from lenet.factor.optimizer import LEVELS
+from lenet.training import compiled, draws, stack
+from lenet.training.curvature import curvature
+from lenet.training.data import Data
+from lenet.training.factor import adversary
+from lenet.training.factor.activation import LEVELS as COMPILED
+from lenet.training.factor.optimizer import LEVELS
 from lenet.training.loops import llvm, maps, passes
 
 TABLE_I = [
@@ -345,7 +345,7 @@ CROSSED: tuple[dict[str, Any], ...] = (
 def test_compiled_loop_trains_what_the_plain_loop_trains(
     change: dict[str, Any], digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """lenet.stack gives the same weights, errors and curve through either loop."""
+    """stack.train gives the same weights, errors and curve through either loop."""
     overrides = {"preset": "paper", "data": "digits", "epochs": 2, "replicates": 3}
     overrides |= {"train_size": 60, **change}
     configs, _ = composed([f"{key}={value}" for key, value in overrides.items()])
@@ -412,8 +412,8 @@ def test_answers_and_curvature_are_the_plain_networks(
     sure = margin > 1e-4 * logits.abs().amax(-1)
     assert sure.double().mean() > 0.5
     assert (found == logits.argmax(-1))[sure].all()
-    keys = draw.fold(state.streams["watch"][:, None], torch.arange(90))
-    fast = compiled.withstood(state, images, labels, draw.fold(keys, 0))
+    keys = draws.fold(state.streams["watch"][:, None], torch.arange(90))
+    fast = compiled.withstood(state, images, labels, draws.fold(keys, 0))
     epsilon = state.numbers["adversary.epsilon"]
     slow = adversary.withstood(state.model, images / 255, labels, keys, epsilon)
     assert (fast != slow).double().mean() < 0.02

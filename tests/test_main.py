@@ -113,7 +113,7 @@ def test_status_lists_studies_and_what_they_publish(
 
 def test_study_is_a_function_and_a_module() -> None:
     """lenet.study("modern") reads it; from lenet import study has its parts."""
-    from lenet import study
+    from lenet.studies import study
 
     found = lenet.study("leave_one_out", str(ROOT / "outputs"))
     assert found.name == "leave_one_out" and callable(study.published)

@@ -9,12 +9,20 @@ import torch
 from oracle import BITMAPS, Array, counts, forward
 from torch import Tensor, nn
 
-from lenet.factor.activation import LEVELS as ACTIVATIONS
-from lenet.factor.connection import LEVELS as CONNECTIONS
-from lenet.factor.head import LEVELS as HEADS
-from lenet.factor.norm import LEVELS as NORMS
-from lenet.factor.pooling import LEVELS as POOLINGS
-from lenet.model import LAYERS, STRUCTURE, LeNet5, by_run, main, side_by_side, table
+from lenet.training.factor.activation import LEVELS as ACTIVATIONS
+from lenet.training.factor.connection import LEVELS as CONNECTIONS
+from lenet.training.factor.head import LEVELS as HEADS
+from lenet.training.factor.norm import LEVELS as NORMS
+from lenet.training.factor.pooling import LEVELS as POOLINGS
+from lenet.training.model import (
+    LAYERS,
+    STRUCTURE,
+    LeNet5,
+    by_run,
+    main,
+    side_by_side,
+    table,
+)
 
 PAPER = {
     "activation": "scaled_tanh",
@@ -196,7 +204,7 @@ def test_parameters_lead_with_the_run_axis() -> None:
 
 
 def test_main_prints_the_totals(capsys: pytest.CaptureFixture[str]) -> None:
-    """`python -m lenet.model` shows 60,000, 340,908 and 61,706."""
+    """`python -m lenet.training.model` shows 60,000, 340,908 and 61,706."""
     main()
     printed = capsys.readouterr().out
     assert all(total in printed for total in ("60,000", "340,908", "61,706"))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lenet import outcome
 from lenet.config import Places
+from lenet.records import outcome
 
 
 def ended(error: float | None, seed: int = 0, epochs: int = 3) -> dict[str, Any]:

@@ -16,23 +16,26 @@ import torch
 from conftest import PLAIN
 from scipy import stats
 
-from lenet import effect, record, report, robustness
-from lenet.attack import Untargeted, pgd
-from lenet.canvas import FORMATS
 from lenet.config import Refusal, composed
-from lenet.drawing import as_mnist
-from lenet.factor.activation import LEVELS as ACTIVATIONS
-from lenet.factor.connection import LEVELS as CONNECTIONS
-from lenet.factor.head import LEVELS as HEADS
-from lenet.factor.norm import LEVELS as NORMS
-from lenet.factor.pooling import LEVELS as POOLINGS
+from lenet.figures.canvas import FORMATS
+from lenet.interpret import robustness
+from lenet.interpret.drawing import as_mnist
 from lenet.interpret.gradcam import GradCam, grad_cam, receptive_field
 from lenet.interpret.saliency import METHODS
-from lenet.model import STRUCTURE
 from lenet.page import ablation, build
 from lenet.page import digits as page_digits
 from lenet.page import network as page_network
-from lenet.study import published
+from lenet.records import record
+from lenet.report import report
+from lenet.studies import effect
+from lenet.studies.study import published
+from lenet.training.attack import Untargeted, pgd
+from lenet.training.factor.activation import LEVELS as ACTIVATIONS
+from lenet.training.factor.connection import LEVELS as CONNECTIONS
+from lenet.training.factor.head import LEVELS as HEADS
+from lenet.training.factor.norm import LEVELS as NORMS
+from lenet.training.factor.pooling import LEVELS as POOLINGS
+from lenet.training.model import STRUCTURE
 
 NODE = shutil.which("node")
 ROOT = Path(__file__).parent.parent
@@ -113,7 +116,7 @@ def write_case(folder, name, model, levels, images, methods, count=None, right=N
 
 
 def drawings() -> list[dict]:
-    """Pictures of several sizes with what lenet.drawing makes of them."""
+    """Pictures of several sizes with what lenet.interpret.drawing makes of them."""
     generator = np.random.default_rng(3)
     found = []
     for height, width in (

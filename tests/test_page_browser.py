@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from chromium import BROWSER, chromium
 
-from lenet import missed, record
 from lenet.page import ablation, build
 from lenet.page import digits as page_digits
 from lenet.page.network import described
+from lenet.records import record
+from lenet.report import missed_digits
 
 ROOT = Path(__file__).parent.parent
 OUTPUTS = ROOT / "outputs"
@@ -177,7 +178,7 @@ def test_a_picture_is_read(browser, path, digits, tmp_path):
     """A digit, enlarged, as a file of dark ink on light paper."""
     place = int(np.flatnonzero(digits.test_labels == 0)[0])
     image = np.kron(digits.test_images[place].numpy(), np.ones((5, 5), np.uint8))
-    (tmp_path / "digit.png").write_bytes(missed.png(image))
+    (tmp_path / "digit.png").write_bytes(missed_digits.png(image))
     browser.open(path)
     click(browser, "#clear")
     root = browser.call("DOM.getDocument")["root"]["nodeId"]

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.text import Text
 from scipy import stats
 
-from lenet.data import Data
+from lenet.training.data import Data
 
 ROOT = Path(__file__).parent.parent
 STUDIES = (

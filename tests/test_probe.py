@@ -9,7 +9,7 @@ from lenet.config import Refusal
 from lenet.interpret import probe
 from lenet.interpret.network import features
 from lenet.interpret.probe import Probe, fit, probes, selectivity, shuffled
-from lenet.model import LAYERS
+from lenet.training.model import LAYERS
 
 
 @pytest.fixture(scope="module")

@@ -25,18 +25,23 @@ import pandas
 import pytest
 from scipy import stats
 
-from lenet import design, model, report, store, study, table, train
+from lenet import train
 from lenet.__main__ import about
-from lenet.canvas import FORMATS
 from lenet.commands import sweep as command
 from lenet.config import composed, current, levels
-from lenet.corrected import CORRECTED
-from lenet.data import Data
-from lenet.effect import GUESSING, MAIN, PAIR, SIMPLE
-from lenet.overfitting import overfitting
-from lenet.rounding import decimals
-from lenet.statistics import prediction_interval
-from lenet.store import Record
+from lenet.figures.canvas import FORMATS
+from lenet.records import store
+from lenet.records.overfitting import overfitting
+from lenet.records.store import Record
+from lenet.report import effect_tables, report
+from lenet.studies import study
+from lenet.studies.corrected_labels import CORRECTED
+from lenet.studies.effect import GUESSING, MAIN, PAIR, SIMPLE
+from lenet.studies.rounding import decimals
+from lenet.studies.statistics import prediction_interval
+from lenet.sweep import design
+from lenet.training import model
+from lenet.training.data import Data
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = {
@@ -454,7 +459,7 @@ class Published:
     @cached_property
     def effects(self) -> list[dict[str, Any]]:
         """The rows of its table of effects, of test errors as they are labelled."""
-        rows = table.read(OUTPUTS / self.name / EFFECTS).to_dict("records")
+        rows = effect_tables.read(OUTPUTS / self.name / EFFECTS).to_dict("records")
         rows = [row for row in rows if row["response"] != CORRECTED.name]
         points = ("mean", "sd", "low", "high")
         return [
@@ -510,8 +515,8 @@ class Attacked:
 
     def __init__(self) -> None:
         folder = OUTPUTS / "robustness"
-        self.rows = table.read(folder / "robustness.csv")
-        self.effects = table.read(folder / "robustness_effects.csv")
+        self.rows = effect_tables.read(folder / "robustness.csv")
+        self.effects = effect_tables.read(folder / "robustness_effects.csv")
         self.plan, found = study.read(folder)
         self.passes, self.n = len(found[0]["curve"]), len(self.plan["seeds"])
         words = re.findall(r"\d[\d,]*", (folder / "robustness.md").read_text("utf-8"))
@@ -544,8 +549,8 @@ class Probed:
 
     def __init__(self) -> None:
         folder = OUTPUTS / "interpretation"
-        self.rows = table.read(folder / "probe_accuracy.csv")
-        (self.images,) = table.read(folder / "probes.csv")["n_train"].unique()
+        self.rows = effect_tables.read(folder / "probe_accuracy.csv")
+        (self.images,) = effect_tables.read(folder / "probes.csv")["n_train"].unique()
 
     def __getitem__(self, where: str) -> str:
         keys = ("network", "weights", "images", "layer")
@@ -758,7 +763,7 @@ def test_published_tables_follow_from_published_records(
     drawn = [path for path in report.write(tmp_path, studies) if path.suffix == ".csv"]
     assert tmp_path / EFFECTS in drawn
     for path in drawn:
-        again, said = map(table.read, (path, OUTPUTS / name / path.name))
+        again, said = map(effect_tables.read, (path, OUTPUTS / name / path.name))
         pandas.testing.assert_frame_equal(again, said, rtol=1e-9)
 
 

@@ -20,12 +20,12 @@ import torch
 from conftest import config
 from safetensors.torch import save
 
-from lenet import record, store
 from lenet.config import Config, Refusal
-from lenet.data import Data
-from lenet.stack import Result, mistakes, train
-from lenet.store import Record
+from lenet.records import record, store
+from lenet.records.store import Record
+from lenet.training.data import Data
 from lenet.training.edition import ADDED, EDITION
+from lenet.training.stack import Result, mistakes, train
 
 ABOUT = {"size": 2, "position": 0, "threads": 1, "device": "cpu"}
 FIELDS = {"schema", "run_id", "status", "diverged_step", "treatment", "seed"}

@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from studies import TODAY
 
-from lenet import curve, effect, missed, report, study, table, webpage
-from lenet import data as datasets
-from lenet.canvas import FORMATS
 from lenet.commands import chart as command
 from lenet.config import FACTORS, Refusal, composed
+from lenet.figures import learning_curves
+from lenet.figures.canvas import FORMATS
+from lenet.report import effect_tables, missed_digits, report, study_page
+from lenet.studies import effect, study
+from lenet.training import data as datasets
 
 THREE = {"activation": ["relu"], "pooling": ["max"], "optimizer": ["adam"]}
 OUTPUTS = Path(__file__).parent.parent / "outputs"
@@ -91,7 +93,7 @@ def test_lost_block_is_left_out_of_the_effects(tmp_path):
             folder = tmp_path / estimand / str(len(seeds))
             make(folder, seeds, lost)
             one = study.published(folder)
-            rows = report.sides(one, report.estimated(one))[0].effects
+            rows = report.sides(one, study.estimated(one))[0].effects
             assert rows["estimand"].str.startswith(estimand).all()
             found.append(rows.set_index(["factor", "level"]))
         changed = "structure" if estimand == "alone" else "units"
@@ -104,8 +106,8 @@ def test_treatment_with_lost_runs_does_not_end_lowest():
     """Its mean is that of the runs that are left."""
     rows = {"treatment": ["a", "b"], "epoch": [3, 3], "mean": [0.01, 0.02]}
     curves = pd.DataFrame(rows)
-    assert curve.finding(curves, "b").startswith("a ends lowest, at 1.00 %")
-    said = curve.finding(curves, "b", {"a": 2})
+    assert learning_curves.finding(curves, "b").startswith("a ends lowest, at 1.00 %")
+    said = learning_curves.finding(curves, "b", {"a": 2})
     assert said == "b ends lowest, at 2.00 % test error (runs of 1 others are lost)"
 
 
@@ -120,16 +122,16 @@ def test_all_files_are_identical_when_written_twice(arms, tmp_path):
 def test_tables_say_the_same_numbers(arms):
     """Each arm's effect in points is in CSV, Markdown, LaTeX and HTML."""
     folder, _ = arms
-    effects = table.read(folder / "effects.csv")
+    effects = effect_tables.read(folder / "effects.csv")
     assert sorted(effects["n"]) == [6, 7, 7] and effects["left_out"].sum() == 1
     markdown, latex, page = (
         (folder / name).read_text()
         for name in ("ablation_chart.md", "ablation_chart.tex", "report.html")
     )
     for row in effects.itertuples():
-        number = table.points(row.mean)
+        number = effect_tables.points(row.mean)
         assert f"| {number} |" in markdown.replace("\\", "")
-        assert f"& {table.typeset(number)} &" in latex
+        assert f"& {effect_tables.typeset(number)} &" in latex
         assert f'<td data-key="{row.mean!r}">{number}</td>' in page
     assert "\\toprule" in latex and "\\bottomrule" in latex
 
@@ -169,15 +171,15 @@ def test_missed_digits_are_those_that_the_runs_got_wrong(arms):
 def test_png_is_the_image_as_ink_on_paper(tmp_path):
     """The inline pictures decode to the inverted pixels."""
     image = np.arange(28 * 28, dtype=np.uint8).reshape(28, 28)
-    (tmp_path / "image.png").write_bytes(missed.png(image))
+    (tmp_path / "image.png").write_bytes(missed_digits.png(image))
     decoded = np.round(255 * imread(tmp_path / "image.png")).astype(np.uint8)
     np.testing.assert_array_equal(decoded, 255 - image)
 
 
 def test_pictures_of_other_data_are_not_shown():
     """Without the data, or with others of the same name, the page says so."""
-    assert missed.images("digits", "00")[0] is None
-    found, why = missed.images("kmnist", "00")
+    assert missed_digits.images("digits", "00")[0] is None
+    found, why = missed_digits.images("kmnist", "00")
     assert found is None and why
 
 
@@ -189,7 +191,7 @@ def test_reproduction_commands_mean_the_very_treatment(base):
     run = composed(typed.split())[0][0]
     found = {"treatment": dict(run.treatment), "seed": run.seed}
     modern = composed(["preset=modern"])[0][0].treatment
-    command = webpage.command(found, modern)
+    command = study_page.command(found, modern)
     words = command.removeprefix("python -m lenet.train ").split()
     again = composed(words)[0][0]
     assert (dict(again.treatment), again.seed) == (dict(run.treatment), 7)
@@ -221,7 +223,7 @@ def test_a_factorial_has_ladders_and_interactions(tmp_path):
     names = {path.name for path in report.ablation(tmp_path / "s")}
     for figure in ("ladder", "path", "shapley", "interactions", "ablation_chart"):
         assert f"{figure}.svg" in names
-    effects = table.read(tmp_path / "s" / "effects.csv")
+    effects = effect_tables.read(tmp_path / "s" / "effects.csv")
     ladder, path, shapley = (
         effect.of(effects, kind)
         for kind in (effect.LADDER, effect.PATH, effect.SHAPLEY)
@@ -242,7 +244,7 @@ def test_a_ladder_has_its_steps_and_their_curves(tmp_path):
     assert "ladder.svg" in names and "ablation_chart.svg" not in names
     drawing = (tmp_path / "s" / "ladder.svg").read_text()
     assert "So few blocks have no 95" in drawing and "Thick line" not in drawing
-    drawn = table.read(tmp_path / "s" / "costs.csv")["treatment"].tolist()
+    drawn = effect_tables.read(tmp_path / "s" / "costs.csv")["treatment"].tolist()
     assert [name.strip("'+ ") for name in drawn] == [
         "paper",
         "head: softmax",
@@ -258,7 +260,7 @@ def test_lost_run_takes_its_seed_from_every_figure(tmp_path, said):
     factors, lost = ("units", "head"), {("units=today head=today", 1): said}
     studies.factorial(tmp_path / "s", factors, range(6), lost=lost)
     report.ablation(tmp_path / "s")
-    effects = table.read(tmp_path / "s" / "effects.csv")
+    effects = effect_tables.read(tmp_path / "s" / "effects.csv")
     assert effects["mean"].abs().max() < 0.05
     paper = effects["estimand"] == "simple effect (others as in paper)"
     assert (effects["n"] == np.where(paper, 6, 5)).all()
@@ -269,7 +271,7 @@ def test_lost_run_takes_its_seed_from_every_figure(tmp_path, said):
     for name in ("ladder", "shapley", "ablation_chart", "interactions"):
         assert "left out" in (tmp_path / "s" / f"{name}.svg").read_text()
     assert f"Of 24 runs 1 {verb}s" in (tmp_path / "s" / "report.html").read_text()
-    losses = table.read(tmp_path / "s" / "losses.csv")
+    losses = effect_tables.read(tmp_path / "s" / "losses.csv")
     main = effect.of(losses, effect.MAIN)
     assert (main[["collapsed", "diverged"]].sum(axis=1) == 1).all()
     assert set(main["runs"]) == {12}
@@ -283,7 +285,7 @@ def test_two_studies_stand_side_by_side(tmp_path, capsys):
     studies.one_factor(tmp_path / "other", range(6), "modern", back)
     draw("study=one,other", f"output_dir={tmp_path}")
     assert str(tmp_path / "one-other" / "report.html") in capsys.readouterr().out
-    rows = table.read(tmp_path / "one-other" / "ablation_chart.csv")
+    rows = effect_tables.read(tmp_path / "one-other" / "ablation_chart.csv")
     assert rows.groupby("study")["factor"].count().to_dict() == {"one": 3, "other": 3}
 
 

@@ -1,4 +1,4 @@
-"""lenet/robustness.py against networks whose robustness is known exactly."""
+"""lenet/interpret/robustness.py against networks whose robustness is known exactly."""
 
 import math
 from types import SimpleNamespace
@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lenet import robustness
-from lenet.attack import Targeted, Untargeted, pgd
 from lenet.commands import attack as command
 from lenet.config import Config, Refusal
-from lenet.data import Data
-from lenet.model import LeNet5
-from lenet.overfitting import overfitting
-from lenet.robustness import Effort, curve
-from lenet.stack import Result, Stack, train
+from lenet.interpret import robustness
+from lenet.interpret.robustness import Effort, curve
+from lenet.records.overfitting import overfitting
+from lenet.training.attack import Targeted, Untargeted, pgd
+from lenet.training.data import Data
+from lenet.training.model import LeNet5
+from lenet.training.stack import Result, Stack, train
 
 EFFORT = Effort(images=60, steps=20, restarts=1, losses=("margin",), targets=2)
 RADII = [0.0, 0.002, 0.01, 0.05, 0.1]

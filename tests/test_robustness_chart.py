@@ -17,12 +17,14 @@ import torch
 from figures import check_texts, content
 from stub import small
 
-from lenet import plan as plans
-from lenet import robustness_chart as chart
-from lenet import study, table, train
-from lenet.attack import Adversarial
-from lenet.attack_picture import Row, attack_picture
+from lenet import train
 from lenet.config import Places, Refusal
+from lenet.figures import robustness_chart as chart
+from lenet.figures.attack_picture import Row, attack_picture
+from lenet.records import plan as plans
+from lenet.report import effect_tables
+from lenet.studies import study
+from lenet.training.attack import Adversarial
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 COMMANDS = SCRIPTS.parent / "lenet" / "commands"
@@ -195,7 +197,7 @@ def test_auto_attack_is_drawn_on_the_axis_of_the_curve() -> None:
     low, high = drawn.lines[2][0].get_segments()[0][:, 1]
     half = 4.302653 * 1 / math.sqrt(3)
     assert (low, high) == (pytest.approx(39 - half), pytest.approx(39 + half))
-    shown = table.shown(rows.rename(columns={"mean": "robust_accuracy"}))
+    shown = effect_tables.shown(rows.rename(columns={"mean": "robust_accuracy"}))
     assert shown["auto attack, %"].tolist()[-1] == "39.00"
     plain = chart.summary(some)
     figure = chart.robustness_chart(plain, differences(), reference="a", about="PGD.")
@@ -321,23 +323,23 @@ def test_published_tables_agree_with_their_cells(tmp_path: Path) -> None:
     differences are those of robustness_effects.csv, but for what needs the images."""
 
     def as_written(frame: pd.DataFrame) -> pd.DataFrame:
-        (tmp_path / "table.csv").write_text(table.as_csv(frame), "utf-8")
-        return table.read(tmp_path / "table.csv")
+        (tmp_path / "table.csv").write_text(effect_tables.as_csv(frame), "utf-8")
+        return effect_tables.read(tmp_path / "table.csv")
 
-    cells = table.read(PUBLISHED / "robustness_cells.csv")
-    rows = table.read(PUBLISHED / "robustness.csv")
+    cells = effect_tables.read(PUBLISHED / "robustness_cells.csv")
+    rows = effect_tables.read(PUBLISHED / "robustness.csv")
     pd.testing.assert_frame_equal(as_written(chart.summary(cells)), rows)
     text = (PUBLISHED / "robustness.md").read_text("utf-8")
     named = rows.rename(columns={"mean": chart.ACCURACY.name})
-    assert table.as_markdown(named, "").strip() in text
+    assert effect_tables.as_markdown(named, "").strip() in text
     runs = cells.rename(columns={"accuracy": chart.ACCURACY.name})
     runs = runs.assign(status="finished", right=None)
     reference = cells["treatment"].iloc[0]
     found = as_written(chart.differences(runs, reference, "robustness"))
-    effects = table.read(PUBLISHED / "robustness_effects.csv")
-    flips = table.read(PUBLISHED / "robustness_flips_cells.csv")
+    effects = effect_tables.read(PUBLISHED / "robustness_effects.csv")
+    flips = effect_tables.read(PUBLISHED / "robustness_flips_cells.csv")
     found_flips = as_written(chart.smallest(flips, reference, "robustness"))
-    said = table.read(PUBLISHED / "robustness_flips.csv")
+    said = effect_tables.read(PUBLISHED / "robustness_flips.csv")
     pd.testing.assert_frame_equal(found_flips, said)
     digits = ["low_digits", "high_digits"]
     pd.testing.assert_frame_equal(
@@ -396,7 +398,7 @@ def test_robustness_chart_writes_what_it_promises_and_twice_the_same(
     assert set(cells["run_id"]) == runs and len(cells) == 3 * len(runs)
     assert sorted(cells["treatment"].unique()) == ["activation: tanh", "modern"]
     assert cells["accuracy"].between(0, 1).all()
-    flips = table.read(place / f"{stem}_flips.csv").set_index("treatment")
+    flips = effect_tables.read(place / f"{stem}_flips.csv").set_index("treatment")
     assert flips["mean"].between(1 / 256, 0.5).all() and (flips["n"] == 2).all()
     assert called("robustness_chart", *typed, f"output_dir={outputs}") == written
 

@@ -19,7 +19,7 @@ from lenet.interpret.sae import (
     trained,
     unexplained,
 )
-from lenet.model import LAYERS
+from lenet.training.model import LAYERS
 
 FEW = Sae(active=(1, 4), penalty=(0.5, 4.0), train=70, test=30, steps=60, batch=32)
 

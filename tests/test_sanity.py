@@ -21,7 +21,7 @@ from lenet.interpret.sanity import (
     randomisation,
     randomised,
 )
-from lenet.model import LAYERS
+from lenet.training.model import LAYERS
 
 EXPLAIN = explainers(Saliency(nodes=3, samples=2), GradCam(), 0)
 

@@ -11,13 +11,13 @@ from conftest import PLAIN, config
 from torch import Tensor
 from torch.nn import functional
 
-from lenet import compiled, draw
 from lenet.config import FACTORS, Config, Refusal, Value, levels
-from lenet.curvature import curvature
-from lenet.data import Data
-from lenet.factor.optimizer import LEVELS as OPTIMIZERS
-from lenet.model import LeNet5
-from lenet.stack import Progress, Result, Stack, train
+from lenet.training import compiled, draws
+from lenet.training.curvature import curvature
+from lenet.training.data import Data
+from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
+from lenet.training.model import LeNet5
+from lenet.training.stack import Progress, Result, Stack, train
 
 Changes = Mapping[str, Value]
 RATES = {"sgd": 0.02, "momentum": 0.01, "nesterov": 0.01}  # 0.002 for the others
@@ -140,9 +140,9 @@ def plain_loop(run: Config, data: Data) -> dict[str, Tensor]:
         single.parameters(), lr=1.0, momentum=run.number("optimizer.momentum")
     )
     images, batch_size = torch.arange(len(data.train_images)), 7
-    stream = draw.stream([run.seed], "order")
+    stream = draws.stream([run.seed], "order")
     for epoch in range(int(run.number("epochs"))):
-        shuffled = draw.fold(draw.fold(stream, epoch), images).argsort()
+        shuffled = draws.fold(draws.fold(stream, epoch), images).argsort()
         for batch in shuffled.split(batch_size):
             logits = single(data.train_images[batch] / 255)[0]
             loss = functional.cross_entropy(logits, data.train_labels[batch])
@@ -186,7 +186,9 @@ def marquardt_loop(run: Config, data: Data) -> tuple[dict[str, Tensor], list[flo
     model, images, sizes = start.model, start.images, list[float]()
     number = {k: run.number(f"optimizer.{k}") for k in ("lr", "mu", "curvature_scale")}
     kept, h = run.number("optimizer.curvature_kept"), dict[str, Tensor]()
-    order = draw.fold(draw.fold(draw.stream([run.seed], "order"), 0), images).argsort()
+    order = draws.fold(
+        draws.fold(draws.stream([run.seed], "order"), 0), images
+    ).argsort()
     pixels = data.train_images[images].expand(2, -1, -1, -1) / 255
     for epoch in range(3):
         for name, found in curvature(model, pixels).items():
@@ -434,7 +436,7 @@ def test_any_batch_size_works(batch_size: int, norm: str, tiny: Data) -> None:
 def corrupted(data: Data, where: Tensor) -> Data:
     """The data with some training images turned to noise and their labels changed."""
     images, labels = data.train_images.clone(), data.train_labels.clone()
-    noise = draw.uniform(draw.fold(draw.stream([0], "noise"), torch.arange(784)))
+    noise = draws.uniform(draws.fold(draws.stream([0], "noise"), torch.arange(784)))
     images[where] = (noise * 255).to(torch.uint8).view(28, 28)
     labels[where] = (labels[where] + 1) % 10
     return replace(data, train_images=images, train_labels=labels)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from lenet import statistics
+from lenet.studies import statistics
 
 differences = arrays(np.int64, st.integers(2, 9), elements=st.integers(-30, 30)).map(
     lambda counts: counts / 10_000

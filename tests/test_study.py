@@ -7,9 +7,11 @@ import pytest
 import studies
 from studies import PAPER, TODAY, make_record
 
-from lenet import design, report, study
 from lenet.config import Refusal, levels
-from lenet.effect import arms
+from lenet.report import report
+from lenet.studies import study
+from lenet.studies.effect import arms
+from lenet.sweep import design
 
 MODERN = {**PAPER, **TODAY}
 
@@ -259,7 +261,7 @@ def test_an_arm_has_the_name_that_the_plan_gives_it(tmp_path):
         "structure: today",
     ]
     assert found.names["structure", "today"] == both
-    assert set(report.estimated(found).table["factor"]) == {"structure", "pooling"}
+    assert set(study.estimated(found).table["factor"]) == {"structure", "pooling"}
 
 
 def test_other_hardware_is_said_and_drawn(tmp_path):
@@ -288,7 +290,7 @@ def test_a_tuning_is_measured_on_its_held_out_images(tmp_path, kind):
     other = said if kind == "tuning" else {}
     studies.write_study(tmp_path / "s", kind, "modern", {}, arms_, range(2), **other)
     one = study.published(tmp_path / "s")
-    effects = report.estimated(one)
+    effects = study.estimated(one)
     shown = [exhibit.name for exhibit in report.exhibits(one, effects)]
     if kind == "tuning":
         assert set(effects.table["response"]) == {"validation_error"}

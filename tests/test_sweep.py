@@ -21,22 +21,15 @@ from faults import carry_out as here
 from rich.console import Console
 from stub import small, stub
 
-from lenet import (
-    board,
-    design,
-    forecast,
-    record,
-    report,
-    store,
-    study,
-    sweep,
-    train,
-    verify,
-)
-from lenet import plan as plans
+from lenet import train
 from lenet.commands import sweep as command
 from lenet.config import Config, Places, Refusal, composed
-from lenet.worker import Job, Worker
+from lenet.records import plan as plans
+from lenet.records import record, store
+from lenet.report import report
+from lenet.studies import study
+from lenet.sweep import design, forecast, progress, sweep, verify
+from lenet.sweep.worker import Job, Worker
 
 ROOT = Path(__file__).parent.parent
 STUB = Path(__file__).with_name("stub.py")
@@ -226,7 +219,7 @@ def test_code_that_changes_while_a_sweep_runs_is_refused(
 ) -> None:
     """A worker with other training code than its sweep trains nothing."""
     plan, runs = small()
-    monkeypatch.setattr("lenet.worker.record.fingerprint", lambda: "another")
+    monkeypatch.setattr("lenet.sweep.worker.record.fingerprint", lambda: "another")
     with pytest.raises(Refusal, match="training code changed"):
         sweep.carry_out(
             plan, runs, Places(output_dir=str(tmp_path)), 1, command=worker()
@@ -267,7 +260,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
         places = Places(output_dir=str(output_dir), device="cpu")
         sweep.carry_out(*small(seeds), places)
 
-    monkeypatch.setattr("lenet.stack.train", stub)
+    monkeypatch.setattr("lenet.training.stack.train", stub)
     return carry_out
 
 
@@ -500,7 +493,7 @@ def test_board_tells_the_sweep_and_each_worker() -> None:
         one = object.__new__(Worker)  # without a process
         one.job, one.ready, one.part = job, True, 0.5
         state.workers.append(one)
-    assert board.lines(state) == [
+    assert progress.lines(state) == [
         "2 of 8 runs, 1 diverged, 1 failed, 1 min left",
         "   50% of 4 runs, seeds 0 to 3",
         "  idle",
@@ -513,9 +506,9 @@ def test_lines_without_a_terminal_come_at_once_and_every_half_minute(
     """The first tells what is to be done, and the last that all is done, at once."""
     now, said = [1000.0], list[str]()
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(board, "say", lambda text, file: said.append(text))
+    monkeypatch.setattr(progress, "say", lambda text, file: said.append(text))
     state = sweep.State(8, 40.0, deque(), 1000.0)
-    with board.board(Console(file=io.StringIO())) as show:
+    with progress.board(Console(file=io.StringIO())) as show:
         for second in range(70):
             now[0] = 1000.0 + second
             state.done = min(8, second // 8)
@@ -679,7 +672,7 @@ def test_status_counts_what_is_done_without_torch(tmp_path: Path) -> None:
     """status reads files and imports no torch."""
     here(small(), tmp_path)
     assert status(tmp_path).startswith("study small: 8 of 8 runs done;")
-    code = "import sys, lenet.plan; sys.exit('torch' in sys.modules)"
+    code = "import sys, lenet.records.plan; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lenet import table_io
+from lenet.studies import table_io
 
 ROWS = [
     {"model": "svm", "depth": "None", "lr": "1e-3", "seed": "0", "acc": "0.91"},

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 import lenet
-from lenet import effect
-from lenet.table_study import Comparison, compared, effects, way
+from lenet.studies import effect
+from lenet.studies.table_study import Comparison, compared, effects, way
 
 
 def table(

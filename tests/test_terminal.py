@@ -48,7 +48,7 @@ def test_full_disk_is_told() -> None:
     assert code == 3 and b"No space left" in complaint and b"Traceback" not in complaint
 
 
-@pytest.mark.parametrize("module", ["lenet", "hydra", "lenet.data"])
+@pytest.mark.parametrize("module", ["lenet", "hydra", "lenet.training.data"])
 @pytest.mark.parametrize("program", [["scripts/sweep.py"], ["-m", "lenet.train"]])
 def test_interruption_while_imports_run_is_quiet(
     program: list[str], module: str, tmp_path: Path

@@ -14,11 +14,14 @@ import pytest
 from conftest import config
 from stub import small
 
-from lenet import plan, record, report, store, sweep, table_io, tracker
 from lenet.config import FACTORS, Places, names
-from lenet.data import Data
-from lenet.stack import train
-from lenet.store import Record
+from lenet.records import plan, record, store, tracker
+from lenet.records.store import Record
+from lenet.report import report
+from lenet.studies import table_io
+from lenet.sweep import sweep
+from lenet.training.data import Data
+from lenet.training.stack import train
 
 FAULTS = {
     "absent": "raise ModuleNotFoundError(\"No module named 'wandb'\")",

@@ -18,7 +18,7 @@ import pytest
 import torch
 from conftest import config
 
-from lenet import stack, store, terminal, train
+from lenet import terminal, train
 from lenet.config import (
     FACTORS,
     GROUPS,
@@ -29,6 +29,8 @@ from lenet.config import (
     levels,
     names,
 )
+from lenet.records import store
+from lenet.training import stack
 
 ROOT = Path(__file__).parent.parent
 

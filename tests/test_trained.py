@@ -12,11 +12,13 @@ import torch
 from PIL import Image, ImageDraw
 
 import lenet
-from lenet import api, store, trained
+from lenet import api
 from lenet.commands import predict
 from lenet.config import Refusal
-from lenet.data import Data
-from lenet.trained import as_bytes, grey
+from lenet.interpret import trained
+from lenet.interpret.trained import as_bytes, grey
+from lenet.records import store
+from lenet.training.data import Data
 
 KEYS: dict[str, Any] = {
     "data": "digits",
@@ -88,7 +90,7 @@ def test_published_networks_read_what_their_records_say(
 
 def lenet_bits(net: trained.Trained) -> "np.ndarray[Any, Any]":
     """Which test images a network read rightly, of its record."""
-    from lenet import record
+    from lenet.records import record
 
     return record.unpacked(net.record["right"], net.record["images"])
 

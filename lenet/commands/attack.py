@@ -21,17 +21,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lenet import attack_picture, record, report, robustness, store
-from lenet import data as datasets
-from lenet.attack import Goal, Targeted, Untargeted, pgd
-from lenet.attack_picture import Row
-from lenet.canvas import Origin
 from lenet.config import Refusal, suggest
-from lenet.data import Data
-from lenet.model import LeNet5
-from lenet.robustness import PACE
-from lenet.store import Record
+from lenet.figures import attack_picture
+from lenet.figures.attack_picture import Row
+from lenet.interpret import robustness
+from lenet.interpret.robustness import PACE
+from lenet.records import record, store
+from lenet.records.store import Record
+from lenet.report import report
+from lenet.studies.origin import Origin
 from lenet.terminal import Said, number, typed
+from lenet.training import data as datasets
+from lenet.training.attack import Goal, Targeted, Untargeted, pgd
+from lenet.training.data import Data
+from lenet.training.model import LeNet5
 
 TYPED = {
     "run": "",

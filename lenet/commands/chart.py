@@ -34,8 +34,9 @@ from typing import Any
 
 import pandas as pd
 
-from lenet import store, table_io
 from lenet.config import RANGES, SAFE, Refusal, place, suggest
+from lenet.records import store
+from lenet.studies import table_io
 from lenet.terminal import Said, pair
 
 OWN = ("study", "output_dir", "reference", "allow_partial", "mix", "response")
@@ -82,7 +83,8 @@ def typed(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
 
 def of_table(given: Mapping[str, str]) -> list[Path]:
     """The files drawn from anybody's runs."""
-    from lenet import table_chart, table_study
+    from lenet.report import table_report
+    from lenet.studies import table_study
 
     sources = [key for key in SOURCES if key in given]
     if len(sources) != 1:
@@ -104,7 +106,7 @@ def of_table(given: Mapping[str, str]) -> list[Path]:
         found = table_study.compared(rows, **wanted(given))
     except ValueError as problem:
         raise Refusal(str(problem)) from None
-    return table_chart.write(folder, found, Path(given[source]).name)
+    return table_report.write(folder, found, Path(given[source]).name)
 
 
 def wanted(given: Mapping[str, str]) -> dict[str, Any]:
@@ -139,7 +141,8 @@ def number(key: str, text: str) -> float:
 
 def of_records(arguments: Sequence[str]) -> list[Path]:
     """The files drawn from records of lenet's own."""
-    from lenet import report, study  # with torch, for which a table need not wait
+    from lenet.report import report
+    from lenet.studies import study  # with torch, for which a table need not wait
 
     known = (*OWN, *study.NARROWED, *RANGES)
     given = {"output_dir": "outputs"} | typed(arguments, known)
@@ -156,7 +159,7 @@ def of_records(arguments: Sequence[str]) -> list[Path]:
 
 def published(given: Mapping[str, str]) -> "list[Any]":
     """The one or two studies that are named."""
-    from lenet import study
+    from lenet.studies import study
 
     names = given.get("study", "").split(",")
     if len(names) > 2:
@@ -178,7 +181,7 @@ def published(given: Mapping[str, str]) -> "list[Any]":
 
 def adhoc(given: Mapping[str, str]) -> "list[Any]":
     """Whatever lies in an output directory, against the reference that is named."""
-    from lenet import study
+    from lenet.studies import study
 
     name = given.get("study", "ad_hoc")
     place("study", name)

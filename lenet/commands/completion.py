@@ -81,7 +81,7 @@ def known(verb: str) -> set[str]:
 
 def values(key: str, typed: Sequence[str]) -> list[str]:
     """What a key may be: a group's levels, designs, studies, runs, networks."""
-    from lenet import design
+    from lenet.sweep import design
 
     places = [
         word.partition("=")[2] for word in typed if word.startswith("output_dir=")

@@ -39,24 +39,25 @@ def main(arguments: Sequence[str]) -> Said:
 
 def records(given: Mapping[str, str]) -> Said:
     """A table of runs."""
-    from lenet import export_records
+    from lenet.export import record_table
 
     study, form = given["study"] or None, given["format"]
-    found = export_records.found(given["output_dir"], study)
+    found = record_table.found(given["output_dir"], study)
     path = Path(given["to"] or f"{study or 'runs'}.{form}").expanduser()
-    return Said.of_files([export_records.write(found, study, form, path)])
+    return Said.of_files([record_table.write(found, study, form, path)])
 
 
 def network(given: Mapping[str, str]) -> Said:
     """A network in a file, or a folder."""
-    from lenet import export_network, model_card, trained
+    from lenet.export import formats, model_card
+    from lenet.interpret import trained
 
     net = trained.load(given["run"], given["output_dir"])
     path = Path(given["to"]).expanduser() if given["to"] else None
     if given["format"] == "hub":
         return Said.of_files(model_card.write(net, path or Path(f"{net.name}_hub")))
     if given["format"] == "onnx_int8":
-        from lenet import export_int8
+        from lenet.export import int8
 
-        return export_int8.write(net, path, given["data_dir"] or None)
-    return Said.of_files([export_network.write(net, given["format"], path)])
+        return int8.write(net, path, given["data_dir"] or None)
+    return Said.of_files([formats.write(net, given["format"], path)])

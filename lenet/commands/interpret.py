@@ -25,15 +25,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lenet import data as datasets
-from lenet import report, store, study
-from lenet.canvas import Origin
 from lenet.config import SAFE, Refusal, suggest
-from lenet.data import Data
-from lenet.interpret import analysis, curves, overview, pictures, probe
+from lenet.figures import interpretation_curves, interpretation_maps
+from lenet.interpret import analysis, overview, probe
 from lenet.interpret.analysis import METHODS, SPECS, Result
-from lenet.store import Record
+from lenet.records import store
+from lenet.records.store import Record
+from lenet.report import report
+from lenet.studies import study
+from lenet.studies.origin import Origin
 from lenet.terminal import Said, pair
+from lenet.training import data as datasets
+from lenet.training.data import Data
 
 PARTIAL = "allow_partial"
 OWN = ("run", "study", "treatment", "methods", "output_dir", "data_dir", PARTIAL)
@@ -128,11 +131,11 @@ def of_study(folder: Path, treatment: str | None) -> list[Group]:
         typed = dict(part.partition("=")[::2] for part in parts)
         arms = [arm for arm in arms if typed in settings(arm)]
     names = [named(arm, plan) for arm in plan.get("arms", [alone])]
-    if not arms or len(arms) > len(curves.COLORS):
+    if not arms or len(arms) > len(interpretation_curves.COLORS):
         raise Refusal(
             f"{len(arms)} treatments of {folder} are meant, and 1 to "
-            f"{len(curves.COLORS)} can be shown: say treatment=[...], one of: "
-            f"{'; '.join(names)}"
+            f"{len(interpretation_curves.COLORS)} can be shown: say treatment=[...], "
+            f"one of: {'; '.join(names)}"
         )
     return [
         Group(
@@ -238,8 +241,8 @@ def of_probes(found: Sequence[Analysed]) -> tuple[pd.DataFrame, pd.DataFrame]:
     digit = table[table["task"] == "digit"]
     chosen = probe.selectivity(table, [*keys, "seed"])
     return (
-        curves.over_seeds(digit, keys, "accuracy"),
-        curves.over_seeds(chosen, keys, "selectivity"),
+        interpretation_curves.over_seeds(digit, keys, "accuracy"),
+        interpretation_curves.over_seeds(chosen, keys, "selectivity"),
     )
 
 
@@ -249,13 +252,15 @@ def of_differences(probes: pd.DataFrame) -> dict[str, pd.DataFrame]:
     clean = digit[digit["images"] == "clean"]
     keys = ["network", "layer"]
     ends = ("untrained", "trained")
-    training = curves.paired(clean, "weights", ends, keys, "accuracy")
+    training = interpretation_curves.paired(clean, "weights", ends, keys, "accuracy")
     found = {"probe_training": training}
     names = list(dict.fromkeys(probes["network"]))
     if len(names) == 2:
         keys = ["weights", "images", "layer"]
         pair = (names[0], names[1])
-        networks = curves.paired(digit, "network", pair, keys, "accuracy")
+        networks = interpretation_curves.paired(
+            digit, "network", pair, keys, "accuracy"
+        )
         found["probe_networks"] = networks
     return found
 
@@ -275,7 +280,9 @@ def tables(found: Sequence[Analysed], folder: Path) -> Iterator[Path]:
     if "sae" in methods:
         written["sae"] = joined(found, "sae", "sae")
         keys = ["network", "weights", "method", "setting"]
-        written["sae_unexplained"] = curves.over_seeds(written["sae"], keys, "fvu")
+        written["sae_unexplained"] = interpretation_curves.over_seeds(
+            written["sae"], keys, "fvu"
+        )
     if "mistakes" in methods:
         written["mistakes"] = overview.mistakes(joined(found, "mistakes", "answers"))
     for name, table in written.items():
@@ -295,16 +302,20 @@ def figures(
     drawn: dict[str, Figure] = {}
     if "probe" in methods:
         about = of_images(specs["probe"])
-        drawn["probes"] = curves.probe_chart(*of_probes(found), about, origin)
+        drawn["probes"] = interpretation_curves.probe_chart(
+            *of_probes(found), about, origin
+        )
     if "sae" in methods:
         table = joined(found, "sae", "sae")
-        drawn["sae"] = curves.sae_chart(table, specs["sae"].layer, origin)
+        drawn["sae"] = interpretation_curves.sae_chart(
+            table, specs["sae"].layer, origin
+        )
     if "sanity" in methods:
         faithful, random = (
             joined(found, "sanity", table)
             for table in ("faithfulness", "randomisation")
         )
-        drawn["sanity"] = curves.sanity_chart(faithful, random, origin)
+        drawn["sanity"] = interpretation_curves.sanity_chart(faithful, random, origin)
     for stem, figure in drawn.items():
         yield from report.save(figure, folder / stem)
     first = {run.network: run for run in reversed(found)}
@@ -345,22 +356,22 @@ def portrayed(
         place = specs["layers"].image
         label = int(data.test_labels[place])
         maps = arrays(results["layers"])
-        drawn["layers"] = pictures.layers(maps, images[place], label, about)
+        drawn["layers"] = interpretation_maps.layers(maps, images[place], label, about)
     for method in {"saliency", "gradcam"} & results.keys():
         maps = arrays(results[method])
         first = analysis.first_of_each(data.test_labels)
         digits = images[first], data.test_labels[first].tolist()
-        drawn[method] = pictures.ten_digits(method, maps, *digits, about)
+        drawn[method] = interpretation_maps.ten_digits(method, maps, *digits, about)
     if "sae" in results:
         latents = results["sae"]["latents"]
         spec = specs["sae"]
-        drawn["latents"] = pictures.latents(
+        drawn["latents"] = interpretation_maps.latents(
             latents, images, spec.layer, spec.shown, about
         )
     if "mistakes" in results:
         answers = results["mistakes"]["answers"]
-        drawn["confusion"] = pictures.confusion_matrix(answers, about)
-        drawn["mistakes"] = pictures.gallery(answers, images, about)
+        drawn["confusion"] = interpretation_maps.confusion_matrix(answers, about)
+        drawn["mistakes"] = interpretation_maps.gallery(answers, images, about)
     return drawn
 
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet import trained
 from lenet.config import Refusal
+from lenet.interpret import trained
+from lenet.interpret.trained import Prediction, Trained
 from lenet.terminal import Said, typed
-from lenet.trained import Prediction, Trained
 
 KEYS = {"run": "modern", "output_dir": "outputs", "draw": "true"}
 
@@ -51,12 +51,15 @@ def about(name: str, seen: Prediction, files: Sequence[Path]) -> dict[str, Any]:
 
 def drawn(net: Trained, seen: Prediction, picture: Path) -> list[Path]:
     """The files that show what every layer saw, beside the picture."""
-    from lenet import report  # seconds to import, and not needed without a picture
-    from lenet.canvas import Origin
-    from lenet.interpret import overview, pictures
+    from lenet.figures import interpretation_maps
+    from lenet.interpret import overview
+    from lenet.report import (
+        report,  # seconds to import, and not needed without a picture
+    )
+    from lenet.studies.origin import Origin
 
     maps = overview.maps(net.model, seen.picture)
     run = f"network {net.name}, run {net.record['run_id']}"
     origin = Origin(data=f"{picture.name}, {run}")
-    figure = pictures.layers(maps, seen.picture, seen.digit, origin)
+    figure = interpretation_maps.layers(maps, seen.picture, seen.digit, origin)
     return report.save(figure, picture.with_name(f"{picture.stem}_layers"))

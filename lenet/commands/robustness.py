@@ -25,16 +25,20 @@ from typing import NamedTuple
 import pandas as pd
 from torch import Tensor
 
-from lenet import data as datasets
-from lenet import record, report, robustness, robustness_chart, study, table
-from lenet.attack import NORMS, Model
 from lenet.config import Refusal, suggest
-from lenet.overfitting import overfitting
-from lenet.robustness import EFFORTS, Effort
-from lenet.store import Record, replace
-from lenet.study import Study
+from lenet.figures import robustness_chart
+from lenet.interpret import robustness
+from lenet.interpret.robustness import EFFORTS, Effort
+from lenet.records import record
+from lenet.records.overfitting import overfitting
+from lenet.records.store import Record, replace
+from lenet.report import effect_tables, report
+from lenet.studies import study
+from lenet.studies.study import Study
 from lenet.terminal import Said, number, typed
 from lenet.train import reuse_memory
+from lenet.training import data as datasets
+from lenet.training.attack import NORMS, Model
 
 TYPED = {
     "study": "",
@@ -226,13 +230,13 @@ def write(
     smallest, shown = radii(found, task, flips)
     stem = "_".join(["robustness", *unlike(given)])
     files = {
-        f"{stem}_cells.csv": table.as_csv(cells),
-        f"{stem}.csv": table.as_csv(rows),
-        f"{stem}.md": f"{table.as_markdown(named_rows, about)}\n{shown}",
-        f"{stem}_flips.csv": table.as_csv(smallest),
-        f"{stem}_flips_cells.csv": table.as_csv(flips),
-        f"{stem}_effects.csv": table.as_csv(effects),
-        f"{stem}_atlas.csv": table.as_csv(pairs),
+        f"{stem}_cells.csv": effect_tables.as_csv(cells),
+        f"{stem}.csv": effect_tables.as_csv(rows),
+        f"{stem}.md": f"{effect_tables.as_markdown(named_rows, about)}\n{shown}",
+        f"{stem}_flips.csv": effect_tables.as_csv(smallest),
+        f"{stem}_flips_cells.csv": effect_tables.as_csv(flips),
+        f"{stem}_effects.csv": effect_tables.as_csv(effects),
+        f"{stem}_atlas.csv": effect_tables.as_csv(pairs),
     }
     for name, text in files.items():
         replace(folder / name, text.encode())
@@ -279,4 +283,4 @@ def radii(found: Study, task: Task, flips: pd.DataFrame) -> tuple[pd.DataFrame, 
         "interval, "
         f"and the mean of within-seed differences to {found.base}."
     )
-    return rows, table.as_markdown(robustness_chart.smallest_shown(rows), about)
+    return rows, effect_tables.as_markdown(robustness_chart.smallest_shown(rows), about)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet import plan, store
 from lenet.commands import sweep
 from lenet.config import Refusal
+from lenet.records import plan, store
 from lenet.terminal import Said, typed
 
 KEYS = {"study": "", "output_dir": "outputs"}

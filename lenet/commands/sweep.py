@@ -25,8 +25,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lenet import design, plan
 from lenet.config import Refusal, keys, place, shortened, suggest
+from lenet.records import plan
+from lenet.sweep import design
 from lenet.terminal import Said, pair
 
 OWN = ("design", "action", "workers", "yes", "run")
@@ -126,12 +127,9 @@ def status(given: Mapping[str, str], overrides: Sequence[str]) -> Said:
 
 def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -> Said:
     """The plan of a study, or the files of one that was carried out."""
-    from lenet import (
-        forecast,
-        statistics,
-        sweep,
-    )  # with torch, for which `status` need not wait
-    from lenet.board import board
+    from lenet.studies import statistics  # with torch, for which `status` need not wait
+    from lenet.sweep import forecast, sweep
+    from lenet.sweep.progress import board
 
     if "design" not in given:
         raise Refusal(f"say design=<name>; designs: {', '.join(design.available())}")
@@ -152,13 +150,24 @@ def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -
         print(f"note: {forecast.verdict(planned, None)}", file=sys.stderr)
     with board(Console(stderr=True)) as show:
         places = chosen.places
-        paths = sweep.carry_out(planned, runs, places, count, show, engine=engine)
-    return Said.of_files(paths)
+        folder = sweep.carry_out(planned, runs, places, count, show, engine=engine)
+    return Said.of_files(drawn(folder))
+
+
+def drawn(folder: Path) -> list[Path]:
+    """The files of a study that was carried out; in a design in which no level varies
+    there is no effect to chart, and its records are it."""
+    from lenet.report import report  # with the libraries that draw
+
+    with plan.held(folder):  # against another sweep, with more seeds, of this study
+        if plan.read(folder)["factors"]:
+            return report.ablation(folder)
+    return [folder / plan.RECORDS]
 
 
 def check(given: Mapping[str, str], overrides: Sequence[str], action: str) -> Said:
     """Whether the runs of an output directory are sound, or one trained again."""
-    from lenet import verify  # with torch, for which `status` need not wait
+    from lenet.sweep import verify  # with torch, for which `status` need not wait
 
     output_dir = typed_place(overrides, "output_dir", "outputs")
     if action == "verify":

@@ -20,11 +20,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lenet import record, robustness, store
-from lenet.attack import Untargeted, pgd
 from lenet.config import Refusal, suggest
-from lenet.data import Data
-from lenet.interpret import overview, probe, sae, sanity
+from lenet.interpret import overview, probe, robustness, sae, sanity
 from lenet.interpret.gradcam import (
     GradCam,
     cells,
@@ -38,8 +35,11 @@ from lenet.interpret.probe import Probe
 from lenet.interpret.sae import Sae
 from lenet.interpret.saliency import Saliency
 from lenet.interpret.sanity import Sanity
-from lenet.model import LeNet5
+from lenet.records import record, store
+from lenet.training.attack import Untargeted, pgd
+from lenet.training.data import Data
 from lenet.training.edition import EDITION
+from lenet.training.model import LeNet5
 
 Array = npt.NDArray[Any]
 Result = dict[str, pd.DataFrame | Array]

@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lenet.factor.pooling import stride
-from lenet.images import gradients
+from lenet.interpret.images import gradients
 from lenet.interpret.network import (
     MAPS,
     Classes,
@@ -26,7 +25,8 @@ from lenet.interpret.network import (
     checked,
     chosen,
 )
-from lenet.model import LeNet5
+from lenet.training.factor.pooling import stride
+from lenet.training.model import LeNet5
 
 Cells = Float[Tensor, "run batch height width"]
 PADDING, SIDE = 2, 28

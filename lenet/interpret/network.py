@@ -13,8 +13,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lenet.config import Refusal, Value, suggest
-from lenet.images import checked_classes, checked_images
-from lenet.model import LAYERS, Convolution, LeNet5
+from lenet.interpret.images import checked_classes, checked_images
+from lenet.training.model import LAYERS, Convolution, LeNet5
 
 Images = Float[Tensor, "*run batch 28 28"]
 Pictures = Float[Tensor, "run batch 28 28"]  # a map in the place of each image

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from lenet.images import checked_labels
+from lenet.interpret.images import checked_labels
 from lenet.interpret.network import checked, logits
-from lenet.model import LAYERS, LeNet5
+from lenet.training.model import LAYERS, LeNet5
 
 CLASSES = range(10)
 

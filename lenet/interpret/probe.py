@@ -25,11 +25,11 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from lenet import draw
 from lenet.config import Refusal
-from lenet.images import checked_labels
+from lenet.interpret.images import checked_labels
 from lenet.interpret.network import checked, features
-from lenet.model import LAYERS, LeNet5
+from lenet.training import draws
+from lenet.training.model import LAYERS, LeNet5
 
 Features = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
@@ -62,7 +62,7 @@ class Probe:
 
 def shuffled(labels: Int64[Tensor, "image"], seed: int) -> Int64[Tensor, "image"]:
     """The same labels in an order that has nothing to do with the images."""
-    keys = draw.fold(draw.stream([seed], "control"), torch.arange(len(labels)))
+    keys = draws.fold(draws.stream([seed], "control"), torch.arange(len(labels)))
     return labels[keys.argsort().to(labels.device)]
 
 

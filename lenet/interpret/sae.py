@@ -19,11 +19,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lenet import draw
 from lenet.config import Refusal
-from lenet.images import checked_labels
+from lenet.interpret.images import checked_labels
 from lenet.interpret.network import check_layer, checked, features, onward
-from lenet.model import LAYERS, LeNet5
+from lenet.training import draws
+from lenet.training.model import LAYERS, LeNet5
 
 Features = Float[Tensor, "auto image unit"]
 Latents = Float[Tensor, "auto image latent"]
@@ -105,8 +105,8 @@ def fit(
     scale = (given - mean).square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-12)
     shape = (spec.expansion * units, units)
     places = torch.arange(shape[0] * units, device=given.device).view(shape)
-    start = draw.fold(draw.stream([seed], "sae", given.device), places)
-    decoder = unit_length(draw.normal(start).to(given.dtype)).repeat(autos, 1, 1)
+    start = draws.fold(draws.stream([seed], "sae", given.device), places)
+    decoder = unit_length(draws.normal(start).to(given.dtype)).repeat(autos, 1, 1)
     bias = given.new_zeros(autos, 1, shape[0])
     encoder = decoder.mT.clone()
     learned = [part.requires_grad_() for part in (encoder, bias, decoder)]
@@ -134,8 +134,8 @@ def unit_length(directions: Float[Tensor, "*auto latent unit"]) -> Tensor:
 def batches(count: int, spec: Sae, seed: int) -> list[Int64[Tensor, "batch"]]:
     """Which images come in each step: every image once, in a new order each time."""
     passes = -(-spec.steps * spec.batch // count)
-    keys = draw.fold(draw.stream([seed], "sae order"), torch.arange(passes)[:, None])
-    order = draw.fold(keys, torch.arange(count)).argsort(dim=1).flatten()
+    keys = draws.fold(draws.stream([seed], "sae order"), torch.arange(passes)[:, None])
+    order = draws.fold(keys, torch.arange(count)).argsort(dim=1).flatten()
     return list(order.split(spec.batch)[: spec.steps])
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lenet import draw
 from lenet.config import Refusal, suggest
-from lenet.images import gradients
+from lenet.interpret.images import gradients
 from lenet.interpret.network import Classes, Images, Pictures, checked, chosen
-from lenet.model import LeNet5
+from lenet.training import draws
+from lenet.training.model import LeNet5
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ def smooth_grad(
 
     The noise is normal and the same for every image and run: keyed by the seed.
     """
-    key = draw.stream([seed], "smoothgrad", images.device)
+    key = draws.stream([seed], "smoothgrad", images.device)
     places = torch.arange(784, device=images.device).view(28, 28)
     total = torch.zeros((), dtype=images.dtype, device=images.device)
     for sample in range(spec.samples):
-        noise = spec.noise * draw.normal(draw.fold(draw.fold(key, sample), places))
+        noise = spec.noise * draws.normal(draws.fold(draws.fold(key, sample), places))
         noisy = images + noise.to(images.dtype)
         total = total + gradient(model, noisy, classes) / spec.samples
     return total

@@ -21,12 +21,12 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from lenet import draw
 from lenet.config import Refusal
 from lenet.interpret.gradcam import GradCam, grad_cam
 from lenet.interpret.network import Classes, Images, Pictures, checked, chosen, logits
 from lenet.interpret.saliency import METHODS, SLOPES, Saliency
-from lenet.model import LAYERS, LeNet5
+from lenet.training import draws
+from lenet.training.model import LAYERS, LeNet5
 
 Explainer = Callable[[LeNet5, Images, Classes], Pictures]
 
@@ -68,10 +68,10 @@ def orders(
     """
     like = next(iter(maps.values()))
     places = torch.arange(like.shape[1] * 784, device=like.device)
-    keys = draw.fold(draw.stream([seed], "pixel order", like.device), places)
+    keys = draws.fold(draws.stream([seed], "pixel order", like.device), places)
     ranked = {k: v.abs() if k in SLOPES else v for k, v in maps.items()}
     ranked["ink"] = images.expand_as(like)
-    ranked["random"] = draw.uniform(keys).view(like.shape[1:]).expand_as(like)
+    ranked["random"] = draws.uniform(keys).view(like.shape[1:]).expand_as(like)
     return ranked
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lenet import study
 from lenet.config import Refusal, current
-from lenet.effect import GUESSING, MAIN, of
 from lenet.page.network import mean_with_interval
-from lenet.statistics import sign_flip
+from lenet.studies import study
+from lenet.studies.effect import GUESSING, MAIN, of
+from lenet.studies.statistics import sign_flip
 
 # What the page calls factors and levels; others keep the names of the design.
 FACTORS = {

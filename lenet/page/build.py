@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet import data as datasets
-from lenet import record, store
 from lenet.config import Refusal
-from lenet.data import Data
 from lenet.page import ablation, digits
 from lenet.page.network import described, difference
-from lenet.store import Record
+from lenet.records import record, store
+from lenet.records.store import Record
+from lenet.training import data as datasets
+from lenet.training.data import Data
 
 HERE = Path(__file__).parent
 ENTRY = "main.mjs"

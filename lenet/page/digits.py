@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lenet.data import Data
-from lenet.record import unpacked
-from lenet.store import Record
+from lenet.records.record import unpacked
+from lenet.records.store import Record
+from lenet.training.data import Data
 
 PER_CLASS = 4  # of the test digits
 HARD = 30  # of those that most runs miss

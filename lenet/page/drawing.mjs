@@ -1,4 +1,4 @@
-// A drawing as MNIST's images were made, as lenet/drawing.py has it: in whole numbers,
+// A drawing as MNIST's images were made, as lenet/interpret/drawing.py has it: in whole numbers,
 // so that both give the same bytes.
 import { SIDE } from "./network.mjs";
 

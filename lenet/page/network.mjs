@@ -1,4 +1,4 @@
-// LeNet-5 with the paper's names, as lenet/model.py has it: forwards, and backwards to
+// LeNet-5 with the paper's names, as lenet/training/model.py has it: forwards, and backwards to
 // the image. Numbers are float64, so that only the weights are rounded.
 import { numbersOf } from "./bytes.mjs";
 import { SQUASHES } from "./squash.mjs";
@@ -55,7 +55,7 @@ export const LAYERS = ["C1", "S2", "C3", "S4", "C5", "F6", "output"];
 export const MAPS = { C1: [6, 28], S2: [6, 14], C3: [16, 10], S4: [16, 5] };
 export const SIDE = 28;
 const PADDED = 32;
-const EPSILON = 1e-5; // of batch norm, as in lenet/factor/norm.py
+const EPSILON = 1e-5; // of batch norm, as in lenet/training/factor/norm.py
 
 /**
  * The network that a description stands for.

@@ -9,13 +9,13 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
-from lenet import study
 from lenet.config import FACTORS, Refusal, Value, composed, current
-from lenet.factor.connection import LEVELS as CONNECTIONS
-from lenet.factor.head import LEVELS as HEADS
-from lenet.factor.head import bitmaps
-from lenet.model import STRUCTURE, LeNet5
-from lenet.store import Record
+from lenet.records.store import Record
+from lenet.studies import study
+from lenet.training.factor.connection import LEVELS as CONNECTIONS
+from lenet.training.factor.head import LEVELS as HEADS
+from lenet.training.factor.head import bitmaps
+from lenet.training.model import STRUCTURE, LeNet5
 
 YEARS = {"paper": "1998", "modern": "today"}  # what a visitor calls the two presets
 

@@ -1,4 +1,4 @@
-// The squashing functions of lenet/factor/activation.py, and their slopes.
+// The squashing functions of lenet/training/factor/activation.py, and their slopes.
 
 /**
  * A squashing function of a unit's sum, and its derivative by that sum.

@@ -13,7 +13,7 @@ import { choices, make, number, percent, points } from "./markup.mjs";
  * }} Ablation
  */
 
-const GUESSING = 0.8; // the error from which a run has collapsed, as in lenet/effect.py
+const GUESSING = 0.8; // the error from which a run has collapsed, as in lenet/studies/effect.py
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const EFFECTS = 0.009; // a fraction: what the axis of effects shows at most
 const ERRORS = [0.0045, 0.03]; // fractions: what the logarithmic axis of errors shows

@@ -20,7 +20,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from lenet.factor.norm import MOMENTUM, MOMENTUM_BATCH
+from lenet.training.factor.norm import MOMENTUM, MOMENTUM_BATCH
 from lenet.training.loops import norm
 from lenet.training.loops.cache import compiled, entrance
 from lenet.training.loops.dense import (

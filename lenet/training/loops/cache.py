@@ -31,7 +31,7 @@ FORMULAS = ("activation", "pooling", "head", "optimizer")  # which the loops spe
 @cache
 def version() -> str:
     """The hash of all that becomes machine code, and of what compiles it."""
-    factor = HERE.parents[1] / "factor"
+    factor = HERE.parent / "factor"
     paths = [path for path in HERE.glob("*.py") if path.name not in PLAIN]
     paths += [factor / f"{name}.py" for name in FORMULAS]
     paths.sort(key=lambda path: path.name)

@@ -12,10 +12,10 @@ lanes last, from the first to the last.
 from collections import namedtuple
 from typing import Any
 
-from lenet.factor.head import LEVELS as HEADS
-from lenet.factor.head import log_sum_exp
-from lenet.factor.optimizer import LEVELS as OPTIMIZERS
-from lenet.factor.optimizer import Numbers
+from lenet.training.factor.head import LEVELS as HEADS
+from lenet.training.factor.head import log_sum_exp
+from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
+from lenet.training.factor.optimizer import Numbers
 from lenet.training.loops.llvm import LANES, emitted, lane_sums, loop, when
 
 CLASSES = 10

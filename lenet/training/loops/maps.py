@@ -12,8 +12,8 @@ layer below is one number at a time, in every lane (`splat`).
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 # Emitted and compiled functions take what numba hands them; numba has no types.
 
-from lenet.factor.activation import LEVELS as ACTIVATIONS
-from lenet.factor.pooling import LEVELS as POOLINGS
+from lenet.training.factor.activation import LEVELS as ACTIVATIONS
+from lenet.training.factor.pooling import LEVELS as POOLINGS
 from lenet.training.loops.llvm import (
     LANES,
     added,

@@ -15,7 +15,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from lenet.factor.norm import EPSILON
+from lenet.training.factor.norm import EPSILON
 from lenet.training.loops.cache import compiled
 from lenet.training.loops.llvm import LANES
 

@@ -1,6 +1,6 @@
 """Images moved to where a run's loss is larger, before it learns from them.
 
-As lenet/factor/adversary.py: an L-infinity ball around each image, a start drawn by the
+As factor/adversary.py: an L-infinity ball around each image, a start drawn by the
 image's key, steps along the sign of the gradient. All of it is in units of the
 network's input, of which a pixel's are `scale` times as many.
 """

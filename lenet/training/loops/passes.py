@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import get_num_threads
 
-from lenet.factor.activation import LEVELS as ACTIVATIONS
-from lenet.factor.connection import LEVELS as CONNECTIONS
-from lenet.factor.head import LEVELS as HEADS
-from lenet.factor.optimizer import LEVELS as OPTIMIZERS
-from lenet.factor.pooling import LEVELS as POOLINGS
+from lenet.training.factor.activation import LEVELS as ACTIVATIONS
+from lenet.training.factor.connection import LEVELS as CONNECTIONS
+from lenet.training.factor.head import LEVELS as HEADS
+from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
+from lenet.training.factor.pooling import LEVELS as POOLINGS
 from lenet.training.loops import batch, evaluate, oppose, single, square, tiles
 from lenet.training.loops.dense import Step
 from lenet.training.loops.llvm import LANES
@@ -135,7 +135,7 @@ class Adversary(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What an optimizer does after every batch; see lenet/factor/optimizer.py."""
+    """What an optimizer does after every batch; see factor/optimizer.py."""
 
     optimizer: str
     batch_size: int  # the last batch of a pass may be smaller

@@ -92,14 +92,14 @@ def displaced(field, key, smooth, alpha):
                 field[axis, y, x] = line[x] * alpha
 
 
-GOLDEN = np.int64(0x9E3779B97F4A7C15 - 2**64)  # as in lenet/draw.py
+GOLDEN = np.int64(0x9E3779B97F4A7C15 - 2**64)  # as in draws.py
 MIX = (np.int64(0xBF58476D1CE4E5B9 - 2**64), np.int64(0x94D049BB133111EB - 2**64))
 
 
 @compiled
 @no_type_check
 def mixed(bits):
-    """lenet/draw.py's mix."""
+    """draws.py's mix."""
     bits = (bits ^ ((bits >> 30) & (2**34 - 1))) * MIX[0]
     bits = (bits ^ ((bits >> 27) & (2**37 - 1))) * MIX[1]
     return bits ^ ((bits >> 31) & (2**33 - 1))

@@ -1,6 +1,6 @@
 """The curvature h_kk of every weight, by squared back-propagation (paper, App. C).
 
-As lenet/curvature.py, whose formulas these are: everything that the way back multiplies
+As curvature.py, whose formulas these are: everything that the way back multiplies
 with is squared, the way back then is the one that gradients take.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators

@@ -1,0 +1,1 @@
+"""Trained networks and records in the formats of others."""

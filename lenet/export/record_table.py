@@ -1,0 +1,91 @@
+"""The runs of a study, or of a folder, as one table for other programs.
+
+A row per run: its id, study, seed, status, every setting of its treatment, responses in
+fractions, and what it ran on. JSON lines hold the whole records, curves included.
+"""
+
+import json
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lenet.config import Refusal, suggest
+from lenet.records import plan as plans
+from lenet.records import store
+from lenet.records.store import Record
+
+FORMATS = {"parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl"}
+
+
+def found(output_dir: str, study: str | None) -> list[Record]:
+    """The records of a study, published or still in runs/; or all of a folder."""
+    if study is None:
+        every = list(store.records(output_dir))
+        if not every:
+            raise Refusal(f"{Path(output_dir) / 'runs'} has no finished run")
+        return every
+    folder = Path(output_dir) / study
+    if not (folder / "plan.json").is_file():
+        root = Path(output_dir).glob("*/plan.json")
+        listed = ", ".join(sorted(path.parent.name for path in root)) or "none"
+        raise Refusal(f"study={study}: the studies in {output_dir} are: {listed}")
+    plan, published = plans.read(folder), plans.published(folder)
+    loose = (
+        plans.peek(output_dir, name) for name in plan["runs"] if name not in published
+    )
+    return [*published.values(), *filter(None, loose)]
+
+
+def table(records: Sequence[Record], study: str | None) -> pd.DataFrame:
+    """A row per run; settings that a run does not have are empty."""
+    return pd.DataFrame([row(one, study) for one in records])
+
+
+def row(one: Record, study: str | None) -> dict[str, Any]:
+    """One run as plain columns."""
+    return {
+        "run_id": one["run_id"],
+        "study": study,
+        "seed": one["seed"],
+        "edition": one.get("edition", 1),
+        "status": one["status"],
+        **one["response"],
+        **one["treatment"],
+        "seconds": one["seconds"],
+        "images": one["images"],
+        "diverged_step": one["diverged_step"],
+        "commit": one["code"]["commit"],
+        "code": one["code"]["fingerprint"],
+        "data_sha256": one["data"],
+        "weights_sha256": one["weights"],
+        "torch": one["versions"]["torch"],
+        "hardware": one["hardware"],
+    }
+
+
+def write(records: Sequence[Record], study: str | None, form: str, path: Path) -> Path:
+    """Write the records in one of FORMATS; the path."""
+    if form not in FORMATS:
+        raise Refusal(suggest(form, FORMATS, "format", "formats"))
+    if form == "jsonl":
+        content = "".join(json.dumps(one) + "\n" for one in records).encode()
+    elif form == "csv":
+        text = table(records, study).to_csv(index=False, lineterminator="\n")
+        content = str(text).encode()
+    else:
+        content = parquet(table(records, study))
+    store.replace(path, content)
+    return path
+
+
+def parquet(rows: pd.DataFrame) -> bytes:
+    """The table as Parquet; needs pyarrow."""
+    stream = BytesIO()
+    try:
+        rows.to_parquet(stream, index=False)
+    except ImportError:
+        raise Refusal("Parquet needs pyarrow: pip install 'lenet[tables]'", 3) from None
+    return stream.getvalue()

@@ -1,0 +1,1 @@
+"""Every figure: from a table, in inches, on canvas.py."""

@@ -1,0 +1,112 @@
+"""The classic picture of an attack: image, perturbation, what comes out, and logits."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib.style
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lenet.figures.canvas import (
+    BODY,
+    GREY,
+    LINE,
+    MARGIN,
+    PALE,
+    SMALL,
+    STYLE,
+    VERDICTS,
+    Page,
+    sheet,
+)
+from lenet.interpret.robustness import distances
+from lenet.studies.origin import NOWHERE, Origin
+from lenet.training.attack import Adversarial
+
+SIDE, LOGITS, SPACE, HEAD = 1.55, 2.6, 0.3, 0.62  # inches
+BEFORE, AFTER = "#999999", VERDICTS["worse"][0]
+
+
+class Row(NamedTuple):
+    """One attack on one image by one run: a batch of one in a stack of one."""
+
+    name: str
+    image: Float[Tensor, "28 28"]
+    label: int
+    logits: Float[Tensor, "class"]
+    found: Adversarial
+
+
+def attack_picture(
+    rows: Sequence[Row], *, epsilon: float, caption: str, origin: Origin = NOWHERE
+) -> Figure:
+    """A row per attack: original, perturbation, adversarial image, logits."""
+    with matplotlib.style.context(["default", STYLE]):
+        width = 2 * MARGIN + 3 * (SIDE + SPACE) + LOGITS + 0.5
+        body = len(rows) * (SIDE + HEAD) + 0.2
+        page, y = sheet(width, body, finding(rows, epsilon), caption, origin)
+        scale = max(float(row.found.perturbation.abs().max()) for row in rows)
+        for row in rows:
+            _draw(page, y, row, scale or 1.0)
+            y += SIDE + HEAD
+        _scale(page, y - 0.22, scale or 1.0)
+    return page.figure
+
+
+def finding(rows: Sequence[Row], epsilon: float) -> str:
+    """One sentence: how many attacks of this size reach their goal."""
+    reached = sum(bool(row.found.reached.all()) for row in rows)
+    return (
+        f"At epsilon {epsilon:g}, {reached} of {len(rows)} "
+        f"attack{'s' if len(rows) > 1 else ''} on this {rows[0].label} "
+        f"reach{'es' if reached == 1 else ''} the goal"
+    )
+
+
+def _draw(page: Page, y: float, row: Row, scale: float) -> None:
+    x, step = MARGIN, SIDE + SPACE
+    before, after = int(row.logits.argmax()), int(row.found.logits.argmax())
+    change = row.found.perturbation.view(28, 28)
+    size = {name: float(norm) for name, norm in distances(change[None]).items()}
+    goal = "goal reached" if bool(row.found.reached.all()) else "goal not reached"
+    page.write(x, y, [f"{row.name}: {goal}"], BODY, weight="bold")
+    words = "L1 {l1:.1f}, L2 {l2:.2f}, L-infinity {linf:.2f}".format(**size)
+    titles = (f"label {row.label}, read as {before}", words, f"read as {after}")
+    y += LINE * BODY + 0.04
+    pictures = (row.image, change, row.found.images.view(28, 28))
+    for i, (title, picture) in enumerate(zip(titles, pictures, strict=True)):
+        page.write(x + i * step, y, [title], SMALL, color=GREY)
+        axes = page.axes(x + i * step, y + LINE * SMALL + 0.03, SIDE, SIDE)
+        span = (-scale, scale) if i == 1 else (0.0, 1.0)
+        colors = "RdBu_r" if i == 1 else "gray_r"
+        axes.imshow(picture.numpy(), cmap=colors, vmin=span[0], vmax=span[1])
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(color=PALE)
+    left = x + 3 * step + 0.35
+    page.write(left, y, ["logits before (grey) and after (orange)"], SMALL, color=GREY)
+    _logits(page.axes(left, y + LINE * SMALL + 0.03, LOGITS, SIDE - 0.12), row)
+
+
+def _logits(axes: Axes, row: Row) -> None:
+    """Both logits of each class, side by side."""
+    places = np.arange(10)
+    axes.bar(places - 0.2, row.logits.numpy(), 0.4, color=BEFORE)
+    axes.bar(places + 0.2, row.found.logits.view(-1).numpy(), 0.4, color=AFTER)
+    axes.axhline(0, color="black", linewidth=0.7)
+    axes.set_xticks(places)
+    axes.tick_params(labelsize=SMALL, length=0, pad=2)
+    axes.spines[["right", "top", "bottom"]].set_visible(False)
+
+
+def _scale(page: Page, y: float, scale: float) -> None:
+    """The colours of the perturbations, once for all rows."""
+    place = page.axes(MARGIN + SIDE + SPACE, y, SIDE, 0.07)
+    shared = ScalarMappable(Normalize(-scale, scale), "RdBu_r")
+    bar = page.figure.colorbar(shared, cax=place, orientation="horizontal")
+    bar.ax.tick_params(labelsize=SMALL - 1, length=2, pad=1)
+    bar.outline.set_visible(False)

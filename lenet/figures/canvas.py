@@ -1,0 +1,169 @@
+"""What every figure is drawn on: a page in inches, measured texts, and its bytes.
+
+Every text is measured and given its own space before anything is drawn, so nothing
+overlaps whatever the names are.
+"""
+
+import io
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.textpath import TextToPath
+
+from lenet.studies.origin import Origin
+from lenet.studies.rounding import decimals
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "svg.hashsalt": "lenet",
+    "svg.fonttype": "path",
+}
+VERDICTS = {  # colour (Okabe and Ito 2008), marker, whether it is filled
+    "better": ("#0072B2", "<", True),
+    "worse": ("#D55E00", ">", True),
+    "equivalent": ("#009E73", "D", True),
+    "undecided": ("#666666", "o", False),
+    "not estimable": ("#000000", "x", True),
+}
+FORMATS: dict[str, dict[str, None]] = {  # without what would differ from day to day
+    "svg": {"Date": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+}
+BODY, SMALL, TITLE = 8.5, 7.0, 12.5  # points
+LINE = 1.3 / 72  # inches of height per point of text
+MARGIN, GAP = 0.15, 0.15  # inches
+INK, GREY, PALE, BAND = "#000000", "#444444", "#DDDDDD", "#E6EBF0"
+MINUS = "\N{MINUS SIGN}"
+
+
+class Page(NamedTuple):
+    """A figure addressed in inches from its upper left corner."""
+
+    figure: Figure
+    width: float
+    height: float
+
+    @classmethod
+    def blank(cls, width: float, height: float) -> "Page":
+        """An empty page of this size."""
+        return cls(Figure(figsize=(width, height)), width, height)
+
+    def write(
+        self, x: float, y: float, lines: list[str], size: float, **style: Any
+    ) -> float:
+        """Write lines downwards from y; returns where they end."""
+        for line in lines:
+            at = x / self.width, 1 - (y + 0.78 * LINE * size) / self.height
+            self.figure.text(*at, line, fontsize=size, parse_math=False, **style)
+            y += LINE * size
+        return y
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        """Axes whose upper left corner is at x, y."""
+        lower = 1 - (y + height) / self.height
+        return self.figure.add_axes(
+            (x / self.width, lower, width / self.width, height / self.height)
+        )
+
+    def legend(self, y: float, handles: list[Any]) -> None:
+        """One line of handles, from the left margin."""
+        self.figure.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(MARGIN / self.width, 1 - y / self.height),
+            ncols=len(handles),
+            fontsize=SMALL + 0.5,
+            frameon=False,
+            borderpad=0,
+            borderaxespad=0,
+            columnspacing=1.2,
+            handletextpad=0.5,
+        )
+
+
+def sheet(
+    width: float, body: float, title: str, caption: str, origin: Origin
+) -> tuple[Page, float]:
+    """A page with its title, what is missing and its caption; where the body begins.
+
+    The body is `body` inches high and lies between the title and the caption.
+    """
+    inner = width - 2 * MARGIN
+    heading = wrap(title, inner, TITLE, "bold")
+    lacking = wrap(origin.missing, inner, BODY)
+    below = wrap(f"{caption} {origin}", inner, SMALL)
+    texts = TITLE * len(heading) + BODY * len(lacking) + SMALL * len(below)
+    page = Page.blank(width, LINE * texts + body + 2 * MARGIN + 0.2)
+    y = page.write(MARGIN, MARGIN, heading, TITLE, weight="bold") + 0.05
+    y = page.write(MARGIN, y, lacking, BODY, color=VERDICTS["worse"][0]) + 0.05
+    page.write(MARGIN, y + body + 0.1, below, SMALL, color=GREY)
+    return page, y
+
+
+def rendered(figure: Figure, suffix: str) -> bytes:
+    """The figure as a file of one of FORMATS; the same bytes for the same figure."""
+    stream = io.BytesIO()
+    with matplotlib.style.context(["default", STYLE]):
+        figure.savefig(stream, format=suffix, dpi=150, metadata=FORMATS[suffix])
+    return stream.getvalue()
+
+
+def marker(verdict: str, x: list[float], y: list[float], label: str = "") -> Line2D:
+    """The sign of a verdict, at a place or for a legend."""
+    color, shape, filled = VERDICTS[verdict]
+    line = Line2D(x, y, linewidth=0, color=color, marker=shape, markersize=7.5)
+    crossed = shape == "x"  # has no face
+    line.set(label=label, zorder=5, markerfacecolor=color if filled else "white")
+    line.set_markeredgecolor("white" if filled and not crossed else color)
+    line.set_markeredgewidth(1.6 if crossed else 0.9)
+    return line
+
+
+def plain(axes: Axes) -> None:
+    """Axes with a grid and the lower spine alone."""
+    axes.grid(axis="x", color=PALE, linewidth=0.5, zorder=0)
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.tick_params(axis="x", labelsize=SMALL + 0.5)
+
+
+def points(fraction: float) -> str:
+    """A fraction in percentage points, signed with a true minus."""
+    if math.isnan(fraction):
+        return "no effect"
+    return decimals(100 * fraction, sign="+").replace("-", MINUS)
+
+
+def interval(low: float, high: float) -> str:
+    """Limits in percentage points, in brackets; nothing where there are none."""
+    finite = math.isfinite(low) and math.isfinite(high)
+    return f"[{points(low)}, {points(high)}]" if finite else ""
+
+
+def wrap(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
+    """Lines of at most `width` inches, broken at spaces or inside too long words."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and measured(f"{lines[-1]} {word}", size, weight) <= width:
+            lines[-1] += f" {word}"
+            continue
+        lines.append("")
+        for letter in word:
+            if lines[-1] and measured(lines[-1] + letter, size, weight) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
+
+
+@lru_cache(maxsize=4096)
+def measured(text: str, size: float = BODY, weight: str = "normal") -> float:
+    """Inches that a text is wide, with 7 % to spare: Agg fits letters to pixels."""
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    width = TextToPath().get_text_width_height_descent(text, font, False)[0]
+    return float(width) * 1.07 / 72

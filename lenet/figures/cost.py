@@ -1,0 +1,258 @@
+"""What a treatment costs: its error against the time to train it and its parameters."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import matplotlib.style
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from lenet.config import Refusal
+from lenet.figures.canvas import (
+    BODY,
+    GAP,
+    GREY,
+    LINE,
+    MARGIN,
+    PALE,
+    SMALL,
+    STYLE,
+    VERDICTS,
+    Page,
+    measured,
+    sheet,
+    wrap,
+)
+from lenet.figures.learning_curves import rungs
+from lenet.records import record
+from lenet.records.record import spent
+from lenet.records.store import Record
+from lenet.studies.origin import NOWHERE, Origin
+from lenet.studies.rounding import decimals
+from lenet.studies.study import converged
+from lenet.training import model
+
+WIDTH, LEAST = 3.4, 2.6  # inches: width of a panel, height at least
+LEFT = 0.5
+KEYS = ("seconds", "parameters")
+BLUE = VERDICTS["better"][0]
+GUESS = 0.90  # where a treatment of which no run converged is drawn
+
+
+def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+    """A row per treatment: n, lost, seconds, parameters, and its test error.
+
+    seconds: of processors to train a run, the median (of the clock in edition 1).
+    mean, low, high: of the test error over the seeds that did not diverge or collapse;
+    that of a guess where all did.
+    """
+    rows = []
+    for treatment, found in runs.items():
+        errors = pd.Series(
+            [one["response"]["test_error"] for one in found if converged(one)]
+            or [GUESS],
+            dtype="float64",
+        )
+        structure = [found[0]["treatment"][key] for key in model.STRUCTURE]
+        rows.append(
+            {
+                "treatment": treatment,
+                "n": len(found),
+                "lost": sum(not converged(one) for one in found),
+                "seconds": float(pd.Series([spent(one) for one in found]).median()),
+                "parameters": parameters(*structure),
+                "mean": float(errors.mean()),
+                "low": float(errors.min()),
+                "high": float(errors.max()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def incomparable(records: Sequence[Record]) -> str:
+    """Why the seconds of these runs cannot be compared; empty if they can."""
+    kinds = {record.edition(one) for one in records}
+    machines = sorted({one["hardware"] for one in records})
+    if len(kinds) > 1:
+        return "they are of several editions, which measure another time"
+    if max(kinds) > 1 and len(machines) > 1:
+        return f"they are of several processors: {', '.join(machines)}"
+    return ""
+
+
+@lru_cache
+def parameters(*structure: str) -> int:
+    """The trainable parameters of a network of these levels of STRUCTURE."""
+    levels = dict(zip(model.STRUCTURE, structure, strict=True))
+    try:
+        return sum(trainable for _, _, trainable, _ in model.table(**levels))
+    except KeyError as problem:
+        raise Refusal(
+            f"level {problem} is unknown here: draw with the commit of the records"
+        ) from None
+
+
+def error_against_cost(
+    costs: pd.DataFrame,
+    *,
+    reference: str,
+    title: str = "",
+    origin: Origin = NOWHERE,
+    hardware: str = "",
+) -> Figure:
+    """Test error against seconds and against parameters; names stand between the two.
+
+    `costs` is a `summary`. Names are in the order of the errors, so that no two cover
+    each other, and lines lead from each to its points.
+    """
+    costs = costs.sort_values(["mean", "treatment"], ascending=[False, True])
+    with matplotlib.style.context(["default", STYLE]):
+        labels = [wrap(name, 2.6, SMALL) for name in costs["treatment"]]
+        column = max(
+            measured(line, SMALL, "bold") for lines in labels for line in lines
+        )
+        body = max(LEAST, sum(map(_height, labels)))
+        between = column + 5 * GAP
+        width = MARGIN + LEFT + 2 * WIDTH + between + LEFT + MARGIN
+        title = title or finding(costs, reference)
+        caption = _caption(costs, hardware)
+        page, top = sheet(width, body + 0.65, title, caption, origin)
+        page.write(MARGIN, top, ["test error, %"], SMALL, color=GREY)
+        x, top = MARGIN + LEFT, top + 0.2
+        places = [x, x + WIDTH + between]
+        panels = [page.axes(at, top, WIDTH, body) for at in places]
+        texts = ("seconds to train a run", "trainable parameters")
+        for axes, at, key, text in zip(panels, places, KEYS, texts, strict=True):
+            _draw(axes, costs, key, reference)
+            page.write(at + WIDTH / 2, top + body + 0.25, [text], BODY, ha="center")
+        panels[1].yaxis.tick_right()
+        panels[1].spines["left"].set_visible(False)
+        panels[1].spines["right"].set_visible(True)
+        middle = x + WIDTH + between / 2
+        _connect(page, panels, costs, labels, (middle, column, top, body), reference)
+    return page.figure
+
+
+def finding(costs: pd.DataFrame, reference: str) -> str:
+    """One sentence: the treatment of lowest error, and its cost by the reference."""
+    best = costs.sort_values(["mean", "treatment"]).iloc[0]
+    error = decimals(100 * best["mean"])
+    lead = f"{best['treatment']} has the lowest mean error, {error} %"
+    base = costs[costs["treatment"] == reference]
+    if base.empty or best["treatment"] == reference:
+        return f"{lead}, and takes {best['seconds']:.3g} s a run"
+    ratio = best["seconds"] / base["seconds"].iloc[0]
+    return f"{lead}, at {ratio:.2g} times the seconds of {reference}"
+
+
+def _draw(axes: Axes, costs: pd.DataFrame, key: str, reference: str) -> None:
+    for row in costs.itertuples(index=False):
+        x = getattr(row, key)
+        color = "black" if row.treatment == reference else BLUE
+        limits = [100 * max(row.low, 1e-5), 100 * row.high]
+        axes.plot([x, x], limits, color=color, linewidth=1, alpha=0.7, zorder=3)
+        dot = axes.plot(x, 100 * row.mean, "o", color=color, markersize=4.5)[0]
+        front = 5 if row.treatment == reference else 4
+        dot.set(markeredgecolor="white", markeredgewidth=0.6, zorder=front)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    low, high = costs[key].min(), costs[key].max()
+    if low > 0 and high > 8 * low:
+        axes.set_xscale("log")
+        axes.set_xlim(low / 1.5, high * 1.5)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        room = 0.12 * (high - low) or 0.1 * high or 1.0
+        axes.set_xlim(low - room, high + room)
+        axes.locator_params(axis="x", nbins=4)
+    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.tick_params(labelsize=SMALL + 0.5, length=2)
+    axes.tick_params(which="minor", length=0)
+    axes.grid(color=PALE, linewidth=0.5)
+    axes.spines[["right", "top"]].set_visible(False)
+
+
+def _tick(value: float, _: int) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _connect(
+    page: Page,
+    panels: Sequence[Axes],
+    costs: pd.DataFrame,
+    labels: list[list[str]],
+    place: tuple[float, float, float, float],
+    reference: str,
+) -> None:
+    """Write the names between the panels and draw a line from each to its points."""
+    middle, column, top, body = place
+    turned = page.figure.transFigure.inverted()
+    points = [
+        [
+            turned.transform(
+                axes.transData.transform((getattr(row, key), 100 * row.mean))
+            )
+            for axes, key in zip(panels, KEYS, strict=True)
+        ]
+        for row in costs.itertuples(index=False)
+    ]
+    wanted = [(1 - ends[0][1]) * page.height for ends in points]
+    heights = list(map(_height, labels))
+    middles = _apart(wanted, heights, top, body)
+    for name, ends, lines, y, height in zip(
+        costs["treatment"], points, labels, middles, heights, strict=True
+    ):
+        weight = "bold" if name == reference else "normal"
+        at = y - height / 2 + 0.02
+        page.write(middle, at, lines, SMALL, ha="center", weight=weight)
+        level = 1 - y / page.height
+        widest = max(measured(line, SMALL, weight) for line in lines)
+        for (x, end), side in zip(ends, (-1, 1), strict=True):
+            start = (middle + side * (widest / 2 + 0.04)) / page.width
+            edge = (middle + side * (column / 2 + 0.08)) / page.width
+            line = Line2D([start, edge, x], [level, level, end])
+            line.set(color="#AAAAAA", linewidth=0.5, zorder=1)
+            page.figure.add_artist(line)
+
+
+def _height(lines: list[str]) -> float:
+    """Inches that a name takes, with some space to the next one."""
+    return LINE * SMALL * len(lines) + 0.04
+
+
+def _apart(
+    wanted: list[float], heights: list[float], top: float, body: float
+) -> list[float]:
+    """Middles as near to the wanted ones, which rise, as heights and body allow."""
+    middles, least = [], top
+    for middle, height in zip(wanted, heights, strict=True):
+        middles.append(max(middle, least + height / 2))
+        least = middles[-1] + height / 2
+    most = top + body
+    for i in reversed(range(len(middles))):
+        middles[i] = min(middles[i], most - heights[i] / 2)
+        most = middles[i] - heights[i] / 2
+    return middles
+
+
+def _caption(costs: pd.DataFrame, hardware: str) -> str:
+    n = sorted(set(costs["n"]))
+    lost = int(costs["lost"].sum())
+    parts = [
+        f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds);",
+        "dots are means, lines reach from the lowest to the highest seed.",
+        "Bold, not blue: the reference.",
+        rungs(costs["treatment"]),
+        "Seconds: median, to train a run,",
+        f"on {hardware}." if hardware else "on the machines of the records.",
+        f"{lost} of {costs['n'].sum()} runs diverged or collapsed and are left out."
+        if lost
+        else "",
+    ]
+    return " ".join(filter(None, parts)).replace(", on", " on")

@@ -1,0 +1,342 @@
+"""Figures of the tables: faithfulness of maps, probes by layer, sparse autoencoders.
+
+A table has the columns `network` (a treatment's name) and `seed` besides its own. Lines
+are means over seeds, bands 95 % intervals from the exact sign-flip test, drawn where
+there are enough seeds for one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from lenet.figures.canvas import BODY, GREY, MARGIN, PALE, SMALL, STYLE, sheet
+from lenet.interpret.sanity import area
+from lenet.studies.origin import NOWHERE, Origin
+from lenet.studies.statistics import blocks_needed, sign_flip
+from lenet.training.model import LAYERS
+
+# Okabe and Ito, 2008.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LEFT, WIDTH, ABOVE, HEIGHT, BELOW = 0.55, 2.75, 0.2, 2.2, 0.45  # inches of a panel
+ENOUGH = blocks_needed()  # seeds that a 95 % interval needs
+KINDS = {"topk": ("TopK", "o"), "l1": ("L1", "s"), "pca": ("PCA", "")}
+STYLES = {"untrained": ":", "attacked": "--"}
+LIMITS = ("mean", "low", "high")
+NAMES = {
+    "gradient": "gradient",
+    "gradient_times_input": "gradient × input",
+    "integrated_gradients": "integrated gradients",
+    "smooth_grad": "SmoothGrad",
+    "grad_cam": "Grad-CAM",
+    "ink": "order of the ink",
+    "random": "random order",
+}
+
+
+def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
+    """Mean of a column over seeds, a row per combination of the keys.
+
+    Columns: the keys, n, mean, low, high: the 95 % interval that inverts the exact
+    sign-flip test of `statistics.sign_flip`, NaN where n seeds can give none.
+    """
+    rows = []
+    for key, group in table.groupby(list(keys), sort=False):
+        values = group[value].dropna().to_numpy(np.float64)
+        low = high = math.nan
+        if len(values) >= ENOUGH:
+            low, high = map(float, sign_flip(values)[1:])
+        mean = values.mean() if len(values) else math.nan
+        rows.append((*key, len(values), mean, low, high))
+    return pd.DataFrame(rows, columns=[*keys, "n", "mean", "low", "high"])
+
+
+def paired(
+    table: pd.DataFrame,
+    column: str,
+    levels: tuple[str, str],
+    keys: Sequence[str],
+    value: str,
+) -> pd.DataFrame:
+    """The difference of a value, second minus first level of a column, within seeds."""
+    by, (old, new) = [*keys, "seed"], levels
+    wide = table.pivot(index=by, columns=column, values=value)
+    difference = (wide[new] - wide[old]).rename("difference").reset_index()
+    return over_seeds(difference, keys, "difference")
+
+
+def probe_chart(
+    accuracy: pd.DataFrame,
+    selectivity: pd.DataFrame,
+    about: str = "",
+    origin: Origin = NOWHERE,
+) -> Figure:
+    """Error and selectivity by layer, for each network, trained and untrained.
+
+    about: how many images, and their attack. Both tables are `over_seeds` by network,
+    weights, images and layer: of accuracy on digits and of `probe.selectivity`.
+    """
+    networks = list(dict.fromkeys(accuracy["network"]))
+    handles = [swatch(name, COLORS[i]) for i, name in enumerate(networks)]
+    handles += [swatch("trained", GREY), swatch("untrained", GREY, ":")]
+    if "attacked" in set(accuracy["images"]):
+        handles.append(swatch("trained, attacked images", GREY, "--"))
+    caption = (
+        f"{seeds(accuracy)} Multinomial logistic regression on each layer's features, "
+        f"learned on training images and tested on test images. {about} Untrained: the "
+        "weights from which training began. Attacked: the probe of clean images on "
+        "test images that were changed to fool the network. Selectivity: accuracy "
+        "minus the share of shuffled labels that such a probe learns by heart."
+    )
+    wrong = accuracy.assign(
+        mean=1 - accuracy["mean"], low=1 - accuracy["high"], high=1 - accuracy["low"]
+    )
+    names = [["error of a linear probe, %", "selectivity, percentage points"]]
+    title = probe_finding(accuracy)
+    with matplotlib.style.context(["default", STYLE]):
+        figure, [panels] = grid(names, title, caption, origin, handles)
+        clean = selectivity[selectivity["images"] == "clean"]
+        for axes, table in zip(panels, (wrong, clean), strict=True):
+            for key, line in table.groupby(["network", "weights", "images"]):
+                at = [LAYERS.index(layer) for layer in line["layer"]]
+                color = COLORS[networks.index(key[0])]
+                style = STYLES.get(key[1], STYLES.get(key[2], "-"))
+                band(axes, at, percent(line), color, style)
+            axes.set_xticks(range(len(LAYERS)), LAYERS)
+        logarithmic(panels[0], "y")
+    return figure
+
+
+def probe_finding(accuracy: pd.DataFrame) -> str:
+    """One sentence: the best layer of each network, trained and untrained."""
+    clean = accuracy[accuracy["images"] == "clean"]
+    said = []
+    for network, rows in clean.groupby("network", sort=False):
+        best = {
+            w: some.loc[some["mean"].idxmax()] for w, some in rows.groupby("weights")
+        }
+        each = [f"{100 * one['mean']:.1f} % at {one['layer']}" for one in best.values()]
+        said.append(f"{network} {each[0]}, untrained {each[1]}")
+    return f"What a linear probe reads at best: {'; '.join(said)}"
+
+
+def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figure:
+    """What few directions leave unexplained, the error they cause, and dead latents.
+
+    table: `sae.curve` with network, weights and seed.
+    """
+    networks = list(dict.fromkeys(table["network"]))
+    handles = [swatch(name, COLORS[i]) for i, name in enumerate(networks)]
+    handles += [swatch(name, GREY, marker=m) for name, m in KINDS.values()]
+    handles.append(swatch("untrained network", GREY, ":"))
+    keys = ["network", "weights", "method", "setting"]
+    n, train = int(table["n"].iloc[0]), int(table["n_train"].iloc[0])
+    caption = (
+        f"{seeds(over_seeds(table, keys, 'fvu'))} Autoencoders of {layer}, learned on "
+        f"{train:,} training images, measured on {n:,} test images. L0: latents at "
+        "work per image; of PCA, components kept. Variance unexplained: 1 for the "
+        "mean, 0 for a perfect copy. Error: that of the network with the rebuilt layer "
+        "in place; the line below is that of the network itself. Dead latents fire on "
+        "less than one in 10,000 training images."
+    )
+    names = [
+        ["variance unexplained", "test error, rebuilt layer, %", "dead latents, %"]
+    ]
+    with matplotlib.style.context(["default", STYLE]):
+        title = sae_finding(table, layer)
+        figure, [panels] = grid(names, title, caption, origin, handles)
+        for axes, value in zip(panels, ("fvu", "error", "dead"), strict=True):
+            rows = over_seeds(table, keys, value)
+            rows = rows.assign(l0=over_seeds(table, keys, "l0")["mean"])
+            rows = rows if value == "fvu" else percent(rows)
+            for (network, weights, method), line in rows.groupby(keys[:3], sort=False):
+                if (value, weights) == ("error", "untrained"):
+                    continue  # nine wrong out of ten, whatever is rebuilt
+                color = COLORS[networks.index(network)]
+                if (value, method) == ("error", "itself"):
+                    axes.axhline(line["mean"].iloc[0], color=color, lw=0.6)
+                elif method in KINDS and (value, method) != ("dead", "pca"):
+                    by_l0(axes, line, color, weights, method)
+            if value != "dead":
+                logarithmic(axes, "y")
+    return figure
+
+
+def by_l0(
+    axes: Axes, line: pd.DataFrame, color: str, weights: str, method: str
+) -> None:
+    """One line of `sae_chart`."""
+    line = line.sort_values("l0")
+    dash, width = (
+        (":" if weights == "untrained" else "-"),
+        1.4 - 0.7 * (method == "pca"),
+    )
+    band(axes, line["l0"], line, color, dash, KINDS[method][1], width)
+    axes.set_xlabel("L0")
+    logarithmic(axes, "x")
+
+
+def sae_finding(table: pd.DataFrame, layer: str) -> str:
+    """One sentence: TopK at 8 latents, or the nearest number, against PCA."""
+    tried = table[table["method"] == "topk"]["setting"]
+    at = min(set(tried), key=lambda setting: abs(setting - 8))
+    rows = table[(table["setting"] == at) & (table["weights"] == "trained")]
+    said = []
+    for network, some in rows.groupby("network", sort=False):
+        left = some.groupby("method")["fvu"].mean()
+        said.append(f"{network} {left['topk']:.1%} (PCA {left['pca']:.0%})")
+    what = f"{int(at)} latents" if at > 1 else "one latent"
+    return (
+        f"Of {layer}'s variance, {what} per image leave unexplained: {'; '.join(said)}"
+    )
+
+
+def sanity_chart(
+    faithful: pd.DataFrame, random: pd.DataFrame, origin: Origin = NOWHERE
+) -> Figure:
+    """Deletion, insertion and randomised layers, a row of panels per network.
+
+    faithful: `sanity.faithfulness` and random: `sanity.randomisation`, with network and
+    seed.
+    """
+    networks = list(dict.fromkeys(faithful["network"]))
+    colors = dict(zip(NAMES, COLORS, strict=True))
+    handles = [swatch(NAMES[name], color) for name, color in colors.items()]
+    tests, keys = ["deletion", "insertion"], ["network", "order", "test", "share"]
+    measures = {"signed": "likeness, signed", "magnitude": "likeness of sizes"}
+    names = [
+        [f"{network}: {what}" for what in [*tests, *measures.values()]]
+        for network in networks
+    ]
+    caption = (
+        f"{seeds(over_seeds(faithful, keys, 'kept'))} "
+        f"n = {int(faithful['n'].iloc[0])} test images. Deletion, insertion: share "
+        "of the images, %, for which the network still, or already, says the class, by "
+        "the share of the pixels taken away or put in, %. Likeness: rank correlation "
+        "of a map with that of the trained network, as layers are randomised from the "
+        "output downwards; thin: likeness of the map with the image alone. A layer "
+        "without parameters changes nothing."
+    )
+    with matplotlib.style.context(["default", STYLE]):
+        title = sanity_finding(faithful)
+        figure, panels = grid(names, title, caption, origin, handles)
+        for network, row in zip(networks, panels, strict=True):
+            chosen = faithful[faithful["network"] == network]
+            for axes, test in zip(row, tests, strict=False):
+                some = chosen[chosen["test"] == test]
+                lines = over_seeds(some, ["order", "share"], "kept")
+                for order, line in lines.groupby("order", sort=False):
+                    band(axes, 100 * line["share"], percent(line), colors[order], "-")
+            some = random[random["network"] == network]
+            for axes, measure in zip(row[2:], measures, strict=True):
+                randomised(axes, some, measure, colors)
+    return figure
+
+
+def randomised(
+    axes: Axes, table: pd.DataFrame, measure: str, colors: Mapping[str, str]
+) -> None:
+    """How alike maps stay, by the lowest layer that is randomised."""
+    order = ["none", *reversed(LAYERS)]
+    for method, line in over_seeds(table, ["method", "layer"], measure).groupby(
+        "method"
+    ):
+        at = [order.index(layer) for layer in line["layer"]]
+        band(axes, at, line, colors[method], "-")
+    if measure == "magnitude":
+        for method, line in over_seeds(table, ["method"], "ink").groupby("method"):
+            axes.axhline(line["mean"].iloc[0], color=colors[method], lw=0.5)
+    axes.axhline(0, color=GREY, lw=0.5)
+    axes.set_xticks(range(len(order)), order)
+
+
+def sanity_finding(faithful: pd.DataFrame) -> str:
+    """One sentence: the map whose deletion changes answers soonest, and the ink."""
+    said = []
+    for network, rows in faithful.groupby("network", sort=False):
+        deleted = rows[rows["test"] == "deletion"]
+        mean = area(deleted, ["order", "seed"]).groupby("order").mean()
+        best = mean.drop(["ink", "random"]).idxmin()
+        said.append(
+            f"{network} {mean[best]:.2f} by {NAMES[best]} (ink {mean['ink']:.2f}, "
+            f"random {mean['random']:.2f})"
+        )
+    return f"Smallest area under deletion: {'; '.join(said)}"
+
+
+def percent(table: pd.DataFrame) -> pd.DataFrame:
+    """Fractions of `over_seeds` as percentages."""
+    return table.assign(**{name: 100 * table[name] for name in LIMITS})
+
+
+def seeds(table: pd.DataFrame) -> str:
+    """What a line and a band are."""
+    few, many = int(table["n"].min()), int(table["n"].max())
+    if many < ENOUGH:
+        return f"n = {many} seed{'s' if many > 1 else ''}: too few for an interval."
+    count = f"{few}" if few == many else f"{few} to {many}"
+    return f"n = {count} seeds; lines are means, bands 95 % intervals over seeds."
+
+
+def swatch(label: str, color: str, dash: str = "-", marker: str = "") -> Line2D:
+    """A line of the legend."""
+    return Line2D([], [], color=color, ls=dash, marker=marker, ms=3.5, label=label)
+
+
+def grid(
+    names: Sequence[Sequence[str]],
+    title: str,
+    caption: str,
+    origin: Origin,
+    handles: list[Any],
+) -> tuple[Figure, list[list[Axes]]]:
+    """A page of panels with these names above them, and a legend."""
+    width = 2 * MARGIN + len(names[0]) * (LEFT + WIDTH)
+    body = 0.3 + len(names) * (ABOVE + HEIGHT + BELOW)
+    page, top = sheet(width, body, title, caption, origin)
+    page.legend(top, handles)
+    panels: list[list[Axes]] = []
+    for i, row in enumerate(names):
+        y = top + 0.3 + i * (ABOVE + HEIGHT + BELOW)
+        panels.append([])
+        for j, name in enumerate(row):
+            x = MARGIN + LEFT + j * (LEFT + WIDTH)
+            page.write(x, y, [name], BODY)
+            axes = page.axes(x, y + ABOVE, WIDTH, HEIGHT)
+            axes.grid(color=PALE, linewidth=0.4)
+            axes.set_axisbelow(True)
+            axes.spines[["right", "top"]].set_visible(False)
+            axes.tick_params(labelsize=SMALL, length=2)
+            axes.xaxis.label.set_fontsize(SMALL)
+            panels[-1].append(axes)
+    return page.figure, panels
+
+
+def logarithmic(axes: Axes, which: str) -> None:
+    """A logarithmic axis, x or y, with plain numbers."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def band(
+    axes: Axes,
+    at: Any,
+    line: pd.DataFrame,
+    color: str,
+    dash: str,
+    marker: str = "",
+    width: float = 1.4,
+) -> None:
+    """The mean as a line, and its interval where there is one."""
+    axes.plot(at, line["mean"], dash, color=color, lw=width, marker=marker, ms=3)
+    axes.fill_between(at, line["low"], line["high"], color=color, alpha=0.2, lw=0)

@@ -1,0 +1,298 @@
+"""Pictures: kernels and maps, saliency of ten digits, latents, mistakes.
+
+Signed values are drawn from blue (negative) over white (0) to red, each map to its own
+largest size; images as ink on paper.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lenet.figures.canvas import (
+    BODY,
+    GREY,
+    LINE,
+    MARGIN,
+    PALE,
+    SMALL,
+    STYLE,
+    Page,
+    sheet,
+)
+from lenet.figures.interpretation_curves import NAMES
+from lenet.interpret.overview import confusion, mistakes
+from lenet.interpret.saliency import METHODS
+from lenet.studies.origin import NOWHERE, Origin
+
+Array = npt.NDArray[Any]
+LATENTS, MISTAKES = 24, 60  # shown at most
+ROWS = {
+    "saliency": {name: NAMES[name] for name in [*METHODS, "grad_cam"]},
+    "gradcam": {
+        "signed": "signed",
+        "positive": "positive part",
+        "stretched": "the usual stretch",
+    },
+}
+TITLES = {
+    "saliency": "Which pixels speak for what the network reads, and which against it",
+    "gradcam": "Grad-CAM, placed by what its cells see, and stretched as usual",
+}
+CAPTION = (
+    "Red: for the class that the network reads; blue: against it; white: 0; each map "
+    "to its own largest size. Digits: the first of each class in the test file. The "
+    "line is the outline of the digit. A map marked empty has no positive part."
+)
+GRIDS = {"C5": (10, 12), "F6": (12, 7)}  # F6 as the bitmaps of the RBF units
+
+
+def tile(page: Page, x: float, y: float, size: float, values: Array) -> Axes:
+    """Signed values as an image whose width is `size` inches."""
+    axes = frame(page, x, y, size, values)
+    most = np.nanmax(np.abs(values), initial=0) or 1.0
+    axes.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+    return axes
+
+
+def ink(page: Page, x: float, y: float, size: float, image: Array) -> Axes:
+    """Pixels from 0 (paper) to their largest value (ink)."""
+    axes = frame(page, x, y, size, image)
+    axes.imshow(image, cmap="gray_r", vmin=0, interpolation="nearest")
+    return axes
+
+
+def frame(page: Page, x: float, y: float, size: float, values: Array) -> Axes:
+    """Axes without ticks, in the shape of an image."""
+    axes = page.axes(x, y, size, size * values.shape[0] / values.shape[1])
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(color=PALE, linewidth=0.5)
+    return axes
+
+
+def layers(
+    maps: Mapping[str, Array], image: Array, label: int, origin: Origin = NOWHERE
+) -> Figure:
+    """The kernels of C1 and C3 and the maps of all layers for one digit.
+
+    maps: `overview.maps`; image: the digit's pixels.
+    """
+    answer = int(maps["output"].argmax())
+    title = f"What the layers make of a {label}: the network says {answer}"
+    caption = (
+        "Red is positive, blue negative, white 0, each map and kernel to its own "
+        "largest size. C3's kernels: a column per map, a row per map of S2 that feeds "
+        "it; grey where there is none. C5, F6 and the output unit by unit, row by row; "
+        "F6 as 12 rows of 7, as the bitmaps of 1998."
+    )
+    with matplotlib.style.context(["default", STYLE]):
+        page, top = sheet(9.6, 7.35, title, caption, origin)
+        heading(page, top, "image")
+        ink(page, MARGIN, top + 0.2, 1.0, image)
+        first_maps(page, maps, top)
+        second_maps(page, maps, top + 1.75)
+        units(page, maps, top + 5.9)
+    return page.figure
+
+
+def first_maps(page: Page, maps: Mapping[str, Array], y: float) -> None:
+    """C1's kernels over its maps, and S2."""
+    heading(page, y, "C1: kernels and maps", 1.4)
+    for i, kernel in enumerate(maps["C1 kernels"]):
+        tile(page, 1.4 + 0.9 * i, y + 0.2, 0.4, kernel[0])
+        tile(page, 1.4 + 0.9 * i, y + 0.65, 0.85, maps["C1"][i])
+    heading(page, y, "S2", 7.1)
+    for i, values in enumerate(maps["S2"]):
+        tile(page, 7.1 + 0.8 * (i % 3), y + 0.2 + 0.7 * (i // 3), 0.65, values)
+
+
+def second_maps(page: Page, maps: Mapping[str, Array], y: float) -> None:
+    """C3's kernels over its maps, and S4 below."""
+    heading(page, y, "C3: kernels by map of S2, and maps")
+    heading(page, y + 3.3, "S4")
+    for i, kernels in enumerate(maps["C3 kernels"]):
+        x = MARGIN + 0.58 * i
+        for k, kernel in enumerate(kernels):
+            axes = tile(page, x + 0.1, y + 0.2 + 0.4 * k, 0.36, kernel)
+            axes.set_facecolor(PALE)
+        tile(page, x, y + 2.65, 0.56, maps["C3"][i])
+        tile(page, x, y + 3.5, 0.56, maps["S4"][i])
+
+
+def units(page: Page, maps: Mapping[str, Array], y: float) -> None:
+    """C5, F6 and the output."""
+    for name, left, size in (("C5", MARGIN, 1.2), ("F6", 1.6, 0.7)):
+        heading(page, y, name, left)
+        tile(page, left, y + 0.2, size, maps[name].reshape(GRIDS[name]))
+    heading(page, y, "output, by class", 2.6)
+    axes = page.axes(2.9, y + 0.2, 3.5, 1.0)
+    axes.bar(range(10), maps["output"], color=GREY)
+    axes.set_xticks(range(10))
+    axes.tick_params(labelsize=SMALL, length=2)
+    axes.spines[["right", "top"]].set_visible(False)
+
+
+def heading(page: Page, y: float, text: str, x: float = MARGIN) -> None:
+    """A bold line above something."""
+    page.write(x, y, [text], BODY, weight="bold")
+
+
+def ten_digits(
+    method: str,
+    maps: Mapping[str, Array],
+    images: Array,
+    labels: Sequence[int],
+    origin: Origin = NOWHERE,
+) -> Figure:
+    """A column per digit: the image, then a row per kind of map [digit, 28, 28].
+
+    method: a key of ROWS; maps: its maps, and `classes`, what the run sees.
+    """
+    title, named = TITLES[method], ROWS[method]
+    side, left = 0.78, 1.75
+    with matplotlib.style.context(["default", STYLE]):
+        width = left + (side + 0.04) * len(images) + MARGIN
+        body = 0.2 + (side + 0.04) * (len(named) + 1)
+        page, top = sheet(width, body, title, CAPTION, origin)
+        for i, image in enumerate(images):
+            x = left + (side + 0.04) * i
+            page.write(x, top, [f"{labels[i]}, read as {maps['classes'][i]}"], SMALL)
+            ink(page, x, top + 0.17, side, image)
+            for row, name in enumerate(named, 1):
+                y, values = top + 0.17 + (side + 0.04) * row, maps[name][i]
+                axes = tile(page, x, y, side, values)
+                axes.contour(
+                    image, levels=[image.max() / 2], colors="k", linewidths=0.4
+                )
+                if not values.any():
+                    axes.text(14, 14, "empty", ha="center", fontsize=SMALL)
+        for row, name in enumerate(["image", *named.values()]):
+            y = top + 0.17 + (side + 0.04) * row + side / 2 - LINE * BODY / 2
+            page.write(MARGIN, y, [name], BODY)
+    return page.figure
+
+
+def latents(
+    table: pd.DataFrame,
+    images: Array,
+    layer: str,
+    active: int,
+    origin: Origin = NOWHERE,
+) -> Figure:
+    """The most used latents: digits that activate them most, classes, direction.
+
+    table: `sae.portraits`; images: the test images that it names.
+    """
+    shown = table.head(LATENTS)
+    pure = int((shown.filter(like="class_").max(axis=1) > 0.9).sum())
+    title = (
+        f"{pure} of the {len(shown)} most used latents of {layer} give nine tenths of "
+        "their activation to one digit"
+    )
+    rows, columns = GRIDS.get(layer, (1, len(shown.filter(like="unit_").columns)))
+    caption = (
+        f"TopK autoencoder, {active} latents per image. Latents in the order of their "
+        "share of all activation: none is chosen by eye. For each: the test digits "
+        "that activate it most; its activation by class, 0 to 9; its direction in the "
+        f"layer's units, {rows} x {columns}."
+    )
+    width, height = 5.42, 0.62
+    with matplotlib.style.context(["default", STYLE]):
+        body = height * -(-len(shown) // 2)
+        page, top = sheet(2 * MARGIN + 2 * width, body, title, caption, origin)
+        for i, (_, latent) in enumerate(shown.iterrows()):
+            at = MARGIN + width * (i % 2), top + height * (i // 2)
+            portrait(page, *at, latent, images, (rows, columns))
+    return page.figure
+
+
+def portrait(
+    page: Page,
+    x: float,
+    y: float,
+    latent: pd.Series,
+    images: Array,
+    shape: tuple[int, int],
+) -> None:
+    """One latent, a row of `sae.portraits`: digits, classes, direction."""
+    said = f"latent {latent['latent']:.0f}: fires on {latent['fires']:.1%}"
+    page.write(x, y, [said], SMALL)
+    side, y = 0.42, y + 0.15
+    for j, place in enumerate(latent.filter(like="image_").astype(int)):
+        if place >= 0:
+            ink(page, x + (side + 0.02) * j, y, side, images[place])
+    shares = latent.filter(like="class_").astype(float)
+    axes = page.axes(x + 3.62, y, 0.9, side)
+    axes.bar(range(10), shares, color="#0072B2", width=0.8)
+    axes.set(ylim=(0, 1), yticks=[], xticks=[])
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    for c in np.flatnonzero(shares > 0.2).tolist():
+        axes.text(c, 0.02, str(c), fontsize=SMALL - 1, ha="center", color="w")
+    direction = latent.filter(like="unit_").to_numpy(float).reshape(shape)
+    tile(page, x + 4.72, y, min(0.6, side * shape[1] / shape[0]), direction)
+
+
+def confusion_matrix(table: pd.DataFrame, origin: Origin = NOWHERE) -> Figure:
+    """How often each digit is read as each, runs added up: of `overview.answers`."""
+    counts = confusion(table).to_numpy()
+    wrong = counts * (1 - np.eye(10, dtype=int))
+    runs = table["run"].nunique()
+    total = f"{wrong.sum():,} of {counts.sum():,} digits are misread"
+    title = f"{total}, no digit as one other more than {wrong.max()} times"
+    over = f", {runs} runs added up" if runs > 1 else ""
+    caption = f"Counts of test images{over}; the colour is that of the mistakes alone."
+    with matplotlib.style.context(["default", STYLE]):
+        page, top = sheet(5.4, 5.0, title, caption, origin)
+        axes = page.axes(0.75, top + 0.1, 4.4, 4.4)
+        axes.imshow(wrong, cmap="Oranges", vmax=max(wrong.max() * 1.4, 1))
+        for (i, j), count in np.ndenumerate(counts):
+            if count:
+                color = GREY if i == j else "black"
+                axes.text(
+                    j,
+                    i,
+                    f"{count:,}",
+                    ha="center",
+                    va="center",
+                    color=color,
+                    fontsize=SMALL,
+                )
+        axes.set(xticks=range(10), yticks=range(10), ylabel="label")
+        axes.set_xlabel("answer", labelpad=1)
+        axes.tick_params(length=0, labelsize=BODY)
+        axes.spines[:].set_visible(False)
+    return page.figure
+
+
+def gallery(table: pd.DataFrame, images: Array, origin: Origin = NOWHERE) -> Figure:
+    """The digits that one run gets wrong, the surest first: `overview.answers`."""
+    wrong = mistakes(table)
+    shown = wrong.head(MISTAKES)
+    title = f"{len(wrong)} of {len(table):,} test images are misread"
+    some = (
+        f"The {len(shown)} with the largest margin"
+        if len(shown) < len(wrong)
+        else "All"
+    )
+    caption = (
+        f"{some}, the surest first: label > answer, and the softmax probability of the "
+        "answer. The number below is the place in the test file."
+    )
+    side, across = 0.72, 10
+    with matplotlib.style.context(["default", STYLE]):
+        rows = -(-len(shown) // across)
+        width = 2 * MARGIN + across * (side + 0.08)
+        page, top = sheet(width, (side + 0.42) * max(rows, 1), title, caption, origin)
+        for i, row in enumerate(shown.to_dict("records")):
+            x = MARGIN + (side + 0.08) * (i % across)
+            y = top + (side + 0.42) * (i // across)
+            said = f"{row['label']} > {row['answer']}  {row['probability']:.0%}"
+            page.write(x, y, [said], SMALL)
+            ink(page, x, y + 0.15, side, images[row["image"]])
+            page.write(x, y + side + 0.17, [str(row["image"])], SMALL - 1, color=GREY)
+    return page.figure

@@ -1,0 +1,198 @@
+"""Learning curves: the error after each epoch, a small panel per treatment."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib.style
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from lenet.figures.canvas import (
+    BODY,
+    LINE,
+    MARGIN,
+    PALE,
+    SMALL,
+    STYLE,
+    VERDICTS,
+    sheet,
+    wrap,
+)
+from lenet.records.store import Record
+from lenet.studies.origin import NOWHERE, Origin
+from lenet.studies.rounding import decimals
+from lenet.studies.study import converged
+
+WIDTH, HEIGHT, LEFT, BELOW = 1.75, 1.25, 0.5, 0.32  # inches of a panel and around it
+COLUMNS = 4
+BLUE, BAND = VERDICTS["better"][0], "#99C7E0"
+
+
+def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+    """The errors of each treatment after each epoch, over the seeds that converged, or
+    over those that came so far where none did.
+
+    Columns: treatment, epoch, n, mean, low, high (the lowest and the highest seed) of
+    the test error, and train_error, the mean over the seeds.
+    """
+    kept = {
+        treatment: [one for one in found if converged(one)] or found
+        for treatment, found in runs.items()
+    }
+    rows = [
+        {
+            "treatment": treatment,
+            "seed": one["seed"],
+            "epoch": point["epoch"],
+            "test": point["test_error"],
+            "train": point.get("train_error", math.nan),
+        }
+        for treatment, found in kept.items()
+        for one in found
+        for point in one["curve"]
+        if point.get("test_error") is not None
+    ]
+    columns = ["treatment", "seed", "epoch", "test", "train"]
+    table = pd.DataFrame(rows, columns=columns)
+    grouped = table.groupby(["treatment", "epoch"], sort=False)
+    return grouped.agg(
+        n=("seed", "count"),
+        mean=("test", "mean"),
+        low=("test", "min"),
+        high=("test", "max"),
+        train_error=("train", "mean"),
+    ).reset_index()
+
+
+def learning_curves(
+    curves: pd.DataFrame,
+    lost: Mapping[str, int],
+    *,
+    reference: str,
+    title: str = "",
+    origin: Origin = NOWHERE,
+) -> Figure:
+    """Mean test error with the band of its seeds, beside that of the reference.
+
+    `curves` is a `summary`; `lost` counts the runs that diverged or collapsed.
+    """
+    names = list(dict.fromkeys(curves["treatment"]))
+    with matplotlib.style.context(["default", STYLE]):
+        labels = {name: _label(name, lost.get(name, 0)) for name in names}
+        columns = min(COLUMNS, max(3, len(names)))
+        lines = [names[i : i + columns] for i in range(0, len(names), columns)]
+        heads = [max(LINE * SMALL * len(labels[n]) for n in row) for row in lines]
+        width = MARGIN + columns * (LEFT + WIDTH) + 2 * MARGIN
+        body = 0.35 + sum(heads) + len(lines) * (HEIGHT + BELOW) + 0.15
+        title = title or finding(curves, reference, lost)
+        page, top = sheet(width, body, title, _caption(curves), origin)
+        page.legend(top, _handles(reference))
+        y, tables = top + 0.35, dict(list(curves.groupby("treatment")))
+        for row, head in zip(lines, heads, strict=True):
+            for i, name in enumerate(row):
+                x = MARGIN + LEFT + i * (LEFT + WIDTH)
+                below = y + head - LINE * SMALL * len(labels[name])
+                page.write(x, below, labels[name], SMALL)
+                axes = page.axes(x, y + head, WIDTH, HEIGHT)
+                _draw(axes, tables[name], tables.get(reference, curves[:0]))
+                _dress(axes, curves)
+            y += head + HEIGHT + BELOW
+        page.write(width / 2, y - 0.02, ["epoch"], BODY, ha="center")
+    return page.figure
+
+
+def finding(
+    curves: pd.DataFrame, reference: str, lost: Mapping[str, int] | None = None
+) -> str:
+    """One sentence: which treatment ends lowest, and where the reference ends.
+
+    lost: the runs of treatments that diverged or collapsed, whose means leave them out:
+    no such treatment is said to end lowest, unless there is no other.
+    """
+    last = curves[curves["epoch"] == curves["epoch"].max()]
+    broken = last["treatment"].map(lambda name: (lost or {}).get(name, 0) > 0)
+    whole = last if broken.all() else last[~broken]
+    best = whole.sort_values(["mean", "treatment"]).iloc[0]
+    error = decimals(100 * best["mean"])
+    lead = f"{best['treatment']} ends lowest, at {error} % test error"
+    if broken.any():
+        lead += f" (runs of {broken.sum()} others are lost)"
+    at = last[last["treatment"] == reference]["mean"]
+    if best["treatment"] == reference or at.empty:
+        return lead
+    return f"{lead}; {reference} ends at {decimals(100 * at.iloc[0])} %"
+
+
+def _label(name: str, lost: int) -> list[str]:
+    said = [f"{lost} diverged or collapsed"] if lost else []
+    return wrap(name, WIDTH, SMALL) + said
+
+
+def _draw(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame) -> None:
+    axes.plot(reference["epoch"], 100 * reference["mean"], color="#999999", lw=1.1)
+    low, high = 100 * table["low"], 100 * table["high"]
+    axes.fill_between(table["epoch"], low, high, color=BAND, linewidth=0, alpha=0.7)
+    axes.plot(table["epoch"], 100 * table["train_error"], color=BLUE, lw=0.8, ls=":")
+    axes.plot(table["epoch"], 100 * table["mean"], color=BLUE, linewidth=1.4)
+
+
+def _floor(curves: pd.DataFrame) -> float:
+    """A third of the lowest test error: what trains below it would take the room."""
+    lowest = curves["low"][curves["low"] > 0].min()
+    return float(lowest) / 3 if lowest > 0 else 0.0
+
+
+def _dress(axes: Axes, curves: pd.DataFrame) -> None:
+    """The same logarithmic scale for every panel, down to `_floor`."""
+    shown = pd.concat([curves["low"], curves["high"], curves["train_error"]])
+    positive = 100 * shown[shown > 0]
+    least, most = (positive.min(), positive.max()) if len(positive) else (0.1, 100)
+    least = max(least, 100 * _floor(curves))
+    axes.set_yscale("log")
+    axes.set_ylim(0.8 * least, 1.25 * most)
+    axes.set_xlim(curves["epoch"].min() - 0.3, curves["epoch"].max() + 0.3)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+    axes.tick_params(labelsize=SMALL - 0.5, length=2, pad=2)
+    axes.tick_params(axis="y", which="minor", length=0)
+    axes.grid(color=PALE, linewidth=0.4)
+    axes.set_axisbelow(True)
+    axes.spines[["right", "top"]].set_visible(False)
+
+
+def _handles(reference: str) -> list[Line2D | Patch]:
+    return [
+        Line2D([], [], color=BLUE, lw=1.4, label="test error, %"),
+        Patch(color=BAND, alpha=0.7, label="lowest to highest seed"),
+        Line2D([], [], color=BLUE, lw=0.8, ls=":", label="training error"),
+        Line2D(
+            [], [], color="#999999", lw=1.1, label=f"test error of {reference}"[:60]
+        ),
+    ]
+
+
+def rungs(treatments: pd.Series) -> str:
+    """What a + before a treatment's name means, if there is one."""
+    some = treatments.str.startswith("+ ").any()
+    return "A + adds to all the changes before it on the ladder." if some else ""
+
+
+def _caption(curves: pd.DataFrame) -> str:
+    n = sorted(set(curves["n"]))
+    runs = f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds)"
+    parts = [
+        f"{runs}; lines are means over the seeds that converge, bands no intervals.",
+        "The training error is counted as each batch is first seen.",
+        "Where it is below a third of the lowest test error it is not shown."
+        if (curves["train_error"] < _floor(curves)).any()
+        else "",
+        "Nothing is selected on these curves.",
+        rungs(curves["treatment"]),
+    ]
+    return " ".join(filter(None, parts))

@@ -1,0 +1,423 @@
+"""The robustness chart and the atlas, from the tables of interpret/robustness.py."""
+
+import math
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from scipy import stats
+
+from lenet.figures.canvas import (
+    INK,
+    LINE,
+    MARGIN,
+    MINUS,
+    PALE,
+    SMALL,
+    STYLE,
+    VERDICTS,
+    Page,
+    marker,
+    sheet,
+    wrap,
+)
+from lenet.interpret.robustness import LIMITS
+from lenet.studies.effect import Effects, Response, arms
+from lenet.studies.origin import NOWHERE, Origin
+from lenet.studies.rounding import decimals
+
+WIDTH, HEIGHT, BELOW, LEFT = 2.1, 1.4, 0.65, 0.55  # inches of a panel and around it
+COLUMNS, SQUARE = 4, 2.0
+BLUE, BAND, HATCH = VERDICTS["better"][0], "#99C7E0", "#999999"
+ACCURACY = Response("robust_accuracy", False, margin=0.01)
+# The margin is the interval of the bisection.
+SMALLEST = Response("smallest_epsilon", False, margin=1 / 256)
+# What an indicator says where it is up.
+INDICATORS = {
+    "flat": "no gradient",
+    "falling": "paths not at their end",
+    "unbounded": "survives a ball of all images",
+    "black_box": "random points or another run's images do better",
+}
+
+
+def up(cells: pd.DataFrame) -> pd.DataFrame:
+    """Which indicator is up in which cell: one column of booleans for each."""
+    return pd.DataFrame({name: cells[name] > LIMITS[name] for name in LIMITS})
+
+
+def summary(cells: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy of each treatment at each epsilon, with its 95 % t interval over
+    seeds, and in how many runs which indicator is up.
+
+    cells: treatment, seed and the columns of `robustness.Curve`; where they have
+    auto_attack, its mean and interval too.
+    """
+    flagged = cells.assign(**up(cells), any=up(cells).any(axis=1))
+    rows = []
+    for (treatment, epsilon), group in flagged.groupby(
+        ["treatment", "epsilon"], sort=False
+    ):
+        counts = {name: int(group[name].sum()) for name in (*LIMITS, "any")}
+        about = {"treatment": treatment, "epsilon": epsilon}
+        row = {**about, **over_seeds(group["accuracy"]), **counts}
+        if "auto_attack" in group:
+            strongest = over_seeds(group["auto_attack"])
+            row["auto_attack"] = strongest["mean"]
+            row |= {f"auto_attack_{end}": strongest[end] for end in ("low", "high")}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def over_seeds(values: pd.Series) -> dict[str, float]:
+    """n, the mean and its 95 % t interval within [0, 1]: all of it for n = 1."""
+    n, mean = len(values), float(values.mean())
+    spread = values.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+    half = float(stats.t.ppf(0.975, n - 1)) * spread if n > 1 else math.nan
+    ends = {"low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+    return {"n": n, "mean": mean, **ends}
+
+
+def differences(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
+    """Within-block differences of robust accuracy to the reference at each epsilon.
+
+    runs: treatment, epsilon, seed, status, robust_accuracy, right. Columns: epsilon,
+    then those of the effects; a family is the treatments at one epsilon.
+    """
+    tables = []
+    for epsilon, some in runs.groupby("epsilon"):
+        found: Effects = arms(
+            some,
+            {"treatment": reference},
+            study=study,
+            response=ACCURACY,
+            base=reference,
+        )
+        tables.append(found.table.assign(epsilon=epsilon))
+    every = pd.concat(tables, ignore_index=True)
+    return every[["epsilon", *every.columns.drop("epsilon")]]
+
+
+def smallest(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
+    """Per treatment the mean over seeds of the median smallest epsilon, with its 95 % t
+    interval, and the within-block difference to the reference with that of the exact
+    sign-flip test and the verdict over the family of the treatments.
+
+    runs: treatment, seed, status, smallest_epsilon.
+    """
+    levels = {"treatment": reference}
+    found = arms(runs, levels, study=study, response=SMALLEST, base=reference).table
+    columns = ["mean", "low", "high", "p_family", "verdict"]
+    effects = found.set_index("level")[columns].add_prefix("difference_")
+    alive = runs[runs["status"] == "finished"].groupby("treatment", sort=False)
+    rows = [
+        {"treatment": name, **over_seeds(values)}
+        for name, values in alive["smallest_epsilon"]
+    ]
+    return pd.DataFrame(rows).join(effects, on="treatment")
+
+
+def smallest_shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """`smallest` as texts, each number with its interval."""
+
+    def text(row: pd.Series, prefix: str, sign: str) -> str:
+        values = [row[f"{prefix}{key}"] for key in ("mean", "low", "high")]
+        if math.isnan(values[0]):
+            return ""
+        signed = (decimals(value, 4, sign) for value in values)
+        mean, low, high = (number.replace("-", MINUS) for number in signed)
+        return f"{mean} ({low} to {high})"
+
+    return pd.DataFrame(
+        {
+            "treatment": rows["treatment"],
+            "n": rows["n"],
+            "smallest epsilon": [text(r, "", "") for _, r in rows.iterrows()],
+            "difference": [text(r, "difference_", "+") for _, r in rows.iterrows()],
+            "verdict": rows["difference_verdict"].fillna(""),
+        }
+    )
+
+
+def finding(rows: pd.DataFrame, reference: str) -> str:
+    """One sentence: who withstands how much, where the treatments differ most."""
+    attacked = rows[rows["epsilon"] > 0]
+    spread = attacked.groupby("epsilon")["mean"].agg(
+        lambda means: means.max() - means.min()
+    )
+    epsilon = spread.idxmax()
+    at = attacked[attacked["epsilon"] == epsilon].set_index("treatment")["mean"]
+    said = [f"{reference} withstands {decimals(100 * at[reference], 0)} % of images"]
+    for word, name in (("most", at.idxmax()), ("least", at.idxmin())):
+        if name != reference:
+            said.append(f"{word}: {name}, {decimals(100 * at[name], 0)} %")
+    return f"Attacked at epsilon {epsilon:g}, {'; '.join(said)}"
+
+
+def robustness_chart(
+    rows: pd.DataFrame,
+    effects: pd.DataFrame,
+    *,
+    reference: str,
+    about: str,
+    origin: Origin = NOWHERE,
+) -> Figure:
+    """Per treatment: accuracy over epsilon beside the reference, and the difference.
+
+    rows: a `summary`; effects: `differences`; about: the attack, for the caption.
+    """
+    names = list(dict.fromkeys(rows["treatment"]))
+    with matplotlib.style.context(["default", STYLE]):
+        labels = {name: wrap(name, WIDTH, SMALL) for name in names}
+        columns = min(COLUMNS, len(names))
+        lines = [names[i : i + columns] for i in range(0, len(names), columns)]
+        heads = [max(LINE * SMALL * len(labels[n]) for n in line) for line in lines]
+        panel = 2 * HEIGHT + BELOW
+        width = MARGIN + max(3, columns) * (LEFT + WIDTH) + MARGIN
+        body = 0.35 + sum(heads) + len(lines) * panel
+        caption = f"{about} {_caption(rows)}"
+        page, y = sheet(width, body, finding(rows, reference), caption, origin)
+        page.legend(y, _handles(reference, rows, effects))
+        y += 0.35
+        for line, head in zip(lines, heads, strict=True):
+            for i, name in enumerate(line):
+                x = MARGIN + LEFT + i * (LEFT + WIDTH)
+                below = y + head - LINE * SMALL * len(labels[name])
+                page.write(x, below, labels[name], SMALL, weight="bold")
+                _panel(page, (x, y + head), rows, effects, name, reference, i == 0)
+            y += head + panel
+    return page.figure
+
+
+def _panel(
+    page: Page,
+    at: tuple[float, float],
+    rows: pd.DataFrame,
+    effects: pd.DataFrame,
+    name: str,
+    reference: str,
+    first: bool,
+) -> None:
+    """A treatment's accuracy, and under it the difference to the reference."""
+    x, y = at
+    accuracy = page.axes(x, y, WIDTH, HEIGHT)
+    difference = page.axes(x, y + HEIGHT + 0.12, WIDTH, HEIGHT)
+    mine = rows[rows["treatment"] == name]
+    base = rows[rows["treatment"] == reference]
+    accuracy.plot(base["epsilon"], 100 * base["mean"], color="#999999", lw=1.1)
+    ends = 100 * mine["low"], 100 * mine["high"]
+    accuracy.fill_between(mine["epsilon"], *ends, color=BAND, lw=0)
+    accuracy.plot(mine["epsilon"], 100 * mine["mean"], ".-", color=BLUE, lw=1.4, ms=5)
+    accuracy.set_ylim(0, 100)
+    _strongest(accuracy, mine)
+    _hatch(accuracy, mine)
+    found = effects[effects["level"] == name]
+    reach = found[["low", "high", "mean"]].abs().to_numpy()
+    _differences(difference, found)
+    limit = max(1.0, *(110 * reach[np.isfinite(reach)]), 1.0)
+    difference.set_ylim(-limit, limit)
+    difference.axhline(0, color=INK, linewidth=0.9, zorder=1)
+    for axes in (accuracy, difference):
+        axes.set_xlim(-0.03 * rows["epsilon"].max(), 1.04 * rows["epsilon"].max())
+        axes.tick_params(labelsize=SMALL - 0.5, length=2, pad=2)
+        axes.grid(color=PALE, linewidth=0.4)
+        axes.set_axisbelow(True)
+        axes.spines[["right", "top"]].set_visible(False)
+    accuracy.tick_params(labelbottom=False)
+    for axes, text in ((accuracy, "accuracy, %"), (difference, "difference, points")):
+        axes.set_ylabel(text if first else "", fontsize=SMALL)
+    difference.set_xlabel("epsilon", fontsize=SMALL, labelpad=1)
+
+
+def _strongest(axes: Axes, mine: pd.DataFrame) -> None:
+    """Accuracy under AutoAttack where that was tried, with its interval."""
+    if "auto_attack" in mine:
+        tried = 100 * mine[mine["epsilon"] > 0].filter(like="auto_attack")
+        middle, low, high = (tried[name] for name in tried)
+        axes.errorbar(
+            mine["epsilon"][tried.index], middle, [middle - low, high - middle],
+            fmt="D", color=INK, ms=3, lw=0.9, label="_AutoAttack",
+        )  # fmt: skip
+
+
+def _hatch(axes: Axes, mine: pd.DataFrame) -> None:
+    """Hatch the cells in which an indicator is up, each from middle to middle."""
+    places = mine["epsilon"].to_numpy()
+    middles = (places[1:] + places[:-1]) / 2
+    ends = np.concatenate([places[:1], middles, places[-1:] * 1.04])
+    for i, raised in enumerate(mine["any"] > 0):
+        if raised:
+            axes.axvspan(
+                ends[i], ends[i + 1], facecolor="none", edgecolor=HATCH, hatch="////",
+                linewidth=0, zorder=0,
+            )  # fmt: skip
+
+
+def _differences(axes: Axes, mine: pd.DataFrame) -> None:
+    """A bar per epsilon from the low to the high end, with the verdict's sign."""
+    for row in mine.itertuples(index=False):
+        color = VERDICTS[row.verdict][0]
+        if math.isfinite(row.low):
+            limits = [100 * row.low, 100 * row.high]
+            axes.plot([row.epsilon] * 2, limits, color=color, linewidth=2.2)
+        if math.isfinite(row.mean):
+            sign = marker(row.verdict, [row.epsilon], [100 * row.mean])
+            turned = {"better": "^", "worse": "v"}  # the axis stands upright
+            sign.set_marker(turned.get(row.verdict, VERDICTS[row.verdict][1]))
+            sign.set_markersize(5)
+            axes.add_line(sign)
+
+
+def _handles(
+    reference: str, rows: pd.DataFrame, effects: pd.DataFrame
+) -> list[Line2D | Patch]:
+    grey = Line2D([], [], color="#999999", lw=1.1, label=f"{reference}"[:40])
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=BLUE, lw=1.4, marker=".", label="robust accuracy"),
+        Patch(color=BAND, label="95 % t interval over seeds"),
+        grey,
+    ]
+    if "auto_attack" in rows:
+        handles.append(
+            Line2D([], [], color=INK, lw=0.9, marker="D", ms=3, label="AutoAttack too")
+        )
+    if (rows["any"] > 0).any():
+        hatched = Patch(facecolor="none", edgecolor=HATCH, hatch="////", lw=0)
+        hatched.set_label("an indicator is up")
+        handles.append(hatched)
+    present = [v for v in VERDICTS if v in set(effects["verdict"])]
+    for verdict in present:
+        handles.append(Patch(color=VERDICTS[verdict][0], label=verdict))
+    return handles
+
+
+def _caption(rows: pd.DataFrame) -> str:
+    n = sorted(set(rows["n"]))
+    raised = [
+        f"{INDICATORS[name]} ({int((rows[name] > 0).sum())} cells)"
+        for name in LIMITS
+        if (rows[name] > 0).any()
+    ]
+    parts = [
+        f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds).",
+        "Below: mean of within-seed differences with the 95 % interval that inverts",
+        "the exact sign-flip test, each panel on its own scale; verdicts by step-down",
+        "max-T over the treatments.",
+        f"Indicators up in at least one run: {', '.join(raised)}."
+        if raised
+        else "No indicator is up in any run.",
+    ]
+    return " ".join(parts)
+
+
+def atlas_chart(
+    rows: pd.DataFrame,
+    epsilon: float,
+    *,
+    about: str,
+    origin: Origin = NOWHERE,
+) -> Figure:
+    """Per treatment, source by target: success at epsilon, and median smallest epsilon.
+
+    rows: treatment and the columns of `robustness.atlas`, at this epsilon.
+    """
+    names = list(dict.fromkeys(rows["treatment"]))
+    with matplotlib.style.context(["default", STYLE]):
+        columns = min(2, len(names))
+        lines = [names[i : i + columns] for i in range(0, len(names), columns)]
+        cell = 2 * (SQUARE + 0.75)
+        labels = {name: wrap(name, cell - 0.4, SMALL) for name in names}
+        heads = [max(LINE * SMALL * len(labels[n]) for n in line) for line in lines]
+        body = 0.1 + sum(heads) + len(lines) * (SQUARE + 0.75)
+        width = 2 * MARGIN + 2 * cell
+        title, said = atlas_finding(rows), f"{about} {_atlas_caption(rows)}"
+        page, y = sheet(width, body, title, said, origin)
+        for line, head in zip(lines, heads, strict=True):
+            for i, name in enumerate(line):
+                x = MARGIN + 0.35 + i * cell
+                below = y + head - LINE * SMALL * len(labels[name])
+                page.write(x, below, labels[name], SMALL, weight="bold")
+                mine = rows[rows["treatment"] == name]
+                _maps(page, (x, y + head + 0.22), mine, epsilon)
+            y += head + SQUARE + 0.75
+    return page.figure
+
+
+def atlas_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per treatment, source and target: n, success, median radius (inf where the attack
+    mostly fails), and the share that it reaches at no radius."""
+    unreached = rows.assign(unreached=rows["epsilon"] == math.inf)
+    grouped = unreached.groupby(["treatment", "source", "target"], sort=False)
+    found = grouped.agg(
+        n=("epsilon", "count"),
+        success=("success", "mean"),
+        median=("epsilon", "median"),
+        unreached=("unreached", "mean"),
+    )
+    return found.reset_index()
+
+
+def atlas_finding(rows: pd.DataFrame) -> str:
+    """One sentence: the easiest and the hardest pair, over all treatments."""
+    pairs = rows.groupby(["source", "target"])["epsilon"].median()
+    (a, b), (c, d) = pairs.idxmin(), pairs.idxmax()
+    sure = math.isfinite(pairs.max())
+    most = f"{decimals(pairs.max())}" if sure else "the attack mostly fails"
+    return (
+        f"A {a} becomes a {b} most easily (median radius {decimals(pairs.min())}), "
+        f"a {c} a {d} least ({most})"
+    )
+
+
+def _maps(
+    page: Page, at: tuple[float, float], mine: pd.DataFrame, epsilon: float
+) -> None:
+    """The two maps of one treatment with their scales."""
+    x, y = at
+    table = atlas_table(mine)
+    shown = (
+        ("success", f"success at {epsilon:g}", "cividis", 1.0),
+        ("median", "median smallest epsilon", "cividis_r", 0.6),
+    )
+    for i, (column, text, colors, top) in enumerate(shown):
+        square = table.pivot(index="source", columns="target", values=column)
+        square = square.replace(math.inf, 9.0)  # drawn as the end of the scale
+        left = x + i * (SQUARE + 0.75)
+        axes = page.axes(left, y, SQUARE, SQUARE)
+        image = axes.imshow(square, cmap=colors, vmin=0, vmax=top)
+        for pair in table[table["unreached"] > 0].itertuples():
+            corner = pair.target - 0.5, pair.source - 0.5
+            axes.add_patch(
+                Rectangle(corner, 1, 1, fill=False, ec=HATCH, hatch="////", lw=0)
+            )
+        axes.set_title(text, fontsize=SMALL, pad=3)
+        axes.set(xticks=range(10), yticks=range(10))
+        axes.tick_params(labelsize=SMALL - 1, length=0, pad=2)
+        axes.set_xlabel("target", fontsize=SMALL, labelpad=1)
+        axes.set_ylabel("source", fontsize=SMALL, labelpad=1)
+        bar = page.figure.colorbar(
+            image, cax=page.axes(left + SQUARE + 0.06, y, 0.08, SQUARE)
+        )
+        bar.ax.tick_params(labelsize=SMALL - 1, length=2, pad=2)
+        bar.outline.set_visible(False)
+
+
+def _atlas_caption(rows: pd.DataFrame) -> str:
+    pair = rows.groupby(["treatment", "source", "target"]).size()
+    low, high = int(pair.min()), int(pair.max())
+    n = f"{low}" if low == high else f"{low} to {high}"
+    said = (
+        f"Each cell is of n = {n} attacks (images times seeds); its radius is the "
+        "smallest at which PGD on the margin reaches the target, by bisection. "
+        "Colours are the same in all maps; radii above 0.6 share one."
+    )
+    if (rows["epsilon"] == math.inf).any():
+        said += (
+            " Hatched: some of the attacks fail at every radius, also in a ball of all "
+            "images; that says nothing of how robust the network is."
+        )
+    return said

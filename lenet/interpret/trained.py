@@ -1,0 +1,222 @@
+"""A trained network as an object: images of any kind in, digits out.
+
+net = load("modern")            published with lenet; or a run id, or a folder
+net(images)                     logits [n, 10]
+net.predict("seven.png")        Prediction: 7 (99.9 %), then 1 (0.1 %)
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from lenet.config import Refusal
+from lenet.interpret import drawing
+from lenet.interpret.images import checked_images
+from lenet.records import store
+from lenet.records.store import Record
+from lenet.training.model import STRUCTURE, LeNet5
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PUBLISHED = Path(__file__).parent / "weights"  # <name>.safetensors and <name>.json
+SHOWN = 3  # digits that a prediction names at most
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network reads in one picture.
+
+    shares: the softmax of its logits [10]; picture: what it saw, as MNIST's images are.
+    """
+
+    digit: int
+    shares: tuple[float, ...]
+    picture: npt.NDArray[np.uint8]
+
+    @property
+    def ranked(self) -> list[tuple[int, float]]:
+        """Every digit with its share, the likeliest first."""
+        return sorted(enumerate(self.shares), key=lambda pair: (-pair[1], pair[0]))
+
+    def __str__(self) -> str:
+        first, *others = self.ranked[:SHOWN]
+        rest = ", ".join(f"{digit} ({share:.1%})" for digit, share in others)
+        return f"{first[0]} ({first[1]:.1%}), then {rest}".replace("%", " %")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained network: its `model`, a stack of one run, and that run's record."""
+
+    name: str
+    record: Record = field(repr=False)
+    model: LeNet5 = field(repr=False)
+
+    @property
+    def treatment(self) -> Mapping[str, Any]:
+        """The levels and numbers that it was trained with."""
+        return dict(self.record["treatment"])
+
+    @property
+    def test_error(self) -> float:
+        """Its share of misread test images, as it was recorded."""
+        return float(self.record["response"]["test_error"])
+
+    @cached_property
+    def like(self) -> Tensor:
+        """A tensor of the network, whose type and device images get."""
+        return self.model.input.scale
+
+    @torch.no_grad()
+    def __call__(self, images: Any) -> Float[Tensor, "n 10"]:
+        """The logits of images as `images.checked_images` takes them: [n, 28, 28] in
+        [0, 1] or bytes, light ink on black."""
+        return self.model(checked_images(images, 1, self.like))[0]
+
+    @torch.no_grad()
+    def activations(self, images: Any) -> dict[str, Tensor]:
+        """What every layer gives, [n, ...], by the paper's names: C1 to F6, output."""
+        seen = self.model.activations(checked_images(images, 1, self.like))
+        return {layer: values[0] for layer, values in seen.items()}
+
+    def predict(
+        self, image: "str | PathLike[str] | Image | npt.ArrayLike"
+    ) -> Prediction:
+        """What it reads in a picture of any size, dark on light or light on dark.
+
+        image: a file, a PIL image, or an array [height, width] or [height, width,
+        colour] of bytes, or of floats in [0, 1]. It is scaled and centred as MNIST's
+        were; a Refusal if it cannot be read, or is blank.
+        """
+        seen = drawing.as_mnist(grey(image))
+        shares = self(seen[None])[0].double().softmax(-1)
+        return Prediction(int(shares.argmax()), tuple(shares.tolist()), seen)
+
+
+def load(name: str, output_dir: str = "outputs") -> Trained:
+    """The trained network of this name.
+
+    name: published with lenet (`names()`), a run's folder, or the first letters of the
+    id of a run in output_dir, which may also be one whose weights a study publishes.
+    """
+    if name in names():
+        return assembled(name, PUBLISHED / f"{name}.json")
+    if (Path(name) / "model.safetensors").is_file():
+        return assembled(Path(name).name, Path(name) / "record.json")
+    from lenet.records import (
+        record,  # with the training loop, which a published one needs not
+    )
+
+    try:
+        one = store.select(name, output_dir)
+    except Refusal as refusal:
+        raise Refusal(f"{refusal}; published: {', '.join(names())}") from None
+    return Trained(one["run_id"], one, record.load([one], output_dir))
+
+
+def names() -> list[str]:
+    """The networks whose weights come with lenet."""
+    return sorted(path.stem for path in PUBLISHED.glob("*.json"))
+
+
+def assembled(name: str, path: Path) -> Trained:
+    """A network from its record and the weights beside it; the record's seal and the
+    weights' hash are checked first."""
+    one, own = store.read(path), path.with_suffix(".safetensors")
+    content = (own if own.exists() else path.parent / "model.safetensors").read_bytes()
+    if hashlib.sha256(content).hexdigest() != one["weights"]:
+        raise Refusal(f"{name}: the weights are not those of its record", 4)
+    model = LeNet5(1, **{key: one["treatment"][key] for key in STRUCTURE})
+    model.load_state_dict(
+        {key: tensor[None] for key, tensor in load_tensors(content).items()}
+    )
+    return Trained(name, one, model.eval())
+
+
+def publish(name: str, one: Record, weights: bytes) -> list[Path]:
+    """Put a network into the package under a name; the files."""
+    if hashlib.sha256(weights).hexdigest() != one["weights"]:
+        raise Refusal(f"{name}: these are not the weights of run {one['run_id']}", 4)
+    paths = [PUBLISHED / f"{name}{suffix}" for suffix in (".json", ".safetensors")]
+    store.replace(paths[0], json.dumps(one, indent=1).encode())
+    store.replace(paths[1], weights)
+    return paths
+
+
+def grey(image: Any) -> npt.NDArray[np.uint8]:
+    """The bytes [height, width] of a picture, colours as luminance, what is transparent
+    as white."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(image, Tensor):
+        image = image.detach().cpu().numpy()
+    if isinstance(image, str | PathLike):
+        try:
+            with Image.open(image) as opened:
+                opened.load()
+                return luminance(opened)
+        except UnidentifiedImageError:
+            raise Refusal(
+                f"{image} is no picture that can be read: give a PNG"
+            ) from None
+        except OSError as problem:
+            reason = problem.strerror or str(problem)
+            raise Refusal(f"{image} cannot be read: {reason}") from None
+    if isinstance(image, Image.Image):
+        return luminance(image)
+    return luminance(Image.fromarray(as_bytes(np.asarray(image))))
+
+
+def luminance(picture: "Image") -> npt.NDArray[np.uint8]:
+    """The bytes of a PIL image, on white where it is transparent."""
+    from PIL import Image, ImageOps
+
+    turned = ImageOps.exif_transpose(picture)
+    if turned.mode.startswith("I;16") or turned.mode in ("I", "F"):
+        values = np.asarray(turned, dtype=np.float64)
+        spread = float(np.ptp(values)) or 1.0
+        return np.round((values - values.min()) / spread * 255).astype(np.uint8)
+    if "A" in turned.getbands() or "transparency" in turned.info:
+        turned = turned.convert("RGBA")
+        white = Image.new("RGBA", turned.size, (255, 255, 255, 255))
+        turned = Image.alpha_composite(white, turned)
+    return np.asarray(turned.convert("L"))
+
+
+def as_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """An array [height, width] or [height, width, colour] as bytes; a Refusal if it is
+    no picture."""
+    shape = list(values.shape)
+    if values.ndim == 3 and shape[0] == 1:
+        values = values[0]
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    colours = values.ndim == 3 and values.shape[2] in (3, 4)
+    if not values.size or not (values.ndim == 2 or colours):
+        raise Refusal(
+            f"a picture has the shape {shape}: give [height, width], with 3 or 4 "
+            "colours in a last axis if there are some"
+        )
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return np.where(values, 255, 0).astype(np.uint8)
+    if not np.issubdtype(values.dtype, np.floating):
+        raise Refusal(f"a picture has {values.dtype} pixels: give bytes, or 0 to 1")
+    low, high = float(values.min()), float(values.max())
+    if not 0 <= low <= high <= 1:
+        raise Refusal(f"pixels lie in [{low:.3g}, {high:.3g}]: give bytes, or 0 to 1")
+    return np.round(values * 255).astype(np.uint8)

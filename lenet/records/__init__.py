@@ -1,0 +1,1 @@
+"""What a run leaves behind: its sealed record, its weights, the plan it belongs to."""

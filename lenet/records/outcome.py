@@ -1,0 +1,87 @@
+"""What a person wants to know when runs have ended: how well, how sure, and what next.
+
+The result is one line. What stands beside it, on stderr, is the error by epoch, a run
+that reads no better than a guess, and the command that comes next.
+"""
+
+import math
+from collections.abc import Sequence
+
+from scipy import special
+
+from lenet.config import Places
+from lenet.records.store import Record
+
+GUESSING = 0.8  # an error from which a run of ten classes only guesses
+SHOWN = 10  # epochs of a curve at most
+VERDICT = 6  # seeds from which one comparison can have a verdict
+
+
+def spread(errors: Sequence[float]) -> str:
+    """The mean test error, and of several seeds its 95 % t interval and its range."""
+    mean = sum(errors) / len(errors)
+    if len(errors) == 1:
+        return f"test error {mean:.2%}"
+    squares = sum((error - mean) ** 2 for error in errors)
+    deviation = math.sqrt(squares / (len(errors) - 1))
+    half = special.stdtrit(len(errors) - 1, 0.975) * deviation / math.sqrt(len(errors))
+    low, high = 100 * max(0.0, mean - half), 100 * (mean + half)
+    least, most = 100 * min(errors), 100 * max(errors)
+    interval = f"95 % interval of the mean {low:.2f} to {high:.2f} %"
+    return f"test error {mean:.2%} ({interval}, seeds {least:.2f} to {most:.2f} %)"
+
+
+def beside(found: Sequence[Record], places: Places) -> list[str]:
+    """The lines that go with the result: the curve, a warning, what to do next."""
+    return [*curve(found), *guesses(found), f"next: {following(found, places)}"]
+
+
+def curve(found: Sequence[Record]) -> list[str]:
+    """The mean test error by epoch, of the runs that came to their end."""
+    ended = [one for one in found if one["status"] == "finished"]
+    points = [one["curve"] for one in ended]
+    if not points or len(points[0]) < 2:
+        return []
+    epochs = [point["epoch"] for point in points[0]]
+    means = [
+        100 * sum(one[i]["test_error"] for one in points) / len(points)
+        for i in range(len(epochs))
+    ]
+    step = math.ceil(len(epochs) / SHOWN)
+    kept = sorted({*range(0, len(epochs), step), len(epochs) - 1})
+    said = ", ".join(f"{means[i]:.2f} % after {epochs[i]}" for i in kept)
+    return [f"test error by epoch: {said}"]
+
+
+def guesses(found: Sequence[Record]) -> list[str]:
+    """A warning of runs that read no better than a guess, or whose loss ran away."""
+    lost = [one for one in found if one["status"] == "diverged"]
+    ended = [one for one in found if one["status"] == "finished"]
+    poor = [one for one in ended if one["response"]["test_error"] >= GUESSING]
+    said = []
+    if poor:
+        count = f"{len(poor)} of {len(found)} runs" if len(found) > 1 else "the run"
+        said.append(f"warning: {count} read no better than a guess, which errs in 90 %")
+    if lost:
+        steps = ", ".join(str(one["diverged_step"]) for one in lost[:SHOWN])
+        said.append(f"warning: the loss was no number any more at step {steps}")
+    return said
+
+
+def following(found: Sequence[Record], places: Places) -> str:
+    """The command that comes next: another treatment, more seeds, or a picture."""
+    output = (
+        f" output_dir={places.output_dir}" if places.output_dir != "outputs" else ""
+    )
+    one, seeds = found[0], len(found)
+    if one["status"] == "diverged":
+        return "a smaller step, optimizer.lr=<number>"
+    if seeds < VERDICT:
+        return (
+            f"replicates={VERDICT} trains {VERDICT} seeds, with an interval; or lenet "
+            f"predict <picture> run={one['run_id'][:8]}{output}"
+        )
+    return (
+        "the same with one level changed, then lenet chart"
+        f'{output or " output_dir=outputs"} "reference=[{one["run_id"][:8]}]"'
+    )

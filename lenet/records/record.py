@@ -1,0 +1,279 @@
+"""The record of one run: what it was, what came out, and how to load it.
+
+Whoever only looks for records need not wait for torch: what computes imports it.
+"""
+
+import base64
+import contextlib
+import functools
+import hashlib
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lenet.catalogue import Known
+from lenet.config import Config, Refusal, current
+from lenet.records import store
+from lenet.records.store import SCHEMA, Record, digest
+from lenet.training.edition import EDITION, identity
+from lenet.training.edition import fingerprint as fingerprint
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import torch
+
+    from lenet.training.data import Data
+    from lenet.training.model import LeNet5
+    from lenet.training.stack import Result
+
+
+def run_id(config: Config, data: "Data | Known") -> str:
+    """The name of a run: a hash of its treatment, seed, data and edition."""
+    treatment = identity(dict(config.treatment))
+    return digest([treatment, config.seed, data.sha256, EDITION])[:16]
+
+
+def write(
+    output_dir: str,
+    config: Config,
+    data: "Data",
+    result: "Result",
+    stack: dict[str, Any],
+) -> Record:
+    """Write a claimed run's weights, then its sealed record, and return the record.
+
+    stack: size, position, threads and device of the stack it was trained in.
+    """
+    from safetensors.torch import save
+
+    weights = save(dict(result.weights)) if finished(result) else None
+    record = content(config, data, result, stack, weights)
+    return store.write(output_dir, record, weights)
+
+
+def content(
+    config: Config,
+    data: "Data",
+    result: "Result",
+    stack: dict[str, Any],
+    weights: bytes | None,
+) -> Record:
+    """What a record says, but for its seal."""
+    return {
+        "schema": SCHEMA,
+        "run_id": run_id(config, data),
+        "edition": EDITION,
+        "status": "finished" if finished(result) else "diverged",
+        "diverged_step": result.diverged_step,
+        "treatment": dict(config.treatment),
+        "seed": config.seed,
+        "response": responses(result),
+        "curve": result.curve,
+        "step_sizes": result.step_sizes,
+        "right": packed(result.right.numpy()) if finished(result) else None,
+        "answers": missed(result) if finished(result) else None,
+        "images": len(result.right),
+        "stack": stack,
+        "code": {"fingerprint": fingerprint(), **commit()},
+        "data": data.sha256,
+        "weights": hashlib.sha256(weights).hexdigest() if weights else None,
+        "versions": versions(),
+        "hardware": hardware(stack["device"]),
+        "portable": str(stack["device"]).startswith("cpu"),
+        "seconds": result.seconds,
+        "processor_seconds": result.processor_seconds,
+    }
+
+
+def finished(result: "Result") -> bool:
+    """Whether a run's loss stayed finite."""
+    return result.diverged_step is None
+
+
+def responses(result: "Result") -> dict[str, float | None]:
+    """What is measured after the last epoch; the held-out images only if there are."""
+    found = {"test_error": error(result) if finished(result) else None}
+    if result.curve and "validation_error" in result.curve[-1]:
+        held_out = result.curve[-1]["validation_error"]
+        found["validation_error"] = held_out if finished(result) else None
+    return found
+
+
+def error(result: "Result") -> float:
+    """The share of the test images that a run gets wrong after its last epoch."""
+    return int((~result.right).sum()) / len(result.right)
+
+
+def portable(record: Record) -> bool:
+    """Whether a run has the same bits on any processor and with any torch: those of
+    edition 2 and later, trained on a processor."""
+    return bool(record.get("portable", False))
+
+
+def edition(record: Record) -> int:
+    """The edition of training that made a record."""
+    return int(record.get("edition", 1))
+
+
+def spent(record: Record) -> float:
+    """The seconds that a run took: of processors, since edition 2; before that of the
+    clock, divided among the runs of its stack."""
+    key = "processor_seconds" if "processor_seconds" in record else "seconds"
+    return float(record[key])
+
+
+def packed(right: "np.ndarray[Any, np.dtype[np.bool_]]") -> str:
+    """Booleans as base64 text of packed bits."""
+    import numpy as np
+
+    return base64.b64encode(np.packbits(right).tobytes()).decode()
+
+
+def missed(result: "Result") -> str:
+    """The class that a run gives each test image that it misses, in the order of the
+    images: base64 text of a byte each, 255 where a score is no number."""
+    import numpy as np
+
+    classes = result.answers[~result.right] % 256
+    return base64.b64encode(classes.numpy().astype(np.uint8).tobytes()).decode()
+
+
+def unpacked(text: str, count: int) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """The inverse of packed."""
+    import numpy as np
+
+    bits = np.frombuffer(base64.b64decode(text), np.uint8)
+    return np.unpackbits(bits, count=count).astype(bool)
+
+
+@functools.cache
+def commit() -> dict[str, Any]:
+    """The commit that the code stands at and whether it was edited, if git knows."""
+    root = Path(__file__).parents[2]
+    commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "lenet", "conf"])
+    try:
+        head, status = (
+            subprocess.run(
+                ["git", "-C", str(root), *command],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for command in commands
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": head, "dirty": bool(status)}
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result may depend on."""
+    found = {"python": platform.python_version()}
+    libraries = ("torch", "numpy", "numba", "llvmlite", "scikit-learn")
+    for name in ("lenet", *libraries):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # lenet in a checkout, not installed
+            found[name] = "not installed"
+    return found
+
+
+def hardware(device: str) -> str:
+    """The processor or GPU that computed."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # Linux tells which processor it is
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        models = [line for line in lines if line.startswith("model name")]
+        name = models[0].partition(":")[2].strip() if models else name
+    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def frame(found: Sequence[Record]) -> "pd.DataFrame":
+    """One row per run: run_id, seed, status, test_error, right, and every factor."""
+    import pandas as pd
+
+    rows = [
+        {
+            **current(record["treatment"]),
+            "run_id": record["run_id"],
+            "seed": record["seed"],
+            "status": record["status"],
+            "seconds": spent(record),
+            **record["response"],
+            "right": unpacked(record["right"], record["images"])
+            if record["right"]
+            else None,
+        }
+        for record in found
+    ]
+    return pd.DataFrame(rows)
+
+
+def load(found: Sequence[Record], output_dir: str) -> "LeNet5":
+    """The trained stack of these runs, in order, from their weights.
+
+    Their hash comes first: nothing is read as tensors but what the record says.
+    """
+    import torch
+
+    from lenet.training.model import STRUCTURE, LeNet5
+
+    levels = [{key: record["treatment"][key] for key in STRUCTURE} for record in found]
+    if not found or any(other != levels[0] for other in levels):
+        raise Refusal("a stack is loaded from runs that share their structure")
+    states = []
+    for record in found:
+        if record["weights"] is None:
+            raise Refusal(f"run {record['run_id']} diverged: it has no weights")
+        states.append(tensors(store.weights(output_dir, record), record))
+    model = LeNet5(len(found), **levels[0])
+    expected = {key: tensor.shape[1:] for key, tensor in model.state_dict().items()}
+    for record, state in zip(found, states, strict=True):
+        if {key: tensor.shape for key, tensor in state.items()} != expected:
+            raise Refusal(f"the weights of run {record['run_id']} fit no such net", 4)
+    model.load_state_dict(
+        {key: torch.stack([state[key] for state in states]) for key in states[0]}
+    )
+    return model.eval()
+
+
+def tensors(weights: bytes, record: Record) -> "dict[str, torch.Tensor]":
+    """A run's weights by name; a Refusal (4) if they are in no form of safetensors."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(weights)
+    except SafetensorError as problem:
+        raise Refusal(
+            f"the weights of run {record['run_id']} cannot be read: {problem}", 4
+        ) from None
+
+
+SAME = (
+    *("status", "diverged_step", "response", "right", "answers", "curve", "data"),
+    "weights",
+)
+
+
+def different(first: Record, again: Record) -> list[str]:
+    """In what two records of one run differ that must be the same."""
+    return [key for key in SAME if bits(first, key) != bits(again, key)]
+
+
+def bits(one: Record, key: str) -> Any:
+    """What must be the same when a run is trained again: all but the time it took."""
+    if key == "curve":
+        return [
+            {k: v for k, v in point.items() if k != "seconds"} for point in one[key]
+        ]
+    return one.get(key)  # edition 1 has no answers

@@ -1,0 +1,212 @@
+"""Tables of numbers as CSV, Markdown, LaTeX and HTML: the same rows, the same names.
+
+CSV keeps fractions in full; the others show percentage points as the figures do.
+"""
+
+import html
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lenet.figures.canvas import MINUS, interval, points
+from lenet.studies.effect import COLUMNS
+from lenet.studies.rounding import decimals
+
+EFFECTS = ("mean", "low", "high", "low_digits", "high_digits", "sd")
+COUNTS = ("n", "left_out", "missing")
+TESTS = ("p", "p_family", "p_holm", "p_equivalent", "p_better", "power_80")
+NUMBERS = (*COUNTS, *EFFECTS, *TESTS)
+LEVELS = (
+    "train_error",
+    "validation_error",
+    "test_error",
+    "robust_accuracy",
+    "auto_attack",
+    "share",
+    "share_reference",
+)  # in %
+HIDDEN = ("study", "response", "sd", "p_better", "missing")
+POINTS = {"mean": "effect, points", "power_80": "80 % power from, points"}
+RANGES = {  # heads of the columns of two limits in %, where they are no effects
+    "low": "seeds, %",
+    "share": "95 % of share",
+    "low_reference": "95 % of reference",
+}
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
+LATEX |= {char: f"\\{char}" for char in "&%$#_{}"} | {MINUS: "$-$"}
+MARKDOWN = "\\`*_{}[]<>#|~$&"
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A file of effects or of their differences as it was written.
+
+    Names stay texts: the level `none` is no missing value, and `0.5` no number.
+    """
+    return pd.read_csv(
+        path,
+        keep_default_na=False,
+        na_values={name: [""] for name in NUMBERS},
+        dtype=dict.fromkeys(set(COLUMNS) - set(NUMBERS), str),
+    )
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """The whole table, fractions in full; `read` gives the effects back."""
+    return str(table.map(inert).to_csv(index=False, lineterminator="\n"))
+
+
+def inert(value: Any) -> Any:
+    """A text that no spreadsheet takes for a formula; numbers as they are."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return value if is_number(value) else f"'{value}"
+    return value
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a plain number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def as_markdown(table: pd.DataFrame, caption: str) -> str:
+    """The table as it is shown, with its caption above."""
+    rows = shown(table)
+    lines = [list(rows.columns), ["---"] * len(rows.columns), *rows.to_numpy().tolist()]
+    cells = [[row if row == "---" else escaped(row) for row in line] for line in lines]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    return f"{escaped(caption)}\n\n{body}\n"
+
+
+def escaped(text: str) -> str:
+    """A text that Markdown shows as it is, on one line."""
+    plain = " ".join(text.split())
+    return "".join(f"\\{char}" if char in MARKDOWN else char for char in plain)
+
+
+def as_latex(table: pd.DataFrame, caption: str) -> str:
+    """The table as it is shown, for booktabs and longtable."""
+    rows = shown(table)
+    form = "".join("r" if numeric(rows[name]) else "l" for name in rows.columns)
+    head = " & ".join(map(typeset, rows.columns))
+    body = [" & ".join(map(typeset, row)) for row in rows.to_numpy().tolist()]
+    lines = [
+        "% \\usepackage{booktabs,longtable}",
+        f"\\begin{{longtable}}{{{form}}}",
+        f"\\caption{{{typeset(caption)}}} \\\\",
+        "\\toprule",
+        f"{head} \\\\",
+        "\\midrule \\endhead",
+        *[f"{line} \\\\" for line in body],
+        "\\bottomrule",
+        "\\end{longtable}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def typeset(text: str) -> str:
+    """A text that LaTeX prints as it is."""
+    return "".join(LATEX.get(char, char) for char in " ".join(text.split()))
+
+
+def as_html(table: pd.DataFrame) -> str:
+    """The table as it is shown, every cell escaped, sortable by its full numbers."""
+    rows = shown(table)
+    head = "".join(
+        f'<th scope="col"><button type="button">{html.escape(name)}</button></th>'
+        for name in rows.columns
+    )
+    keys = sorting(table)
+    body = []
+    for i, row in enumerate(rows.to_numpy().tolist()):
+        cells = []
+        for name, text in zip(rows.columns, row, strict=True):
+            number = keys[name][i] if name in keys else None
+            key = "" if number is None else f' data-key="{number!r}"'
+            cells.append(f"<td{key}>{breakable(text)}</td>")
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n'
+        "<tbody>\n" + "\n".join(body) + "\n</tbody></table></div>"
+    )
+
+
+def breakable(text: str) -> str:
+    """A text, escaped, that may go on in another line between the levels it names."""
+    return re.sub(r"(?<=\w[:+])(?=\w)", "<wbr>", html.escape(text))
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that a reader needs, as texts with their units in the heads."""
+    columns: dict[str, list[str]] = {}
+    effects, losses = "verdict" in table, "share" in table
+    for name in table.columns:
+        values = table[name].tolist()
+        single = name == "estimand" and len(set(values)) == 1
+        if name in HIDDEN or name.startswith("high") or single:
+            continue
+        if name.startswith("low"):
+            pairs = zip(
+                values, table[name.replace("low", "high")].tolist(), strict=True
+            )
+            if effects:
+                what = "95 %" if name == "low" else "95 %, new digits"
+                columns[what] = [interval(low, high) for low, high in pairs]
+            else:
+                columns[RANGES["share" if losses and name == "low" else name]] = [
+                    f"{decimals(100 * a)} to {decimals(100 * b)}" for a, b in pairs
+                ]
+        elif name in POINTS and effects:
+            written = points if name == "mean" else percent
+            columns[POINTS[name]] = [written(value) for value in values]
+        elif name == "mean" or name in LEVELS:
+            head = f"{'test error' if name == 'mean' else name.replace('_', ' ')}, %"
+            columns[head] = [percent(value) for value in values]
+        else:
+            tested = name.startswith("p") and (effects or losses)
+            form = ".2g" if tested else ".4g"
+            columns[name.replace("_", " ")] = [text(value, form) for value in values]
+    return pd.DataFrame(columns)
+
+
+def sorting(table: pd.DataFrame) -> dict[str, list[float]]:
+    """The numbers behind the shown columns, by which a reader may sort."""
+    rows = shown(table)
+    keys: dict[str, list[float]] = {}
+    renamed = {head: name for name, head in POINTS.items()}
+    renamed |= {"test error, %": "mean", "95 %": "low", "share, %": "share"}
+    renamed |= {"95 %, new digits": "low_digits", "seeds, %": "low"}
+    renamed |= {"train error, %": "train_error"}
+    for name in rows.columns:
+        source = renamed.get(name, name.replace(" ", "_"))
+        source = source if source in table else name
+        if source in table and pd.api.types.is_numeric_dtype(table[source]):
+            keys[name] = [float(value) for value in table[source]]
+    return keys
+
+
+def numeric(column: pd.Series) -> bool:
+    """Whether a shown column is of numbers and empty cells."""
+    return all(
+        not value or is_number(value.replace(MINUS, "-").replace(",", ""))
+        for value in column
+    )
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent; nothing where there is none."""
+    return decimals(100 * fraction) if math.isfinite(fraction) else ""
+
+
+def text(value: Any, form: str) -> str:
+    """A value as a reader wants it; nothing where there is none."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:{form}}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "" if value is None else str(value)

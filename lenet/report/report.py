@@ -1,0 +1,295 @@
+"""From records to figures, tables and one page: no training, no raw runs, and the same
+bytes again."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lenet.config import Refusal
+from lenet.figures import (
+    ablation_chart,
+    collapse,
+    cost,
+    interaction,
+    ladder,
+    learning_curves,
+)
+from lenet.figures.canvas import FORMATS, rendered
+from lenet.records.store import Record, replace
+from lenet.report import effect_tables, study_page
+from lenet.report.document import Exhibit
+from lenet.studies import effect
+from lenet.studies.corrected_labels import lacking
+from lenet.studies.effect import Effects, Response
+from lenet.studies.origin import Origin
+from lenet.studies.study import (
+    HELD_OUT,
+    Study,
+    converged,
+    corrected,
+    estimated,
+    published,
+)
+
+MOST = 60  # treatments in one figure of curves or costs
+LADDERS = {  # the name of each figure of steps, and its title
+    effect.LADDER: ("ladder", "Steps of the ladder"),
+    effect.PATH: ("path", "Steps of the path"),
+    effect.SHAPLEY: ("shapley", "Shapley values"),
+}
+ORDERS = {  # what a caption says of those whose order no year decides
+    effect.PATH: "One change at a time, always the one that helps most on held-out "
+    "images in runs of other seeds.",
+    effect.SHAPLEY: "Shapley values: a factor's step, averaged over all orders in "
+    "which the factors can be changed; the seconds are averaged alike.",
+}
+
+
+def save(
+    figure: Figure, path: Path, formats: Sequence[str] = ("svg", "png")
+) -> list[Path]:
+    """The files written: `path` with the suffix of each format."""
+    paths = [Path(f"{path}.{form}") for form in formats]
+    for target, form in zip(paths, formats, strict=True):
+        replace(target, rendered(figure, form))
+    return paths
+
+
+def ablation(folder: Path) -> list[Path]:
+    """Write a published study's effects, figures, tables and page; their paths."""
+    return write(folder, [published(folder)])
+
+
+def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
+    """Write what is known of one study, or of two side by side; the paths."""
+    effects = [estimated(study) for study in studies]
+    if len(studies) == 1:
+        shown = exhibits(studies[0], effects[0])
+    else:
+        shown = [side_by_side(studies, effects)]
+    losses = [found.losses for found in effects]
+    if all(answered(study) for study in studies):
+        again = [corrected(study) for study in studies]
+        effects += [estimated(study) for study in again]
+        headline = first(again, effects[len(studies) :])
+        name, title = (
+            f"{headline.name}_corrected",
+            f"{headline.title}, corrected labels",
+        )
+        shown.append(headline._replace(name=name, title=title))
+    tables = {
+        "effects": pd.concat([found.table for found in effects]),
+        "losses": pd.concat(losses),
+    }
+    files = {
+        f"{name}.csv": effect_tables.as_csv(found).encode()
+        for name, found in tables.items()
+    }
+    drawn: list[Exhibit] = []
+    for exhibit in shown:
+        rows, caption = exhibit.table, f"{exhibit.title}: {exhibit.about}"
+        name = exhibit.name
+        images = {form: rendered(exhibit.figure, form) for form in FORMATS}
+        files |= {f"{name}.{form}": content for form, content in images.items()}
+        files[f"{name}.csv"] = effect_tables.as_csv(rows).encode()
+        files[f"{name}.md"] = effect_tables.as_markdown(rows, caption).encode()
+        files[f"{name}.tex"] = effect_tables.as_latex(rows, caption).encode()
+        drawn.append(exhibit._replace(figure=images["svg"].decode()))
+    files["report.html"] = study_page.page(studies, drawn).encode()
+    for name, content in files.items():
+        replace(folder / name, content)
+    return [folder / name for name in files]
+
+
+def answered(study: Study) -> bool:
+    """Whether the corrected labels of a study's test images can be asked too."""
+    records = study.records
+    return study.response == effect.TEST_ERROR and not any(map(lacking, records))
+
+
+def first(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
+    """The figure that a study is known by: its chart, or its ladder."""
+    if len(studies) > 1:
+        return side_by_side(studies, effects)
+    study, found = studies[0], effects[0]
+    if sides(study, found):
+        return forest(study, found)
+    return steps(study, found, effect.LADDER)
+
+
+def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
+    """The figures of one study, each with the table of its numbers.
+
+    Of a tuning the held-out errors alone: the other figures show the test error.
+    """
+    shown = [forest(study, effects)] if sides(study, effects) else []
+    if any(study.runs["status"] != "finished"):
+        shown.append(collapses(study, effects))
+    if study.response == HELD_OUT:
+        return shown
+    kinds = [kind for kind in LADDERS if len(effect.of(effects.table, kind))]
+    shown += [steps(study, effects, kind) for kind in kinds]
+    if study.factorial:
+        shown.append(pairs(study, effects))
+    if study.response == effect.TEST_ERROR:
+        runs = by_treatment(study)
+        shown.append(curves(study, runs))
+        if why := cost.incomparable(study.records):
+            print(f"note: {study.name} has no costs: {why}", file=sys.stderr)
+        else:
+            shown.append(costs(study, runs))
+    return shown
+
+
+def sides(study: Study, effects: Effects) -> list[ablation_chart.Side]:
+    """A study as sides of the ablation chart: its arms, or its main effects with the
+    simple ones at both ends beside them."""
+    kinds = (effect.MAIN, effect.SIMPLE) if study.factorial else (effect.ALONE,)
+    rows, dots = effects.table, effects.differences
+    chosen = [one for one in rows["estimand"].unique() if one.startswith(kinds)]
+    return [
+        ablation_chart.Side(
+            rows[rows["estimand"] == one], dots[dots["estimand"] == one]
+        )
+        for one in chosen
+    ]
+
+
+def forest(study: Study, effects: Effects) -> Exhibit:
+    """The ablation chart of one study."""
+    return beside(study, sides(study, effects), study.origin)
+
+
+def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
+    """The ablation chart of two studies on the same rows: of a factorial its main
+    effects."""
+    shown = []
+    for study, found in zip(studies, effects, strict=True):
+        if not (several := sides(study, found)):
+            raise Refusal(f"from {study.base} there are no arms to show side by side")
+        shown.append(several[0])
+    if len({study.response for study in studies}) > 1:
+        raise Refusal("a tuning has held-out errors, no test errors: draw it alone")
+    stated = zip(*(study.origin for study in studies), strict=True)
+    origin = Origin(*("; ".join(dict.fromkeys(filter(None, said))) for said in stated))
+    return beside(studies[0], shown, origin)
+
+
+def beside(
+    study: Study, shown: Sequence[ablation_chart.Side], origin: Origin
+) -> Exhibit:
+    """The ablation chart of some sides, with the years of a study's levels."""
+    figure = ablation_chart.ablation_chart(
+        *shown, years=study.years, origin=origin, response=study.response
+    )
+    rows = pd.concat([one.effects for one in shown])
+    kinds = dict.fromkeys(one.estimand.partition(" (")[0] for one in shown)
+    title = f"Ablation chart: {' and '.join(kinds)}"
+    return Exhibit(
+        "ablation_chart", title, ablation_chart.finding(*shown), figure, rows
+    )
+
+
+def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
+    """A ladder: one change at a time, or the Shapley values as a waterfall."""
+    rows, dots = (effect.of(found, kind) for found in effects[:2])
+    start = error(study, dots["seed"])
+    ends = ladder.Ends(study.base, study.new, start, start + float(rows["mean"].sum()))
+    figure = ladder.waterfall(
+        rows,
+        dots,
+        ends,
+        order=ORDERS.get(kind, study.order),
+        seconds=seconds(study, rows, kind),
+        years=study.years,
+        origin=study.origin,
+    )
+    name, title = LADDERS[kind]
+    return Exhibit(name, title, ladder.finding(rows, ends), figure, rows)
+
+
+def error(study: Study, seeds: pd.Series) -> float:
+    """The mean error of the reference, in the blocks that the effects are of."""
+    runs = study.of(study.reference)
+    runs = runs[runs["seed"].isin(seeds)]
+    return float(runs[study.response.name].mean())
+
+
+def seconds(study: Study, rows: pd.DataFrame, kind: str) -> list[float]:
+    """Seconds to train a run at the start and after each step of a ladder; none where
+    they cannot be compared."""
+    if cost.incomparable(study.records):
+        return []
+    pairs = {factor: study.levels[factor] for factor in rows["factor"]}
+    timed = study.runs.drop(columns="right").assign(status="finished")
+    measure = effect.factorial if kind == effect.SHAPLEY else effect.ladder
+    found = measure(timed, pairs, response=Response("seconds")).table
+    if kind == effect.SHAPLEY:
+        found = effect.of(found, kind)
+    means = found.set_index("factor")["mean"]
+    start = float(study.of(study.reference)["seconds"].mean())
+    return list(accumulate(means[rows["factor"]], initial=start))
+
+
+def pairs(study: Study, effects: Effects) -> Exhibit:
+    """The heat map of the interactions, with the main effects on its diagonal."""
+    some = [effect.of(effects.table, kind) for kind in (effect.MAIN, effect.PAIR)]
+    rows, base = pd.concat(some), study.base
+    said = interaction.finding(some[1], base)
+    figure = interaction.heat_map(rows, reference=base, title=said, origin=study.origin)
+    return Exhibit("interactions", "Interactions", said, figure, rows)
+
+
+def collapses(study: Study, effects: Effects) -> Exhibit:
+    """The shares of runs that were lost, by level."""
+    losses = effects.losses
+    rows = losses[losses["estimand"] == losses["estimand"].iloc[0]]
+    said = collapse.finding(study.runs["status"])
+    figure = collapse.shares(rows, title=said, origin=study.origin)
+    return Exhibit("collapse", "Collapse", said, figure, rows)
+
+
+def by_treatment(study: Study) -> dict[str, list[Record]]:
+    """Each treatment's records by its label, the reference first.
+
+    Of a ladder or a factorial, the rungs by what each adds; of many treatments, MOST.
+    """
+    records = {one["run_id"]: one for one in study.records}
+    treatments = {study.label(one): one for one in study.treatments[:MOST]}
+    if study.rungs:
+        rung = dict(study.reference)
+        treatments = {study.base: rung}
+        for factor, (_, new) in study.rungs.items():
+            rung = {**rung, factor: new}
+            change = study.label({**study.reference, factor: new})
+            treatments[f"+ {change}"] = rung
+    return {
+        label: [records[name] for name in study.of(one)["run_id"]]
+        for label, one in treatments.items()
+    }
+
+
+def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
+    """The learning curves of the treatments."""
+    rows = learning_curves.summary(runs)
+    lost = {n: sum(not converged(one) for one in r) for n, r in runs.items()}
+    said = learning_curves.finding(rows, study.base, lost)
+    figure = learning_curves.learning_curves(
+        rows, lost, reference=study.base, origin=study.origin
+    )
+    return Exhibit("learning_curves", "Learning curves", said, figure, rows)
+
+
+def costs(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
+    """The errors of the treatments against their seconds and parameters."""
+    rows = cost.summary(runs)
+    machines = ", ".join(sorted({one["hardware"] for one in study.records}))
+    said = cost.finding(rows, study.base)
+    figure = cost.error_against_cost(
+        rows, reference=study.base, hardware=machines, origin=study.origin
+    )
+    return Exhibit("costs", "Error against cost", said, figure, rows)

@@ -1,0 +1,588 @@
+"""The runs that a chart is drawn from: of one study, or whatever trainings left behind.
+
+Reads records only. Which factors a study varies is read from its treatments: settings
+that always change together are one factor, and a number that belongs to a level, such
+as optimizer.lr, or the batch size that comes with an optimizer, is none of its own.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lenet.config import CONF, FACTORS, Refusal, Value, composed, current, levels
+from lenet.records import plan as plans
+from lenet.records import record, store
+from lenet.records.store import Record
+from lenet.studies import corrected_labels as by_votes
+from lenet.studies import effect
+from lenet.studies.corrected_labels import CORRECTED
+from lenet.studies.effect import GUESSING, TEST_ERROR, Effects, Level, Response
+from lenet.studies.origin import Origin
+
+NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment
+BELONGS = {"batch_size": "optimizer"}  # dotted numbers say to what they belong
+HELD_OUT = Response("validation_error")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that may be compared, with the factors in which they differ.
+
+    `runs` has a row per run and a column per factor; a factor of several settings
+    (`settings` says which) has their levels joined with '+'. `reference` is one level
+    of each factor, `base` its name. `response` is the test error, or for a tuning that
+    of held-out images: what is chosen by it must not look at the test set. `held_out`
+    are the runs, of other seeds, on whose held-out images the order of a path is
+    chosen.
+    """
+
+    name: str
+    records: Sequence[Record]
+    runs: pd.DataFrame
+    settings: Mapping[str, tuple[str, ...]]
+    reference: Mapping[str, Level]
+    base: str
+    response: Response = TEST_ERROR
+    seeds: Sequence[int] = ()
+    held_out: pd.DataFrame | None = None
+    remark: str = ""  # what a reader must know: runs that are missing or mixed
+    plan: Mapping[str, Any] | None = None
+
+    @property
+    def levels(self) -> dict[str, tuple[Level, Level]]:
+        """The reference and the other level of each factor, if each has just two."""
+        pairs = {}
+        for factor, old in self.reference.items():
+            new = [level for level in unique(self.runs[factor]) if level != old]
+            if len(new) != 1:
+                return {}
+            pairs[factor] = (old, new[0])
+        return pairs
+
+    @property
+    def rungs(self) -> dict[str, tuple[Level, Level]]:
+        """`levels` in the order of a ladder, if there is a run on each of its rungs.
+
+        Where all cells are there the order is that of the years, and in a year that of
+        the plan; else it is that of the treatments, each with one change more.
+        """
+        pairs, order = self.levels, list(self.levels)
+        if len(pairs) < 2:
+            return {}
+        if self.factorial:
+            listed = {f: i for i, f in enumerate((self.plan or {}).get("levels", ()))}
+            order.sort(key=lambda f: (self.year(f, pairs[f][1]), listed.get(f, 0)))
+            return {factor: pairs[factor] for factor in order}
+        changed = [
+            {f for f in pairs if row[f] != pairs[f][0]} for row in self.treatments
+        ]
+        changed.sort(key=len)
+        if [len(some) for some in changed] != list(range(len(pairs) + 1)):
+            return {}
+        steps = list(pairwise(changed))
+        if not all(less < more for less, more in steps):
+            return {}
+        return {f: pairs[f] for less, more in steps for f in more - less}
+
+    @property
+    def order(self) -> str:
+        """By which rule the rungs follow each other, in a sentence."""
+        years = {f: self.year(f, new) for f, (_, new) in self.rungs.items()}
+        listed = list(years.values())
+        if 0 in listed or listed != sorted(listed):
+            return "One change at a time, in the order of the design."
+        said = (
+            "One change at a time, in the order of the years from which each is known"
+        )
+        ties = [
+            f"{' before '.join(f for f in years if years[f] == year)} ({year})"
+            for year in unique(listed)
+            if listed.count(year) > 1
+        ]
+        if not ties:
+            return f"{said}."
+        return f"{said}; in one year, as the design lists them: {', '.join(ties)}."
+
+    @property
+    def factorial(self) -> bool:
+        """Whether all combinations of two levels are there, of two factors or more."""
+        return len(self.levels) > 1 and len(self.treatments) == 2 ** len(self.levels)
+
+    @property
+    def new(self) -> str:
+        """The other end of a ladder: its preset, or what the plan calls its levels."""
+        end = self.of({factor: pair[1] for factor, pair in self.levels.items()})
+        for one in self.records:
+            if one["run_id"] in set(end["run_id"]):
+                treatment = settings_of(one)
+                chosen = {factor: treatment[factor] for factor in FACTORS}
+                for name, preset in presets().items():
+                    if preset == chosen:
+                        return name
+        tried = (self.plan or {}).get("levels", {})
+        joint = {factor for factor, keys in self.settings.items() if len(keys) > 1}
+        words = {str(list(tried[factor])[-1]) for factor in joint & set(tried)}
+        return words.pop() if len(words) == 1 else "all changed"
+
+    @property
+    def treatments(self) -> list[dict[str, Level]]:
+        """Every treatment once, by its levels of the factors, the reference first."""
+        rows = self.runs[list(self.reference)].drop_duplicates().to_dict("records")
+        found = [{str(key): value for key, value in row.items()} for row in rows]
+        return sorted(found, key=lambda row: row != self.reference)
+
+    def of(self, treatment: Mapping[str, Level]) -> pd.DataFrame:
+        """The runs of one treatment."""
+        chosen = self.runs
+        for factor, level in treatment.items():
+            chosen = chosen[chosen[factor] == level]
+        return chosen
+
+    @cached_property
+    def names(self) -> dict[tuple[str, str], dict[str, Level]]:
+        """The plan's factor and level for what an arm changes, where it has such."""
+        tried, found = self.treatments, {}
+        for arm in (self.plan or {}).get("arms", []):
+            factors = self.settings.items()
+            treatment = {f: level(arm["treatment"], keys) for f, keys in factors}
+            if len(arm.get("levels", ())) == 1 and treatment in tried:
+                (name,) = arm["levels"].items()
+                found[name] = self.changed(treatment)
+        return found
+
+    def changed(self, treatment: Mapping[str, Level]) -> dict[str, Level]:
+        """What differs from the reference."""
+        return {f: v for f, v in treatment.items() if v != self.reference[f]}
+
+    def label(self, treatment: Mapping[str, Level]) -> str:
+        """What a treatment is called: as in the plan, or by what differs."""
+        changed = self.changed(treatment)
+        if not changed:
+            return self.base
+        for (factor, called), change in self.names.items():
+            if change == changed:
+                return f"{factor}: {called}"
+        named = {f: str(v).replace("+", " + ") for f, v in changed.items()}
+        return ", ".join(f"{f}: {v}" for f, v in named.items())
+
+    def year(self, factor: str, level: Level) -> int:
+        """The year from which a level can be had, of its latest part; 0: unknown."""
+        keys = self.settings[factor]
+        values = str(level).split("+") if len(keys) > 1 else [str(level)]
+        parts = zip(keys, values, strict=True)
+        known = (levels(f).get(v, {}).get("year", 0) for f, v in parts if f in FACTORS)
+        return max(known, default=0)
+
+    @property
+    def years(self) -> dict[str, dict[str, int]]:
+        """The years of all levels, where they are known."""
+        return {
+            factor: {
+                str(level): year
+                for level in unique(self.runs[factor])
+                if (year := self.year(factor, level))
+            }
+            for factor in self.reference
+        }
+
+    @cached_property
+    def effects(self) -> pd.DataFrame:
+        """All effects that its runs allow, a row each, fractions as in effects.csv."""
+        return estimated(self).table
+
+    @property
+    def origin(self) -> Origin:
+        """What the caption of every figure says of the runs."""
+        one = self.records[0]
+        digits = f"{one['images']:,} test images"
+        if self.response == HELD_OUT:
+            digits = f"{one['treatment']['validation_size']:,} held-out training images"
+        elif self.response == CORRECTED:
+            digits += " with corrected labels"
+        data = f"{one['treatment']['data']}, {digits}"
+        dirty = {one["code"]["commit"] for one in self.records if one["code"]["dirty"]}
+        commits = [
+            f"{str(commit)[:10]}{'+' if commit in dirty else ''}"
+            for commit in unique(one["code"]["commit"] for one in self.records)
+        ]
+        torch = unique(one["versions"]["torch"] for one in self.records)
+        code = f"commit {', '.join(commits)}, torch {', '.join(torch)}"
+        return Origin(self.remark, data, code)
+
+
+def published(folder: Path, allow_partial: bool = False, mix: bool = False) -> Study:
+    """The study in a folder, with no run missing unless that is allowed."""
+    plan, found = read(folder)
+    planned = set(plan["runs"])
+    found = [one for one in found if one["run_id"] in planned]
+    missing = len(planned) - len({one["run_id"] for one in found})
+    said = f"{missing} of {len(planned)} runs missing" if missing else ""
+    if missing and not (allow_partial and found):
+        raise Refusal(
+            f"{folder}: {said}; the sweep's command again trains them, and "
+            "allow_partial=true draws what there is and says so"
+        )
+    return gathered(
+        plan["study"], found, plan["reference"], plan=plan, remark=said, mix=mix
+    )
+
+
+def corrected(found: Study) -> Study:
+    """The same study by the corrected labels of its test images."""
+    if found.response != TEST_ERROR:
+        raise Refusal(f"{found.name}: a tuning has no test error to correct")
+    records = [by_votes.record(one) for one in found.records]
+    name, held_out = CORRECTED.name, found.held_out
+    if held_out is not None:  # of training images: what they are called alone changes
+        held_out = held_out.rename(columns={TEST_ERROR.name: name})
+    return replace(
+        found,
+        records=records,
+        runs=frame(records, found.settings, CORRECTED),
+        response=CORRECTED,
+        held_out=held_out,
+    )
+
+
+def named(
+    name: str,
+    output_dir: str = "outputs",
+    allow_partial: bool = False,
+    mix: bool = False,
+) -> Study:
+    """The study of this name, from its records alone: lenet.study("leave_one_out").
+
+    Its `effects` are a DataFrame with a row per effect, its `runs` one with a row per
+    run. A Refusal if there is none of this name, if runs are missing, unless
+    allow_partial, or of different code or torch, unless mix.
+    """
+    root = Path(output_dir).expanduser()
+    known = sorted(path.parent.name for path in root.glob("*/plan.json"))
+    if name not in known:
+        listed = ", ".join(known) or "none"
+        raise Refusal(f"study={name or '?'}: the studies in {root} are: {listed}")
+    return published(root / name, allow_partial, mix)
+
+
+def read(folder: Path) -> tuple[dict[str, Any], list[Record]]:
+    """The plan of a study and the records that it was published with, or that a sweep
+    that did not come to its end left in runs/; every seal checked."""
+    plan, found = plans.read(folder), plans.published(folder)
+    for name in plan["runs"]:
+        if name not in found and (one := plans.peek(str(folder.parent), name)):
+            found[name] = one
+    return plan, list(found.values())
+
+
+def adhoc(
+    output_dir: str,
+    reference: Sequence[str],
+    narrow: Mapping[str, str],
+    name: str = "ad_hoc",
+    mix: bool = False,
+) -> Study:
+    """The runs in an output directory whose treatment has the settings of `narrow`.
+
+    `reference` is ["activation=relu", ...] for each factor that differs, or the first
+    letters of one run's id.
+    """
+    every = list(store.records(output_dir))
+    found = [one for one in every if fits(one, narrow)]
+    if not every:
+        raise Refusal(
+            f"{Path(output_dir) / 'runs'} has no finished run: train some, or say "
+            "study=<name> for a published study"
+        )
+    if not found:
+        kept = " ".join(f"{key}={value}" for key, value in narrow.items())
+        raise Refusal(f"none of the {len(every)} runs in {output_dir} fits {kept}")
+    alike(found, mix)
+    columns = differing(map(settings_of, found))
+    base = chosen(found, columns, reference)
+    return gathered(name, found, base, mix=mix)
+
+
+@cache
+def presets() -> dict[str, dict[str, Value]]:
+    """The level of every factor in each preset."""
+    found = {}
+    for path in sorted((CONF / "preset").glob("*.yaml")):
+        treatment = composed([f"preset={path.stem}"])[0][0].treatment
+        found[path.stem] = {factor: treatment[factor] for factor in FACTORS}
+    return found
+
+
+def converged(one: Record) -> bool:
+    """Whether a run came to its end and does not err like a guess there."""
+    error = one["response"]["test_error"]
+    return one["status"] == "finished" and error < GUESSING
+
+
+def settings_of(one: Record) -> Mapping[str, Value]:
+    """The settings of a run, those of factors that came later among them."""
+    return current(one["treatment"])
+
+
+def fits(one: Record, narrow: Mapping[str, str]) -> bool:
+    """Whether a run's treatment has these settings; `code` and `torch` by prefix."""
+    about = {"code": code_of(one), "torch": one["versions"]["torch"]}
+    for key, typed in narrow.items():
+        if key in about and not about[key].startswith(typed):
+            return False
+        if key not in about and not same(settings_of(one).get(key), typed):
+            return False
+    return True
+
+
+def code_of(one: Record) -> str:
+    """What trained a run: its edition, or, before there were any, its code."""
+    edition, fingerprint = record.edition(one), str(one["code"]["fingerprint"])
+    return f"edition-{edition}" if edition > 1 else fingerprint[:10]
+
+
+def bound_to(one: Record, what: str) -> str:
+    """What the bits of a run depend on; "any" for those that do not."""
+    return "any" if record.portable(one) else what
+
+
+def same(value: Value, typed: str) -> bool:
+    """Whether a value is what was typed: 0.002 and 2e-3 are one number."""
+    if isinstance(value, str) or value is None:
+        return shown(value) == typed
+    try:
+        return float(value) == float(typed)
+    except ValueError:
+        return False
+
+
+def chosen(
+    found: Sequence[Record],
+    columns: Mapping[str, list[Value]],
+    reference: Sequence[str],
+) -> Mapping[str, Value]:
+    """The one treatment that `reference` names; a Refusal that lists what is open."""
+    typed = dict(text.split("=", 1) for text in reference if "=" in text)
+    if not typed:
+        runs = [one for one in found if one["run_id"].startswith(*reference or ["-"])]
+    else:
+        runs = [one for one in found if fits(one, typed)]
+    treatments = {tuple(settings_of(one)[c] for c in columns) for one in runs}
+    if len(treatments) == 1:
+        return settings_of(runs[0])
+    offered = ", ".join(
+        f"{key}={'|'.join(map(shown, unique(values)))}"
+        for key, values in columns.items()
+    )
+    raise Refusal(
+        f"reference=[{','.join(reference)}] fits {len(treatments)} treatments: say one "
+        f"level for each factor that differs, reference=[{offered}], or one run's id; "
+        "epochs=20 and the like leave out runs of other settings"
+    )
+
+
+def gathered(
+    name: str,
+    found: Sequence[Record],
+    base: Mapping[str, Value],
+    *,
+    plan: Mapping[str, Any] | None = None,
+    remark: str = "",
+    mix: bool = False,
+) -> Study:
+    """The Study of these records, with effects measured from the treatment `base`."""
+    mixed, plan, base = alike(found, mix), plan or {}, current(base)
+    key, search = "validation_size", plan.get("kind") == "path"
+    measured = [
+        one for one in found if not search or settings_of(one)[key] == base[key]
+    ]
+    columns = differing([base, *map(settings_of, measured)])
+    if not columns:
+        raise Refusal(f"{name}: all {len(found)} runs are of one treatment: no effect")
+    if tuning := plan.get("kind") == "tuning":
+        measured = [{**one, "right": None} for one in measured]  # of test images
+    settings, response = joined(columns, plan), HELD_OUT if tuning else TEST_ERROR
+    reference = {factor: level(base, keys) for factor, keys in settings.items()}
+    return Study(
+        name=name,
+        records=measured,
+        runs=frame(measured, settings, response),
+        settings=settings,
+        reference=reference,
+        base=base_name(plan, reference),
+        response=response,
+        seeds=plan.get("seeds", []),
+        held_out=frame(validated(found, measured), settings) if search else None,
+        remark="; ".join(filter(None, [remark, mixed])),
+        plan=plan,
+    )
+
+
+def frame(
+    found: Sequence[Record],
+    settings: Mapping[str, tuple[str, ...]],
+    response: Response = TEST_ERROR,
+) -> pd.DataFrame:
+    """One row per run, with a column per factor; the status says which collapsed."""
+    runs = record.frame(found)
+    about = ["run_id", "seed", "status", "seconds", "right"]
+    runs = runs[[*about, *found[0]["response"]]].copy()
+    for measured in found[0]["response"]:  # diverged runs have none
+        runs[measured] = pd.to_numeric(runs[measured])
+    runs.loc[runs[response.name] >= GUESSING, "status"] = "collapsed"
+    for factor, keys in settings.items():
+        levels = [level(settings_of(one), keys) for one in found]
+        runs[factor] = pd.Series(levels, runs.index, dtype=object)
+    return runs
+
+
+def validated(found: Sequence[Record], measured: Sequence[Record]) -> list[Record]:
+    """The runs that are not measured, with their held-out error as the response."""
+    names = {one["run_id"] for one in measured}
+    return [
+        {
+            **one,
+            "right": None,
+            "response": {"test_error": one["curve"][-1].get("validation_error")},
+        }
+        for one in found
+        if one["run_id"] not in names
+    ]
+
+
+def alike(found: Sequence[Record], mix: bool) -> str:
+    """What a chart of these runs mixes, in words; a Refusal unless that is allowed."""
+    about: dict[str, Callable[[Record], str]] = {
+        "data": lambda one: f"{one['treatment']['data']} {one['data'][:10]}",
+        "code": code_of,
+        "torch": lambda one: bound_to(one, one["versions"]["torch"]),
+        "hardware": lambda one: bound_to(one, one["hardware"]),
+    }
+    remarks = []
+    for key, read in about.items():
+        counts = pd.Series([read(one) for one in found]).value_counts(sort=False)
+        if len(counts) == 1:
+            continue
+        listed = ", ".join(f"{value} ({runs} runs)" for value, runs in counts.items())
+        choice = f"{key}={str(counts.index[0]).split()[0]}"
+        mixing = "" if key == "data" else ", or draw them together with mix=true"
+        if key == "data" or not (mix or key == "hardware"):
+            raise Refusal(
+                f"the runs are of {len(counts)} versions of {key}, whose difference "
+                f"would pass for an effect: {listed}. Choose one, {choice}, which goes "
+                f"with output_dir= and reference=; or train again what is old{mixing}"
+            )
+        many = "kinds of" if key == "hardware" else "versions of"
+        remarks.append(f"mixed: {len(counts)} {many} {key}: {listed}")
+    return "; ".join(remarks)
+
+
+def differing(treatments: Iterable[Mapping[str, Value]]) -> dict[str, list[Value]]:
+    """The settings in which treatments differ, with the value of each treatment.
+
+    A number that is settled by the level that it belongs to is left out.
+    """
+    rows = list({tuple(sorted(t.items())): t for t in treatments}.values())
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    values = {key: [row.get(key) for row in rows] for key in keys}
+    differ = {key: column for key, column in values.items() if len(unique(column)) > 1}
+    owner = {key: BELONGS.get(key, key.rpartition(".")[0]) for key in differ}
+    return {
+        key: column
+        for key, column in differ.items()
+        if owner[key] not in differ or not settles(differ[owner[key]], column)
+    }
+
+
+def settles(one: Sequence[Value], other: Sequence[Value]) -> bool:
+    """Whether the value of one setting says that of the other."""
+    return len(set(zip(one, other, strict=True))) == len(set(one))
+
+
+def joined(
+    columns: Mapping[str, list[Value]], plan: Mapping[str, Any]
+) -> dict[str, tuple[str, ...]]:
+    """Each factor with its settings: those that settle each other are one factor."""
+    groups: list[list[str]] = []
+    for key, column in columns.items():
+        for group in groups:
+            other = columns[group[0]]
+            if settles(column, other) and settles(other, column):
+                group.append(key)
+                break
+        else:
+            groups.append([key])
+    found: dict[str, tuple[str, ...]] = {}
+    for group in groups:
+        taken = {*found, *columns} - {*group}
+        found[group_name(group, plan, taken)] = tuple(group)
+    return found
+
+
+def group_name(
+    keys: Sequence[str], plan: Mapping[str, Any], taken: Iterable[str]
+) -> str:
+    """What settings that change together are called in the plan, or all of them.
+
+    `taken` are the names of other settings and groups.
+    """
+    if len(keys) == 1:
+        return keys[0]
+    for factor, tried in plan.get("levels", {}).items():
+        brought = {key for settings in tried.values() for key in settings}
+        if set(keys) <= brought and factor not in taken:
+            return str(factor)
+    return "+".join(keys)
+
+
+def level(treatment: Mapping[str, Value], keys: Sequence[str]) -> Level:
+    """The level of a factor: the value of its one setting, or all joined with '+'."""
+    values = [treatment.get(key) for key in keys]
+    if len(values) == 1 and values[0] is not None:
+        return values[0]
+    return "+".join(map(shown, values))
+
+
+def shown(value: Value) -> str:
+    """A value as it is typed."""
+    return "null" if value is None else str(value)
+
+
+def base_name(plan: Mapping[str, Any], reference: Mapping[str, Level]) -> str:
+    """What the reference is called: its preset, its design, or its levels."""
+    base = plan.get("base") or plan.get("preset") or plan.get("design")
+    if isinstance(base, Mapping):
+        base = base.get("preset") or plan.get("design")
+    levels = ", ".join(map(str, reference.values()))
+    return str(base or (levels if len(reference) < 4 else "the reference"))
+
+
+def estimated(study: Study) -> Effects:
+    """All effects that a study's runs allow: of a factorial, a ladder, or of arms."""
+    about: dict[str, Any] = {"study": study.name, "seeds": study.seeds}
+    about |= {"response": study.response}
+    found = []
+    try:
+        if study.factorial:
+            ends = study.base, study.new
+            found.append(effect.factorial(study.runs, study.levels, ends=ends, **about))
+        if study.rungs:
+            found.append(effect.ladder(study.runs, study.rungs, **about))
+        if study.held_out is not None:
+            pair = study.held_out, study.runs
+            found.append(effect.path(*pair, study.levels, **about))
+        if not found:
+            about |= {"names": study.names, "base": study.base}
+            found.append(effect.arms(study.runs, study.reference, **about))
+    except ValueError as problem:
+        raise Refusal(f"{study.name}: {problem}") from None
+    return Effects(*map(pd.concat, zip(*found, strict=True)))
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """Every value once, in the order of its first appearance."""
+    return list(dict.fromkeys(values))

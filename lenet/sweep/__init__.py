@@ -1,0 +1,1 @@
+"""A design of many runs: planned, trained by workers or a cluster, and verified."""

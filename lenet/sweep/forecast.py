@@ -1,0 +1,132 @@
+"""What carrying out a plan will take, and whether it can tell anything: before it runs.
+
+Times come from the records made on this machine, the spread between seeds from the
+records of the same treatments.
+"""
+
+import shutil
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lenet.config import Config, Value
+from lenet.records.plan import Run
+from lenet.records.store import Record
+
+BYTES = 300_000  # of a run's record and weights: 61,706 numbers and 5 kB of text
+EFFECTS = (0.0010, 0.0005)  # tenth and twentieth of a point: what plans are asked about
+
+
+def seconds(
+    configs: Sequence[Config], known: Iterable[Record], hardware: str
+) -> float | None:
+    """The seconds that these runs take one after another; None if nothing tells.
+
+    A run takes what runs of its structure took on this hardware, per pass; one of a
+    structure that has never run takes what the others of its data and batch size took.
+    """
+    if not configs:
+        return 0.0
+    exact, alike = (
+        defaultdict[Any, list[float]](list),
+        defaultdict[Any, list[float]](list),
+    )
+    for one in known:
+        if one["hardware"] == hardware and one["curve"]:
+            rate = one["seconds"] / len(one["curve"])
+            config = Config(one["treatment"], one["seed"])
+            exact[shape(config)].append(rate)
+            alike[kin(config)].append(rate)
+    total = 0.0
+    for config in configs:
+        rates = exact.get(shape(config)) or alike.get(kin(config))
+        if not rates:
+            return None
+        total += statistics.median(rates) * config.number("epochs")
+    return total
+
+
+def shape(config: Config) -> tuple[object, ...]:
+    """What decides the time of a pass."""
+    from lenet.training.stack import structure  # with torch
+
+    return structure(Config({**config.treatment, "epochs": 0}, 0))
+
+
+def kin(config: Config) -> tuple[Value, ...]:
+    """What roughly decides the time of a pass."""
+    keys = ("data", "batch_size", "train_size", "validation_size")
+    return tuple(config.treatment.get(key) for key in (*keys, "adversary"))
+
+
+def spread(runs: Sequence[Run]) -> float | None:
+    """The median standard deviation, over arms of three blocks and more, of arm minus
+    reference; None where there is none."""
+    errors = defaultdict[str, dict[int, float]](dict)
+    for run in runs:
+        if run.error is not None:
+            errors[run.arm][run.seed] = run.error
+    reference = errors[runs[0].arm]
+    found = []
+    for arm, measured in errors.items():
+        seeds = measured.keys() & reference.keys()
+        if arm != runs[0].arm and len(seeds) > 2:
+            differences = [measured[seed] - reference[seed] for seed in seeds]
+            found.append(statistics.stdev(differences))
+    return statistics.median(found) if found else None
+
+
+def tests(plan: Mapping[str, Any]) -> int:
+    """The size of the largest family of effects that a study's chart will test."""
+    factors = len(plan["levels"])
+    if plan["kind"] in ("factorial", "path"):
+        return max(factors, factors * (factors - 1) // 2)
+    return max(len(plan["arms"]) - 1, 1)
+
+
+def verdict(plan: Mapping[str, Any], sd: float | None) -> str:
+    """Whether so many seeds can find anything; how many find a tenth of a point, or a
+    twentieth, or show that there is no effect of a twentieth."""
+    from lenet.studies.statistics import (
+        blocks_needed,
+        seeds_for_equivalence,
+        seeds_for_power,
+    )
+
+    count, family = len(plan["seeds"]), tests(plan)
+    needed = blocks_needed()
+    text = f"n = {count} over {family} effects: "
+    if count < needed:
+        text += f"no verdict possible, replicates={needed} is the least"
+    else:
+        text += f"a verdict is possible (from n = {needed})"
+    if sd:
+        large, small = (seeds_for_power(e, sd, family) for e in EFFECTS)
+        nothing = seeds_for_equivalence(sd, EFFECTS[1], family)
+        points = [f"{100 * e:.2f}" for e in EFFECTS]
+        text += (
+            f"; at the sd of {100 * sd:.2f} points in the records, 80 % power takes "
+            f"n = {large} for {points[0]} points, {small} for {points[1]}, and "
+            f"{nothing} for `equivalent` within {points[1]}"
+        )
+    return text
+
+
+def duration(taken: float) -> str:
+    """Seconds as people say them."""
+    minutes = round(taken / 60)
+    if minutes < 1:
+        return f"{taken:.0f} s"
+    return (
+        f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    )
+
+
+def disk(count: int, output_dir: str) -> tuple[int, int]:
+    """The bytes that so many runs need, and those that are free."""
+    there = Path(output_dir).absolute()
+    while not there.exists():
+        there = there.parent
+    return count * BYTES, shutil.disk_usage(there).free

@@ -1,0 +1,139 @@
+"""Train the runs of a sweep on an engine of Hydra's: SLURM, Ray, or another launcher.
+
+A job is a command line of lenet.train: consecutive seeds of one treatment. What became
+of it is known from the records alone, so that a job, a worker or a node that is killed
+costs what it was at, and the next round launches that again.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+
+from lenet import train
+from lenet.config import CONF, Config, Places, composed, typed
+from lenet.records import plan, store
+
+SIZES = (train.STACK, 4, 1)  # seeds in a job, of each launch of what has no record yet
+LOOK = 5.0  # seconds from one look at the records to the next
+Tell = Callable[[Mapping[str, str], Mapping[str, str]], None]  # statuses, failures
+
+
+def train_all(
+    missing: Mapping[str, Config], places: Places, engine: Sequence[str], tell: Tell
+) -> dict[str, str]:
+    """Train runs through the launcher that `engine` sets: failures, by run id.
+
+    tell: hears, every few seconds, the status of the runs that have a record by now,
+    and why those failed that the last launches left without one.
+    """
+    left, causes = dict(missing), dict[str, str]()
+    for size in SIZES:  # smaller ones, so that one bad run is found
+        todo = dict(jobs(left, places, size))
+        with watched(missing, places, causes, tell):
+            launched = launch(list(todo), places, engine)
+        for line, cause in launched.items():
+            lost = [n for n in todo[line] if not store.find(places.output_dir, n)]
+            if lost:
+                plan.failed(places.output_dir, lost, cause, " ".join(line))
+                causes |= dict.fromkeys(lost, cause)
+        left = {n: c for n, c in left.items() if not store.find(places.output_dir, n)}
+        if not left:
+            return {}
+    return {name: causes[name] for name in left}
+
+
+def check(engine: Sequence[str]) -> None:
+    """Refuse settings of a launcher that is not installed, naming what to install."""
+    composed(engine)
+
+
+@contextlib.contextmanager
+def watched(
+    runs: Mapping[str, Config], places: Places, causes: Mapping[str, str], tell: Tell
+) -> Iterator[None]:
+    """While the engine works, which returns only at its end, tell what has a record."""
+    done, ended = dict[str, str](), threading.Event()
+
+    def look() -> None:
+        for name in runs.keys() - done.keys():
+            if one := plan.peek(places.output_dir, name):
+                done[name] = one["status"]
+        tell(done, {n: cause for n, cause in causes.items() if n not in done})
+
+    def watch() -> None:
+        while not ended.wait(LOOK):
+            look()
+
+    look()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        look()
+
+
+def jobs(
+    runs: Mapping[str, Config], places: Places, size: int = train.STACK
+) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """Command lines of lenet.train with their runs: up to `size` consecutive seeds of
+    a treatment.
+
+    Paths in them are absolute: a job may begin in another folder. The sweep mirrors.
+    """
+    data_dir = places.data_dir or os.environ.get("LENET_DATA") or "data"
+    where = [f"output_dir={quoted(places.output_dir)}", f"data_dir={quoted(data_dir)}"]
+    where += [f"device={places.device}"]
+    treatments: dict[tuple[str, ...], dict[int, str]] = {}
+    for name, config in runs.items():
+        line = tuple(f"{k}={typed(v)}" for k, v in config.treatment.items())
+        treatments.setdefault(line, {})[config.seed] = name
+    for line, seeds in treatments.items():
+        for _, pairs in groupby(
+            enumerate(sorted(seeds)), lambda pair: pair[1] - pair[0]
+        ):
+            alike = [seed for _, seed in pairs]
+            for first in range(0, len(alike), size):
+                part = alike[first : first + size]
+                seed = (f"seed={part[0]}", f"replicates={len(part)}")
+                yield (*line, *seed, *where), [seeds[one] for one in part]
+
+
+def quoted(path: str) -> str:
+    """An absolute path as a value of Hydra's grammar."""
+    text = str(Path(path).expanduser().absolute())
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def launch(
+    lines: Sequence[tuple[str, ...]], places: Places, engine: Sequence[str]
+) -> dict[tuple[str, ...], str]:
+    """Have the launcher run these lines, and wait: for each, why it may have failed."""
+    path = create_config_search_path(str(CONF.absolute()))
+    hydra = Hydra.create_main_hydra2("lenet.train", path)
+    try:
+        own = f"output_dir={quoted(places.output_dir)}"
+        tree = hydra.compose_config("config", [own, *engine], RunMode.MULTIRUN)
+        launcher = Plugins.instance().instantiate_launcher(
+            HydraContext(hydra.config_loader, Callbacks(tree)), train.job, tree
+        )
+        done = launcher.launch([list(line) for line in lines], initial_job_idx=0)
+        failures = [one._return_value for one in done]
+        causes = [repr(e) if e else "it left no record" for e in failures]
+    except (Exception, SystemExit) as problem:  # whatever an engine may raise
+        causes = [f"{type(problem).__name__}: {problem}"] * len(lines)
+    finally:
+        GlobalHydra.instance().clear()
+    return dict(zip(lines, causes, strict=True))

@@ -1,0 +1,504 @@
+"""Carry out a design: plan it, train what has no record, write the study and its chart.
+
+What is done is known from the records alone, so the same call again trains what is
+missing and nothing else, whatever stopped the last one.
+"""
+
+import contextlib
+import math
+import os
+import select
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+from lenet import train
+from lenet.config import Config, Places, Refusal
+from lenet.records import plan as plans
+from lenet.records import record, store, tracker
+from lenet.records.store import Record
+from lenet.sweep import forecast, launcher, worker
+from lenet.sweep.design import Design
+from lenet.sweep.worker import Job, Message, Worker
+from lenet.training.edition import EDITION
+
+STACK = 8  # runs in one stack on one processor core: the lanes of lenet/pattern.py
+TRIES = 2  # of a run by itself, after the stacks that it was in have failed
+PATIENCE = 600.0  # seconds without a word after which a worker hangs
+MEMORY = 0.8e9  # bytes of a worker: torch, the compiled loops, a stack
+GROUPS = tuple(  # the limit of a group of processes and its use: version 2, 1
+    (Path("/sys/fs/cgroup") / limit, Path("/sys/fs/cgroup") / used)
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    )
+)
+WAIT = 2.0  # seconds until runs that another sweep holds are looked at again
+
+
+@dataclass
+class State:
+    """How far a sweep is: what waits, what came, what was given up and why.
+
+    work: what all of it takes, and `worked` what is done of that, as `cost` measures.
+    """
+
+    total: int
+    work: float
+    waiting: deque[Job]
+    began: float
+    worked: float = 0.0
+    done: int = 0
+    diverged: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    workers: list[Worker] = field(default_factory=list)
+    told: str = ""  # for whom it waits
+
+
+Show = Callable[[State], None]
+
+
+def silent(state: State) -> None:
+    """Show nothing."""
+
+
+def make(design: Design) -> tuple[dict[str, Any], dict[str, Config]]:
+    """The plan of a design, and its runs by run id; nothing is written."""
+    data = train.identities(design.runs, design.places)
+    runs = {record.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs}
+    ids, count = list(runs), len(design.seeds)
+    searched = len(design.arms) * count
+    each = len(design.search) // len(design.arms)
+    arms = [
+        {
+            "name": arm.name,
+            "levels": dict(arm.levels),
+            "changes": dict(arm.changes),
+            "treatment": dict(arm.treatment),
+            "runs": ids[i * count : (i + 1) * count],
+            "search": ids[searched + i * each : searched + (i + 1) * each],
+        }
+        for i, arm in enumerate(design.arms)
+    ]
+    plan = {
+        "study": design.places.study or design.name,
+        "design": design.name,
+        "kind": design.kind,
+        "preset": design.preset,
+        "factors": design.keys,
+        "levels": {f: dict(tried) for f, tried in design.factors.items()},
+        "reference": dict(design.arms[0].treatment),
+        "arms": arms,
+        "seeds": list(design.seeds),
+        "search_seeds": [run.seed for run in design.search[:each]],
+        "search_changes": changed(design),
+        "runs": ids,
+        "data": {name: one.sha256 for name, one in sorted(data.items())},
+        "edition": EDITION,
+        "code": {"fingerprint": record.fingerprint(), **record.commit()},
+    }
+    return plan, runs
+
+
+def changed(design: Design) -> dict[str, Any]:
+    """What the search of a path sets in the treatment of every arm."""
+    arm = design.arms[0].treatment
+    return {
+        key: value
+        for run in design.search[:1]
+        for key, value in run.treatment.items()
+        if arm[key] != value
+    }
+
+
+def carry_out(
+    plan: Mapping[str, Any],
+    runs: Mapping[str, Config],
+    places: Places,
+    workers: int | None = None,
+    show: Show = silent,
+    command: Sequence[str] = worker.COMMAND,
+    engine: Sequence[str] = (),
+) -> Path:
+    """The folder of a study, once every run of its plan has a record.
+
+    workers: processes that train at a time; engine: Hydra's settings of the launcher
+    that trains in their place. A Refusal (1) names the runs that failed.
+    """
+    folder = Path(places.output_dir) / plan["study"]
+    store.check(places.output_dir)
+    if engine:
+        launcher.check(engine)
+    earlier = plans.mend(folder)
+    kept = same_study(folder, plan, earlier)
+    store.prepare(places.output_dir)
+    if kept is plan:
+        store.replace(folder / plans.PLAN, plans.text(plan))
+    else:  # nothing is to be trained
+        plan, runs = kept, {}
+    shown = plans.shown(plan)
+    found = recorded(places.output_dir, runs, shown)
+    found |= plans.kept(folder, runs.keys() - found.keys(), earlier)
+    missing = {name: config for name, config in runs.items() if name not in found}
+    agree(found, earlier, missing)
+    with tracker.mirroring(places, plan["study"], list(runs)):
+        if engine and missing:
+            failures = launcher.train_all(
+                missing, places, engine, telling(missing, show)
+            )
+        else:
+            failures = train_all(missing, places, workers, show, command)
+    found |= recorded(places.output_dir, missing, set())
+    with plans.held(folder):  # against another sweep, with more seeds, of this study
+        plans.publish(folder, plan, found)
+        if failures:
+            raise Refusal(table(failures, runs, len(runs)), 1)
+        if lost := len(runs) - len(found):
+            raise Refusal(f"{lost} records were lost meanwhile: run it again", 1)
+        for name in shown & found.keys():  # of a published record there may be none
+            if store.weights_path(places.output_dir, name).exists():
+                content = store.weights(places.output_dir, found[name])
+                store.replace(folder / "weights" / f"{name}.safetensors", content)
+    return folder
+
+
+def recorded(
+    output_dir: str, runs: Iterable[str], shown: Container[str]
+) -> dict[str, Record]:
+    """The records in runs/ of these runs, by run id; what is broken is moved aside.
+
+    Of those that are `shown` the weights are looked at too.
+    """
+    found = {}
+    for name in runs:
+        one = store.find(output_dir, name)
+        if one and name in shown and store.fault(output_dir, name):
+            one = store.quarantine(output_dir, name)
+        if one:
+            found[name] = one
+    return found
+
+
+def agree(
+    found: Mapping[str, Record],
+    earlier: Mapping[str, Record],
+    missing: Mapping[str, Config],
+) -> None:
+    """A Refusal where one run has two results, or where what is missing would be
+    trained with another torch than the rest."""
+    twice = [n for n, one in found.items() if n in earlier and earlier[n] != one]
+    if unlike := [n for n in twice if record.different(found[n], earlier[n])]:
+        raise Refusal(
+            f"{len(unlike)} runs have one result in runs/ and another among the "
+            f"published records, such as {unlike[0]}: training was not deterministic. "
+            "Both are kept: action=rerun run=<id> tells which comes again; move the "
+            "other away",
+            4,
+        )
+    own, kept = record.versions()["torch"], found.values()
+    others = {r["versions"]["torch"] for r in kept if not record.portable(r)} - {own}
+    if missing and others:
+        raise Refusal(
+            f"the runs that are done are of torch {', '.join(sorted(others))}, this is "
+            f"torch {own}: install that one, or begin another study with study=<name>"
+        )
+
+
+def same_study(
+    folder: Path, plan: Mapping[str, Any], published: Mapping[str, Record]
+) -> Mapping[str, Any]:
+    """The plan to carry out: this one, or that of the folder where another edition has
+    trained all that is asked for. A Refusal if the folder's is another study."""
+    if not (folder / plans.PLAN).exists():
+        return plan
+    before = plans.read(folder)
+    if not published and not plans.begun(folder.parent, before):
+        return plan  # of a command that was refused or stopped before its first record
+    if settings := plans.unlike(before, plan):
+        raise Refusal(
+            f"study {folder.name} is of {settings}: leave it as it is, and begin "
+            "another with study=<name>"
+        )
+    code, edition = before["code"], before.get("edition", 1)
+    if edition == plan["edition"]:
+        return plan
+    arms = [arm["changes"] for arm in before["arms"]]
+    asked = all(arm["changes"] in arms for arm in plan["arms"])
+    known = set(plan["seeds"]) <= set(before["seeds"])
+    if asked and known and set(before["runs"]) <= published.keys():
+        commit = str(code["commit"])[:10]
+        print(
+            f"note: study {folder.name} is complete, of edition {edition} (commit "
+            f"{commit}): nothing to train; study=<name> begins it anew",
+            file=sys.stderr,
+        )
+        return before
+    edits = " and the edits that it had then" if code["dirty"] else ""
+    raise Refusal(
+        f"study {folder.name} was begun with edition {edition} of training, this is "
+        f"edition {plan['edition']}; that was the code of commit "
+        f"{code['commit']}{edits}: go on there (git worktree add ../{folder.name} "
+        f"{code['commit']}), or begin another with study=<name>"
+    )
+
+
+def outlook(
+    plan: Mapping[str, Any],
+    runs: Mapping[str, Config],
+    places: Places,
+    workers: int | None,
+) -> str:
+    """Each run and its state, then the time, the disk and the chance of a verdict."""
+    output_dir = places.output_dir
+    folder, refused = Path(output_dir) / plan["study"], []
+    try:
+        plan = same_study(folder, plan, plans.published(folder))
+    except Refusal as refusal:
+        refused.append(f"would be refused: {refusal}")
+    states = plans.progress(output_dir, plan)
+    missing = [
+        runs[run.run_id] for run in states if run.state not in ("done", "diverged")
+    ]
+    time, verdict = "nothing is left to train", []
+    if missing:
+        time = time_needed(missing, places, workers)
+        verdict = [forecast.verdict(plan, forecast.spread(states))]
+    needed, free = forecast.disk(len(missing), output_dir)
+    return "\n".join(
+        [
+            *(str(run) for run in states),
+            plans.summary(plan, states),
+            f"time: {time}",
+            f"disk: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free",
+            *verdict,
+            *refused,
+        ]
+    )
+
+
+def time_needed(missing: Sequence[Config], places: Places, workers: int | None) -> str:
+    """What runs took on this machine, summed up for those that are missing."""
+    count = count_workers(workers, places)
+    hardware = record.hardware(device(places))
+    taken = forecast.seconds(missing, plans.sound(places.output_dir), hardware)
+    if taken is None:
+        return "unknown: no record of this machine tells"
+    return f"{forecast.duration(taken / count)} with workers={count}"
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # macOS has none
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def free_memory() -> float | None:
+    """The bytes that new processes may take; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
+    free = 1024.0 * int(found[0]) if found else math.inf
+    for limit, used in GROUPS:  # of a container or a job
+        with contextlib.suppress(OSError, ValueError):  # "max": no limit
+            free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free if math.isfinite(free) else None
+
+
+def device(places: Places) -> str:
+    """The kind of device that the runs compute on: cpu or cuda."""
+    return train.choose_device(places.device).type
+
+
+def count_workers(asked: int | None, places: Places) -> int:
+    """How many processes are to train: one for each core, or as many as are asked for,
+    and no more than memory holds; one alone for a GPU, unless more are asked for."""
+    count = asked or (cores() if device(places) == "cpu" else 1)
+    free = free_memory()
+    most = count if free is None else max(1, int(free / MEMORY))
+    if count > most:
+        print(
+            f"note: workers={most}, not {count}: {(free or 0) / 1e9:.1f} GB of memory "
+            f"are free, and each takes about {MEMORY / 1e9:.1f}",
+            file=sys.stderr,
+        )
+        return most
+    if count > cores():
+        print(
+            f"note: workers={count} on {cores()} cores: more only wait for each other",
+            file=sys.stderr,
+        )
+    return count
+
+
+def train_all(
+    missing: Mapping[str, Config],
+    places: Places,
+    workers: int | None,
+    show: Show = silent,
+    command: Sequence[str] = worker.COMMAND,
+) -> dict[str, str]:
+    """Train runs in worker processes; the causes of those that failed, by run id."""
+    if not missing:
+        return {}
+    count = count_workers(workers, places)
+    most = STACK if device(places) == "cpu" else train.STACK
+    size = min(most, max(2, -(-len(missing) // count)))
+    jobs = [Job(runs) for runs in train.stacks(missing, size)]
+    jobs.sort(key=cost, reverse=True)  # the long ones first, so that none is last
+    work = sum(cost(job) for job in jobs)
+    state = State(len(missing), work, deque(jobs), time.monotonic())
+    count = min(count, len(jobs))
+    try:
+        while state.waiting or any(one.job for one in state.workers):
+            while len(state.workers) < min(count, unfinished(state)):
+                state.workers.append(worker.start(max(1, cores() // count), command))
+            hand_out(state, places)
+            listen(state, places)
+            show(state)
+    finally:
+        for one in state.workers:
+            one.stop()
+    return state.failures
+
+
+def telling(missing: Mapping[str, Config], show: Show) -> launcher.Tell:
+    """Shows the runs that an engine trains, each time that it is told of them."""
+    work = cost(Job(missing))
+    state = State(len(missing), work, deque(), time.monotonic())
+
+    def tell(done: Mapping[str, str], failures: Mapping[str, str]) -> None:
+        state.done, state.failures = len(done), dict(failures)
+        state.diverged = sum(status == "diverged" for status in done.values())
+        state.worked = cost(Job({name: missing[name] for name in done}))
+        show(state)
+
+    return tell
+
+
+def cost(job: Job) -> float:
+    """What a job takes, in passes of one run; a step of an attack is a pass more."""
+    return sum(
+        config.number("epochs") * (1 + config.number("adversary.steps"))
+        for config in job.runs.values()
+    )
+
+
+def seconds_left(state: State) -> float | None:
+    """How long a sweep takes yet if it goes on as it did; None before any progress."""
+    parts = sum(one.part * cost(one.job) for one in state.workers if one.job)
+    worked = state.worked + parts
+    if not worked:
+        return None
+    return (time.monotonic() - state.began) * (state.work - worked) / worked
+
+
+def unfinished(state: State) -> int:
+    """Jobs that wait or are in work."""
+    return len(state.waiting) + sum(one.job is not None for one in state.workers)
+
+
+def hand_out(state: State, places: Places) -> None:
+    """Give a job to every worker that is ready for one."""
+    for one in state.workers:
+        due = [job for job in state.waiting if job.not_before <= time.monotonic()]
+        if one.ready and not one.job and due:
+            state.waiting.remove(due[0])
+            one.hand(due[0], places)
+
+
+def listen(state: State, places: Places) -> None:
+    """Take in what the workers say within a moment, and end those that are silent."""
+    pipes = [one.process.stdout for one in state.workers if one.process.stdout]
+    speaking, _, _ = select.select(pipes, [], [], 0.2)
+    for one in list(state.workers):
+        messages: list[Message] | None = []
+        if one.process.stdout in speaking:
+            messages = one.messages()
+        elif one.job and time.monotonic() - one.heard > PATIENCE:
+            messages = [{"failed": f"no word for {PATIENCE:.0f} s: hung"}]
+        if messages is None:
+            messages = [{"failed": death(one)}]
+        for message in messages:
+            take(state, one, message, places)
+
+
+def death(one: Worker) -> str:
+    """What ended a worker."""
+    code = one.process.wait()
+    if code >= 0:
+        return f"exit code {code}"
+    memory = " (out of memory?)" if code == -9 else ""
+    known = -code in {one.value for one in Signals}  # a real-time signal has no name
+    return f"killed by {Signals(-code).name if known else f'signal {-code}'}{memory}"
+
+
+def take(state: State, one: Worker, message: Message, places: Places) -> None:
+    """Take in one message of a worker."""
+    job = one.job
+    if "ready" in message:
+        one.ready = True
+    if "refused" in message:
+        raise Refusal(message["refused"], message["code"])
+    if "part" in message:
+        one.part = message["part"]
+    if "done" in message and job:
+        done = message["done"]
+        state.done += len(done)
+        state.diverged += sum(status == "diverged" for status in done.values())
+        state.worked += cost(job) * len(done) / len(job.runs)
+        others = {n: c for n, c in job.runs.items() if n not in done}
+        if others:
+            told = store.holders(places.output_dir, others)
+            if told != state.told:
+                print(told, file=sys.stderr)
+            state.told = told
+            state.waiting.append(Job(others, job.tries, time.monotonic() + WAIT))
+        one.job = None
+        if said := one.complaints():
+            print(said, file=sys.stderr)
+    if "failed" in message:
+        said = one.complaints()
+        one.stop()
+        state.workers.remove(one)
+        if job:
+            give_up(state, job, message, said, places)
+        elif not one.ready:
+            raise Refusal(f"no worker can start: {message['failed']}\n{said}", 3)
+
+
+def give_up(
+    state: State, job: Job, message: Message, said: str, places: Places
+) -> None:
+    """Record a failed attempt, then try its halves, or one run again, or no more."""
+    names = list(job.runs)
+    said = f"{message.get('traceback', '')}{said}"
+    plans.failed(places.output_dir, names, message["failed"], said)
+    if len(names) > 1:
+        for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+            state.waiting.appendleft(Job({name: job.runs[name] for name in half}))
+    elif job.tries + 1 < TRIES:
+        state.waiting.append(Job(job.runs, job.tries + 1))
+    else:
+        state.failures[names[0]] = message["failed"]
+
+
+def table(failures: Mapping[str, str], runs: Mapping[str, Config], total: int) -> str:
+    """The runs that failed, one a line with its cause, and what to do."""
+    lines = [
+        f"  {name} seed={runs[name].seed}: {why}" for name, why in failures.items()
+    ]
+    return "\n".join(
+        [
+            f"{len(failures)} of {total} runs failed; the others are kept:",
+            *lines,
+            "what they said is in attempts/; the same command tries them again",
+        ]
+    )

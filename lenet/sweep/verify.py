@@ -1,0 +1,143 @@
+"""Whether what is stored is what was trained: each seal, weight file and bit."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from lenet import train
+from lenet.config import Config, Places, Refusal, current
+from lenet.records import plan, record, store
+from lenet.records.store import Record
+from lenet.training.edition import EDITION
+
+
+def everything(output_dir: str) -> str:
+    """How many runs and studies are sound; a broken one is moved, and a Refusal (4)."""
+    if not Path(output_dir).is_dir():
+        raise Refusal(f"output_dir={output_dir}: there is no such folder")
+    names, broken, said = store.finished(output_dir), list[str](), list[str]()
+    for name in names:
+        try:
+            if store.fault(output_dir, name):
+                broken.append(name)
+        except Refusal as unread:  # of another version, or on a disk that fails
+            said.append(str(unread))
+    bad = len(broken) + len(said)
+    for name in broken:
+        store.quarantine(output_dir, name)
+    studies = sorted(path.parent for path in Path(output_dir).glob("*/plan.json"))
+    wrong = {study.name: found for study in studies if (found := faults(study))}
+    for found in (*wrong.values(), aside(output_dir)):
+        said += found
+    text = f"{len(names) - bad} of {len(names)} runs and "
+    text += f"{len(studies) - len(wrong)} of {len(studies)} studies are sound"
+    if broken:
+        text += "; the same sweep again trains the others anew"
+    if broken or said:
+        raise Refusal("\n".join([*said, text]), 4)
+    return text
+
+
+def faults(study: Path) -> list[str]:
+    """What is wrong with a study's plan, records and published weights, and the fix."""
+    said = []
+    planned, known = dict[str, Any](), dict[str, Record]()
+    try:
+        planned = plan.read(study)
+    except Refusal as refusal:
+        said.append(f"{refusal}; the same sweep again makes it anew")
+    try:
+        known = plan.published(study)
+    except Refusal as refusal:
+        return [*said, f"{refusal}; the same sweep again makes it anew"]
+    for name, _, seed, treatment in plan.planned(planned) if planned else ():
+        one = known.get(name)
+        if one and (one["seed"], current(one["treatment"])) != (
+            seed,
+            current(treatment),
+        ):
+            said.append(f"{study}: run {name} has another treatment than in the plan")
+    for path in sorted(study.glob("weights/*.safetensors")):
+        expected = known[path.stem]["weights"] if path.stem in known else None
+        if fault := store.altered(path, expected):
+            own = store.folder(str(study.parent), path.stem) / "model.safetensors"
+            mended = "the same sweep again copies it from runs/"
+            said.append(f"{fault}; {mended if own.exists() else 'restore it'}")
+    return said
+
+
+def aside(output_dir: str) -> list[str]:
+    """What is wrong with the notes of failed attempts and with the repeated runs."""
+    said = []
+    root = Path(output_dir)
+    for pattern, check in (
+        ("attempts/*.json", plan.noted),
+        ("reruns/*/record.json", store.read),
+    ):
+        for path in sorted(root.glob(pattern)):
+            try:
+                check(path)
+            except Refusal as refusal:
+                said.append(f"{refusal}; remove it")
+    return said
+
+
+def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
+    """Train a recorded run again: a line if every bit is the same, else a Refusal (4).
+
+    Both results of a run that came out otherwise are kept: the new one in reruns/.
+    """
+    import torch
+    from safetensors.torch import save
+
+    from lenet.training import stack
+
+    first = store.select(run, output_dir)
+    config = Config(first["treatment"], first["seed"])
+    name = first["run_id"]
+    if record.edition(first) != EDITION:
+        commit = first["code"]["commit"]
+        raise Refusal(
+            f"run {name} is of edition {record.edition(first)} of training, this is "
+            f"edition {EDITION}: git worktree add ../earlier {commit} has the code of "
+            "that one"
+        )
+    torch.set_num_threads(first["stack"]["threads"])
+    train.reuse_memory()
+    device = first["stack"]["device"].split(":")[0]
+    places = Places(data_dir, output_dir, device)
+    data = train.load([config], places)[str(config.treatment["data"])]
+    result = stack.train([config], data)[0]
+    weights = save(dict(result.weights)) if record.finished(result) else None
+    again = record.content(config, data, result, first["stack"], weights)
+    different = record.different(first, again)
+    if not different:
+        return f"run {name}: the same bits again (weights {first['weights']})"
+    place = Path(output_dir) / "reruns" / f"{name}-{secrets.token_hex(4)}"
+    store.replace(place / "record.json", store.text(store.sealed(again)))
+    if weights:
+        store.replace(place / "model.safetensors", weights)
+    raise Refusal(
+        f"run {name} came out otherwise: {', '.join(different)} differ"
+        + by_how_much(first, again)
+        + why(first, again)
+        + f"; both are kept, the new one in {place}",
+        4,
+    )
+
+
+def by_how_much(first: Record, again: Record) -> str:
+    """The test error that was and that is, where there are both."""
+    was, now = (one["response"]["test_error"] for one in (first, again))
+    if was is None or now is None:
+        return ""
+    return f" (test error {100 * now:.2f} % where the record has {100 * was:.2f} %)"
+
+
+def why(first: Record, again: Record) -> str:
+    """What else differs between two records of one run, which may explain it."""
+    known = [key for key in ("versions", "hardware") if first[key] != again[key]]
+    if first["code"]["fingerprint"] != again["code"]["fingerprint"]:
+        known.append(f"the code (it was commit {first['code']['commit']})")
+    same = " on the same code, versions and hardware: training is not deterministic"
+    return f" (and so do {', '.join(known)})" if known else same

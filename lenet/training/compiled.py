@@ -1,0 +1,164 @@
+"""A stack's passes, tests and curvature through loops/.
+
+The same arithmetic as the plain loop of stack.py, for float32 on a processor.
+Here tensors and levels become the loops' plain arrays.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from lenet.training.factor.augmentation import MOTIONS, gaussian
+from lenet.training.factor.head import LEVELS as HEADS
+from lenet.training.factor.head import bitmaps
+from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
+from lenet.training.loops import passes
+from lenet.training.model import STRUCTURE
+
+if TYPE_CHECKING:
+    from lenet.training.data import Data
+    from lenet.training.stack import Stack
+
+Batch = Int64[Tensor, "run image"]  # which training image comes where
+IMAGES = 4000  # at a time: memory for what is drawn, and how often the bar moves
+WATCHED_STEPS = 10  # as adversary.withstood has it, each a quarter of epsilon
+
+
+def can_run(stack: "Stack") -> bool:
+    """Whether the loops compute for this stack: float32 on a processor."""
+    weight = stack.model.C1.weight
+    return weight.dtype == torch.float32 and weight.device.type == "cpu"
+
+
+def train_part(
+    stack: "Stack", batch: Batch, epoch: int, step: int, data: "Data"
+) -> passes.Pass:
+    """Train on some images of a pass, from its step `step` on."""
+    count, adversary = -(-batch.shape[1] // stack.batch_size), None
+    rates, shrink, epsilon = stack.step_numbers(epoch, step, count)
+    each = torch.stack([rates, shrink, epsilon], -1).transpose(0, 1)
+    level = OPTIMIZERS[stack.level("optimizer")]
+    steps = passes.Steps(
+        stack.level("optimizer"),
+        stack.batch_size,
+        each.numpy(),
+        stack.coupled_decay().numpy(),
+        stack.number(level.first).numpy(),
+        stack.number(level.second).numpy(),
+        {name: remembered(stack, name) for name in level.memory if name},
+    )
+    if stack.adversary_steps:
+        radius, stride = (
+            stack.numbers[f"adversary.{name}"].numpy() for name in ("epsilon", "step")
+        )
+        adversary = passes.Adversary(radius, stride, stack.adversary_steps)
+    about = network(stack)
+    done = passes.train_pass(
+        arrays(stack), steps, shown(stack, batch, epoch, data), about, adversary,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    means, variances = torch.from_numpy(about.running).unbind(1)
+    for layer, maps in ((stack.model.C1, slice(6)), (stack.model.C3, slice(6, 22))):
+        layer.mean.copy_(means[:, maps])
+        layer.var.copy_(variances[:, maps])
+    return done
+
+
+def answers(
+    stack: "Stack", images: Tensor, labels: Tensor
+) -> Int64[Tensor, "run image"]:
+    """The class that each run gives each image; -1 where a score is no number."""
+    found, _ = passes.answers_of(
+        arrays(stack),
+        seen_by_all(stack, images, labels),
+        network(stack),
+        threads=torch.get_num_threads(),
+    )
+    return torch.from_numpy(found)
+
+
+def withstood(
+    stack: "Stack", images: Tensor, labels: Tensor, keys: Int64[Tensor, "run image"]
+) -> Bool[Tensor, "run image"]:
+    """Which images each run still classifies correctly under PGD on the margin."""
+    epsilon = stack.numbers["adversary.epsilon"].numpy()
+    _, right = passes.answers_of(
+        arrays(stack),
+        seen_by_all(stack, images, labels)._replace(adversary=keys.numpy()),
+        network(stack),
+        passes.Adversary(epsilon, epsilon / np.float32(4), WATCHED_STEPS),
+        torch.get_num_threads(),
+    )
+    return torch.from_numpy(right)
+
+
+def curvature(
+    stack: "Stack", data: "Data", samples: Int64[Tensor, "run sample"]
+) -> dict[str, Tensor]:
+    """h_kk of every trainable parameter, the mean over each run's samples."""
+    labels = data.train_labels[samples].numpy()
+    seen = passes.Shown(data.train_images.numpy(), samples.numpy(), labels)
+    found = passes.curvature_of(
+        arrays(stack), seen, network(stack), torch.get_num_threads()
+    )
+    return {name: torch.from_numpy(values) for name, values in found.items()}
+
+
+def arrays(stack: "Stack") -> dict[str, np.ndarray]:
+    """The parameters; what changes them there changes them here."""
+    return {n: w.detach().numpy() for n, w in stack.model.named_parameters()}
+
+
+def network(stack: "Stack") -> passes.Network:
+    """What the runs are, apart from their parameters."""
+    model, head = stack.model, HEADS[stack.level("head")]
+    statistics = [torch.cat([getattr(model.C1, key), getattr(model.C3, key)], 1)
+                  for key in ("mean", "var")]  # fmt: skip
+    return passes.Network(
+        **{level: stack.level(level) for level in STRUCTURE},
+        scale=model.input.scale.numpy(),
+        shift=model.input.shift.numpy(),
+        number=stack.head_number(head.number).numpy(),
+        bitmaps=bitmaps().numpy(),
+        running=torch.stack(statistics, 1).numpy(),
+    )
+
+
+def seen_by_all(stack: "Stack", images: Tensor, labels: Tensor) -> passes.Shown:
+    """The same images for every run, as they are."""
+    order = torch.arange(len(images)).expand(len(stack.configs), -1)
+    return passes.Shown(images.numpy(), order.numpy(), labels.expand_as(order).numpy())
+
+
+def shown(stack: "Stack", batch: Batch, epoch: int, data: "Data") -> passes.Shown:
+    """The images, with what augmentation, dropout and an adversary draw for them."""
+    level, extra = stack.level("augmentation"), {}
+    if level in MOTIONS:
+        where = MOTIONS[level](*stack.draws(batch, epoch))
+        extra["where"] = where.view(*batch.shape, 2, 3).numpy()
+    elif level == "elastic":
+        keys, _ = stack.draws(batch, epoch)
+        sigma, alpha = (stack.numbers[f"augmentation.{n}"] for n in ("sigma", "alpha"))
+        extra["elastic"] = keys.view_as(batch).numpy()
+        extra |= {"smooth": gaussian(sigma, 28).numpy(), "alpha": alpha.numpy()}
+    if dropped := stack.keep(batch, epoch):
+        extra["masks"] = torch.cat([dropped["C5"], dropped["F6"]], -1).numpy()
+    if stack.adversary_steps:
+        extra["adversary"] = stack.adversary_keys(batch, epoch).numpy()
+    pictures, labels = data.train_images.numpy(), data.train_labels[batch].numpy()
+    return passes.Shown(pictures, batch.numpy(), labels, **extra)
+
+
+def remembered(stack: "Stack", kind: str) -> Mapping[str, np.ndarray]:
+    """What the optimizer keeps for every weight, to be changed in place."""
+    found = {}
+    for name, weight in stack.model.named_parameters():
+        memory = stack.memory.setdefault(name, {})
+        if kind not in memory:
+            memory[kind] = torch.zeros_like(weight)
+        found[name] = memory[kind].detach().numpy()
+    return found

@@ -1,0 +1,531 @@
+"""The training loop: a stack of runs, trained as one program.
+
+The runs of a stack share a structure (the levels and sizes that fix the computation)
+and nothing else: each has its own seed, order, initialisation and learning rate. The
+loss is the sum over runs of each run's mean loss, so that one backward pass gives every
+run its own gradient. What a run becomes does not depend on the others.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+
+from lenet.config import RANGES, Config, Refusal
+from lenet.training import compiled, draws
+from lenet.training.curvature import curvature
+from lenet.training.data import Data
+from lenet.training.factor import adversary
+from lenet.training.factor.augmentation import LEVELS as AUGMENTATIONS
+from lenet.training.factor.augmentation import Number
+from lenet.training.factor.head import LEVELS as HEADS
+from lenet.training.factor.input import LEVELS as INPUTS
+from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
+from lenet.training.factor.optimizer import SECOND_ORDER, Numbers
+from lenet.training.factor.order import LEVELS as ORDERS
+from lenet.training.factor.schedule import LEVELS as SCHEDULES
+from lenet.training.model import STRUCTURE, LeNet5
+
+PerRun = Float[Tensor, "run"]
+Batch = Int64[Tensor, "run batch"]  # which training image comes where
+Pixels = Float[Tensor, "run batch 28 28"]  # in [0, 1]
+Curve = list[dict[str, float]]  # epoch, train_error, train_wrong, ..., seconds
+SHARED = (
+    *(*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs"),
+    *("train_size", "validation_size", "optimizer.samples"),
+    *("adversary", "adversary.steps", "adversary.held_out"),
+)
+PURPOSES = (
+    *("order", "augmentation", "curvature", "dropout C5", "dropout F6"),
+    *("adversary", "watch"),
+)
+DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
+TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stack is; the errors are means over its runs."""
+
+    epoch: int
+    step: int
+    steps: int
+    batch: int
+    train_error: float
+    test_error: float | None
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one run; `diverged_step` is None for a finished one.
+
+    answers: the class that it gives each test image, -1 where a score is no number.
+    seconds and processor_seconds are the run's own share of its stack's.
+    """
+
+    diverged_step: int | None
+    right: Bool[Tensor, "image"]
+    answers: Int64[Tensor, "image"]
+    weights: Mapping[str, Tensor]
+    curve: Curve
+    step_sizes: tuple[float, float] | None  # sdlm: the range in the first pass
+    seconds: float
+    processor_seconds: float
+
+
+def structure(config: Config) -> tuple[object, ...]:
+    """What the runs of a stack have in common."""
+    return tuple(config.treatment.get(key) for key in SHARED)
+
+
+def build(configs: Sequence[Config], data: Data, images: Tensor) -> LeNet5:
+    """The untrained stack of these runs; images: indices of the training images."""
+    levels = {factor: configs[0].level(factor) for factor in STRUCTURE}
+    model = LeNet5(len(configs), **levels).to(data.train_images.device)
+    inits = [config.level("init") for config in configs]
+    constants = (per_run(configs, f"init.{name}") for name in ("coefficient", "bias"))
+    model.initialise([config.seed for config in configs], inits, *constants)
+    mean, std = moments(data.train_images[images])
+    scaling = [INPUTS[config.level("input")](mean, std) for config in configs]
+    model.input.scale.copy_(torch.tensor([scale for scale, _ in scaling]))
+    model.input.shift.copy_(torch.tensor([shift for _, shift in scaling]))
+    return model
+
+
+def moments(pixels: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation of bytes as pixels in [0, 1]; their sums are whole
+    numbers, exact on every machine."""
+    counts = torch.bincount(pixels.flatten().long(), minlength=256).tolist()
+    count = sum(counts)
+    total = sum(n * value for value, n in enumerate(counts))
+    squares = sum(n * value * value for value, n in enumerate(counts))
+    variance = (squares * count - total * total) / (count * (count - 1))
+    return total / count / 255, math.sqrt(variance) / 255
+
+
+def per_run(configs: Sequence[Config], key: str) -> Float[Tensor, "run"]:
+    """A number of each run, 0 where its levels have no such number."""
+    return torch.tensor([config.number(key) for config in configs])
+
+
+def train(
+    configs: Sequence[Config], data: Data, report: Report = lambda progress: None
+) -> list[Result]:
+    """The trained runs of one structure, in order, each as if it were trained alone."""
+    if len({structure(config) for config in configs}) != 1:
+        raise Refusal(f"the runs of a stack must share {', '.join(SHARED)}")
+    stack = Stack.start(configs, data)
+    began, worked = time.perf_counter(), time.process_time()
+    curves: list[Curve] = [[] for _ in configs]
+    for epoch in range(stack.epochs):
+        wrong, seen = stack.run_epoch(epoch, data, report)
+        counts = {"train": (wrong, seen)} | stack.evaluate(data)
+        means = [float(counts[key][0].double().mean()) / counts[key][1]
+                 for key in ("train", "test")]  # fmt: skip
+        report(Progress(epoch + 1, 0, stack.steps, stack.batch_size, *means))
+        seconds = (time.perf_counter() - began) / len(configs)
+        for run, curve in enumerate(curves):
+            if stack.alive[run]:
+                point = stack.point(epoch, run, counts)
+                curve.append({**point, "seconds": seconds})
+        if not stack.alive.any():
+            break
+    spent = time.perf_counter() - began, time.process_time() - worked
+    return stack.results(data, curves, spent)
+
+
+@dataclass
+class Stack:
+    """The state of training: the model, what its optimizer remembers, who is alive."""
+
+    configs: Sequence[Config]
+    model: LeNet5
+    images: Int64[Tensor, "image"]
+    validation: Int64[Tensor, "held_out"]
+    numbers: Mapping[str, Float[Tensor, "run"]]
+    streams: Mapping[str, Int64[Tensor, "run"]]
+    alive: Bool[Tensor, "run"]
+    diverged_step: Int64[Tensor, "run"]
+    memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    step_sizes: list[list[tuple[float, float]]] = field(default_factory=list)  # by pass
+
+    @classmethod
+    def start(cls, configs: Sequence[Config], data: Data) -> "Stack":
+        """Before the first step."""
+        treatment, device = configs[0].treatment, data.train_images.device
+        train_size, held_out = treatment["train_size"], treatment["validation_size"]
+        assert not isinstance(train_size, str | float) and isinstance(held_out, int)
+        watched = int(configs[0].number("adversary.held_out"))
+        images, validation = data.split(train_size, max(held_out, watched))
+        keys = {key for config in configs for key in config.treatment} & set(RANGES)
+        seeds = [config.seed for config in configs]
+        alive = torch.ones(len(configs), dtype=torch.bool, device=device)
+        return cls(
+            configs=configs,
+            model=build(configs, data, images),
+            images=images,
+            validation=validation,
+            numbers={
+                key: per_run(configs, key).to(device) for key in keys - set(SHARED)
+            },
+            streams={use: draws.stream(seeds, use, device) for use in PURPOSES},
+            alive=alive,
+            diverged_step=torch.full_like(alive, -1, dtype=torch.int64),
+        )
+
+    def level(self, factor: str) -> str:
+        return self.configs[0].level(factor)
+
+    @property
+    def epochs(self) -> int:
+        return int(self.configs[0].number("epochs"))
+
+    @property
+    def batch_size(self) -> int:
+        return int(self.configs[0].number("batch_size"))
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch; the last one may have fewer images."""
+        return math.ceil(len(self.images) / self.batch_size)
+
+    def run_epoch(
+        self, epoch: int, data: Data, report: Report
+    ) -> tuple[Int64[Tensor, "run"], int]:
+        """Train one pass; how many training images were wrong as they were presented,
+        and how many there were."""
+        orders = self.orders(epoch)
+        self.model.train()
+        if self.level("optimizer") in SECOND_ORDER:
+            self.estimate_curvature(epoch, data)
+        if compiled.can_run(self):
+            return self.run_compiled(orders, epoch, data, report)
+        head = HEADS[self.level("head")]
+        wrong, seen = torch.zeros_like(self.diverged_step), 0
+        for step, batch in enumerate(orders.split(self.batch_size, dim=1)):
+            labels = data.train_labels[batch]
+            pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
+            pixels = self.oppose(pixels, labels, batch, epoch)
+            logits = self.model(pixels, self.keep(batch, epoch))
+            number = self.head_number(head.number)
+            losses = head.loss(logits, labels, number).mean(1)
+            self.update(losses, epoch, step)
+            wrong, seen = wrong + mistakes(logits, labels).sum(1), seen + len(batch[0])
+            if step % 50 == 49:
+                error = (wrong / seen).mean().item()
+                size = self.batch_size
+                report(Progress(epoch, step + 1, self.steps, size, error, None))
+        return wrong, seen
+
+    def run_compiled(
+        self, orders: Tensor, epoch: int, data: Data, report: Report
+    ) -> tuple[Int64[Tensor, "run"], int]:
+        """Train one pass in compiled loops, some images at a time."""
+        wrong, seen, size = torch.zeros_like(self.diverged_step), 0, self.batch_size
+        for batch in orders.split(size * max(1, compiled.IMAGES // size), dim=1):
+            step, labels = seen // size, data.train_labels[batch]
+            done = compiled.train_part(self, batch, epoch, step, data)
+            at = torch.from_numpy(done.diverged)
+            died = self.alive & (at >= 0)
+            at = epoch * self.steps + step + at
+            self.diverged_step = torch.where(died, at, self.diverged_step)
+            self.alive = self.alive & ~died
+            wrong = wrong + (torch.from_numpy(done.answers) != labels).sum(1)
+            seen += batch.shape[1]
+            error = (wrong / seen).mean().item()
+            last = math.ceil(seen / size)
+            report(Progress(epoch, last, self.steps, size, error, None))
+        return wrong, seen
+
+    def number(self, name: str | None) -> PerRun:
+        """A number of the optimizer of each run, 0 where it has no such."""
+        none = torch.zeros(len(self.configs), device=self.images.device)
+        return self.numbers.get(f"optimizer.{name}", none)
+
+    def head_number(self, name: str | None) -> PerRun:
+        """The number of the head of each run, 0 where it has none."""
+        none = torch.zeros(len(self.configs), device=self.images.device)
+        return self.numbers.get(f"head.{name}", none)
+
+    def coupled_decay(self) -> PerRun:
+        """What times the weight is added to the gradient of each run."""
+        decay = self.number("weight_decay")
+        return decay * (not OPTIMIZERS[self.level("optimizer")].decoupled)
+
+    def step_numbers(
+        self, epoch: int, first: int, count: int
+    ) -> tuple[Float[Tensor, "step run"], ...]:
+        """Each run's learning rate, the share that decoupled decay takes and epsilon,
+        at `count` steps of a pass from its step `first` on."""
+        level, columns = OPTIMIZERS[self.level("optimizer")], []
+        plain = self.rates(epoch)[first : first + count] * self.alive
+        done = epoch * self.steps + first
+        for run, config in enumerate(self.configs):
+            one, other = (config.number(f"optimizer.{name}") if name else 0.0
+                          for name in (level.first, level.second))  # fmt: skip
+            steps = np.arange(done + 1, done + 1 + len(plain))
+            rate, size = level.corrections(one, other, steps)
+            epsilon = config.number("optimizer.epsilon") * size
+            decay = config.number("optimizer.weight_decay") * level.decoupled
+            rates = plain[:, run].cpu().numpy()
+            columns.append(np.stack([rates * rate, rates * decay, epsilon]))
+        found = torch.from_numpy(np.stack(columns, -1)).to(plain.device)
+        return found.to(torch.get_default_dtype()).unbind()
+
+    def estimate_curvature(self, epoch: int, data: Data) -> None:
+        """Put 1 / (mu + h_kk), from samples drawn for this pass, where the optimizer
+        looks, and note the range of step sizes.
+
+        A share of h may stay from the pass before: none in 1998, all of it in LUSH's
+        demo; between lies the running mean of Efficient BackProp (LeCun et al., 1998).
+        """
+        samples = int(self.configs[0].number("optimizer.samples"))
+        keys = draws.fold(self.streams["curvature"], epoch)[:, None]
+        order = draws.fold(keys, self.images).argsort(dim=1, stable=True)[:, :samples]
+        chosen, sizes = self.images[order], []
+        rates = self.rates(epoch)[0].to(self.numbers["optimizer.mu"])
+        for name, found in self.curvature(data, chosen).items():
+            memory = self.memory.setdefault(name, {})
+            mu, scale, kept = (
+                self.numbers[f"optimizer.{key}"].view(-1, *[1] * (found.ndim - 1))
+                for key in ("mu", "curvature_scale", "curvature_kept")
+            )
+            values = found * scale
+            before = memory.get("curvature", values)
+            values = values * (1 - kept) + before * kept
+            memory["curvature"], memory["step_size"] = values, 1 / (mu + values)
+            sizes.append((rates / (mu + values).flatten(1).mT).mT)
+        every = torch.cat(sizes, 1)
+        low, high = every.amin(1).tolist(), every.amax(1).tolist()
+        self.step_sizes.append(list(zip(low, high, strict=True)))
+
+    def curvature(
+        self, data: Data, chosen: Int64[Tensor, "run sample"]
+    ) -> dict[str, Tensor]:
+        """h_kk of every parameter from these training images of each run."""
+        if compiled.can_run(self):
+            return compiled.curvature(self, data, chosen)
+        return curvature(self.model, data.train_images[chosen] / 255)
+
+    def orders(self, epoch: int) -> Int64[Tensor, "run image"]:
+        """The training images in each run's order."""
+        streams = self.streams["order"].split(1)
+        pairs = zip(self.configs, streams, strict=True)
+        orders = [ORDERS[c.level("order")](s, epoch, self.images) for c, s in pairs]
+        return torch.cat(orders)
+
+    def rates(self, epoch: int) -> Float64[Tensor, "step run"]:
+        """Each run's learning rate at each step of a pass."""
+        steps = torch.arange(self.steps, device=self.images.device).double()
+        progress = (epoch + steps / self.steps) / self.epochs
+        factors = [
+            SCHEDULES[config.level("schedule")](
+                progress, epoch, config.number("schedule.warmup")
+            )
+            for config in self.configs
+        ]
+        rates = [config.number("optimizer.lr") for config in self.configs]
+        return torch.stack(factors, 1) * torch.tensor(rates).to(factors[0])
+
+    def augment(self, pixels: Pixels, batch: Batch, epoch: int) -> Pixels:
+        """Each run's images, distorted."""
+        level = self.level("augmentation")
+        if level == "none":
+            return pixels
+        draws = self.draws(batch, epoch)
+        return AUGMENTATIONS[level](pixels.flatten(0, 1), *draws).view_as(pixels)
+
+    def draws(self, batch: Batch, epoch: int) -> tuple[Tensor, Number]:
+        """The key of each image of each run for augmentation, and its numbers."""
+        streams = draws.fold(self.streams["augmentation"], epoch)
+        keys = draws.fold(streams[:, None], batch).flatten()
+
+        return keys, partial(self.for_images, batch.shape[1])
+
+    def for_images(self, count: int, name: str) -> Float[Tensor, "image"]:
+        """A number of augmentation, `count` times for each run."""
+        return self.numbers[f"augmentation.{name}"].repeat_interleave(count)
+
+    def oppose(
+        self, pixels: Pixels, labels: Tensor, batch: Batch, epoch: int
+    ) -> Pixels:
+        """Each run's images, moved to where its loss is larger."""
+        if self.level("adversary") == "none":
+            return pixels
+        head = HEADS[self.level("head")]
+        number = self.head_number(head.number)
+        return adversary.opposed(
+            self.level("adversary"),
+            self.model,
+            pixels,
+            lambda logits: head.loss(logits, labels, number),
+            self.adversary_keys(batch, epoch),
+            (self.numbers["adversary.epsilon"], self.numbers["adversary.step"]),
+            self.adversary_steps,
+        )
+
+    @property
+    def adversary_steps(self) -> int:
+        """How many steps images are moved before a run learns from them."""
+        steps = int(self.configs[0].number("adversary.steps"))
+        return adversary.STEPS[self.level("adversary")](steps)
+
+    def adversary_keys(self, batch: Batch, epoch: int) -> Int64[Tensor, "run batch"]:
+        """The key of each image of each run for where an adversary starts."""
+        return draws.fold(draws.fold(self.streams["adversary"], epoch)[:, None], batch)
+
+    def keep(self, batch: Batch, epoch: int) -> dict[str, Tensor] | None:
+        """Dropout's masks over C5 and F6, divided by the share that is kept."""
+        share = 1 - self.numbers["dropout"][:, None, None]
+        if bool((share == 1).all()):
+            return None
+        masks = {}
+        for layer, units in DROPPED.items():
+            streams = draws.fold(self.streams[f"dropout {layer}"], epoch)
+            keys = draws.fold(streams[:, None], batch)[:, :, None]
+            places = torch.arange(units, device=batch.device)
+            masks[layer] = (draws.uniform(draws.fold(keys, places)) < share) / share
+        return masks
+
+    def update(self, losses: PerRun, epoch: int, step: int) -> None:
+        """One step of the optimizer; a run with a non-finite loss stays where it is."""
+        parameters = dict(self.model.named_parameters())
+        gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
+        died, at = self.alive & ~losses.detach().isfinite(), epoch * self.steps + step
+        self.diverged_step = torch.where(died, at, self.diverged_step)
+        self.alive = self.alive & ~died
+        numbers = [part[0] for part in self.step_numbers(epoch, step, 1)]
+        with torch.no_grad():
+            for (name, weight), gradient in zip(
+                parameters.items(), gradients, strict=True
+            ):
+                self.move(name, weight, gradient, numbers)
+
+    def move(
+        self, name: str, weight: Tensor, gradient: Tensor, now: Sequence[PerRun]
+    ) -> None:
+        """Update one parameter of every run that is alive, in place."""
+        level = OPTIMIZERS[self.level("optimizer")]
+
+        def wide(number: PerRun) -> Tensor:
+            return number.to(weight).view(-1, *[1] * (weight.ndim - 1))
+
+        rate, shrink, epsilon = map(wide, now)
+        if not name.endswith("bias"):
+            weight.mul_(1 - shrink)
+            gradient = gradient + wide(self.coupled_decay()) * weight
+        gradient = torch.where(wide(self.alive.to(weight)) > 0, gradient, 0)
+        first, second = wide(self.number(level.first)), wide(self.number(level.second))
+        memory = self.memory.setdefault(name, {})
+        m, v = (memory.get(key or "", torch.zeros_like(weight)) for key in level.memory)
+        numbers = Numbers(first, 1 - first, second, 1 - second, epsilon)
+        change, m, v = level.rule(gradient, m, v, numbers)
+        memory |= {k: kept for k, kept in zip(level.memory, (m, v), strict=True) if k}
+        weight.sub_(rate * change)
+
+    @torch.no_grad()
+    def answers(self, images: Tensor, labels: Tensor) -> Int64[Tensor, "run image"]:
+        """The class that each run gives each image; -1 where a score is no number."""
+        if compiled.can_run(self):
+            return compiled.answers(self, images, labels)
+        self.model.eval()
+        return torch.cat(
+            [best(self.model(i / 255)) for i in images.split(TEST_BATCH)], 1
+        )
+
+    def evaluate(self, data: Data) -> dict[str, tuple[Int64[Tensor, "run"], int]]:
+        """How many test images each run gets wrong, of how many; and of those that are
+        held out, if any."""
+        tested = {"test": (data.test_images, data.test_labels)}
+        if len(held_out := self.validation):
+            chosen = data.train_images[held_out], data.train_labels[held_out]
+            tested["validation"] = chosen
+        found = {key: (self.answers(*about) != about[1]).sum(1)
+                 for key, about in tested.items()}  # fmt: skip
+        if watched := int(self.configs[0].number("adversary.held_out")):
+            found["pgd"] = (~self.withstood(data, self.validation[:watched])).sum(1)
+            tested["pgd"] = (self.validation[:watched],) * 2
+        return {key: (wrong, len(tested[key][0])) for key, wrong in found.items()}
+
+    def point(
+        self, epoch: int, run: int, counts: Mapping[str, tuple[Tensor, int]]
+    ) -> dict[str, float]:
+        """A run's point of its curve: each error, and the count that it is made of."""
+        point: dict[str, float] = {"epoch": epoch + 1}
+        for key, (wrong, seen) in counts.items():
+            point[f"{key}_error"] = int(wrong[run]) / seen
+            point[f"{key}_wrong"] = int(wrong[run])
+        if self.step_sizes:
+            low, high = self.step_sizes[-1][run]
+            point |= {"least_step": low, "largest_step": high}
+        return point
+
+    def withstood(self, data: Data, images: Tensor) -> Bool[Tensor, "run image"]:
+        """Which of these training images each run classifies correctly under PGD."""
+        keys = draws.fold(self.streams["watch"][:, None], images)
+        if compiled.can_run(self):
+            labels = data.train_labels[images]
+            start = draws.fold(keys, 0)  # as `pgd` has it for its first start
+            return compiled.withstood(self, data.train_images[images], labels, start)
+        parts = zip(images.split(TEST_BATCH), keys.split(TEST_BATCH, 1), strict=True)
+        found = [
+            adversary.withstood(
+                self.model,
+                data.train_images[part] / 255,
+                data.train_labels[part],
+                key,
+                self.numbers["adversary.epsilon"],
+            )
+            for part, key in parts
+        ]
+        return torch.cat(found, 1)
+
+    def results(
+        self, data: Data, curves: Sequence[Curve], spent: tuple[float, float]
+    ) -> list[Result]:
+        """What became of each run; one that broke in its last step has diverged."""
+        finite = [
+            w.detach().flatten(1).isfinite().all(1) for w in self.model.parameters()
+        ]
+        broken = self.alive & ~torch.stack(finite).all(0)
+        last = self.epochs * self.steps - 1
+        self.diverged_step = torch.where(broken, last, self.diverged_step)
+        self.alive = self.alive & ~broken
+        answers = self.answers(data.test_images, data.test_labels).cpu()
+        right = answers == data.test_labels.cpu()
+        state = {key: value.cpu() for key, value in self.model.state_dict().items()}
+        seconds, processor_seconds = (part / len(self.configs) for part in spent)
+        return [
+            Result(
+                diverged_step=None if alive else step,
+                right=right[run],
+                answers=answers[run],
+                weights={key: value[run].clone() for key, value in state.items()},
+                curve=curves[run],
+                step_sizes=self.step_sizes[0][run] if self.step_sizes else None,
+                seconds=seconds,
+                processor_seconds=processor_seconds,
+            )
+            for run, (alive, step) in enumerate(
+                zip(self.alive.tolist(), self.diverged_step.tolist(), strict=True)
+            )
+        ]
+
+
+def best(logits: Tensor) -> Int64[Tensor, "run batch"]:
+    """The class with the largest logit; -1 where a logit is no number."""
+    return logits.argmax(-1).where(logits.isfinite().all(-1), -1)
+
+
+def mistakes(logits: Tensor, labels: Tensor) -> Bool[Tensor, "run batch"]:
+    """Where the largest logit is not the label's; a NaN is a mistake."""
+    return best(logits) != labels

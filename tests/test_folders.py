@@ -1,0 +1,74 @@
+"""The folders of lenet/: imports between them go one way."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LENET = Path(__file__).parent.parent / "lenet"
+# A folder, or a module beside the folders, imports from its own line and from above.
+ORDER = (
+    "catalogue config lock terminal",  # what is typed, refused, locked
+    "training",  # a configuration is trained
+    "records",  # and becomes a record
+    "train api",
+    "studies",  # records become effects
+    "interpret",
+    "export",
+    "sweep",  # a design becomes a sweep of records
+    "figures",
+    "report",
+    "page",
+    "commands __main__ __init__",
+)
+LINE = {name: at for at, names in enumerate(ORDER) for name in names.split()}
+
+
+def place(module: str) -> str:
+    """The folder, or the module beside the folders, that a dotted name lies in."""
+    return [*module.split("."), "__init__"][1]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """What a module imports of lenet, those imports aside that only types need."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lenet"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.startswith("lenet."))
+
+
+MODULES = sorted(LENET.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(LENET)))
+def test_imports_go_one_way(path: Path) -> None:
+    """No folder imports from one that comes after it, at the top or in a function."""
+    own = place("lenet." + ".".join(path.relative_to(LENET).with_suffix("").parts))
+    for name in imports(path):
+        assert LINE[place(name)] <= LINE[own], f"{own} imports {name}"
+
+
+def test_every_folder_has_a_line() -> None:
+    """Nothing lies in lenet/ that the order does not know."""
+    there = {place("lenet." + path.stem) for path in LENET.glob("*.py")}
+    there |= {path.parent.name for path in LENET.glob("*/*.py")}
+    assert there == set(LINE)
+
+
+def test_training_imports_what_is_typed_and_nothing_else() -> None:
+    """The edge of the edition is a folder: it stands on the first line alone."""
+    for path in (LENET / "training").rglob("*.py"):
+        assert {place(name) for name in imports(path)} <= {
+            "training", *ORDER[0].split()
+        }  # fmt: skip
