@@ -41,7 +41,7 @@ from lenet.config import (
 )
 from lenet.records import outcome, record, store, tracker
 from lenet.records.overfitting import overfitting
-from lenet.records.store import Record
+from lenet.records.shapes import Record, StackPlace
 from lenet.terminal import command, refusals, say
 from lenet.training import edition
 
@@ -182,7 +182,7 @@ def carry(
 
     done = []
     for position, result in enumerate(train(stack, data, report)):
-        about = {
+        about: StackPlace = {
             "size": len(stack),
             "position": position,
             "threads": torch.get_num_threads(),
@@ -239,7 +239,7 @@ def progress_bar(console: Console) -> Iterator[Begin]:
 
 def summary(found: Sequence[Record], places: Places) -> str:
     """One line: the mean test error, over how many runs, the time, and where."""
-    errors = [r["response"]["test_error"] for r in found if r["status"] == "finished"]
+    errors = [record.test_error(r) for r in found if r["status"] == "finished"]
     mean = outcome.spread(errors) if errors else "no run finished"
     diverged = len(found) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""

@@ -58,7 +58,9 @@ def group(found: list[Record], **changes: Any) -> list[Record]:
 
 def curves(found: list[Record], key: str) -> "np.ndarray[Any, Any]":
     """Errors in % as [run, pass]."""
-    return 100 * np.array([[point[key] for point in one["curve"]] for one in found])
+    return 100 * np.array(
+        [[dict(point)[key] for point in one["curve"]] for one in found]
+    )
 
 
 def figure_5(found: list[Record], title: str) -> Figure:
@@ -144,7 +146,7 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
 def figure_8(found: list[Record], data_dir: str | None) -> Figure:
     """The test patterns that most seeds get wrong, with label and share of seeds."""
     digits = data.load("mnist", data_dir)
-    right = np.stack([record.unpacked(one["right"], one["images"]) for one in found])
+    right = np.stack([record.right(one) for one in found])
     missed = (~right).mean(0)
     worst = np.argsort(-missed, kind="stable")[:SHOWN]
     figure = Figure(figsize=(9, 6.2), layout="constrained")

@@ -63,6 +63,7 @@ WORTH = {  # the true effect of each setting of TODAY, in fractions
 DIVERGED = {"status": "diverged"}
 COLLAPSED = {"response": {"test_error": 0.8865}, "right": None}
 FINGERPRINT, DATA_SHA256 = "ab" * 32, "cd" * 32
+CODE = {"fingerprint": FINGERPRINT, "commit": "0123456789abcd", "dirty": False}
 
 
 def make_record(treatment, seed, images=500, **other):
@@ -96,14 +97,11 @@ def make_record(treatment, seed, images=500, **other):
         "seed": seed,
         "response": {"test_error": error},
         "curve": curve,
+        "step_sizes": None,
         "right": base64.b64encode(np.packbits(~wrong).tobytes()).decode(),
         "images": images,
         "stack": {"size": 8, "position": 0, "threads": 1, "device": "cpu"},
-        "code": {
-            "fingerprint": FINGERPRINT,
-            "commit": "0123456789abcd",
-            "dirty": False,
-        },
+        "code": CODE,
         "data": DATA_SHA256,
         "weights": None,
         "versions": {"python": "3.11", "torch": "2.6", "numpy": "2", "lenet": "0"},
@@ -134,14 +132,14 @@ def write_study(folder, kind, preset, levels, arms, seeds, lost=(), search=(), *
     told = lost if isinstance(lost, dict) else dict.fromkeys(lost, DIVERGED)
     for name, changes in arms.items():
         treatment = {**base, **changes}
-        runs = []
+        runs, searched = [], []
         for seed in seeds:
             said = told.get((name, seed), {})
             runs.append(make_record(treatment, seed, **said, **other))
         for seed in search:
             held_out = {**treatment, "validation_size": 100}
-            found.append(make_record(held_out, seed, **other))
-        found += runs
+            searched.append(make_record(held_out, seed, **other))
+        found += searched + runs
         listed.append(
             {
                 "name": name,
@@ -149,6 +147,7 @@ def write_study(folder, kind, preset, levels, arms, seeds, lost=(), search=(), *
                 "changes": changes,
                 "treatment": treatment,
                 "runs": [one["run_id"] for one in runs],
+                "search": [one["run_id"] for one in searched],
             }
         )
     plan = {
@@ -161,7 +160,11 @@ def write_study(folder, kind, preset, levels, arms, seeds, lost=(), search=(), *
         "reference": listed[0]["treatment"],
         "arms": listed,
         "seeds": list(seeds),
+        "search_seeds": list(search),
+        "search_changes": {"validation_size": 100} if search else {},
         "runs": [one["run_id"] for one in found],
+        "data": {"mnist": DATA_SHA256},
+        "code": CODE,
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(sealed(plan)))

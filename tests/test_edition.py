@@ -90,127 +90,127 @@ def test_another_edition_needs_its_own_goldens(monkeypatch: pytest.MonkeyPatch) 
 # (file, what stands there, what is put in its place): each a change of some bit.
 MUTATIONS = (
     (
-        "factor/activation.py",
+        "training/factor/activation.py",
         "AMPLITUDE, SLOPE = 1.7159, 2 / 3",
         "AMPLITUDE, SLOPE = 1.7259, 2 / 3",
     ),
     (
-        "factor/activation.py",
+        "training/factor/activation.py",
         "return leaky(a, 0.01)",
         "return leaky(a, 0.02)",
     ),
     (
-        "factor/activation.py",
+        "training/factor/activation.py",
         "return a * below, a * density + below",
         "return a * below, a * density + density",
     ),
     (
-        "factor/pooling.py",
+        "training/factor/pooling.py",
         "[0.25] * 4",
         "[0.26] * 4",
     ),
     (
-        "factor/pooling.py",
+        "training/factor/pooling.py",
         "return a + b + c + d, [1.0] * 4",
         "return a + b + (c + d), [1.0] * 4",
     ),
     (
-        "factor/head.py",
+        "training/factor/head.py",
         "pulls = [share - goal for share",
         "pulls = [share + goal for share",
     ),
     (
-        "factor/head.py",
+        "training/factor/head.py",
         "scores[0] * 0.0",
         "scores[0] * 0.001",
     ),
     (
-        "factor/optimizer.py",
+        "training/factor/optimizer.py",
         "v = v + (g * g - v) * n.rest\n    return m",
         "v = v + (g - v) * n.rest\n    return m",
     ),
     (
-        "factor/optimizer.py",
+        "training/factor/optimizer.py",
         "return m * n.first + g, m, v",
         "return m, m, v",
     ),
     (
-        "factor/optimizer.py",
+        "training/factor/optimizer.py",
         "return scale / (1 - power(first, steps)), scale",
         "return scale, scale",
     ),
     (
-        "factor/schedule.py",
+        "training/factor/schedule.py",
         "0.4, 0.4, 0.4",
         "0.4, 0.4, 0.5",
     ),
     (
-        "factor/schedule.py",
+        "training/factor/schedule.py",
         "PAPER = (1.0, 1.0",
         "PAPER = (1.0, 0.9",
     ),
     (
-        "factor/order.py",
+        "training/factor/order.py",
         "reshuffle(streams, 0, images)",
         "reshuffle(streams, epoch, images)",
     ),
     (
-        "factor/init.py",
+        "training/factor/init.py",
         "(2.4 / fan_in)",
         "(2.3 / fan_in)",
     ),
     (
-        "factor/init.py",
+        "training/factor/init.py",
         "for _ in range(2 if k else 0)",
         "for _ in range(1 if k else 0)",
     ),
     (
-        "factor/input.py",
+        "training/factor/input.py",
         "return 1.275, -0.1",
         "return 1.275, -0.11",
     ),
     (
-        "factor/augmentation.py",
+        "training/factor/augmentation.py",
         "/ 360",
         "/ 361",
     ),
     (
-        "factor/norm.py",
+        "training/factor/norm.py",
         "EPSILON = 1e-5",
         "EPSILON = 1e-4",
     ),
     (
-        "factor/norm.py",
+        "training/factor/norm.py",
         "MOMENTUM, MOMENTUM_BATCH = 0.1, 64",
         "MOMENTUM, MOMENTUM_BATCH = 0.2, 64",
     ),
     (
-        "draw.py",
+        "training/draws.py",
         "(key >> 40)",
         "(key >> 39)",
     ),
     (
-        "draw.py",
+        "training/draws.py",
         "-2 * exact.log",
         "-2.1 * exact.log",
     ),
     (
-        "data.py",
+        "training/data.py",
         '"digits"), torch',
         '"digit"), torch',
     ),
     (
-        "stack.py",
+        "training/stack.py",
         'DROPPED = {"C5": 120, "F6": 84}',
         'DROPPED = {"F6": 84, "C5": 120}',
     ),
     (
-        "stack.py",
+        "training/stack.py",
         "values * (1 - kept) + before * kept",
         "values * kept + before * (1 - kept)",
     ),
     (
-        "stack.py",
+        "training/stack.py",
         '"optimizer.samples"))\n        keys',
         '"optimizer.samples")) - 7\n        keys',
     ),
@@ -260,7 +260,8 @@ MUTATIONS = (
         "np.float32(1) / np.float32(size)",
     ),
 )
-COMPILED = ("training/loops/", "factor/act", "factor/poo", "factor/head", "factor/opt")
+FORMULAS = ("activation", "pooling", "head", "optimizer")
+COMPILED = ("training/loops/", *(f"training/factor/{name}" for name in FORMULAS))
 
 
 @pytest.mark.slow
@@ -321,7 +322,7 @@ PROCESSORS |= {
 SCRIPT = """
 import hashlib, sys
 import torch
-from lenet import stack
+from lenet.training import stack
 from lenet.config import Config
 from lenet.training import edition
 hashed = hashlib.sha256()
@@ -371,7 +372,7 @@ LEVELS["mish"] = mish
 '''
 TRAIN = """
 from unittest.mock import patch
-from lenet import compiled, data, stack
+from lenet.training import compiled, data, stack
 from lenet.config import composed
 line = ["data=digits", "activation=mish", "epochs=1", "train_size=100"]
 configs, _ = composed([*line, "optimizer=sgd", "optimizer.lr=0.001", "pooling=max"])

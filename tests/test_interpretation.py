@@ -90,6 +90,7 @@ def two(outputs):
     plan |= {"design": "two", "kind": "one_factor", "levels": {"practice": {}}}
     plan |= {"seeds": sorted({one["seed"] for one in found})}
     plan |= {"reference": base, "runs": [one["run_id"] for one in found]}
+    plan |= {"search_seeds": [], "data": {}, "code": found[0]["code"]}
     plan["arms"] = [
         {"name": "reference", "levels": {}, "changes": {}, "runs": own[False]},
         {"name": "modern", "levels": levels, "changes": changes, "runs": own[True]},

@@ -19,7 +19,7 @@ from lenet.records import store
 ROOT = Path(__file__).parent.parent
 HOLD = """
 import os, sys, time
-from lenet import store
+from lenet.records import store
 with store.claim(sys.argv[1], sys.argv[2:]) as mine:
     print(*mine, flush=True)
     time.sleep(600)

@@ -26,7 +26,6 @@ from lenet.commands import sweep as command
 from lenet.config import Config, Places, Refusal, composed
 from lenet.records import plan as plans
 from lenet.records import record, store
-from lenet.report import report
 from lenet.studies import study
 from lenet.sweep import design, forecast, progress, sweep, verify
 from lenet.sweep.worker import Job, Worker
@@ -47,28 +46,19 @@ def carry_out(
     workers: int = 1,
     seeds: int = 4,
     levels: Sequence[str] = ("relu", "tanh"),
-) -> list[Path]:
+) -> Path:
     """A small sweep with stub workers."""
     plan, runs = small(seeds, levels)
     places, command = Places(output_dir=str(output_dir)), worker(fault, once)
-    return sweep.carry_out(plan, runs, places, workers, command=command)
+    folder = sweep.carry_out(plan, runs, places, workers, command=command)
+    assert set(plans.read(folder)["runs"]) <= plans.published(folder).keys()
+    return folder
 
 
 def attempts(output_dir: Path) -> list[dict[str, Any]]:
     """The failed attempts, largest stack first."""
     found = [json.loads(p.read_text()) for p in (output_dir / "attempts").glob("*")]
     return sorted(found, key=lambda one: -len(one["runs"]))
-
-
-@pytest.fixture(autouse=True)
-def no_chart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stub's eight images make no chart; what one reads is there, and fits."""
-
-    def read(folder: Path) -> list[Path]:
-        assert set(plans.read(folder)["runs"]) <= plans.published(folder).keys()
-        return [folder]
-
-    monkeypatch.setattr(report, "ablation", read)
 
 
 def test_sweep_trains_every_run_once_and_publishes_them(tmp_path: Path) -> None:
@@ -553,10 +543,10 @@ def test_workers_share_the_cores(
 def test_run_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
     """A claimed run is not trained twice: the sweep comes back to it later."""
     held = next(iter(small()[1]))
-    seen: list[float] = []
+    seen: list[Path] = []
     with store.claim(str(tmp_path), [held]) as mine:
         assert mine == [held]
-        thread = threading.Thread(target=lambda: seen.append(len(carry_out(tmp_path))))
+        thread = threading.Thread(target=lambda: seen.append(carry_out(tmp_path)))
         thread.start()
         deadline = time.monotonic() + 60
         while len(store.finished(str(tmp_path))) < 7:

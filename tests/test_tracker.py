@@ -65,7 +65,8 @@ def planned(output: str, study: str, arm: str) -> None:
     arms[0] |= {"levels": {}, "changes": {}}
     content = {"study": study, "arms": arms, "seeds": [0], "search_seeds": []}
     content |= {"kind": "one_factor", "design": study, "runs": runs}
-    content |= {"reference": treatment, "levels": {}}
+    content |= {"reference": treatment, "levels": {}, "factors": [], "preset": "paper"}
+    content |= {"data": {}, "code": one["code"]}
     store.replace(Path(output) / study / plan.PLAN, plan.text(content))
 
 

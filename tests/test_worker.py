@@ -14,7 +14,7 @@ PATH = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
 
 INTERRUPTED = """
 import signal
-from lenet import worker
+from lenet.sweep import worker
 
 class Interrupted(Exception):
     pass
@@ -42,7 +42,7 @@ def test_no_signal_is_swallowed_while_a_worker_starts() -> None:
         [sys.executable, "-c", INTERRUPTED],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         env={**os.environ, **PATH},
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -51,9 +51,9 @@ def test_no_signal_is_swallowed_while_a_worker_starts() -> None:
 SWEEP = """
 import sys, time
 import stub
-from lenet import worker
+from lenet.sweep import worker
 from lenet.config import Places
-from lenet.worker import Job
+from lenet.sweep.worker import Job
 
 one = worker.start(1, [sys.executable, stub.__file__, "hang"])
 while not one.ready:

@@ -99,5 +99,5 @@ def values(key: str, typed: Sequence[str]) -> list[str]:
 
 def published() -> list[str]:
     """The networks that come with lenet, by the names of their files."""
-    weights = Path(__file__).parent.parent / "weights"
+    weights = Path(__file__).parent.parent / "interpret" / "weights"
     return sorted(path.stem for path in weights.glob("*.json"))

@@ -25,7 +25,8 @@ from lenet.config import Refusal
 from lenet.interpret import drawing
 from lenet.interpret.images import checked_images
 from lenet.records import store
-from lenet.records.store import Record
+from lenet.records.record import test_error
+from lenet.records.shapes import Record
 from lenet.training.model import STRUCTURE, LeNet5
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Trained:
     @property
     def test_error(self) -> float:
         """Its share of misread test images, as it was recorded."""
-        return float(self.record["response"]["test_error"])
+        return test_error(self.record)
 
     @cached_property
     def like(self) -> Tensor:

@@ -10,7 +10,8 @@ from scipy import stats
 from torch import Tensor
 
 from lenet.config import FACTORS, Refusal, Value, composed, current
-from lenet.records.store import Record
+from lenet.records.record import test_error
+from lenet.records.shapes import Record
 from lenet.studies import study
 from lenet.training.factor.connection import LEVELS as CONNECTIONS
 from lenet.training.factor.head import LEVELS as HEADS
@@ -84,7 +85,7 @@ def difference(treatment: Mapping[str, Value]) -> tuple[str, dict[str, str]]:
 def errors_alike(one: Record, published: Iterable[Record]) -> dict[str, float | None]:
     """Mean error of the runs of this treatment by the same edition, with interval."""
     alike = {
-        other["run_id"]: other["response"]["test_error"]
+        other["run_id"]: test_error(other)
         for other in published
         if other["treatment"] == one["treatment"]
         and other["data"] == one["data"]

@@ -7,8 +7,6 @@ that reads no better than a guess, and the command that comes next.
 import math
 from collections.abc import Sequence
 
-from scipy import special
-
 from lenet.config import Places
 from lenet.records.store import Record
 
@@ -22,6 +20,8 @@ def spread(errors: Sequence[float]) -> str:
     mean = sum(errors) / len(errors)
     if len(errors) == 1:
         return f"test error {mean:.2%}"
+    from scipy import special  # half a second, which `--help` need not wait for
+
     squares = sum((error - mean) ** 2 for error in errors)
     deviation = math.sqrt(squares / (len(errors) - 1))
     half = special.stdtrit(len(errors) - 1, 0.975) * deviation / math.sqrt(len(errors))
@@ -57,7 +57,7 @@ def guesses(found: Sequence[Record]) -> list[str]:
     """A warning of runs that read no better than a guess, or whose loss ran away."""
     lost = [one for one in found if one["status"] == "diverged"]
     ended = [one for one in found if one["status"] == "finished"]
-    poor = [one for one in ended if one["response"]["test_error"] >= GUESSING]
+    poor = [one for one in ended if (one["response"]["test_error"] or 0) >= GUESSING]
     said = []
     if poor:
         count = f"{len(poor)} of {len(found)} runs" if len(found) > 1 else "the run"

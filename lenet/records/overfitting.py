@@ -1,11 +1,13 @@
 """Whether an adversarially trained network resists nothing but what it trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+from lenet.records.shapes import Point
 
 GAP = 0.3  # published runs end at 0.25 and below, or at 0.41 and above
 
 
-def overfitting(curve: Sequence[Mapping[str, float]]) -> int | None:
+def overfitting(curve: Sequence[Point]) -> int | None:
     """The first epoch, from 1, of catastrophic overfitting (Wong et al., 2020).
 
     The network has learned to resist the steps that it trains on, and nothing else:

@@ -18,17 +18,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lenet import lock
 from lenet.config import RENAMED, Refusal, typed
 from lenet.records import store
-from lenet.records.store import Record
+from lenet.records.shapes import Arm, Attempt, Plan, Record, checked
 
 PLAN, RECORDS = "plan.json", "records.jsonl.gz"  # the files of a published study
-FIELDS = {"study": str, "kind": str, "arms": list, "seeds": list, "runs": list}
-FIELDS |= {"design": str, "reference": dict, "levels": dict}
-ARM = {"name": str, "levels": dict, "changes": dict, "treatment": dict, "runs": list}
 ALONE = ("one_factor", "leave_one_out", "tuning")  # designs of one change an arm
 STATES = ("done", "diverged", "failed", "stale", "missing")
 
@@ -61,7 +58,7 @@ def current_name(found: re.Match[str]) -> str:
     return f"{factor}{between}{RENAMED[factor, 'paper']}"
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> Plan:
     """The plan of a study, its seal checked; its levels by their names of today."""
     path = folder / PLAN
     try:
@@ -73,10 +70,10 @@ def read(folder: Path) -> dict[str, Any]:
             f"{folder} holds no plan; studies in {root}: {', '.join(studies) or 'none'}"
         ) from None
     store.unsealed(text, str(path))
-    plan = json.loads(OLD.sub(current_name, text.decode()))
-    store.shaped(plan, FIELDS, f"{path}: the plan")
+    content = json.loads(OLD.sub(current_name, text.decode()))
+    plan = checked(content, Plan, f"{path}: the plan")
     for arm in plan["arms"]:
-        store.shaped(arm if isinstance(arm, dict) else {}, ARM, f"{path}: an arm")
+        checked(arm, Arm, f"{path}: an arm")
     return plan
 
 
@@ -113,8 +110,8 @@ def elsewhere(folder: Path) -> dict[str, Record]:
     return {n: one for n, one in found.items() if one["versions"]["torch"] == torch}
 
 
-def text(plan: Mapping[str, Any]) -> bytes:
-    """A plan as the content of its file, sealed."""
+def text(plan: Plan | Attempt) -> bytes:
+    """A plan, or a note, as the content of its file, sealed."""
     return json.dumps(store.sealed(dict(plan)), indent=1).encode()
 
 
@@ -138,7 +135,7 @@ def held(folder: Path) -> Iterator[None]:
         lock.free(folder / store.LOCK, handle)
 
 
-def publish(folder: Path, plan: Mapping[str, Any], found: Mapping[str, Record]) -> None:
+def publish(folder: Path, plan: Plan, found: Mapping[str, Record]) -> None:
     """Write a study's plan and records; what else was published with it stays, and so
     do files that say the same."""
     if not found:
@@ -153,13 +150,13 @@ def publish(folder: Path, plan: Mapping[str, Any], found: Mapping[str, Record]) 
         store.replace(folder / RECORDS, packed(own))
 
 
-def begun(output_dir: Path, plan: Mapping[str, Any]) -> bool:
+def begun(output_dir: Path, plan: Plan) -> bool:
     """Whether a run of a plan has a record in runs/, or is in work now."""
     root, names = str(output_dir), plan["runs"]
     return any(peek(root, name) for name in names) or store.busy(root, names)
 
 
-def unlike(before: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+def unlike(before: Plan, plan: Plan) -> str:
     """In what a plan is that of another study than this one: its design, and what its
     reference had; nothing if it is the same."""
     reference = plan["reference"].items()
@@ -173,11 +170,13 @@ def unlike(before: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
 def mend(folder: Path) -> dict[str, Record]:
     """The records that a study was published with, by run id, once its plan or records
     are moved aside if they are damaged: what is in runs/ makes them again."""
-    checked: dict[str, dict[str, Any]] = {}
-    for name, check in ((PLAN, read), (RECORDS, published)):
+    known: dict[str, Record] = {}
+    for name in (PLAN, RECORDS):
         try:
-            if (folder / name).exists():
-                checked[name] = check(folder)
+            if name == RECORDS:
+                known = published(folder)
+            elif (folder / name).exists():
+                read(folder)
         except Refusal as problem:
             if problem.code != 4:
                 raise
@@ -186,13 +185,13 @@ def mend(folder: Path) -> dict[str, Record]:
             to = aside / f"{folder.name}-{secrets.token_hex(4)}-{name}"
             os.replace(folder / name, to)
             print(f"{problem}; moved to {to}, it is made again", file=sys.stderr)
-    return checked.get(RECORDS, {})
+    return known
 
 
 def failed(output_dir: str, runs: Sequence[str], cause: str, said: str) -> None:
     """Write down an attempt at some runs that failed, and why."""
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    attempt = {
+    attempt: Attempt = {
         "runs": list(runs),
         "cause": cause,
         "said": said[-10_000:],
@@ -203,52 +202,51 @@ def failed(output_dir: str, runs: Sequence[str], cause: str, said: str) -> None:
     store.replace(Path(output_dir) / "attempts" / name, text(attempt))
 
 
-def noted(path: Path) -> dict[str, Any]:
+def noted(path: Path) -> Attempt:
     """The note of a failed attempt, its seal checked."""
     attempt = store.unsealed(store.bytes_of(path), str(path))
-    store.shaped(attempt, {"runs": list, "cause": str}, f"{path}: the note")
-    return attempt
+    return checked(attempt, Attempt, f"{path}: the note")
 
 
-def attempts(output_dir: str) -> dict[str, dict[str, Any]]:
-    """The last failed attempt at each run, by run id."""
-    found: dict[str, dict[str, Any]] = {}
+def attempts(output_dir: str) -> dict[str, str]:
+    """Why the last attempt at each run failed, by run id."""
+    found: dict[str, str] = {}
     for path in sorted((Path(output_dir) / "attempts").glob("*.json")):
         with contextlib.suppress(Refusal):  # verify tells of those that are broken
             attempt = noted(path)
-            found |= dict.fromkeys(attempt["runs"], attempt)
+            found |= dict.fromkeys(attempt["runs"], attempt["cause"])
     return found
 
 
-def planned(
-    plan: Mapping[str, Any],
-) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
+def planned(plan: Plan) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
     """Run id, arm, seed and treatment of each run of a plan."""
-    for part, seeds in (("runs", "seeds"), ("search", "search_seeds")):
-        for arm in plan["arms"]:
-            for name, seed in zip(arm.get(part, []), plan[seeds], strict=True):
-                changed = plan["search_changes"] if part == "search" else {}
-                treatment = {**arm["treatment"], **changed}
-                label = arm["name"] + (" (search)" if changed else "")
-                yield name, label, seed, treatment
+    for arm in plan["arms"]:
+        for name, seed in zip(arm["runs"], plan["seeds"], strict=True):
+            yield name, arm["name"], seed, arm["treatment"]
+    changed = plan.get("search_changes", {})
+    for arm in plan["arms"]:
+        pairs = zip(arm.get("search", []), plan["search_seeds"], strict=True)
+        for name, seed in pairs:
+            yield name, f"{arm['name']} (search)", seed, {**arm["treatment"], **changed}
 
 
-def shown(plan: Mapping[str, Any]) -> set[str]:
+def shown(plan: Plan) -> set[str]:
     """The runs that are published with their weights: the first seed of the reference,
     and of its opposite where the arms lead to one."""
     arms = plan["arms"][:1] if plan["kind"] in ALONE else plan["arms"]
     return {arm["runs"][0] for arm in (arms[0], arms[-1])}
 
 
-def progress(output_dir: str, plan: Mapping[str, Any]) -> list[Run]:
+def progress(output_dir: str, plan: Plan) -> list[Run]:
     """Every run of a plan with its state."""
     failures = attempts(output_dir)
     done = {n: brief(one) for n in plan["runs"] if (one := peek(output_dir, n))}
     folder, others = Path(output_dir) / plan["study"], dict[str, Record]()
-    done |= kept(folder, set(plan["runs"]) - done.keys(), published(folder))
+    known = kept(folder, set(plan["runs"]) - done.keys(), published(folder))
+    done |= {name: brief(record) for name, record in known.items()}
     if set(plan["runs"]) - done.keys():
         for name in store.aside(output_dir) - done.keys() - failures.keys():
-            failures[name] = {"cause": "its files were moved to quarantine/"}
+            failures[name] = "its files were moved to quarantine/"
         for one in sound(output_dir):
             others[store.digest([one["treatment"], one["seed"]])] = one
     return [
@@ -257,36 +255,45 @@ def progress(output_dir: str, plan: Mapping[str, Any]) -> list[Run]:
     ]
 
 
+class Brief(NamedTuple):
+    """What `state` asks of a record: ten thousand whole ones fill the memory."""
+
+    finished: bool
+    seconds: float
+    error: float | None
+    diverged_step: int | None
+
+
+def brief(record: Record) -> Brief:
+    """The part of a record that `state` asks for."""
+    finished, error = record["status"] == "finished", record["response"]["test_error"]
+    return Brief(finished, record["seconds"], error, record["diverged_step"])
+
+
 def state(
     name: str,
     arm: str,
     seed: int,
     treatment: Mapping[str, Any],
-    done: Mapping[str, Record],
-    failures: Mapping[str, Record],
+    done: Mapping[str, Brief],
+    failures: Mapping[str, str],
     others: Mapping[str, Record],
 ) -> Run:
     """A run's state, from the records, the failed attempts and other code's records."""
     if name in done:
         one = done[name]
-        seconds, error = one["seconds"], one["response"]["test_error"]
-        if one["status"] == "finished":
-            return Run(name, arm, seed, "done", "", seconds, error)
-        why = f"at step {one['diverged_step']}"
-        return Run(name, arm, seed, "diverged", why, seconds)
+        if one.finished:
+            return Run(name, arm, seed, "done", "", one.seconds, one.error)
+        why = f"at step {one.diverged_step}"
+        return Run(name, arm, seed, "diverged", why, one.seconds)
     if name in failures:
-        return Run(name, arm, seed, "failed", str(failures[name]["cause"]))
+        return Run(name, arm, seed, "failed", failures[name])
     identity = store.digest([treatment, seed])
     if identity in others:
         commit = str(others[identity]["code"]["commit"])[:10]
         why = f"trained by other code or data (commit {commit}): would be made again"
         return Run(name, arm, seed, "stale", why)
     return Run(name, arm, seed, "missing", "never trained")
-
-
-def brief(one: Record) -> Record:
-    """What `state` asks of a record: ten thousand whole ones fill the memory."""
-    return {key: one[key] for key in ("status", "seconds", "response", "diverged_step")}
 
 
 def sound(output_dir: str) -> Iterator[Record]:
@@ -304,7 +311,7 @@ def peek(output_dir: str, name: str) -> Record | None:
         return None
 
 
-def summary(plan: Mapping[str, Any], runs: Sequence[Run]) -> str:
+def summary(plan: Plan, runs: Sequence[Run]) -> str:
     """One line: how many runs of the plan are in which state."""
     count = Counter(run.state for run in runs)
     done = count["done"] + count["diverged"]

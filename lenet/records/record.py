@@ -12,12 +12,13 @@ import subprocess
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lenet.catalogue import Known
 from lenet.config import Config, Refusal, current
 from lenet.records import store
-from lenet.records.store import SCHEMA, Record, digest
+from lenet.records.shapes import Code, Point, Record, Response, StackPlace
+from lenet.records.store import SCHEMA, digest
 from lenet.training.edition import EDITION, identity
 from lenet.training.edition import fingerprint as fingerprint
 
@@ -42,7 +43,7 @@ def write(
     config: Config,
     data: "Data",
     result: "Result",
-    stack: dict[str, Any],
+    stack: StackPlace,
 ) -> Record:
     """Write a claimed run's weights, then its sealed record, and return the record.
 
@@ -59,7 +60,7 @@ def content(
     config: Config,
     data: "Data",
     result: "Result",
-    stack: dict[str, Any],
+    stack: StackPlace,
     weights: bytes | None,
 ) -> Record:
     """What a record says, but for its seal."""
@@ -72,13 +73,13 @@ def content(
         "treatment": dict(config.treatment),
         "seed": config.seed,
         "response": responses(result),
-        "curve": result.curve,
+        "curve": cast(list[Point], result.curve),
         "step_sizes": result.step_sizes,
         "right": packed(result.right.numpy()) if finished(result) else None,
         "answers": missed(result) if finished(result) else None,
         "images": len(result.right),
         "stack": stack,
-        "code": {"fingerprint": fingerprint(), **commit()},
+        "code": code(),
         "data": data.sha256,
         "weights": hashlib.sha256(weights).hexdigest() if weights else None,
         "versions": versions(),
@@ -94,13 +95,26 @@ def finished(result: "Result") -> bool:
     return result.diverged_step is None
 
 
-def responses(result: "Result") -> dict[str, float | None]:
+def responses(result: "Result") -> Response:
     """What is measured after the last epoch; the held-out images only if there are."""
-    found = {"test_error": error(result) if finished(result) else None}
+    found: Response = {"test_error": error(result) if finished(result) else None}
     if result.curve and "validation_error" in result.curve[-1]:
         held_out = result.curve[-1]["validation_error"]
         found["validation_error"] = held_out if finished(result) else None
     return found
+
+
+def test_error(record: Record) -> float:
+    """The test error of a run that finished, a share of the test images."""
+    error = record["response"]["test_error"]
+    assert error is not None, f"run {record['run_id']} diverged"
+    return error
+
+
+def right(record: Record) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Which test images a run that finished reads rightly, [image]."""
+    assert record["right"] is not None, f"run {record['run_id']} diverged"
+    return unpacked(record["right"], record["images"])
 
 
 def error(result: "Result") -> float:
@@ -122,8 +136,7 @@ def edition(record: Record) -> int:
 def spent(record: Record) -> float:
     """The seconds that a run took: of processors, since edition 2; before that of the
     clock, divided among the runs of its stack."""
-    key = "processor_seconds" if "processor_seconds" in record else "seconds"
-    return float(record[key])
+    return float(record.get("processor_seconds", record["seconds"]))
 
 
 def packed(right: "np.ndarray[Any, np.dtype[np.bool_]]") -> str:
@@ -150,8 +163,14 @@ def unpacked(text: str, count: int) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     return np.unpackbits(bits, count=count).astype(bool)
 
 
+def code() -> Code:
+    """What trains: the hash of the training code, its commit, whether it was edited."""
+    head, dirty = commit()
+    return {"fingerprint": fingerprint(), "commit": head, "dirty": dirty}
+
+
 @functools.cache
-def commit() -> dict[str, Any]:
+def commit() -> tuple[str | None, bool | None]:
     """The commit that the code stands at and whether it was edited, if git knows."""
     root = Path(__file__).parents[2]
     commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "lenet", "conf"])
@@ -167,8 +186,8 @@ def commit() -> dict[str, Any]:
             for command in commands
         )
     except (OSError, subprocess.SubprocessError):
-        return {"commit": None, "dirty": None}
-    return {"commit": head, "dirty": bool(status)}
+        return None, None
+    return head, bool(status)
 
 
 def versions() -> dict[str, str]:
@@ -273,7 +292,6 @@ def different(first: Record, again: Record) -> list[str]:
 def bits(one: Record, key: str) -> Any:
     """What must be the same when a run is trained again: all but the time it took."""
     if key == "curve":
-        return [
-            {k: v for k, v in point.items() if k != "seconds"} for point in one[key]
-        ]
-    return one.get(key)  # edition 1 has no answers
+        points = one["curve"]
+        return [{k: v for k, v in point.items() if k != "seconds"} for point in points]
+    return dict(one).get(key)  # edition 1 has no answers

@@ -20,34 +20,18 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lenet import lock
 from lenet.config import Refusal
+from lenet.records.shapes import Record as Record
+from lenet.records.shapes import checked
 from lenet.training.edition import identity as settled
 
 SCHEMA = 1
-Record = dict[str, Any]
 RUN = re.compile("[0-9a-f]{16}")  # the name of a run's folder
 SEAL = len(',"seal":"') + 64 + len('"}')  # bytes at the end of a sealed text
 LOCK, PROBE = ".lock", ".probe"
-FIELDS: dict[str, type | tuple[type, ...]] = {  # of a record, and what each may be
-    "run_id": str,
-    "status": str,
-    "treatment": dict,
-    "seed": int,
-    "response": dict,
-    "curve": list,
-    "right": (str, type(None)),
-    "images": int,
-    "stack": dict,
-    "code": dict,
-    "data": str,
-    "weights": (str, type(None)),
-    "versions": dict,
-    "hardware": str,
-    "seconds": (int, float),
-}
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -61,21 +45,21 @@ def digest(content: Any) -> str:
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
-def sealed(content: Record) -> Record:
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content with its seal."""
     return {**content, "seal": digest(content)}
 
 
-def text(whole: Record) -> bytes:
+def text(whole: Mapping[str, Any]) -> bytes:
     """Sealed content as the text of a file: in canonical form, but for the seal, which
     comes last, so that whoever reads it need not bring it into that form again."""
     return f'{canonical(without_seal(whole))[:-1]},"seal":"{whole["seal"]}"}}'.encode()
 
 
-def unsealed(text: bytes, name: str) -> Record:
+def unsealed(text: bytes, name: str) -> dict[str, Any]:
     """The content under a seal, with it; a Refusal (4) unless the seal is right."""
     try:
-        content: Record = json.loads(text)
+        content: dict[str, Any] = json.loads(text)
         seal = content["seal"]
         right = as_written(text) == seal or digest(without_seal(content)) == seal
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as problem:
@@ -90,7 +74,7 @@ def as_written(text: bytes) -> str:
     return hashlib.sha256(text.strip()[:-SEAL] + b"}").hexdigest()
 
 
-def without_seal(content: Record) -> Record:
+def without_seal(content: Mapping[str, Any]) -> dict[str, Any]:
     """What a seal is of."""
     return {key: value for key, value in content.items() if key != "seal"}
 
@@ -240,7 +224,7 @@ def write(output_dir: str, record: Record, weights: bytes | None) -> Record:
         settle(place.parent)  # where the name of its folder is
     except OSError as problem:
         raise unwritable(place, problem) from None
-    return whole
+    return cast(Record, whole)
 
 
 def publish(path: Path, content: bytes) -> None:
@@ -320,32 +304,23 @@ def read(path: Path | str) -> Record:
     return known(unsealed(text, str(path)), path)
 
 
-def known(record: Record, path: Path | str) -> Record:
+def known(record: Mapping[str, Any], path: Path | str) -> Record:
     """The record, if its schema is known and its content is that of a record."""
-    shaped(record, {"schema": int, "versions": dict}, f"{path}: the record")
-    if record["schema"] != SCHEMA:
+    schema, versions = record.get("schema"), record.get("versions")
+    if isinstance(schema, int) and isinstance(versions, dict) and schema != SCHEMA:
         raise Refusal(
-            f"{path} has schema {record['schema']}, this is schema {SCHEMA}: use lenet "
-            f"{record['versions'].get('lenet')}, which wrote it, or another output_dir"
+            f"{path} has schema {schema}, this is schema {SCHEMA}: use lenet "
+            f"{versions.get('lenet')}, which wrote it, or another output_dir"
         )
-    shaped(record, FIELDS, f"{path}: the record")
-    error, right = record["response"].get("test_error"), record["right"]
-    if right is not None and error != share_wrong(right, record["images"]):
+    shaped = checked(record, Record, f"{path}: the record")
+    error, right = shaped["response"].get("test_error"), shaped["right"]
+    if right is not None and error != share_wrong(right, shaped["images"]):
         raise Refusal(
             f"{path} was changed: its test error {error} is not that of the images "
             "that it says are right",
             4,
         )
-    return record
-
-
-def shaped(
-    content: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...]], what: str
-) -> None:
-    """A Refusal (4) unless each field is there, and is what it may be."""
-    for name, kind in fields.items():
-        if not isinstance(content.get(name, ...), kind):
-            raise Refusal(f"{what} is of the wrong shape: see its {name!r}", 4)
+    return shaped
 
 
 def share_wrong(right: str, images: int) -> float | None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from lenet.config import FACTORS, Places, Refusal
 from lenet.records import plan
-from lenet.records.store import Record
+from lenet.records.shapes import Point, Record
 
 SECONDS = 120.0  # without a new copy, after which a tracker is given up
 POLL = 2.0  # seconds from one look for new records to the next
@@ -146,7 +146,7 @@ def wandb(copy: Copy) -> bool:
         mode=None if os.environ.get("WANDB_MODE") else mode,
     )
     for point in copy.record["curve"]:
-        run.log(point, step=point["epoch"])
+        run.log(dict(point), step=point["epoch"])
     run.summary.update({**copy.record["response"], "status": copy.record["status"]})
     run.finish()
     return True
@@ -165,9 +165,9 @@ def tensorboard(copy: Copy) -> bool:
         text = json.dumps(copy.config, indent=1)
         writer.add_text("config", f"    {text}".replace("\n", "\n    "))
         for point in copy.record["curve"]:
-            for name in set(point) - {"epoch"}:
-                writer.add_scalar(name, point[name], point["epoch"])
-        results = {k: v for k, v in copy.record["response"].items() if v is not None}
+            for name, value in numbers(point).items():
+                writer.add_scalar(name, value, point["epoch"])
+        results = measured(copy.record)
         settings = {k: v for k, v in copy.config.items() if v is not None}
         # add_hparams would make a run of its own of them, beside this one
         for part in hparams(settings, dict.fromkeys(results, 0)):
@@ -176,6 +176,16 @@ def tensorboard(copy: Copy) -> bool:
         for name in results.keys() - last.keys():
             writer.add_scalar(name, results[name], last["epoch"])
     return True
+
+
+def measured(record: Record) -> dict[str, float]:
+    """What was measured of a run, by name; of one that diverged nothing."""
+    return {k: float(str(v)) for k, v in record["response"].items() if v is not None}
+
+
+def numbers(point: Point) -> dict[str, float]:
+    """What is measured at a point of a curve, by name."""
+    return {k: float(str(v)) for k, v in point.items() if k != "epoch"}
 
 
 def mlflow(copy: Copy) -> bool:
@@ -198,10 +208,10 @@ def mlflow(copy: Copy) -> bool:
     now, metrics = int(time.time() * 1000), list[Metric]()
     for point in record["curve"]:
         step = point["epoch"]
-        errors = {key: value for key, value in point.items() if key != "epoch"}
-        metrics += [Metric(key, value, now, step) for key, value in errors.items()]
+        errors = numbers(point).items()
+        metrics += [Metric(key, value, now, step) for key, value in errors]
     last = metrics[-1].step + 1 if metrics else 0
-    results = {k: v for k, v in record["response"].items() if v is not None}
+    results = measured(record)
     metrics += [Metric(key, value, now, last) for key, value in results.items()]
     params = [Param(key, str(value)) for key, value in copy.config.items()]
     levels = [RunTag(key, value) for key, value in copy.levels.items()]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lenet.config import Refusal
-from lenet.records.record import unpacked
+from lenet.records.record import right
 from lenet.studies.rounding import decimals
 from lenet.studies.study import Study
 from lenet.training import data as datasets
@@ -27,7 +27,7 @@ def section(study: Study) -> str:
         return f"{opening}<p>No run kept which images it got right.</p></section>"
     wrong = np.zeros(kept[0]["images"])
     for one in kept:
-        wrong += ~unpacked(one["right"], one["images"])
+        wrong += ~right(one)
     order = np.lexsort((np.arange(len(wrong)), -wrong))[:WORST]
     order = order[wrong[order] > 0]
     name, sha256 = str(kept[0]["treatment"]["data"]), kept[0]["data"]

@@ -71,9 +71,10 @@ def record(one: Record) -> Record:
     """
     if why := lacking(one):
         raise Refusal(f"run {one['run_id']}: no {CORRECTED.name}: {why}")
-    if one["right"] is None:
-        return {**one, "response": {**one["response"], CORRECTED.name: None}}
-    answers = np.frombuffer(base64.b64decode(one["answers"]), np.uint8)
-    found = right(unpacked(one["right"], one["images"]), answers)
-    response = {**one["response"], CORRECTED.name: float((~found).mean())}
+    response, answers = one["response"], one.get("answers")
+    if one["right"] is None or answers is None:
+        return {**one, "response": {**response, "corrected_error": None}}
+    given = np.frombuffer(base64.b64decode(answers), np.uint8)
+    found = right(unpacked(one["right"], one["images"]), given)
+    response = {**response, "corrected_error": float((~found).mean())}
     return {**one, "response": response, "right": packed(found), "images": len(found)}

@@ -17,7 +17,7 @@ import pandas as pd
 from lenet.config import CONF, FACTORS, Refusal, Value, composed, current, levels
 from lenet.records import plan as plans
 from lenet.records import record, store
-from lenet.records.store import Record
+from lenet.records.shapes import Plan, Record
 from lenet.studies import corrected_labels as by_votes
 from lenet.studies import effect
 from lenet.studies.corrected_labels import CORRECTED
@@ -269,7 +269,7 @@ def named(
     return published(root / name, allow_partial, mix)
 
 
-def read(folder: Path) -> tuple[dict[str, Any], list[Record]]:
+def read(folder: Path) -> tuple[Plan, list[Record]]:
     """The plan of a study and the records that it was published with, or that a sweep
     that did not come to its end left in runs/; every seal checked."""
     plan, found = plans.read(folder), plans.published(folder)
@@ -319,8 +319,7 @@ def presets() -> dict[str, dict[str, Value]]:
 
 def converged(one: Record) -> bool:
     """Whether a run came to its end and does not err like a guess there."""
-    error = one["response"]["test_error"]
-    return one["status"] == "finished" and error < GUESSING
+    return one["status"] == "finished" and record.test_error(one) < GUESSING
 
 
 def settings_of(one: Record) -> Mapping[str, Value]:
@@ -368,7 +367,8 @@ def chosen(
     """The one treatment that `reference` names; a Refusal that lists what is open."""
     typed = dict(text.split("=", 1) for text in reference if "=" in text)
     if not typed:
-        runs = [one for one in found if one["run_id"].startswith(*reference or ["-"])]
+        start = next(iter(reference), "-")
+        runs = [one for one in found if one["run_id"].startswith(start)]
     else:
         runs = [one for one in found if fits(one, typed)]
     treatments = {tuple(settings_of(one)[c] for c in columns) for one in runs}

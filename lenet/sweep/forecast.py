@@ -7,13 +7,13 @@ records of the same treatments.
 import shutil
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lenet.config import Config, Value
 from lenet.records.plan import Run
-from lenet.records.store import Record
+from lenet.records.shapes import Plan, Record
 
 BYTES = 300_000  # of a run's record and weights: 61,706 numbers and 5 kB of text
 EFFECTS = (0.0010, 0.0005)  # tenth and twentieth of a point: what plans are asked about
@@ -78,7 +78,7 @@ def spread(runs: Sequence[Run]) -> float | None:
     return statistics.median(found) if found else None
 
 
-def tests(plan: Mapping[str, Any]) -> int:
+def tests(plan: Plan) -> int:
     """The size of the largest family of effects that a study's chart will test."""
     factors = len(plan["levels"])
     if plan["kind"] in ("factorial", "path"):
@@ -86,7 +86,7 @@ def tests(plan: Mapping[str, Any]) -> int:
     return max(len(plan["arms"]) - 1, 1)
 
 
-def verdict(plan: Mapping[str, Any], sd: float | None) -> str:
+def verdict(plan: Plan, sd: float | None) -> str:
     """Whether so many seeds can find anything; how many find a tenth of a point, or a
     twentieth, or show that there is no effect of a twentieth."""
     from lenet.studies.statistics import (

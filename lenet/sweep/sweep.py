@@ -21,7 +21,7 @@ from lenet import train
 from lenet.config import Config, Places, Refusal
 from lenet.records import plan as plans
 from lenet.records import record, store, tracker
-from lenet.records.store import Record
+from lenet.records.shapes import Arm, Plan, Record
 from lenet.sweep import forecast, launcher, worker
 from lenet.sweep.design import Design
 from lenet.sweep.worker import Job, Message, Worker
@@ -67,14 +67,14 @@ def silent(state: State) -> None:
     """Show nothing."""
 
 
-def make(design: Design) -> tuple[dict[str, Any], dict[str, Config]]:
+def make(design: Design) -> tuple[Plan, dict[str, Config]]:
     """The plan of a design, and its runs by run id; nothing is written."""
     data = train.identities(design.runs, design.places)
     runs = {record.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs}
     ids, count = list(runs), len(design.seeds)
     searched = len(design.arms) * count
     each = len(design.search) // len(design.arms)
-    arms = [
+    arms: list[Arm] = [
         {
             "name": arm.name,
             "levels": dict(arm.levels),
@@ -85,13 +85,13 @@ def make(design: Design) -> tuple[dict[str, Any], dict[str, Config]]:
         }
         for i, arm in enumerate(design.arms)
     ]
-    plan = {
+    plan: Plan = {
         "study": design.places.study or design.name,
         "design": design.name,
         "kind": design.kind,
         "preset": design.preset,
         "factors": design.keys,
-        "levels": {f: dict(tried) for f, tried in design.factors.items()},
+        "levels": levels_of(design),
         "reference": dict(design.arms[0].treatment),
         "arms": arms,
         "seeds": list(design.seeds),
@@ -100,9 +100,17 @@ def make(design: Design) -> tuple[dict[str, Any], dict[str, Config]]:
         "runs": ids,
         "data": {name: one.sha256 for name, one in sorted(data.items())},
         "edition": EDITION,
-        "code": {"fingerprint": record.fingerprint(), **record.commit()},
+        "code": record.code(),
     }
     return plan, runs
+
+
+def levels_of(design: Design) -> dict[str, dict[str, dict[str, Any]]]:
+    """What each level of each factor sets, as a plan says it."""
+    return {
+        factor: {level: dict(settings) for level, settings in tried.items()}
+        for factor, tried in design.factors.items()
+    }
 
 
 def changed(design: Design) -> dict[str, Any]:
@@ -117,7 +125,7 @@ def changed(design: Design) -> dict[str, Any]:
 
 
 def carry_out(
-    plan: Mapping[str, Any],
+    plan: Plan,
     runs: Mapping[str, Config],
     places: Places,
     workers: int | None = None,
@@ -209,9 +217,7 @@ def agree(
         )
 
 
-def same_study(
-    folder: Path, plan: Mapping[str, Any], published: Mapping[str, Record]
-) -> Mapping[str, Any]:
+def same_study(folder: Path, plan: Plan, published: Mapping[str, Record]) -> Plan:
     """The plan to carry out: this one, or that of the folder where another edition has
     trained all that is asked for. A Refusal if the folder's is another study."""
     if not (folder / plans.PLAN).exists():
@@ -248,7 +254,7 @@ def same_study(
 
 
 def outlook(
-    plan: Mapping[str, Any],
+    plan: Plan,
     runs: Mapping[str, Config],
     places: Places,
     workers: int | None,

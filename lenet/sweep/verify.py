@@ -7,7 +7,7 @@ from typing import Any
 from lenet import train
 from lenet.config import Config, Places, Refusal, current
 from lenet.records import plan, record, store
-from lenet.records.store import Record
+from lenet.records.shapes import Plan, Record, StackPlace
 from lenet.training.edition import EDITION
 
 
@@ -41,7 +41,7 @@ def everything(output_dir: str) -> str:
 def faults(study: Path) -> list[str]:
     """What is wrong with a study's plan, records and published weights, and the fix."""
     said = []
-    planned, known = dict[str, Any](), dict[str, Record]()
+    planned: Plan | None = None
     try:
         planned = plan.read(study)
     except Refusal as refusal:
@@ -102,14 +102,15 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
             f"edition {EDITION}: git worktree add ../earlier {commit} has the code of "
             "that one"
         )
-    torch.set_num_threads(first["stack"]["threads"])
+    alone: StackPlace = {**first["stack"], "size": 1, "position": 0}
+    torch.set_num_threads(alone["threads"])
     train.reuse_memory()
-    device = first["stack"]["device"].split(":")[0]
+    device: Any = alone["device"].split(":")[0]
     places = Places(data_dir, output_dir, device)
     data = train.load([config], places)[str(config.treatment["data"])]
     result = stack.train([config], data)[0]
     weights = save(dict(result.weights)) if record.finished(result) else None
-    again = record.content(config, data, result, first["stack"], weights)
+    again = record.content(config, data, result, alone, weights)
     different = record.different(first, again)
     if not different:
         return f"run {name}: the same bits again (weights {first['weights']})"

@@ -1,0 +1,185 @@
+"""What lies in a study's files: the keys of a record and of a plan, and their types.
+
+mypy sees every key; `checked` holds what is read from a disk against the same types.
+"""
+
+from collections.abc import Hashable, Sequence
+from functools import cache
+from types import UnionType
+from typing import (
+    Any,
+    NotRequired,
+    TypedDict,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from lenet.config import Refusal, Value
+
+
+class Point(TypedDict):
+    """A point of a run's learning curve: shares and counts after one pass.
+
+    `seconds` is the run's own share of its stack's; the step sizes are sdlm's.
+    """
+
+    epoch: int
+    seconds: float
+    train_error: float
+    test_error: float
+    train_wrong: NotRequired[int]  # counts: since edition 2
+    test_wrong: NotRequired[int]
+    validation_error: NotRequired[float]
+    validation_wrong: NotRequired[int]
+    pgd_error: NotRequired[float]
+    pgd_wrong: NotRequired[int]
+    least_step: NotRequired[float]
+    largest_step: NotRequired[float]
+
+
+class Code(TypedDict):
+    """What trained: the commit, None without git, whether it was edited, its hash."""
+
+    fingerprint: str
+    commit: str | None
+    dirty: bool | None
+
+
+class StackPlace(TypedDict):
+    """The stack that a run was trained in, and its place there."""
+
+    size: int
+    position: int
+    threads: int
+    device: str
+
+
+class Response(TypedDict):
+    """What is measured after the last pass; None for a run that diverged."""
+
+    test_error: float | None
+    validation_error: NotRequired[float | None]
+    corrected_error: NotRequired[float | None]  # added where a study is read
+
+
+class Record(TypedDict):
+    """One run: what it was, what came out, and under which circumstances.
+
+    `right`: base64 of packed bits, one per test image. `answers`: base64 of the class
+    given to each missed image. `weights`: SHA-256 of the weight file.
+    """
+
+    schema: int
+    run_id: str
+    status: str  # finished or diverged
+    diverged_step: int | None
+    treatment: dict[str, Any]
+    seed: int
+    response: Response
+    curve: list[Point]
+    step_sizes: Sequence[float] | None  # sdlm: least and largest in the first pass
+    right: str | None
+    images: int
+    stack: StackPlace
+    code: Code
+    data: str
+    weights: str | None
+    versions: dict[str, str]
+    hardware: str
+    seconds: float
+    edition: NotRequired[int]  # these four: since edition 2
+    answers: NotRequired[str | None]
+    portable: NotRequired[bool]
+    processor_seconds: NotRequired[float]
+    seal: NotRequired[str]
+
+
+class Arm(TypedDict):
+    """A treatment of a plan: what it is called, what it changes, and its runs."""
+
+    name: str
+    levels: dict[str, str]
+    changes: dict[str, Value]
+    treatment: dict[str, Any]
+    runs: list[str]
+    search: NotRequired[list[str]]
+
+
+class Plan(TypedDict):
+    """What a study is to be: every arm, seed and run, written before any is trained."""
+
+    study: str
+    design: str
+    kind: str
+    preset: str
+    factors: list[str]
+    levels: dict[str, dict[str, dict[str, Any]]]
+    reference: dict[str, Value]
+    arms: list[Arm]
+    seeds: list[int]
+    search_seeds: list[int]
+    search_changes: NotRequired[dict[str, Value]]
+    runs: list[str]
+    data: dict[str, str]
+    code: Code
+    edition: NotRequired[int]
+    seal: NotRequired[str]
+
+
+class Attempt(TypedDict):
+    """A failed try to train some runs: which, why, and what was said."""
+
+    runs: list[str]
+    cause: str
+    said: str
+    time: str
+    host: str
+    seal: NotRequired[str]
+
+
+Shape = TypeVar("Shape")
+
+
+def checked(content: Any, shape: type[Shape], what: str) -> Shape:
+    """The content, if it has every key of a TypedDict and each is of its type.
+
+    Looks into dicts that are TypedDicts themselves, not along lists: a curve has a
+    hundred numbers, and ten thousand records are read in a second. A Refusal (4) names
+    the key that is wrong.
+    """
+    required, kinds = keys(cast(Hashable, shape))
+    for name, kind in kinds.items():
+        if name not in required and name not in (content or {}):
+            continue
+        if not isinstance(content, dict) or not fits(content.get(name, ...), kind):
+            raise Refusal(f"{what} is of the wrong shape: see its {name!r}", 4)
+    return cast(Shape, content)
+
+
+@cache
+def keys(shape: Any) -> tuple[frozenset[str], dict[str, Any]]:
+    """The keys that a TypedDict must have, and the type of each that it may have."""
+    return frozenset(shape.__required_keys__), get_type_hints(shape)
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value read from JSON is of a type; what lists hold is not looked at."""
+    if kind is Any:
+        return value is not ...
+    if get_origin(kind) in (Union, UnionType):
+        return any(fits(value, one) for one in get_args(kind))
+    if is_typeddict(kind):
+        required, kinds = keys(kind)
+        return isinstance(value, dict) and all(
+            fits(value.get(name, ...), one)
+            for name, one in kinds.items()
+            if name in required or name in value
+        )
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(value, get_origin(kind) or kind)
