@@ -193,7 +193,7 @@ class RadialBasis(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """A stack of LeNet-5s of one structure; the levels are those of lenet/factor."""
+    """A stack of LeNet-5s of one structure; the levels are those of factor/."""
 
     def __init__(
         self,

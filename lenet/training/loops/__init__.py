@@ -9,5 +9,5 @@
     maps.py      the inner loops of C1 to S4; dense.py: those of C5 to the output
     llvm.py      the language that those are written in; cache.py: what is kept on disk
 
-The formulas of activations, poolings, heads and optimizers stand in lenet/factor/.
+The formulas of activations, poolings, heads and optimizers stand in training/factor/.
 """
