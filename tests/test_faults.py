@@ -530,7 +530,7 @@ def synthetic(output_dir: Path, count: int) -> None:
 
 RESUME = """
 import sys, time, stub
-from lenet import sweep
+from lenet.sweep import sweep
 from lenet.config import Places
 
 def train_all(*_):
