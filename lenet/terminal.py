@@ -17,6 +17,8 @@ from rich.markup import escape
 
 from lenet.config import Refusal, place, shortened, suggest
 
+JSON = "--json"  # prints the result of a command for a program
+
 
 @dataclass(frozen=True)
 class Said:

@@ -7,12 +7,13 @@ and finished runs need not wait for torch: functions that train import it.
 
 import contextlib
 import ctypes
+import json
 import platform
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 import yaml
@@ -42,7 +43,7 @@ from lenet.config import (
 from lenet.records import outcome, record, store, tracker
 from lenet.records.overfitting import overfitting
 from lenet.records.store import Record
-from lenet.terminal import command, refusals, say
+from lenet.terminal import JSON, command, refusals, say
 from lenet.training import edition
 
 if TYPE_CHECKING:
@@ -283,9 +284,18 @@ def preset(name: str) -> list[str]:
     ]
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF.absolute()), config_name="config")
 def job(tree: DictConfig) -> None:
     """Hydra's task: train one composed configuration and print its line."""
+    answer(tree, summary)
+
+
+def job_as_json(tree: DictConfig) -> None:
+    """Hydra's task with --json: the same, for a program."""
+    answer(tree, lambda *trained: json.dumps(about(*trained)))
+
+
+def answer(tree: DictConfig, said: Callable[[list[Record], Places], str]) -> None:
+    """Train one composed configuration and print what is said of it."""
     container = OmegaConf.to_container(tree, resolve=True)
     assert isinstance(container, dict)
     alone = OmegaConf.is_missing(HydraConfig.get().job, "num")  # no job of a launcher
@@ -293,9 +303,21 @@ def job(tree: DictConfig) -> None:
         configs, places = resolve({str(key): value for key, value in container.items()})
         with progress_bar(Console(stderr=True)) as report:
             found = run(configs, places, report)
-    say(summary(found, places))
+    say(said(found, places))
     if alone:
         say("\n".join(outcome.beside(found, places)), sys.stderr)
+
+
+def about(found: Sequence[Record], places: Places) -> dict[str, Any]:
+    """The runs for a program: what each was, what came out, and where it lies."""
+    keys = ("run_id", "status", "seed", "treatment", "response", "seconds")
+    where = [store.folder(places.output_dir, one["run_id"]) for one in found]
+    return {
+        "runs": [
+            {**{key: one[key] for key in keys}, "record": str(place / "record.json")}
+            for one, place in zip(found, where, strict=True)
+        ]
+    }
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -323,6 +345,12 @@ def check(arguments: Sequence[str]) -> None:
         store.check(composed(line)[1].output_dir)
 
 
+def ordered(arguments: Sequence[str]) -> list[str]:
+    """What was typed, key=value first: of what comes both before and after -m, Hydra
+    reads the first part alone."""
+    return sorted(arguments, key=lambda text: text.startswith("-") or "=" not in text)
+
+
 def unreadable(message: str) -> NoReturn:
     """Refuse what the parser of Hydra's flags cannot read."""
     raise Refusal(f"{message}; see --help")
@@ -330,12 +358,16 @@ def unreadable(message: str) -> NoReturn:
 
 def main() -> None:
     """The entry point."""
-    arguments = sys.argv[1:]
+    arguments = ordered([text for text in sys.argv[1:] if text != JSON])
+    as_json = len(arguments) + 1 < len(sys.argv)
     if "--help" in arguments or "-h" in arguments:
         say(explain())
         return
     check(arguments)
-    job()
+    quiet = [f"hydra/{log}=none" for log in ("job_logging", "hydra_logging")]
+    sys.argv[1:] = [*quiet * as_json, *arguments]  # Hydra reads them there
+    task = job_as_json if as_json else job
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
 
 
 if __name__ == "__main__":

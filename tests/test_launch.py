@@ -66,7 +66,7 @@ def test_launcher_trains_what_a_sweep_lacks(
 ) -> None:
     """What has a record is not launched; the study ends as one by worker processes."""
     monkeypatch.setattr("lenet.training.stack.train", stub)
-    monkeypatch.setattr("lenet.report.ablation", lambda folder: [])
+    monkeypatch.setattr("lenet.report.report.ablation", lambda folder: [])
     here(small(2), tmp_path)
     old = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*")}
     planned, runs = small()
@@ -98,7 +98,7 @@ def test_what_an_engine_has_done_is_shown_while_it_works(
 
     monkeypatch.setattr("lenet.training.stack.train", slow)
     monkeypatch.setattr(launcher, "LOOK", 0.02)
-    monkeypatch.setattr("lenet.report.ablation", lambda folder: [])
+    monkeypatch.setattr("lenet.report.report.ablation", lambda folder: [])
     planned, runs = small()
     places = Places(output_dir=str(tmp_path))
     sweep.carry_out(planned, runs, places, show=show, engine=BASIC)
