@@ -379,8 +379,10 @@ def check_override(override: Override) -> None:
 # What of Hydra's own may be set: who trains, what it is called, where its files go.
 HYDRA = re.compile(
     r"hydra/(launcher|job_logging|hydra_logging)|hydra\.launcher\..+|hydra\.job\.name"
-    r"|hydra\.(run|sweep)\.dir|hydra\.sweep\.subdir|hydra\.verbose"
+    r"|hydra\.(run|sweep)\.dir|hydra\.sweep\.subdir|hydra\.verbose|hydra/sweeper"
+    r"|hydra\.sweeper\.(n_trials|seed|sampler|storage|study_name)"
 )
+SWEEPERS = ("basic", "optuna")
 OUTSIDE = re.compile(
     r"\$\{(?!hydra[.:]|now:)"
 )  # an interpolation of what is not Hydra's
@@ -394,12 +396,15 @@ def check_hydra(override: Override) -> None:
     if not HYDRA.fullmatch(key):
         raise Refusal(
             f"{text}: of Hydra's keys hydra/launcher, hydra.launcher.*, hydra.job.name,"
-            " hydra.run.dir and hydra.sweep.dir may be set"
+            " hydra.run.dir, hydra.sweep.dir and, with -m, hydra/sweeper=optuna and "
+            "hydra.sweeper.n_trials, seed, sampler, storage, study_name may be set"
         )
     if OUTSIDE.search(line.replace(" ", "")):
         raise Refusal(f"{text}: the environment is not read here; type the value")
     if "_target_" in line:
         raise Refusal(f"{text}: what is called is not chosen here")
+    if key == "hydra/sweeper" and override.value() not in SWEEPERS:
+        raise Refusal(suggest(str(override.value()), SWEEPERS, key, "sweepers"))
     if override.is_sweep_override():
         raise Refusal(f"{text}: Hydra's own keys take one value")
 
@@ -410,6 +415,12 @@ def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
     for override in parsed:
         if override.is_sweep_override():
             raise Refusal(f"{override.input_line}: several values need -m (--multirun)")
+    for override in parsed:
+        if override.key_or_group.startswith(("hydra/sweeper", "hydra.sweeper.")):
+            raise Refusal(
+                f"{shortened(str(override.input_line))}: a search is hydra/sweeper="
+                "optuna of lenet train, with -m"
+            )
     if any(override.key_or_group.startswith("hydra") for override in parsed):
         check_with_hydra(overrides)
     return resolve(tree(parsed))
@@ -509,7 +520,10 @@ def values(override: Override) -> list[str]:
         return [text]
     value = override.value()
     if not override.is_discrete_sweep():
-        raise Refusal(f"{text}: an interval has no list of values; write {key}=a,b")
+        raise Refusal(
+            f"{text}: an interval has no list of values; write {key}=a,b, or search it "
+            "with hydra/sweeper=optuna"
+        )
     if isinstance(value, Glob):
         found = [f"{key}={name}" for name in value.filter(names(key))]
     else:

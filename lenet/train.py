@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from lenet import catalogue
+from lenet import catalogue, search
 from lenet.catalogue import Known
 from lenet.config import (
     CONF,
@@ -338,6 +338,9 @@ def check(arguments: Sequence[str]) -> None:
         raise Refusal("--resolve and --package go with --cfg")
     if parsed.info or parsed.hydra_help or parsed.shell_completion:
         return
+    if parsed.multirun and search.asked(parsed.overrides):
+        search.read(parsed.overrides)
+        return
     lines = alternatives(parsed.overrides) if parsed.multirun else [parsed.overrides]
     if len(lines) > MANY:
         print(f"note: {len(lines):,} command lines are checked first", file=sys.stderr)
@@ -364,6 +367,11 @@ def main() -> None:
         say(explain())
         return
     check(arguments)
+    overrides = [text for text in arguments if not text.startswith("-")]
+    if {"-m", "--multirun"} & {*arguments} and search.asked(overrides):
+        found = search.run(search.read(overrides), run)
+        say(json.dumps(found.data) if as_json else found.text)
+        return
     quiet = [f"hydra/{log}=none" for log in ("job_logging", "hydra_logging")]
     sys.argv[1:] = [*quiet * as_json, *arguments]  # Hydra reads them there
     task = job_as_json if as_json else job
