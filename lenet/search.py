@@ -2,9 +2,9 @@
 
 Optuna proposes, the error of held-out training images answers; the test images take no
 part. The keys are those of Hydra's sweeper for Optuna, whose last version asks for an
-Optuna below 3, which has no storage any more (docs/decisions/optuna.md). Trials lie in Optuna's
-storage and runs in the store, so that the same command goes on where it was stopped,
-with the proposals that it would have had.
+Optuna that cannot store trials any more (docs/decisions/optuna.md). Trials lie in
+Optuna's storage and runs in the store, so that the same command goes on where it was
+stopped, with the proposals that it would have had.
 """
 
 import contextlib
