@@ -23,7 +23,7 @@ from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from lenet.catalogue import TRAINING
+from lenet.catalogue import CLASSES, TRAINING
 
 # conf/ lies at the top of a checkout, and inside the package of an installed wheel.
 CONF = next(
@@ -262,7 +262,9 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
     data, train_size = str(flat["data"]), flat["train_size"]
     held_out = ("validation_size", "adversary.held_out")
     most = max(int(number_of(flat.get(key, 0))) for key in held_out)
-    check_split(data, TRAINING[data], train_size, most)  # type: ignore[arg-type]  # checked by check_number
+    if data in TRAINING:
+        check_split(data, TRAINING[data], train_size, most)  # type: ignore[arg-type]  # checked by check_number
+    check_head(str(flat["head"]), CLASSES.get(data, 10), data)
     return [Config(flat, seed + i) for i in range(int(replicates))], places
 
 
@@ -273,6 +275,15 @@ def check_split(name: str, count: int, train_size: int | None, held_out: int) ->
             f"train_size={train_size} and validation_size={held_out} (or what the "
             f"adversary holds out) do not fit into the {count:,} training images of "
             f"{name}"
+        )
+
+
+def check_head(head: str, classes: int, name: str) -> None:
+    """Refuse the fixed units of 1998, which are drawings of ten digits, for others."""
+    if head != "softmax" and classes != 10:
+        raise Refusal(
+            f"head={head} has a drawing for each of ten digits, and data={name} has "
+            f"{classes} classes: say head=softmax"
         )
 
 

@@ -35,6 +35,7 @@ from lenet.config import (
     Places,
     Refusal,
     alternatives,
+    check_head,
     composed,
     levels,
     names,
@@ -146,6 +147,9 @@ def attempt(
     reuse_memory()
     record.commit()  # that of the code which runs, before it can change
     data = load(list(missing.values()), places)
+    for config in missing.values():
+        dataset = data[str(config.treatment["data"])]
+        check_head(config.level("head"), dataset.classes, dataset.name)
     store.prepare(places.output_dir)
     if choose_device(places.device).type == "cpu":
         edition.prove()
