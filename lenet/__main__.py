@@ -30,7 +30,6 @@ VERBS = {
 }
 EXPLAINING = ("train", "sweep", "interpret")  # whose help also lists what there is
 HELP = ("--help", "-h")
-JSON = "--json"
 
 
 def explain() -> str:
@@ -53,7 +52,7 @@ def about(verb: str) -> str:
 
 def run(verb: str, arguments: Sequence[str]) -> None:
     """Do what one command means, and print its result as text or as JSON."""
-    from lenet.terminal import say
+    from lenet.terminal import JSON, say
 
     wants_help = any(text in HELP for text in arguments)
     if wants_help and verb not in EXPLAINING:
@@ -63,7 +62,8 @@ def run(verb: str, arguments: Sequence[str]) -> None:
     if wants_help:
         say(module.explain())
         return
-    result = module.main([text for text in arguments if text != JSON])
+    own = verb == "train"  # Hydra has its result, and it prints that
+    result = module.main([text for text in arguments if own or text != JSON])
     if result is not None:
         say(json.dumps(result.data) if JSON in arguments else result.text)
 

@@ -8,7 +8,23 @@ FILES = (
     *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 )
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
-TRAINING = {"digits": 1297, **dict.fromkeys(FOLDERS, 60_000)}  # images
+TRAINING = {  # images; of one's own nobody knows
+    "digits": 1297,
+    **dict.fromkeys((*FOLDERS, "qmnist"), 60_000),
+    **{"emnist_digits": 240_000, "emnist_letters": 124_800},
+}
+CLASSES = {  # of each data set but one's own
+    **dict.fromkeys(("digits", *FOLDERS, "qmnist", "emnist_digits"), 10),
+    "emnist_letters": 26,
+}
+MOST_CLASSES = 200  # an answer is a byte of the record
+# MD5 of QMNIST's .gz files as published (torchvision/datasets/mnist.py).
+MD5 = {
+    "qmnist-train-images-idx3-ubyte": "ed72d4157d28c017586c42bc6afe6370",
+    "qmnist-train-labels-idx2-int": "0058f8dd561b90ffdd0f734c6a30e5e4",
+    "qmnist-test-images-idx3-ubyte": "1394631089c404de565df7b7aeaf9412",
+    "qmnist-test-labels-idx2-int": "5b5b05890a5e13444e108efe57b788aa",
+}
 # SHA-256 of MNIST's decoded arrays (the file without its header); of the .gz file as
 # published for the others (torchvision/prototype/datasets/_builtin/mnist.py, 2022).
 SHA256 = {

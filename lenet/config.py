@@ -23,7 +23,7 @@ from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from lenet.catalogue import TRAINING
+from lenet.catalogue import CLASSES, TRAINING
 
 # conf/ lies at the top of a checkout, and inside the package of an installed wheel.
 CONF = next(
@@ -119,6 +119,17 @@ RANGES = {
     "adversary.held_out": Range(1, 30_000, whole=True),
 }
 DEVICES = ("auto", "cpu", "cuda")
+OTHER_DEVICES = {  # what is asked for besides, and what to say to that
+    "gpu": "a GPU is device=cuda",
+    "mps": "Apple's GPUs have no 64-bit floats, of which every random draw of a run is "
+    "made; device=cpu trains in compiled loops",
+}
+# What a launcher of SLURM's calls its settings, which are typed with its name.
+LAUNCHER = (
+    *("partition", "account", "qos", "constraint", "timeout_min", "mem_gb", "nodes"),
+    *("gpus_per_node", "cpus_per_task", "tasks_per_node", "array_parallelism"),
+)
+FRACTION = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")  # 8/255
 
 
 @dataclass(frozen=True)
@@ -207,6 +218,11 @@ def keys() -> set[str]:
 def unknown_key(key: str) -> str:
     """The message for a key that is not one: the nearest, then those of its group."""
     name = key.split(".")[-1]
+    if key in LAUNCHER:
+        return (
+            f"key {key!r} is a launcher's: write hydra.launcher.{key}=<value>, with "
+            "hydra/launcher=submitit_slurm"
+        )
     full = sorted(known for known in keys() if f".{known}".endswith(f".{name}"))
     if full:
         return f"key {key!r} is unknown; did you mean {' or '.join(full)}?"
@@ -246,7 +262,9 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
     data, train_size = str(flat["data"]), flat["train_size"]
     held_out = ("validation_size", "adversary.held_out")
     most = max(int(number_of(flat.get(key, 0))) for key in held_out)
-    check_split(data, TRAINING[data], train_size, most)  # type: ignore[arg-type]  # checked by check_number
+    if data in TRAINING:
+        check_split(data, TRAINING[data], train_size, most)  # type: ignore[arg-type]  # checked by check_number
+    check_head(str(flat["head"]), CLASSES.get(data, 10), data)
     return [Config(flat, seed + i) for i in range(int(replicates))], places
 
 
@@ -257,6 +275,15 @@ def check_split(name: str, count: int, train_size: int | None, held_out: int) ->
             f"train_size={train_size} and validation_size={held_out} (or what the "
             f"adversary holds out) do not fit into the {count:,} training images of "
             f"{name}"
+        )
+
+
+def check_head(head: str, classes: int, name: str) -> None:
+    """Refuse the fixed units of 1998, which are drawings of ten digits, for others."""
+    if head != "softmax" and classes != 10:
+        raise Refusal(
+            f"head={head} has a drawing for each of ten digits, and data={name} has "
+            f"{classes} classes: say head=softmax"
         )
 
 
@@ -279,6 +306,8 @@ def check_level(group: str, value: Any) -> str:
 
 def check_number(key: str, value: Any) -> Value:
     """The number, if it lies in the key's range."""
+    if isinstance(value, str):
+        value = read_number(key, value)
     whole = RANGES[key].whole and isinstance(value, float) and value.is_integer()
     if whole:
         value = int(value)
@@ -290,12 +319,35 @@ def check_number(key: str, value: Any) -> Value:
     return value if RANGES[key].whole or value is None else float(value) + 0.0
 
 
+def read_number(key: str, text: str) -> Any:
+    """The number that a text such as 8/255 means; else the text, or a Refusal of one
+    that is a number in quotes."""
+    parts = FRACTION.fullmatch(text)
+    if parts and float(parts[2]) and not RANGES[key].whole:
+        return float(parts[1]) / float(parts[2])
+    try:
+        float(text)
+    except ValueError:
+        return text
+    raise Refusal(
+        f"{key}={shortened(text)!r} is a text: leave out the inner quotes; {key} is "
+        f"{RANGES[key]}"
+    )
+
+
 def check_place(key: str, value: Any) -> Value:
     """The place, if it can be one, with `~` as the home folder that it means."""
+    if key == "device" and str(value).lower() in OTHER_DEVICES:
+        raise Refusal(f"device={value}: {OTHER_DEVICES[str(value).lower()]}")
     if key == "device" and value not in DEVICES:
         raise Refusal(suggest(str(value), DEVICES, "device", "devices"))
     if value is None and key in ("data_dir", "study"):
         return None
+    if isinstance(value, bool | int | float):
+        raise Refusal(
+            f"{key}={value} is read as no text: write it in quotes inside quotes, "
+            f"\"{key}='{value}'\""
+        )
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise Refusal(f"{key}={value!r} is no usable text: give a plain name or path")
     if key == "study" and not set(value) <= set(SAFE):
@@ -367,6 +419,11 @@ def check_override(override: Override) -> None:
         raise Refusal(f"{text}: interpolation is not resolved here; type the value")
     if key in RANGES and "_" in str(override.input_line).partition("=")[2]:
         raise Refusal(f"{text}: write the number without '_'")
+    if key == "replicates" and override.is_sweep_override():
+        raise Refusal(
+            f"{text}: replicates is how many seeds there are, one number; certain "
+            "seeds are seed=3,5 with -m"
+        )
     if override.is_sweep_override():
         return
     value = override.value()
@@ -379,8 +436,10 @@ def check_override(override: Override) -> None:
 # What of Hydra's own may be set: who trains, what it is called, where its files go.
 HYDRA = re.compile(
     r"hydra/(launcher|job_logging|hydra_logging)|hydra\.launcher\..+|hydra\.job\.name"
-    r"|hydra\.(run|sweep)\.dir|hydra\.sweep\.subdir|hydra\.verbose"
+    r"|hydra\.(run|sweep)\.dir|hydra\.sweep\.subdir|hydra\.verbose|hydra/sweeper"
+    r"|hydra\.sweeper\.(n_trials|seed|sampler|storage|study_name)"
 )
+SWEEPERS = ("basic", "optuna")
 OUTSIDE = re.compile(
     r"\$\{(?!hydra[.:]|now:)"
 )  # an interpolation of what is not Hydra's
@@ -394,14 +453,25 @@ def check_hydra(override: Override) -> None:
     if not HYDRA.fullmatch(key):
         raise Refusal(
             f"{text}: of Hydra's keys hydra/launcher, hydra.launcher.*, hydra.job.name,"
-            " hydra.run.dir and hydra.sweep.dir may be set"
+            " hydra.run.dir, hydra.sweep.dir and, with -m, hydra/sweeper=optuna and "
+            "hydra.sweeper.n_trials, seed, sampler, storage, study_name may be set"
         )
     if OUTSIDE.search(line.replace(" ", "")):
         raise Refusal(f"{text}: the environment is not read here; type the value")
     if "_target_" in line:
         raise Refusal(f"{text}: what is called is not chosen here")
+    if key == "hydra/sweeper" and override.value() not in SWEEPERS:
+        raise Refusal(suggest(str(override.value()), SWEEPERS, key, "sweepers"))
     if override.is_sweep_override():
-        raise Refusal(f"{text}: Hydra's own keys take one value")
+        given = line.partition("=")[2]
+        raise Refusal(
+            f"{text}: Hydra's own keys take one value; a text with a comma is written "
+            f"in quotes inside quotes, \"{key}='{shortened(given)}'\""
+        )
+    if key.endswith("_gb") and re.fullmatch(
+        r"[\d.]+ *[gG][iI]?[bB]?", line.split("=")[-1]
+    ):
+        raise Refusal(f"{text}: give the number of GB alone, {key}=4")
 
 
 def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
@@ -410,6 +480,12 @@ def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
     for override in parsed:
         if override.is_sweep_override():
             raise Refusal(f"{override.input_line}: several values need -m (--multirun)")
+    for override in parsed:
+        if override.key_or_group.startswith(("hydra/sweeper", "hydra.sweeper.")):
+            raise Refusal(
+                f"{shortened(str(override.input_line))}: a search is hydra/sweeper="
+                "optuna of lenet train, with -m"
+            )
     if any(override.key_or_group.startswith("hydra") for override in parsed):
         check_with_hydra(overrides)
     return resolve(tree(parsed))
@@ -468,7 +544,18 @@ def check_with_hydra(overrides: Sequence[str]) -> None:
                     f"{text} is not installed: pip install -e '.[submitit]' for SLURM, "
                     "'.[ray]' for Ray"
                 ) from None
-        raise Refusal(shortened(" ".join(str(error).split()))) from None
+        first, *_ = str(error).split("To append")  # which is refused here
+        said = shortened(" ".join(first.split()).removesuffix("."))
+        raise Refusal(said + launcherless(overrides)) from None
+
+
+def launcherless(overrides: Sequence[str]) -> str:
+    """What to add where a launcher's setting was typed, and no launcher."""
+    if any(text.startswith("hydra/launcher=") for text in overrides):
+        return ""
+    if not any("hydra.launcher." in text for text in overrides):
+        return ""
+    return ": it goes with a launcher, hydra/launcher=submitit_slurm or ray"
 
 
 def alternatives(overrides: Sequence[str]) -> list[list[str]]:
@@ -509,7 +596,10 @@ def values(override: Override) -> list[str]:
         return [text]
     value = override.value()
     if not override.is_discrete_sweep():
-        raise Refusal(f"{text}: an interval has no list of values; write {key}=a,b")
+        raise Refusal(
+            f"{text}: an interval has no list of values; write {key}=a,b, or search it "
+            "with hydra/sweeper=optuna"
+        )
     if isinstance(value, Glob):
         found = [f"{key}={name}" for name in value.filter(names(key))]
     else:

@@ -15,7 +15,9 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from lenet.config import Refusal, place, shortened, suggest
+from lenet.config import FRACTION, Refusal, place, shortened, suggest
+
+JSON = "--json"  # prints the result of a command for a program
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,10 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def number(key: str, text: str) -> float:
-    """The number that was typed under a key."""
+    """The number that was typed under a key; 8/255 is one."""
+    parts = FRACTION.fullmatch(text)
+    if parts and float(parts[2]):
+        return float(parts[1]) / float(parts[2])
     try:
         if "_" not in text:
             return float(text)

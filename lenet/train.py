@@ -7,12 +7,13 @@ and finished runs need not wait for torch: functions that train import it.
 
 import contextlib
 import ctypes
+import json
 import platform
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 import yaml
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from lenet import catalogue
+from lenet import catalogue, search
 from lenet.catalogue import Known
 from lenet.config import (
     CONF,
@@ -34,6 +35,7 @@ from lenet.config import (
     Places,
     Refusal,
     alternatives,
+    check_head,
     composed,
     levels,
     names,
@@ -42,7 +44,7 @@ from lenet.config import (
 from lenet.records import outcome, record, store, tracker
 from lenet.records.overfitting import overfitting
 from lenet.records.shapes import Record, StackPlace
-from lenet.terminal import command, refusals, say
+from lenet.terminal import JSON, command, refusals, say
 from lenet.training import edition
 
 if TYPE_CHECKING:
@@ -145,6 +147,9 @@ def attempt(
     reuse_memory()
     record.commit()  # that of the code which runs, before it can change
     data = load(list(missing.values()), places)
+    for config in missing.values():
+        dataset = data[str(config.treatment["data"])]
+        check_head(config.level("head"), dataset.classes, dataset.name)
     store.prepare(places.output_dir)
     if choose_device(places.device).type == "cpu":
         edition.prove()
@@ -283,9 +288,18 @@ def preset(name: str) -> list[str]:
     ]
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF.absolute()), config_name="config")
 def job(tree: DictConfig) -> None:
     """Hydra's task: train one composed configuration and print its line."""
+    answer(tree, summary)
+
+
+def job_as_json(tree: DictConfig) -> None:
+    """Hydra's task with --json: the same, for a program."""
+    answer(tree, lambda *trained: json.dumps(about(*trained)))
+
+
+def answer(tree: DictConfig, said: Callable[[list[Record], Places], str]) -> None:
+    """Train one composed configuration and print what is said of it."""
     container = OmegaConf.to_container(tree, resolve=True)
     assert isinstance(container, dict)
     alone = OmegaConf.is_missing(HydraConfig.get().job, "num")  # no job of a launcher
@@ -293,9 +307,22 @@ def job(tree: DictConfig) -> None:
         configs, places = resolve({str(key): value for key, value in container.items()})
         with progress_bar(Console(stderr=True)) as report:
             found = run(configs, places, report)
-    say(summary(found, places))
+    say(said(found, places))
     if alone:
         say("\n".join(outcome.beside(found, places)), sys.stderr)
+
+
+def about(found: Sequence[Record], places: Places) -> dict[str, Any]:
+    """The runs for a program: what each was, what came out, and where it lies."""
+    keys = ("run_id", "status", "seed", "treatment", "response", "seconds")
+    where = [store.folder(places.output_dir, one["run_id"]) for one in found]
+    return {
+        "runs": [
+            {key: value for key, value in one.items() if key in keys}
+            | {"record": str(place / "record.json")}
+            for one, place in zip(found, where, strict=True)
+        ]
+    }
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -316,11 +343,20 @@ def check(arguments: Sequence[str]) -> None:
         raise Refusal("--resolve and --package go with --cfg")
     if parsed.info or parsed.hydra_help or parsed.shell_completion:
         return
+    if parsed.multirun and search.asked(parsed.overrides):
+        search.read(parsed.overrides)
+        return
     lines = alternatives(parsed.overrides) if parsed.multirun else [parsed.overrides]
     if len(lines) > MANY:
         print(f"note: {len(lines):,} command lines are checked first", file=sys.stderr)
     for line in lines:
         store.check(composed(line)[1].output_dir)
+
+
+def ordered(arguments: Sequence[str]) -> list[str]:
+    """What was typed, key=value first: of what comes both before and after -m, Hydra
+    reads the first part alone."""
+    return sorted(arguments, key=lambda text: text.startswith("-") or "=" not in text)
 
 
 def unreadable(message: str) -> NoReturn:
@@ -330,12 +366,21 @@ def unreadable(message: str) -> NoReturn:
 
 def main() -> None:
     """The entry point."""
-    arguments = sys.argv[1:]
+    arguments = ordered([text for text in sys.argv[1:] if text != JSON])
+    as_json = len(arguments) + 1 < len(sys.argv)
     if "--help" in arguments or "-h" in arguments:
         say(explain())
         return
     check(arguments)
-    job()
+    overrides = [text for text in arguments if not text.startswith("-")]
+    if {"-m", "--multirun"} & {*arguments} and search.asked(overrides):
+        found = search.run(search.read(overrides), run)
+        say(json.dumps(found.data) if as_json else found.text)
+        return
+    quiet = [f"hydra/{log}=none" for log in ("job_logging", "hydra_logging")]
+    sys.argv[1:] = [*quiet * as_json, *arguments]  # Hydra reads them there
+    task = job_as_json if as_json else job
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
 
 
 if __name__ == "__main__":

@@ -23,12 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lenet.config import composed
+from lenet.config import Refusal, composed, suggest
 from lenet.terminal import command, typed
-from lenet.train import reuse_memory
+from lenet.train import choose_device, reuse_memory
 from lenet.training import data as datasets
 from lenet.training.stack import Stack
 
+DEVICES = ("cpu", "cuda")
 EPOCH, MFLOP = 60_000, 2.264  # forward and backward of one image, modern structure
 TYPED = {
     **{"repeats": "3", "images": "6400", "cases": "", "device": "cpu", "data_dir": ""},
@@ -204,9 +205,9 @@ def main() -> None:
     if "--help" in arguments or "-h" in arguments:
         print(__doc__)
         return
-    given = typed(arguments, TYPED)
+    given = checked(typed(arguments, TYPED))
     if given["child"]:
-        print(measure(json.loads(given["child"]), given))
+        print(measure(case_of(given), given))
         return
     datasets.load("mnist", given["data_dir"] or None)  # or say what is missing
     rate = {threads: sgemm(threads) for threads in (1, 2)}
@@ -228,6 +229,32 @@ def main() -> None:
         print(
             f"| {' | '.join(cells(case, seconds, threads, plain, rate))} |", flush=True
         )
+
+
+def checked(given: dict[str, str]) -> dict[str, str]:
+    """What was typed, if it can be measured; a Refusal if not."""
+    for key, least, most in (("images", 640, EPOCH), ("repeats", 1, 1000)):
+        text = given[key]
+        if not text.isdecimal() or not least <= int(text[:9]) <= most:
+            raise Refusal(
+                f"{key}={text} is out of range: a whole number from {least} to {most}"
+            )
+    if given["device"] not in DEVICES:
+        raise Refusal(suggest(given["device"], DEVICES, "device", "devices"))
+    if given["device"] == "cuda":
+        choose_device("cuda")
+    if not any(given["cases"] in name(case) for case in cases(given["device"])):
+        listed = ", ".join(dict.fromkeys(map(name, cases(given["device"]))))
+        raise Refusal(f"cases={given['cases']} fits none of: {listed}")
+    return given
+
+
+def case_of(given: dict[str, str]) -> dict[str, Any]:
+    """The case that this process is to measure, as its parent wrote it."""
+    for case in cases(given["device"]):
+        if json.dumps(case) == given["child"]:
+            return case
+    raise Refusal("child= is for the processes that this program starts: leave it out")
 
 
 def cells(

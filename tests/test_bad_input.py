@@ -251,6 +251,10 @@ OTHERS: dict[str, list[list[str]]] = {
     ],
     "paper_1998": [*READING, [], ["output_dir=nowhere"]],
     "architecture": [*COMMON, ["study=x"]],
+    "benchmark": [
+        *(["images=0"], ["images=abc"], ["repeats=-1"], ["repeats=0"], ["zzz=1"]),
+        *(["device=nope"], ["device=cuda"], ["child=x"], ["child={}"], ["cases=zzz"]),
+    ],
     "attack_benchmark": [["zzz=1"], [""], ["repeats=3"], ["--zzz"]],
 }
 LINES = [("train", line) for line in TRAIN] + [("sweep", line) for line in SWEEP]

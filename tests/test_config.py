@@ -28,6 +28,7 @@ from lenet.config import (
     names,
     resolve,
 )
+from lenet.terminal import number
 
 TYPED = sorted(RANGES.keys() & keys())
 NOT_NUMBERS = ("nan", "inf", "-inf", "1e999", "true", "abc", "'1'", "null", "", "[1]")
@@ -488,3 +489,45 @@ def test_levels_have_a_year_and_a_source() -> None:
             assert (CONF / group / f"{name}.yaml").is_file()
             assert 1900 < content["year"] < 2030
             assert len(content["source"]) > 10
+
+
+def test_fraction_is_a_number() -> None:
+    """8/255, as radii are written, is the same run as its decimals; 1/0 is no number,
+    and a whole number is none."""
+    typed = ("adversary=pgd", "data=digits", "adversary.epsilon=")
+    found = one(*typed[:2], f"{typed[2]}8/255").treatment["adversary.epsilon"]
+    assert found == 8 / 255
+    assert one(*typed[:2], f"{typed[2]}{8 / 255!r}").treatment[typed[2][:-1]] == found
+    assert "out of range" in refusal(*typed[:2], f"{typed[2]}1/0")
+    assert "out of range" in refusal("batch_size=8/2")
+    assert number("epsilon", "8/255") == found
+
+
+@pytest.mark.parametrize(
+    ("typed", "advice"),
+    [
+        (
+            "partition=a,b",
+            "write hydra.launcher.partition=<value>, with hydra/launcher",
+        ),
+        ("mem_gb=4GB", "write hydra.launcher.mem_gb=<value>, with hydra/launcher"),
+        (
+            "hydra.launcher.mem_gb=4GB",
+            "the number of GB alone, hydra.launcher.mem_gb=4",
+        ),
+        ("hydra.launcher.mem_gb=4", "it goes with a launcher, hydra/launcher=submitit"),
+        ("hydra.launcher.partition=a,b", "\"hydra.launcher.partition='a,b'\""),
+        ("replicates=3,5", "one number; certain seeds are seed=3,5 with -m"),
+        ("study=123", "\"study='123'\""),
+        ("optimizer.lr='0.001'", "is a text: leave out the inner quotes"),
+        ("device=gpu", "a GPU is device=cuda"),
+        ("device=mps", "device=cpu trains in compiled loops"),
+    ],
+)
+def test_refusal_has_the_right_advice(typed: str, advice: str) -> None:
+    """What others typed, and what they should have typed."""
+    said = refusal(typed)
+    assert advice in said and "To append" not in said
+    if typed == "replicates=3,5":
+        with pytest.raises(Refusal, match="one number"):
+            alternatives([typed])

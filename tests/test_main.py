@@ -95,9 +95,34 @@ def test_result_is_json_where_that_is_asked_for(
 ) -> None:
     """One line for a program."""
     program.run("status", [f"output_dir={tmp_path}", "--json"])
-    assert json.loads(capsys.readouterr().out) == {"runs": 0, "studies": []}
+    said = json.loads(capsys.readouterr().out)
+    assert said | {"networks": []} == {"runs": 0, "newest": [], "studies": []} | {
+        "networks": []
+    }
+    assert {one["network"] for one in said["networks"]} == {"modern", "paper"}
     program.run("verify", ["--json", f"output_dir={tmp_path}"])
     assert "0 of 0 runs" in json.loads(capsys.readouterr().out)["verified"]
+
+
+def test_every_command_has_json_of_what_it_found(tmp_path: Path) -> None:
+    """`lenet train` too, in a line for each command line of a multirun; and status
+    lists those runs, the newest first, as they would be typed."""
+    typed = ("data=digits", "train_size=32", "epochs=1", "augmentation=none", "-m")
+    typed = (*typed, f"output_dir={tmp_path}", "seed=4,5", "activation=tanh", "--json")
+    done = started("train", *typed, cwd=tmp_path)
+    found = [json.loads(line)["runs"] for line in done.stdout.splitlines()]
+    assert [[run["seed"] for run in runs] for runs in found] == [[4], [5]], done.stderr
+    ((run,), _) = found
+    assert run["status"] == "finished" and 0 <= run["response"]["test_error"] <= 1
+    assert json.loads(Path(run["record"]).read_text())["run_id"] == run["run_id"]
+    os.utime(run["record"])  # the one that ended last
+    said = started("status", f"output_dir={tmp_path}", "--json", "runs=1").stdout
+    (newest,) = json.loads(said)["newest"]
+    assert newest["run_id"] == run["run_id"] and json.loads(said)["runs"] == 2
+    again = started("train", *newest["typed"].split(), f"output_dir={tmp_path}")
+    assert run["run_id"] in again.stdout
+    said = started("status", f"output_dir={tmp_path}").stdout
+    assert f"  {run['run_id'][:8]}  " in said.splitlines()[1] and "no study" in said
 
 
 def test_status_lists_studies_and_what_they_publish(
@@ -107,6 +132,7 @@ def test_status_lists_studies_and_what_they_publish(
     program.run("status", [f"output_dir={ROOT / 'outputs'}"])
     said = capsys.readouterr().out
     assert "study modern: 24 of 24 runs done, weights of 1 published" in said
+    assert "network paper: run=paper, test error " in said
     began = time.perf_counter()
     assert "torch" not in imports("from lenet.commands import status")
     assert time.perf_counter() - began < 20

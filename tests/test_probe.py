@@ -131,3 +131,5 @@ def test_numbers_out_of_range_are_refused():
     for wrong in ({"train": 0}, {"decay": 0.0}, {"epsilon": 1.5}, {"attack_steps": 0}):
         with pytest.raises(Refusal, match="1 or more"):
             Probe(**wrong)
+    with pytest.raises(Refusal, match="probe.train=1: .* 100 images or more"):
+        Probe(train=1)

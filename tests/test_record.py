@@ -536,3 +536,18 @@ def test_frame_has_a_row_per_run(output: str) -> None:
     assert {"run_id", "seed", "status", "test_error", "right"} <= set(table)
     for row in table.itertuples():
         assert row.test_error == (~row.right).sum() / len(row.right)
+
+
+@pytest.mark.parametrize("place", ["a value", "a key", "a list"])
+@pytest.mark.parametrize("text", ["\x1b[31mred", "a\nb", "\x7f", "\x9b2J", "a\u202eb"])
+def test_control_characters_are_refused_under_any_seal(text: str, place: str) -> None:
+    """A name that would write to a terminal or break a page, edited in and sealed anew,
+    is read nowhere; letters of other scripts and backslashes are."""
+    held = {"a value": {"name": text}, "a key": {text: 1}, "a list": [[text]]}[place]
+    for content in (store.text(store.sealed({"x": held})),
+                    json.dumps(store.sealed({"x": held})).encode()):  # fmt: skip
+        with pytest.raises(Refusal, match="control characters") as caught:
+            store.unsealed(content, "plan.json")
+        assert caught.value.code == 4
+    good = store.sealed({"x": ["Größe", "数", "a\\b"]})
+    assert store.unsealed(store.text(good), "plan.json") == good

@@ -1,6 +1,7 @@
 """Tests, intervals and power are what they say, by brute force and by simulation."""
 
 import math
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -298,3 +299,43 @@ def test_power_equals_the_planning_figures():
     assert statistics.seeds_for_power(1.0, sd, tests=12) == statistics.blocks_needed()
     with pytest.raises(ValueError, match="more than"):
         statistics.seeds_for_power(1e-6, 0.1)
+
+
+def test_chances_are_those_of_scipy() -> None:
+    """Power, quantiles and exact shares come from special functions; scipy.stats, which
+    takes a second to import, has the same, out to where a tail is nothing."""
+    for n, size, tests in product((2, 6, 20, 1000), (0, 0.1, 1, 8, 200), (1, 14)):
+        t, shift = stats.t.isf(0.025 / tests, n - 1), size * math.sqrt(n)
+        expected = sum(stats.nct.sf(t, n - 1, side) for side in (shift, -shift))
+        found = statistics._chance(size, n, tests)
+        assert found == pytest.approx(expected, abs=1e-10)
+    for count, total in ((0, 7), (3, 7), (7, 7), (1, 96)):
+        exact = stats.binomtest(count, total).proportion_ci(0.95, "exact")
+        assert statistics.share_interval(count, total) == pytest.approx(exact)
+
+
+def test_smallest_effect_is_the_one_found_with_the_power() -> None:
+    """And a smaller one is found more rarely."""
+    effect = statistics.smallest_effect(8, 0.3, tests=5)
+    assert statistics._chance(effect / 0.3, 8, 5) == pytest.approx(0.8, abs=1e-12)
+    assert statistics._chance(0.99 * effect / 0.3, 8, 5) < 0.8
+
+
+def test_thousands_of_blocks_fit_into_memory() -> None:
+    """Their signs are drawn eight to a byte and used some at a time: 5,000
+    blocks take less than 0.5 GB, and their p is that of the normal limit."""
+    d = np.random.default_rng(5).normal(0.02, 1, 5000)
+    tracemalloc.start()
+    p, low, high = statistics.sign_flip(d)
+    family = statistics.max_t(d[None])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    z = d.sum() / np.sqrt((d**2).sum())
+    half = 1.96 * d.std() / np.sqrt(5000)
+    assert p == pytest.approx(2 * stats.norm.sf(abs(z)), abs=0.005)
+    assert family == pytest.approx([float(p)], abs=0.005)
+    assert (low, high) == pytest.approx((d.mean() - half, d.mean() + half), abs=1e-3)
+    subsets = statistics._subsets(5000, statistics.DRAWS)
+    counted = sum(some.sum(axis=0) for some in subsets.parts())
+    assert np.abs(counted / statistics.DRAWS - 0.5).max() < 0.01
+    assert most < 500e6

@@ -169,6 +169,13 @@ def test_multirun_fills_the_same_places_as_single_runs(start: Start) -> None:
     assert single.files() == before
 
 
+def test_keys_may_stand_before_and_after_a_flag(start: Start) -> None:
+    """Hydra alone reads what comes before -m and calls the rest unrecognised."""
+    done = start("data=digits", "epochs=1", "-m", "train_size=16", "seed=0,1")
+    assert done.code == 0, done.err
+    assert len(done.runs) == 2
+
+
 @pytest.mark.parametrize("damage", ["record", "weights left behind"])
 def test_damaged_run_is_made_again(start: Start, damage: str) -> None:
     """A damaged record is set aside and its run trained again, with the same result."""

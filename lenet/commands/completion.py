@@ -81,6 +81,7 @@ def known(verb: str) -> set[str]:
 
 def values(key: str, typed: Sequence[str]) -> list[str]:
     """What a key may be: a group's levels, designs, studies, runs, networks."""
+    from lenet.commands import status
     from lenet.sweep import design
 
     places = [
@@ -91,13 +92,7 @@ def values(key: str, typed: Sequence[str]) -> list[str]:
         return sorted(path.parent.name for path in root.glob("*/plan.json"))
     if key == "run":
         runs = sorted(path.parent.name for path in root.glob("runs/*/record.json"))
-        return [*published(), *runs]
+        return [*(net["network"] for net in status.nets()), *runs]
     if key == "design":
         return design.available()
     return sorted(path.stem for path in (CONF / key).glob("*.yaml"))
-
-
-def published() -> list[str]:
-    """The networks that come with lenet, by the names of their files."""
-    weights = Path(__file__).parent.parent / "interpret" / "weights"
-    return sorted(path.stem for path in weights.glob("*.json"))

@@ -23,6 +23,8 @@ KEYS |= {"data_dir": ""}
 TABLES = ("parquet", "csv", "jsonl")
 NETWORKS = ("onnx", "torchscript", "exported", "safetensors", "c", "hub", "onnx_int8")
 
+TEN = ("c", "hub", "onnx_int8")  # formats that state what ten digits need
+
 
 def main(arguments: Sequence[str]) -> Said:
     """The files that were written."""
@@ -54,6 +56,8 @@ def network(given: Mapping[str, str]) -> Said:
 
     net = trained.load(given["run"], given["output_dir"])
     path = Path(given["to"]).expanduser() if given["to"] else None
+    if net.record.get("classes", 10) != 10 and given["format"] in TEN:
+        raise Refusal(f"format={given['format']} is for networks of ten classes")
     if given["format"] == "hub":
         return Said.of_files(model_card.write(net, path or Path(f"{net.name}_hub")))
     if given["format"] == "onnx_int8":

@@ -3,23 +3,34 @@
 lenet status                    everything in output_dir=outputs
 lenet status study=quick        one study: how far it is, and which runs failed
     output_dir=outputs
+    runs=10         so many runs are listed, the newest first
 """
 
-from collections.abc import Sequence
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lenet.commands import sweep
-from lenet.config import Refusal
+from lenet.config import FACTORS, Refusal, Value, composed, current, names, shortened
+from lenet.config import typed as as_typed
 from lenet.records import plan, store
+from lenet.records.store import Record
 from lenet.terminal import Said, typed
 
-KEYS = {"study": "", "output_dir": "outputs"}
+KEYS = {"study": "", "output_dir": "outputs", "runs": "10"}
+PUBLISHED = Path(__file__).parents[1] / "interpret" / "weights"  # and their records
 
 
 def main(arguments: Sequence[str]) -> Said:
     """What lies in an output directory; reads files alone."""
     given = typed(arguments, KEYS)
+    count = given.pop("runs")
+    if not count.isdecimal() or len(count) > 6:
+        raise Refusal(f"runs={shortened(count)}: say how many to list, runs=10")
     root = Path(given["output_dir"]).expanduser()
     if given["study"]:
         return sweep.status({}, [f"{key}={value}" for key, value in given.items()])
@@ -27,10 +38,83 @@ def main(arguments: Sequence[str]) -> Said:
         raise Refusal(
             f"output_dir={root}: there is no such folder; nothing was trained"
         )
-    runs, studies = store.finished(str(root)), folders(root)
-    lines = [f"{len(runs)} runs in {root / 'runs'}"]
+    every = store.finished(str(root))
+    shown, studies, networks = newest(root, every, int(count)), folders(root), nets()
+    listed = ", the newest:" if shown else ""
+    lines = [f"{len(every)} runs in {root / 'runs'}{listed}"]
+    lines += [run["said"] for run in shown]
     lines += [study["said"] for study in studies] or ["no study"]
-    return Said("\n".join(lines), {"runs": len(runs), "studies": studies})
+    lines += [network["said"] for network in networks]
+    data = {"runs": len(every), "newest": shown, "studies": studies}
+    return Said("\n".join(lines), {**data, "networks": networks})
+
+
+def newest(root: Path, every: Sequence[str], count: int) -> list[dict[str, Any]]:
+    """The runs that ended last: id, when, seed, what came out, what was typed."""
+
+    def ended(name: str) -> float:
+        return os.stat(store.record_path(str(root), name)).st_mtime
+
+    found = []
+    for name in sorted(every, key=ended, reverse=True)[:count] if count else ():
+        one, when = plan.peek(str(root), name), time.localtime(ended(name))
+        about = dict[str, Any](run_id=name)
+        about["ended"] = time.strftime("%Y-%m-%d %H:%M", when)
+        said = f"  {name[:8]}  {about['ended']}  "
+        if one is None:
+            about |= {"status": "damaged", "said": f"{said}damaged: lenet verify"}
+        else:
+            about |= {"seed": one["seed"], "status": one["status"]}
+            about |= {"test_error": one["response"]["test_error"]}
+            about |= {"typed": line(one)}
+            about["said"] = f"{said}{outcome(one)}  {about['typed']}"
+        found.append(about)
+    return found
+
+
+def outcome(one: Record) -> str:
+    """How a run ended, in a few letters."""
+    error = one["response"]["test_error"]
+    return one["status"] if error is None else f"test error {error:.2%}"
+
+
+def line(one: Record) -> str:
+    """What would be typed to train a run: the preset it is nearest to, what differs."""
+    treatment = current(one["treatment"])
+    unlike = {name: changes(treatment, base) for name, base in presets().items()}
+    preset = min(unlike, key=lambda name: len(unlike[name]))
+    typed_keys = [f"{key}={as_typed(value)}" for key, value in unlike[preset].items()]
+    return " ".join([f"preset={preset}", *typed_keys, f"seed={one['seed']}"])
+
+
+def changes(
+    treatment: Mapping[str, Value], base: Mapping[str, Value]
+) -> dict[str, Value]:
+    """The settings in which a treatment differs from a base, levels first; numbers of
+    levels that are not the base's are their own."""
+    unlike = {k: v for k, v in treatment.items() if k not in base or base[k] != v}
+    chosen = {k: v for k, v in unlike.items() if k in FACTORS}
+    rest = {k: v for k, v in unlike.items() if k.partition(".")[0] not in chosen}
+    return chosen | rest
+
+
+@cache
+def presets() -> dict[str, Mapping[str, Value]]:
+    """The treatment of each preset."""
+    return {
+        name: composed([f"preset={name}"])[0][0].treatment for name in names("preset")
+    }
+
+
+def nets() -> list[dict[str, Any]]:
+    """The networks that come with lenet, each by the name that `run=` takes."""
+    found = []
+    for path in sorted(PUBLISHED.glob("*.json")):
+        one = json.loads(path.read_text(encoding="utf-8"))
+        said = f"network {path.stem}: run={path.stem}, {outcome(one)}"
+        about = {"network": path.stem, "run_id": one["run_id"]}
+        found.append({**about, "said": f"{said}, published with lenet"})
+    return found
 
 
 def folders(root: Path) -> list[dict[str, Any]]:

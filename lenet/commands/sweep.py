@@ -25,7 +25,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lenet.config import Refusal, keys, place, shortened, suggest
+from lenet.config import (
+    LAUNCHER,
+    Refusal,
+    keys,
+    place,
+    shortened,
+    suggest,
+    unknown_key,
+)
 from lenet.records import plan
 from lenet.sweep import design
 from lenet.terminal import Said, pair
@@ -69,6 +77,8 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             if not value:
                 raise Refusal(f"{text}: write {key}=<value>")
             given[key] = value
+        elif key in LAUNCHER:
+            raise Refusal(unknown_key(key))
         elif key not in keys() and not text.startswith(HYDRA):
             raise Refusal(suggest(shortened(key), {*OWN, *keys()}, "key", "keys"))
         else:

@@ -277,6 +277,10 @@ def subject(one: store.Record, root: str, data: Data) -> Subject:
             f"{data.name} that lies here: give its data_dir",
             4,
         )
+    if data.classes != 10:
+        raise Refusal(
+            f"{data.name} has {data.classes} classes: methods look into networks of ten"
+        )
     model, treatment, seed = record.load([one], root), one["treatment"], one["seed"]
     began, other = (
         untrained(model, [treatment], [start]) for start in (seed, seed + OTHER)

@@ -35,6 +35,9 @@ Features = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
 
 
+FEWEST = 100  # images, of which every digit is sure to be one
+
+
 @dataclass(frozen=True)
 class Probe:
     """Images to learn from and to test on; the weight of the squared weights; and how
@@ -57,6 +60,11 @@ class Probe:
             raise Refusal(
                 f"{self}: whole numbers are 1 or more, decay is positive, epsilon is "
                 "from 0 (no attack) to 1"
+            )
+        if self.train < FEWEST:
+            raise Refusal(
+                f"probe.train={self.train}: a probe of ten digits is learned on "
+                f"{FEWEST} images or more"
             )
 
 

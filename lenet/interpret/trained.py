@@ -140,7 +140,8 @@ def assembled(name: str, path: Path) -> Trained:
     content = (own if own.exists() else path.parent / "model.safetensors").read_bytes()
     if hashlib.sha256(content).hexdigest() != one["weights"]:
         raise Refusal(f"{name}: the weights are not those of its record", 4)
-    model = LeNet5(1, **{key: one["treatment"][key] for key in STRUCTURE})
+    levels = {key: one["treatment"][key] for key in STRUCTURE}
+    model = LeNet5(1, **levels, classes=int(one.get("classes", 10)))
     model.load_state_dict(
         {key: tensor[None] for key, tensor in load_tensors(content).items()}
     )

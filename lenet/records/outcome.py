@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 
 from lenet.config import Places
+from lenet.records.record import guessing, test_error
 from lenet.records.store import Record
 
-GUESSING = 0.8  # an error from which a run of ten classes only guesses
 SHOWN = 10  # epochs of a curve at most
 VERDICT = 6  # seeds from which one comparison can have a verdict
 
@@ -57,11 +57,11 @@ def guesses(found: Sequence[Record]) -> list[str]:
     """A warning of runs that read no better than a guess, or whose loss ran away."""
     lost = [one for one in found if one["status"] == "diverged"]
     ended = [one for one in found if one["status"] == "finished"]
-    poor = [one for one in ended if (one["response"]["test_error"] or 0) >= GUESSING]
+    poor = [one for one in ended if test_error(one) >= guessing(one)]
     said = []
     if poor:
         count = f"{len(poor)} of {len(found)} runs" if len(found) > 1 else "the run"
-        said.append(f"warning: {count} read no better than a guess, which errs in 90 %")
+        said.append(f"warning: {count} read hardly better than a guess")
     if lost:
         steps = ", ".join(str(one["diverged_step"]) for one in lost[:SHOWN])
         said.append(f"warning: the loss was no number any more at step {steps}")

@@ -95,6 +95,7 @@ class Record(TypedDict):
     edition: NotRequired[int]  # these four: since edition 2
     answers: NotRequired[str | None]
     portable: NotRequired[bool]
+    classes: NotRequired[int]  # 10 where it is not said
     processor_seconds: NotRequired[float]
     seal: NotRequired[str]
 

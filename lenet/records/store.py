@@ -66,7 +66,20 @@ def unsealed(text: bytes, name: str) -> dict[str, Any]:
         raise Refusal(f"{name} is no record: {problem!r}", 4) from None
     if not right:
         raise Refusal(f"{name} was changed after it was written: its seal is wrong", 4)
+    if (b"\\" in text or not text.isascii() or b"\x7f" in text) and odd(content):
+        raise Refusal(
+            f"{name} has control characters in a text, which lenet writes nowhere", 4
+        )
     return content
+
+
+def odd(content: Any) -> bool:
+    """Whether a text in what JSON holds, or a key, cannot be printed as it is."""
+    if isinstance(content, dict):
+        return any(map(odd, content)) or any(map(odd, content.values()))
+    if isinstance(content, list):
+        return any(map(odd, content))
+    return isinstance(content, str) and not content.isprintable()
 
 
 def as_written(text: bytes) -> str:

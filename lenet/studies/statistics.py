@@ -7,13 +7,13 @@ blocks. Arrays in, numbers out; nothing here knows what was measured.
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+from scipy import special  # scipy.stats has it all, and takes a second to import
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -21,6 +21,7 @@ SIGNIFICANCE = 0.05
 POWER = 0.80
 MOST_EXACT = 16  # blocks up to which all 2^n signs are enumerated
 DRAWS = 100_000  # signs drawn beyond
+AT_A_TIME = 2**24  # members of subsets that are unpacked at a time: 128 MiB
 TIE = 1e-9  # sums of differences that are this near, by the largest one, are equal
 
 
@@ -40,15 +41,15 @@ def sign_flip(
     the whole line where 2/2^n > 1 - confidence.
     """
     d = _finite(differences)
-    subsets, total = _subsets(d.shape[-1], draws)
-    sums = _sums(d, subsets)
-    empty = total - len(subsets)
+    subsets = _subsets(d.shape[-1], draws)
+    sums, total = _sums(d, subsets), subsets.total
+    empty = total - len(subsets.sizes)
     count = np.minimum((sums <= 0).sum(-1), (sums >= 0).sum(-1)) + empty
     low, high = np.full(d.shape[:-1], -np.inf), np.full(d.shape[:-1], np.inf)
     k = math.floor((1 - confidence) / 2 * total - empty + 1e-9)
     if k >= 0:
-        means = sums / subsets.sum(1)
-        means = np.partition(means, (k, len(subsets) - 1 - k), axis=-1)
+        means = sums / subsets.sizes
+        means = np.partition(means, (k, len(subsets.sizes) - 1 - k), axis=-1)
         low, high = means[..., k], means[..., -1 - k]
     return np.asarray(np.minimum(1.0, 2 * count / total)), low, high
 
@@ -71,17 +72,18 @@ def max_t(differences: npt.ArrayLike, draws: int = DRAWS) -> Array:
     if not len(rows):
         return adjusted
     d = d[rows]
-    subsets, total = _subsets(d.shape[1], draws)
+    subsets = _subsets(d.shape[1], draws)
+    count, total = len(subsets.sizes), subsets.total
     scale = np.sqrt((d**2).sum(axis=1))
     whole = d.sum(axis=1)
     seen = np.abs(whole) / scale
-    chance = np.abs(whole[:, None] - 2 * (d @ subsets.T)) / scale[:, None]
+    chance = np.abs(whole[:, None] - 2 * _products(d, subsets)) / scale[:, None]
     order = np.argsort(-seen)
-    largest, most = np.zeros(len(subsets)), np.zeros(len(rows))
+    largest, most = np.zeros(count), np.zeros(len(rows))
     for j in reversed(range(len(rows))):
         largest = np.maximum(largest, chance[order[j]])
         beyond = (largest >= seen[order[j]] - 2 * TIE).sum()
-        most[j] = (beyond + total - len(subsets)) / total
+        most[j] = (beyond + total - count) / total
     adjusted[rows[order]] = np.maximum.accumulate(most)
     return adjusted
 
@@ -94,12 +96,11 @@ def equivalence(differences: npt.ArrayLike, margin: float, draws: int = DRAWS) -
     the test lies inside the margin.
     """
     d = _finite(differences)
-    subsets, total = _subsets(d.shape[-1], draws)
-    empty = total - len(subsets)
-    counts = [
-        (_sums(margin - side, subsets) <= 0).sum(axis=-1) + empty for side in (d, -d)
-    ]
-    return np.asarray(np.maximum(*counts) / total)
+    subsets = _subsets(d.shape[-1], draws)
+    empty = subsets.total - len(subsets.sizes)
+    sums = _sums(np.stack([margin - d, margin + d]), subsets)
+    counts = (sums <= 0).sum(axis=-1) + empty
+    return np.asarray(counts.max(axis=0) / subsets.total)
 
 
 def new_digits_interval(
@@ -118,10 +119,11 @@ def new_digits_interval(
         raise ValueError(f"new digits need 2 blocks and 2 images, not {n} and {m}")
     mean, blocks, images = d.mean(), d.mean(1), d.mean(0)
     s2_seed, s2_image = blocks.var(ddof=1), images.var(ddof=1)
-    squares = ((d - mean) ** 2).sum() - (n - 1) * m * s2_seed - (m - 1) * n * s2_image
+    whole = sum(((row - mean) ** 2).sum() for row in d)  # no copy of them all
+    squares = whole - (n - 1) * m * s2_seed - (m - 1) * n * s2_image
     s2_residual = squares / ((n - 1) * (m - 1))
     variance = s2_seed / n + max(0.0, s2_image / m - s2_residual / (n * m))
-    half = stats.t.isf((1 - confidence) / 2, n - 1) * math.sqrt(variance)
+    half = t_quantile((1 + confidence) / 2, n - 1) * math.sqrt(variance)
     return float(mean - half), float(mean + half)
 
 
@@ -135,7 +137,7 @@ def prediction_interval(
     """
     x = np.asarray(values, dtype=np.float64)
     n = len(x)
-    t = stats.t.isf((1 - confidence) / 2, n - 1)
+    t = t_quantile((1 + confidence) / 2, n - 1)
     half = t * x.std(ddof=1) * math.sqrt(1 + 1 / n)
     return float(x.mean() - half), float(x.mean() + half)
 
@@ -144,8 +146,10 @@ def share_interval(
     count: int, total: int, confidence: float = 0.95
 ) -> tuple[float, float]:
     """The exact interval of a share, `count` of `total` (Clopper and Pearson 1934)."""
-    found = stats.binomtest(count, total).proportion_ci(confidence, method="exact")
-    return float(found.low), float(found.high)
+    rest, tail = total - count, (1 - confidence) / 2
+    low = special.betaincinv(count, rest + 1, tail) if count else 0.0
+    high = special.betainccinv(count + 1, rest, tail) if rest else 1.0
+    return float(low), float(high)
 
 
 def mcnemar(differences: npt.ArrayLike) -> float:
@@ -201,10 +205,14 @@ def smallest_effect(n: int, sd: float, tests: int = 1, power: float = POWER) -> 
         return math.nan
     if n < blocks_needed():
         return math.inf
-    t = float(stats.t.isf(SIGNIFICANCE / tests / 2, n - 1))
-    most = (2 * t + 4) / math.sqrt(n)
-    found = optimize.brentq(lambda d: _chance(d, n, tests) - power, 0, most)
-    return float(found) * sd
+    t = t_quantile(1 - SIGNIFICANCE / tests / 2, n - 1)
+    low, high = 0.0, (2 * t + 4) / math.sqrt(n)
+    while low < (middle := (low + high) / 2) < high:
+        if _chance(middle, n, tests) < power:
+            low = middle
+        else:
+            high = middle
+    return high * sd
 
 
 def seeds_for_equivalence(
@@ -219,10 +227,10 @@ def seeds_for_equivalence(
 
     def found(n: int) -> bool:
         quantiles = (np.arange(2_000) + 0.5) / 2_000
-        seen = sd * np.sqrt(stats.chi2.ppf(quantiles, n - 1) / (n - 1))
-        t = stats.t.isf(SIGNIFICANCE / tests, n - 1)
+        seen = sd * np.sqrt(2 * special.gammaincinv((n - 1) / 2, quantiles) / (n - 1))
+        t = t_quantile(1 - SIGNIFICANCE / tests, n - 1)
         reach = (margin * math.sqrt(n) - t * seen) / sd
-        return bool(np.clip(2 * stats.norm.cdf(reach) - 1, 0, None).mean() >= power)
+        return bool(np.clip(2 * special.ndtr(reach) - 1, 0, None).mean() >= power)
 
     return max(blocks_needed(), _fewest(found))
 
@@ -235,32 +243,76 @@ def _finite(differences: npt.ArrayLike) -> Array:
     return d
 
 
-def _sums(differences: Array, subsets: Array) -> Array:
-    """Sums [..., subset] of the differences; those that rounding keeps from 0 are 0."""
-    sums: Array = differences @ subsets.T
+class _Subsets(NamedTuple):
+    """Non-empty subsets of blocks, 1 for a member, eight blocks to a byte; how many
+    members each has; how many subsets there are with empty ones."""
+
+    packed: npt.NDArray[np.uint8]
+    blocks: int
+    sizes: Array
+    total: int
+
+    def parts(self) -> Iterator[Array]:
+        """The subsets [subset, block], some at a time."""
+        rows = max(1, AT_A_TIME // self.blocks)
+        for first in range(0, len(self.packed), rows):
+            some = self.packed[first : first + rows]
+            yield np.unpackbits(some, axis=1, count=self.blocks).astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _subsets(blocks: int, draws: int) -> _Subsets:
+    """All subsets of a few blocks, or so many that are drawn."""
+    packed = _packed(blocks, draws)
+    packed = packed[packed.any(axis=1)]
+    total = 2**blocks if blocks <= MOST_EXACT else draws + 1
+    found = _Subsets(packed, blocks, np.empty(0), total)
+    sizes = np.concatenate([some.sum(axis=1) for some in found.parts()])
+    return found._replace(sizes=sizes)
+
+
+def _packed(blocks: int, draws: int) -> npt.NDArray[np.uint8]:
+    """Subsets of 0 and 1, eight blocks to a byte; of thousands of blocks they are also
+    drawn so, since a number for each takes a minute."""
+    if blocks <= MOST_EXACT:
+        members = np.arange(2**blocks)[:, None] >> np.arange(blocks) & 1
+        return np.packbits(members.astype(np.uint8), axis=1)
+    rng = np.random.default_rng(1998)
+    if draws * blocks <= AT_A_TIME:
+        members = rng.integers(0, 2, (draws, blocks))
+        return np.packbits(members.astype(np.uint8), axis=1)
+    found = rng.integers(0, 256, (draws, -(-blocks // 8)), np.uint8)
+    found[:, -1] &= 256 - 2 ** (-blocks % 8)  # bits of no block
+    return found
+
+
+def _products(differences: Array, subsets: _Subsets) -> Array:
+    """Sums [..., subset] of the differences [..., block] that are members."""
+    return np.concatenate([differences @ some.T for some in subsets.parts()], axis=-1)
+
+
+def _sums(differences: Array, subsets: _Subsets) -> Array:
+    """The same, where those that rounding keeps from 0 are 0."""
+    sums = _products(differences, subsets)
     sums[np.abs(sums) <= TIE * np.abs(differences).max(axis=-1, keepdims=True)] = 0
     return sums
 
 
-@lru_cache(maxsize=4)
-def _subsets(blocks: int, draws: int) -> tuple[Array, int]:
-    """Non-empty subsets [subset, block] of 0 and 1; their number with empty ones."""
-    if blocks <= MOST_EXACT:
-        members = np.arange(1, 2**blocks)[:, None] >> np.arange(blocks) & 1
-        total = 2**blocks
-    else:
-        members = np.random.default_rng(1998).integers(0, 2, (draws, blocks))
-        members, total = members[members.any(axis=1)], draws + 1
-    subsets = members.astype(np.float64)
-    subsets.setflags(write=False)
-    return subsets, total
+def t_quantile(share: float, degrees: float) -> float:
+    """Below which Student's t of so many degrees of freedom is with this chance."""
+    return float(special.stdtrit(degrees, share))
 
 
 def _chance(size: float, n: int, tests: int) -> float:
-    """Power of the two-sided t test for a mean of `size` standard deviations."""
-    t = stats.t.isf(SIGNIFICANCE / tests / 2, n - 1)
+    """Power of the two-sided t test for a mean of `size` standard deviations.
+
+    Far out, where a tail is 0 to double precision, the special function is NaN.
+    """
+    t = t_quantile(1 - SIGNIFICANCE / tests / 2, n - 1)
     shift = size * math.sqrt(n)
-    return float(stats.nct.sf(t, n - 1, shift) + stats.nct.sf(t, n - 1, -shift))
+    below = np.nan_to_num(special.nctdtr(n - 1, shift, t), nan=0.0)
+    other = np.nan_to_num(special.nctdtr(n - 1, -shift, t), nan=1.0)
+    return float(1 - below + 1 - other)
 
 
 def _fewest(found: Callable[[int], bool], most: int = 2**20) -> int:

@@ -21,7 +21,7 @@ from lenet.records.shapes import Plan, Record
 from lenet.studies import corrected_labels as by_votes
 from lenet.studies import effect
 from lenet.studies.corrected_labels import CORRECTED
-from lenet.studies.effect import GUESSING, TEST_ERROR, Effects, Level, Response
+from lenet.studies.effect import TEST_ERROR, Effects, Level, Response
 from lenet.studies.origin import Origin
 
 NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment
@@ -319,7 +319,8 @@ def presets() -> dict[str, dict[str, Value]]:
 
 def converged(one: Record) -> bool:
     """Whether a run came to its end and does not err like a guess there."""
-    return one["status"] == "finished" and record.test_error(one) < GUESSING
+    limit = record.guessing(one)
+    return one["status"] == "finished" and record.test_error(one) < limit
 
 
 def settings_of(one: Record) -> Mapping[str, Value]:
@@ -433,7 +434,8 @@ def frame(
     runs = runs[[*about, *found[0]["response"]]].copy()
     for measured in found[0]["response"]:  # diverged runs have none
         runs[measured] = pd.to_numeric(runs[measured])
-    runs.loc[runs[response.name] >= GUESSING, "status"] = "collapsed"
+    guesses = [record.guessing(one) for one in found]
+    runs.loc[runs[response.name] >= guesses, "status"] = "collapsed"
     for factor, keys in settings.items():
         levels = [level(settings_of(one), keys) for one in found]
         runs[factor] = pd.Series(levels, runs.index, dtype=object)

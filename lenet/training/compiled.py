@@ -17,7 +17,7 @@ from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.head import bitmaps
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.loops import passes
-from lenet.training.model import STRUCTURE
+from lenet.training.model import STRUCTURE, Dense
 
 if TYPE_CHECKING:
     from lenet.training.data import Data
@@ -29,9 +29,10 @@ WATCHED_STEPS = 10  # as adversary.withstood has it, each a quarter of epsilon
 
 
 def can_run(stack: "Stack") -> bool:
-    """Whether the loops compute for this stack: float32 on a processor."""
-    weight = stack.model.C1.weight
-    return weight.dtype == torch.float32 and weight.device.type == "cpu"
+    """Whether the loops compute for this stack: float32 on a processor, ten classes."""
+    weight, output = stack.model.C1.weight, stack.model.output
+    ten = not isinstance(output, Dense) or output.weight.shape[1] == 10
+    return ten and weight.dtype == torch.float32 and weight.device.type == "cpu"
 
 
 def train_part(

@@ -26,7 +26,7 @@ from lenet.catalogue import DIGITS_SHA256, SHA256, TRAINING
 from lenet.catalogue import FILES as FILES  # of this module too
 from lenet.catalogue import FOLDERS as FOLDERS
 from lenet.config import Refusal, check_split
-from lenet.training import draws
+from lenet.training import draws, own_data
 
 HTTPS = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -48,6 +48,7 @@ class Data:
     test_images: UInt8[Tensor, "test 28 28"]
     test_labels: Int64[Tensor, "test"]
     sha256: str
+    classes: int = 10
 
     def split(self, train_size: int | None, validation_size: int) -> tuple[Tensor, ...]:
         """Indices of the training and validation images.
@@ -66,7 +67,11 @@ class Data:
 
 def load(name: str, data_dir: str | None, device: torch.device | str = "cpu") -> Data:
     """The data set by its name in conf/data, verified; downloads it where missing."""
-    arrays = digits() if name == "digits" else idx_files(name, data_dir)
+    classes = 10
+    if name in own_data.READ:
+        *arrays, classes = own_data.load(name, data_dir)
+    else:
+        arrays = digits() if name == "digits" else idx_files(name, data_dir)
     text = "".join(sha256(array) for array in arrays)
     digest = hashlib.sha256(text.encode()).hexdigest()
     if name == "digits" and digest != DIGITS_SHA256:
@@ -79,7 +84,7 @@ def load(name: str, data_dir: str | None, device: torch.device | str = "cpu") ->
         torch.from_numpy(array.copy()).to(device) for array in arrays
     )
     labels = train_labels.long(), test_labels.long()
-    return Data(name, train, labels[0], test, labels[1], digest)
+    return Data(name, train, labels[0], test, labels[1], digest, classes)
 
 
 def sha256(array: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> str:
@@ -90,17 +95,27 @@ def sha256(array: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> str:
 def idx_files(name: str, data_dir: str | None) -> list["np.ndarray"]:
     """The four arrays of an MNIST-like data set, each one verified."""
     root = Path(data_dir or os.environ.get("LENET_DATA") or "data")
-    folder = root / FOLDERS[name] / "raw"
+    folder = place(name, root)
     if not all(find(folder, file) for file in FILES):
         download(name, root)
     pairs = zip(FILES, SHA256[name], strict=True)
     return [read(folder, file, expected, name) for file, expected in pairs]
 
 
+def place(name: str, root: Path) -> Path:
+    """The folder of the files: torchvision's, or, of MNIST, wherever below or above it
+    all four are, since their content says whether they are MNIST's."""
+    folder = root / FOLDERS[name] / "raw"
+    if name != "mnist":
+        return folder
+    others = (folder, root / "raw", root / FOLDERS[name], root)
+    whole = (one for one in others if all(find(one, file) for file in FILES))
+    return next(whole, folder)
+
+
 def find(folder: Path, file: str) -> Path | None:
-    """The file, plain or compressed, if it is there."""
-    paths = (folder / file, folder / f"{file}.gz")
-    return next((path for path in paths if path.is_file()), None)
+    """The file, plain or compressed, under one of its usual names, if it is there."""
+    return own_data.found(folder, file)
 
 
 def read(folder: Path, file: str, expected: str, name: str) -> "np.ndarray":

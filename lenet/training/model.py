@@ -204,6 +204,7 @@ class LeNet5(nn.Module):
         connection: str,
         norm: str,
         head: str,
+        classes: int = 10,
     ) -> None:
         super().__init__()
         softmax = HEADS[head].trainable
@@ -214,7 +215,7 @@ class LeNet5(nn.Module):
         self.S4 = Subsampling(runs, 16, pooling, activation)
         self.C5 = Dense(runs, 120, (16, 5, 5), activation)
         self.F6 = Dense(runs, 84, (120,), activation if softmax else "scaled_tanh")
-        self.output = Dense(runs, 10, (84,), None) if softmax else RadialBasis()
+        self.output = Dense(runs, classes, (84,), None) if softmax else RadialBasis()
 
     def activations(
         self,
@@ -297,7 +298,7 @@ def table(**levels: str) -> list[tuple[str, str, int, int]]:
 
     A connection is a weight or bias at work at one place, as the paper counts them.
     """
-    model = LeNet5(1, **levels)
+    model = LeNet5(1, classes=10, **levels)
     with torch.no_grad():
         seen = model.activations(torch.zeros(1, 28, 28))
     rows = []

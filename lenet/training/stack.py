@@ -90,7 +90,8 @@ def structure(config: Config) -> tuple[object, ...]:
 def build(configs: Sequence[Config], data: Data, images: Tensor) -> LeNet5:
     """The untrained stack of these runs; images: indices of the training images."""
     levels = {factor: configs[0].level(factor) for factor in STRUCTURE}
-    model = LeNet5(len(configs), **levels).to(data.train_images.device)
+    model = LeNet5(len(configs), **levels, classes=data.classes)
+    model = model.to(data.train_images.device)
     inits = [config.level("init") for config in configs]
     constants = (per_run(configs, f"init.{name}") for name in ("coefficient", "bias"))
     model.initialise([config.seed for config in configs], inits, *constants)

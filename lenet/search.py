@@ -1,0 +1,313 @@
+"""A search for settings: lenet train -m hydra/sweeper=optuna optimizer.lr=...
+
+Optuna proposes, the error of held-out training images answers; the test images take no
+part. The keys are those of Hydra's sweeper for Optuna, whose last version asks for an
+Optuna that cannot store trials any more (docs/decisions/optuna.md). Trials lie in
+Optuna's storage and runs in the store, so that the same command goes on where it was
+stopped, with the proposals that it would have had.
+"""
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override
+
+from lenet import lock
+from lenet.config import (
+    PLACES,
+    RANGES,
+    Config,
+    Places,
+    Range,
+    Refusal,
+    check_number,
+    composed,
+    parse,
+    suggest,
+    typed,
+    values,
+)
+from lenet.records import store
+from lenet.records.store import Record
+from lenet.terminal import Said
+from lenet.training.edition import EDITION
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+SWEEPER, OWN = "hydra/sweeper", "hydra.sweeper."
+NUMBERS = {
+    "n_trials": (20, Range(1, 100_000, whole=True)),
+    "seed": (0, Range(0, 2**31 - 1, whole=True)),
+}
+SAMPLERS = ("tpe", "random")
+FIXED = ("seed", "replicates", "data", "validation_size", *PLACES)  # never searched
+NOTHING = 1.0  # the error of a run that diverged: it reads no image
+Train = Callable[[Sequence[Config], Places], list[Record]]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched: the swept keys, the others as typed, and the sweeper's own."""
+
+    space: Sequence[Override]
+    fixed: Sequence[str]
+    places: Places
+    trials: int
+    seed: int
+    sampler: str
+    storage: str | None
+    name: str | None
+
+    @property
+    def folder(self) -> Path:
+        """Where Hydra's multiruns leave their files."""
+        return Path(self.places.output_dir) / "multirun"
+
+    @property
+    def identity(self) -> str:
+        """What must be the same for trials to be of one search."""
+        places = tuple(f"{key}=" for key in PLACES if key != "replicates")
+        lines = [text for text in self.fixed if not text.startswith(places)]
+        space = [str(override.input_line) for override in self.space]
+        return json.dumps([sorted(lines), sorted(space), self.sampler, EDITION])
+
+
+def asked(overrides: Sequence[str]) -> bool:
+    """Whether a command line means a search."""
+    return any(text.startswith(f"{SWEEPER}=") for text in overrides) and any(
+        o.key_or_group == SWEEPER and o.value() == "optuna" for o in parse(overrides)
+    )
+
+
+def read(overrides: Sequence[str]) -> Search:
+    """The search that a command line means, every value of it checked."""
+    parsed = parse(overrides)
+    if other := [o for o in parsed if o.key_or_group.startswith("hydra/launcher")]:
+        raise Refusal(f"{other[0].input_line}: a search trains here, one trial at a "
+                      "time; leave it out")  # fmt: skip
+    own = {
+        o.key_or_group.removeprefix(OWN): o.value()
+        for o in parsed
+        if o.key_or_group.startswith(OWN)
+    }
+    rest = [o for o in parsed if not o.key_or_group.startswith("hydra")]
+    space = [o for o in rest if o.is_sweep_override()]
+    if not space:
+        raise Refusal(
+            "hydra/sweeper=optuna needs something to search: activation=relu,tanh or "
+            "'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
+        )
+    for override in space:
+        if override.key_or_group in FIXED:
+            raise Refusal(f"{override.input_line}: {override.key_or_group} is not "
+                          "searched; give it one value")  # fmt: skip
+    fixed = [str(o.input_line) for o in rest if not o.is_sweep_override()]
+    places = checked(space, fixed)
+    numbers = {k: check_number_of(k, own.get(k, NUMBERS[k][0])) for k in NUMBERS}
+    sampler = str(own.get("sampler", "tpe"))
+    if sampler not in SAMPLERS:
+        raise Refusal(suggest(sampler, SAMPLERS, "hydra.sweeper.sampler", "samplers"))
+    texts = [own.get(key) for key in ("storage", "study_name")]
+    storage, name = (None if text is None else str(text) for text in texts)
+    return Search(space, fixed, places, numbers["n_trials"], numbers["seed"], sampler,
+                  storage, name)  # fmt: skip
+
+
+def check_number_of(key: str, value: Any) -> int:
+    """A whole number of the sweeper's, if it is in its range."""
+    if value not in NUMBERS[key][1]:
+        raise Refusal(f"{OWN}{key}={value} is out of range: it is {NUMBERS[key][1]}")
+    return int(value)
+
+
+def checked(space: Sequence[Override], fixed: Sequence[str]) -> Places:
+    """The places of a search, if every value by itself can be trained and there are
+    held-out images to choose by."""
+    each = {override.key_or_group: ends(override) for override in space}
+    first = [texts[0] for texts in each.values()]
+    for key, texts in each.items():
+        for text in texts:
+            others = [one for one in first if not one.startswith(f"{key}=")]
+            (config, *_), places = composed([*fixed, *others, text])
+            if not config.treatment["validation_size"]:
+                raise Refusal(
+                    "hydra/sweeper=optuna chooses by held-out training images, and "
+                    "validation_size=0: say validation_size=5000 (200 of data=digits); "
+                    "the test images take no part in a search"
+                )
+    store.check(places.output_dir)
+    return places
+
+
+def ends(override: Override) -> list[str]:
+    """The values of a key, or the ends of its interval, as they are typed."""
+    swept, key = override.value(), override.key_or_group
+    if not isinstance(swept, IntervalSweep):
+        return values(override)
+    if key not in RANGES:
+        raise Refusal(f"{override.input_line}: {key} has levels: name some")
+    low, high = (number(key, end) for end in (swept.start, swept.end))
+    if low >= high or ("log" in swept.tags and low <= 0):
+        raise Refusal(f"{override.input_line}: write the smaller number first, and for "
+                      "tag(log, ...) one above 0")  # fmt: skip
+    return [f"{key}={low!r}", f"{key}={high!r}"]
+
+
+def number(key: str, end: Any) -> int | float:
+    """An end of an interval, in the range of its key."""
+    value = check_number(key, end)
+    assert isinstance(value, int | float)
+    return value
+
+
+def distribution(override: Override) -> "BaseDistribution":
+    """What Optuna draws a key from: an interval, or one of the values as typed."""
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    swept, key = override.value(), override.key_or_group
+    if not isinstance(swept, IntervalSweep):
+        texts = [text.partition("=")[2] for text in values(override)]
+        return CategoricalDistribution(texts)
+    low, high, log = (
+        number(key, swept.start),
+        number(key, swept.end),
+        "log" in swept.tags,
+    )
+    if RANGES[key].whole:
+        return IntDistribution(int(low), int(high), log=log)
+    return FloatDistribution(low, high, log=log)
+
+
+def run(search: Search, train: Train) -> Said:
+    """Carry out what is missing of a search, and what it found."""
+    try:
+        import optuna
+    except ImportError:
+        raise Refusal(
+            "hydra/sweeper=optuna needs Optuna: pip install -e '.[optuna]'"
+        ) from None
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    store.prepare(search.places.output_dir)
+    search.folder.mkdir(exist_ok=True)
+    with alone(search):
+        study = opened(search)
+        while (done := completed(study)) < search.trials:
+            tried(study, search, train)
+            print(progress(study, done + 1, search.trials), file=sys.stderr)
+        return found(study, search)
+
+
+@contextlib.contextmanager
+def alone(search: Search) -> Iterator[None]:
+    """Keep other processes off the same search; a Refusal if one is at it."""
+    path = search.folder / f".{store.digest([search.identity])[:16]}.lock"
+    handle = lock.take(path)
+    if handle is None:
+        raise Refusal(f"this search is going on: {lock.holder(path)}", 3)
+    try:
+        yield
+    finally:
+        lock.free(path, handle)
+
+
+def opened(search: Search) -> "optuna.Study":
+    """Optuna's study, new or as it was left; a Refusal if it is of another search."""
+    import optuna
+    from sqlalchemy import URL
+    from sqlalchemy.exc import SQLAlchemyError
+
+    path = search.folder.absolute() / "optuna.db"
+    own = URL.create("sqlite", database=str(path)).render_as_string()
+    name = search.name or f"lenet-{store.digest([search.identity])[:12]}"
+    try:
+        study = optuna.create_study(
+            storage=search.storage or own, study_name=name, load_if_exists=True
+        )
+    except (ImportError, ValueError, SQLAlchemyError) as problem:
+        first, where = str(problem).splitlines()[0], search.storage or own
+        raise Refusal(
+            f"hydra.sweeper.storage={where} cannot be opened ({first}): "
+            "write sqlite:///search.db, or leave it out",
+            3,
+        ) from None
+    if study.user_attrs.setdefault("lenet", search.identity) != search.identity:
+        raise Refusal(
+            f"hydra.sweeper.study_name={name} is a search of other settings: give "
+            "another name, or leave it out"
+        )
+    study.set_user_attr("lenet", search.identity)
+    return study
+
+
+def completed(study: "optuna.Study") -> int:
+    """How many trials have an answer."""
+    return sum(trial.values is not None for trial in study.get_trials(deepcopy=False))
+
+
+def tried(study: "optuna.Study", search: Search, train: Train) -> None:
+    """Answer one trial: that which was left without an answer, or a new one.
+
+    The sampler is made anew for each, from the seed and its number: what it proposes
+    depends on the trials before it and not on when the search was stopped.
+    """
+    import optuna
+    from optuna.samplers import RandomSampler, TPESampler
+
+    left = [t for t in study.get_trials(deepcopy=False) if not t.state.is_finished()]
+    at = left[0].number if left else len(study.trials)
+    kinds = {"tpe": TPESampler, "random": RandomSampler}
+    study.sampler = kinds[search.sampler](seed=(search.seed + at) % 2**32)
+    trial = optuna.trial.Trial(study, left[0]._trial_id) if left else study.ask()
+    line = []
+    for override in search.space:
+        key = override.key_or_group
+        value = trial._suggest(key, distribution(override))
+        line.append(f"{key}={value if isinstance(value, str) else typed(value)}")
+    study.tell(trial, objective(train(*composed([*search.fixed, *line]))))
+
+
+def objective(records: Sequence[Record]) -> float:
+    """The mean error of the held-out images over the seeds of a treatment."""
+    errors = [one["response"].get("validation_error") for one in records]
+    return math.fsum(NOTHING if e is None else e for e in errors) / len(errors)
+
+
+def progress(study: "optuna.Study", done: int, trials: int) -> str:
+    """A line on the trial that ended last."""
+    last, best = study.get_trials(deepcopy=False)[-1], study.best_value
+    return f"trial {done}/{trials}: validation error {last.value:.2%}, best {best:.2%}"
+
+
+def found(study: "optuna.Study", search: Search) -> Said:
+    """The best settings, with a file of them as Hydra's sweeper writes it."""
+    best, count = study.best_trial, completed(study)
+    params: Mapping[str, Any] = best.params
+    line = [f"{k}={v if isinstance(v, str) else typed(v)}" for k, v in params.items()]
+    result = {"name": "optuna", "best_params": params, "best_value": best.value}
+    path = search.folder / "optimization_results.yaml"
+    lines = [f"{key}: {json.dumps(value)}" for key, value in result.items()]
+    store.replace(path, ("\n".join(lines) + "\n").encode())
+    held = ("validation_size=", "seed=", "replicates=", "hydra")
+    others = [text for text in search.fixed if not text.startswith(held)]
+    print(
+        "the smallest of several errors looks better than it is; next: lenet train "
+        f"{' '.join([*others, *line])} seed=100 replicates=6",
+        file=sys.stderr,
+    )
+    text = (
+        f"validation error {best.value:.2%}, best of {count} trials: {' '.join(line)}"
+    )
+    return Said(text, {**result, "trials": count, "study": study.study_name})
