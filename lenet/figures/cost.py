@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lenet.config import Refusal
 from lenet.figures.canvas import (
+    BLUE,
     BODY,
     GAP,
     GREY,
@@ -20,7 +21,6 @@ from lenet.figures.canvas import (
     PALE,
     SMALL,
     STYLE,
-    VERDICTS,
     Page,
     measured,
     sheet,
@@ -38,7 +38,6 @@ from lenet.training import model
 WIDTH, LEAST = 3.4, 2.6  # inches: width of a panel, height at least
 LEFT = 0.5
 KEYS = ("seconds", "parameters")
-BLUE = VERDICTS["better"][0]
 GUESS = 0.90  # where a treatment of which no run converged is drawn
 
 

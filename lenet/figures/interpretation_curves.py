@@ -17,14 +17,28 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lenet.figures.canvas import BODY, GREY, MARGIN, PALE, SMALL, STYLE, sheet
+from lenet.figures.canvas import (
+    AMBER,
+    BLUE,
+    BODY,
+    GREEN,
+    GREY,
+    INK,
+    MARGIN,
+    ORANGE,
+    PALE,
+    PINK,
+    SKY,
+    SMALL,
+    STYLE,
+    sheet,
+)
 from lenet.interpret.sanity import area
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.statistics import blocks_needed, sign_flip
 from lenet.training.model import LAYERS
 
-# Okabe and Ito, 2008.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, INK)
 LEFT, WIDTH, ABOVE, HEIGHT, BELOW = 0.55, 2.75, 0.2, 2.2, 0.45  # inches of a panel
 ENOUGH = blocks_needed()  # seeds that a 95 % interval needs
 KINDS = {"topk": ("TopK", "o"), "l1": ("L1", "s"), "pca": ("PCA", "")}

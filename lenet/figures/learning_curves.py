@@ -12,13 +12,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from lenet.figures.canvas import (
+    BLUE,
     BODY,
     LINE,
     MARGIN,
     PALE,
     SMALL,
     STYLE,
-    VERDICTS,
     sheet,
     wrap,
 )
@@ -29,7 +29,7 @@ from lenet.studies.study import converged
 
 WIDTH, HEIGHT, LEFT, BELOW = 1.75, 1.25, 0.5, 0.32  # inches of a panel and around it
 COLUMNS = 4
-BLUE, BAND = VERDICTS["better"][0], "#99C7E0"
+RANGE = "#99C7E0"
 
 
 def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
@@ -135,7 +135,7 @@ def _label(name: str, lost: int) -> list[str]:
 def _draw(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame) -> None:
     axes.plot(reference["epoch"], 100 * reference["mean"], color="#999999", lw=1.1)
     low, high = 100 * table["low"], 100 * table["high"]
-    axes.fill_between(table["epoch"], low, high, color=BAND, linewidth=0, alpha=0.7)
+    axes.fill_between(table["epoch"], low, high, color=RANGE, linewidth=0, alpha=0.7)
     axes.plot(table["epoch"], 100 * table["train_error"], color=BLUE, lw=0.8, ls=":")
     axes.plot(table["epoch"], 100 * table["mean"], color=BLUE, linewidth=1.4)
 
@@ -169,7 +169,7 @@ def _dress(axes: Axes, curves: pd.DataFrame) -> None:
 def _handles(reference: str) -> list[Line2D | Patch]:
     return [
         Line2D([], [], color=BLUE, lw=1.4, label="test error, %"),
-        Patch(color=BAND, alpha=0.7, label="lowest to highest seed"),
+        Patch(color=RANGE, alpha=0.7, label="lowest to highest seed"),
         Line2D([], [], color=BLUE, lw=0.8, ls=":", label="training error"),
         Line2D(
             [], [], color="#999999", lw=1.1, label=f"test error of {reference}"[:60]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from lenet.figures.canvas import BLUE, GREEN, ORANGE
 from lenet.report import effect_tables
 
 INKS = {  # colours of the figures that a dark page needs in another shade
@@ -23,9 +24,9 @@ INKS = {  # colours of the figures that a dark page needs in another shade
     "#e6ebf0": "band",
     "#f2f2f2": "cell",
     "#99c7e0": "range",
-    "#0072b2": "better",
-    "#d55e00": "worse",
-    "#009e73": "equivalent",
+    BLUE.lower(): "better",
+    ORANGE.lower(): "worse",
+    GREEN.lower(): "equivalent",
 }
 HERE = Path(__file__).parent
 
@@ -38,6 +39,7 @@ class Exhibit(NamedTuple):
     about: str
     figure: Any  # a Figure, or its SVG once it is drawn
     table: pd.DataFrame
+    narrow: Any = None  # the same figure for a telephone, if there is one
 
 
 def document(

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from lenet.figures import (
     interaction,
     ladder,
     learning_curves,
+    words,
 )
 from lenet.figures.canvas import FORMATS, rendered
 from lenet.records.store import Record, replace
@@ -95,6 +97,10 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
         name = exhibit.name
         images = {form: rendered(exhibit.figure, form) for form in FORMATS}
         files |= {f"{name}.{form}": content for form, content in images.items()}
+        if exhibit.narrow:
+            small = {form: rendered(exhibit.narrow, form) for form in FORMATS}
+            files |= {f"{name}_narrow.{form}": image for form, image in small.items()}
+            exhibit = exhibit._replace(narrow=small["svg"].decode())
         files[f"{name}.csv"] = effect_tables.as_csv(rows).encode()
         files[f"{name}.md"] = effect_tables.as_markdown(rows, caption).encode()
         files[f"{name}.tex"] = effect_tables.as_latex(rows, caption).encode()
@@ -147,26 +153,35 @@ def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
 
 def sides(study: Study, effects: Effects) -> list[ablation_chart.Side]:
     """A study as sides of the ablation chart: its arms, or its main effects with the
-    simple ones at both ends beside them."""
+    simple ones at both ends beside them.
+
+    What is new minus what it stands for, from whichever end it was measured.
+    """
     kinds = (effect.MAIN, effect.SIMPLE) if study.factorial else (effect.ALONE,)
     rows, dots = effects.table, effects.differences
     chosen = [one for one in rows["estimand"].unique() if one.startswith(kinds)]
-    return [
+    found = [
         ablation_chart.Side(
-            rows[rows["estimand"] == one], dots[dots["estimand"] == one]
+            rows[rows["estimand"] == one],
+            dots[dots["estimand"] == one],
+            words.heading(study, one),
+            words.place(study, one),
         )
         for one in chosen
     ]
+    if not study.factorial and words.puts_back(study):
+        return [ablation_chart.turned(side) for side in found]
+    return found
 
 
 def forest(study: Study, effects: Effects) -> Exhibit:
     """The ablation chart of one study."""
-    return beside(study, sides(study, effects), study.origin)
+    return beside([study], sides(study, effects), study.origin)
 
 
 def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
-    """The ablation chart of two studies on the same rows: of a factorial its main
-    effects."""
+    """The ablation chart of two studies on the same rows, 1998 first: of a factorial
+    its main effects."""
     shown = []
     for study, found in zip(studies, effects, strict=True):
         if not (several := sides(study, found)):
@@ -176,21 +191,26 @@ def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibi
         raise Refusal("a tuning has held-out errors, no test errors: draw it alone")
     stated = zip(*(study.origin for study in studies), strict=True)
     origin = Origin(*("; ".join(dict.fromkeys(filter(None, said))) for said in stated))
-    return beside(studies[0], shown, origin)
+    if words.puts_back(studies[0]) and not words.puts_back(studies[1]):
+        shown.reverse()
+    return beside(studies, shown, origin)
 
 
 def beside(
-    study: Study, shown: Sequence[ablation_chart.Side], origin: Origin
+    studies: Sequence[Study], shown: Sequence[ablation_chart.Side], origin: Origin
 ) -> Exhibit:
-    """The ablation chart of some sides, with the years of a study's levels."""
-    figure = ablation_chart.ablation_chart(
-        *shown, years=study.years, origin=origin, response=study.response
-    )
-    rows = pd.concat([one.effects for one in shown])
-    kinds = dict.fromkeys(one.estimand.partition(" (")[0] for one in shown)
-    title = f"Ablation chart: {' and '.join(kinds)}"
+    """The ablation chart of some sides, in the words of the studies."""
+    said = words.together(map(words.of_study, studies))
+    about: dict[str, Any] = {"words": said, "origin": origin}
+    about |= {"response": studies[0].response}
+    chart = ablation_chart.ablation_chart
     return Exhibit(
-        "ablation_chart", title, ablation_chart.finding(*shown), figure, rows
+        "ablation_chart",
+        "Ablation chart",
+        ablation_chart.finding(*shown, words=said),
+        chart(*shown, **about),
+        ablation_chart.ordered(*shown),
+        narrow=chart(*shown, **about, narrow=True),
     )
 
 
@@ -199,17 +219,18 @@ def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
     rows, dots = (effect.of(found, kind) for found in effects[:2])
     start = error(study, dots["seed"])
     ends = ladder.Ends(study.base, study.new, start, start + float(rows["mean"].sum()))
+    said = words.of_study(study)
     figure = ladder.waterfall(
         rows,
         dots,
         ends,
         order=ORDERS.get(kind, study.order),
         seconds=seconds(study, rows, kind),
-        years=study.years,
+        words=said,
         origin=study.origin,
     )
     name, title = LADDERS[kind]
-    return Exhibit(name, title, ladder.finding(rows, ends), figure, rows)
+    return Exhibit(name, title, ladder.finding(rows, ends, said), figure, rows)
 
 
 def error(study: Study, seeds: pd.Series) -> float:
@@ -249,7 +270,8 @@ def collapses(study: Study, effects: Effects) -> Exhibit:
     losses = effects.losses
     rows = losses[losses["estimand"] == losses["estimand"].iloc[0]]
     said = collapse.finding(study.runs["status"])
-    figure = collapse.shares(rows, title=said, origin=study.origin)
+    named = words.of_study(study)
+    figure = collapse.shares(rows, title=said, words=named, origin=study.origin)
     return Exhibit("collapse", "Collapse", said, figure, rows)
 
 
