@@ -6,6 +6,7 @@ have no labels and keep their names.
 """
 
 from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from lenet.config import FACTORS, levels
@@ -70,6 +71,28 @@ def of_study(study: Study) -> Words:
         if label := joint(parts):
             found.setdefault(factor, {})[name] = label
     return Words(found, study.years)
+
+
+def network(study: Study) -> str:
+    """What the reference is called: "LeNet-5 of 1998", or its name."""
+    return NETWORKS.get(study.base, study.base)
+
+
+def treatment(study: Study, levels: Mapping[str, Any]) -> str:
+    """What a treatment is called: by the reference, or by its changes."""
+    changed = study.changed(levels)
+    if not changed:
+        return network(study)
+    known = of_study(study)
+    for (factor, name), change in study.names.items():
+        if change == changed and factor not in changed:
+            label = known.label(factor, name)
+            return f"{factor}: {label}" if label == name else label
+    arms = [
+        SimpleNamespace(factor=f, level=value, reference=study.reference[f])
+        for f, value in changed.items()
+    ]
+    return ", ".join(known.change(arm) for arm in arms)
 
 
 def together(several: Iterable[Words]) -> Words:

@@ -218,7 +218,8 @@ def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
     """A ladder: one change at a time, or the Shapley values as a waterfall."""
     rows, dots = (effect.of(found, kind) for found in effects[:2])
     start = error(study, dots["seed"])
-    ends = ladder.Ends(study.base, study.new, start, start + float(rows["mean"].sum()))
+    names = [words.NETWORKS.get(end, end) for end in (study.base, study.new)]
+    ends = ladder.Ends(*names, start, start + float(rows["mean"].sum()))
     said = words.of_study(study)
     figure = ladder.waterfall(
         rows,
@@ -259,7 +260,7 @@ def seconds(study: Study, rows: pd.DataFrame, kind: str) -> list[float]:
 def pairs(study: Study, effects: Effects) -> Exhibit:
     """The heat map of the interactions, with the main effects on its diagonal."""
     some = [effect.of(effects.table, kind) for kind in (effect.MAIN, effect.PAIR)]
-    rows, base = pd.concat(some), study.base
+    rows, base = pd.concat(some), words.network(study)
     said = interaction.finding(some[1], base)
     figure = interaction.heat_map(rows, reference=base, title=said, origin=study.origin)
     return Exhibit("interactions", "Interactions", said, figure, rows)
@@ -281,13 +282,13 @@ def by_treatment(study: Study) -> dict[str, list[Record]]:
     Of a ladder or a factorial, the rungs by what each adds; of many treatments, MOST.
     """
     records = {one["run_id"]: one for one in study.records}
-    treatments = {study.label(one): one for one in study.treatments[:MOST]}
+    treatments = {words.treatment(study, one): one for one in listed(study)}
     if study.rungs:
         rung = dict(study.reference)
-        treatments = {study.base: rung}
+        treatments = {words.network(study): rung}
         for factor, (_, new) in study.rungs.items():
             rung = {**rung, factor: new}
-            change = study.label({**study.reference, factor: new})
+            change = words.treatment(study, {**study.reference, factor: new})
             treatments[f"+ {change}"] = rung
     return {
         label: [records[name] for name in study.of(one)["run_id"]]
@@ -295,13 +296,31 @@ def by_treatment(study: Study) -> dict[str, list[Record]]:
     }
 
 
+def listed(study: Study) -> list[dict[str, Any]]:
+    """The first MOST treatments: the reference, then from factor to factor, numbers in
+    their order and names in that of the records."""
+    found = study.treatments[:MOST]
+    factors = list(study.reference)
+
+    def place(treatment: Mapping[str, Any]) -> list[tuple[int, float]]:
+        changed = study.changed(treatment)
+        return [
+            (i, value if isinstance(value, int | float) else 0.0)
+            for i, factor in enumerate(factors)
+            if (value := changed.get(factor)) is not None
+        ]
+
+    return sorted(found, key=place)
+
+
 def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The learning curves of the treatments."""
     rows = learning_curves.summary(runs)
     lost = {n: sum(not converged(one) for one in r) for n, r in runs.items()}
-    said = learning_curves.finding(rows, study.base, lost)
+    base = words.network(study)
+    said = learning_curves.finding(rows, base, lost)
     figure = learning_curves.learning_curves(
-        rows, lost, reference=study.base, origin=study.origin
+        rows, lost, reference=base, origin=study.origin
     )
     return Exhibit("learning_curves", "Learning curves", said, figure, rows)
 
@@ -310,8 +329,9 @@ def costs(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The errors of the treatments against their seconds and parameters."""
     rows = cost.summary(runs)
     machines = ", ".join(sorted({one["hardware"] for one in study.records}))
-    said = cost.finding(rows, study.base)
+    base = words.network(study)
+    said = cost.finding(rows, base)
     figure = cost.error_against_cost(
-        rows, reference=study.base, hardware=machines, origin=study.origin
+        rows, reference=base, hardware=machines, origin=study.origin
     )
     return Exhibit("costs", "Error against cost", said, figure, rows)
