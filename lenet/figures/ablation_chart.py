@@ -90,7 +90,7 @@ class _Layout(NamedTuple):
 
 # By the number of sides: texts keep 11 pixels where 1 or 2 sides are 830 pixels wide,
 # and where the narrow chart is 380.
-WIDE = {1: _Layout(2.3, 3.3, 2.2), 2: _Layout(1.9, 1.68, 1.1)}
+WIDE = {1: _Layout(2.3, 3.3, 2.2), 2: _Layout(1.9, 1.55, 1.22)}
 WIDER = _Layout(2.3, 1.9, 1.3)
 NARROW = _Layout(0.0, 1.95, 1.2, above=True)
 
@@ -100,6 +100,7 @@ class _Cell(NamedTuple):
 
     arm: Any
     dots: pd.DataFrame
+    name: str  # of its dots
     effect: list[str]
     notes: list[str]
 
@@ -179,8 +180,8 @@ def ablation_chart(
 def turned(side: Side) -> Side:
     """The same effects measured the other way, as if from the other level."""
     table, dots = side.effects, side.differences
-    old = {key[:2]: key[2] for key in _keys(table)}
-    keys = zip(dots["factor"], dots["level"], strict=True)
+    old = {key[:2]: key[2] for key in keys(table)}
+    arms = zip(dots["factor"], dots["level"], strict=True)
     effects = table.assign(
         level=table["reference"],
         reference=table["level"],
@@ -194,7 +195,7 @@ def turned(side: Side) -> Side:
         reason=table["reason"].map(_turned_reason),
     )
     differences = dots.assign(
-        level=[old[key] for key in keys], difference=0.0 - dots["difference"]
+        level=[old[arm] for arm in arms], difference=0.0 - dots["difference"]
     )
     return side._replace(effects=effects, differences=differences)
 
@@ -207,11 +208,11 @@ def _turned_reason(reason: str) -> str:
 
 def ordered(*sides: Side) -> pd.DataFrame:
     """The effects in the order of the chart, from the lowest, the sides one by one."""
-    places = {key: i for i, key in enumerate(_order(sides))}
+    places = {key: i for i, key in enumerate(order(sides))}
     tables = []
     for side in sides:
         rows = side.effects.copy()
-        at = [places[key] for key in _keys(rows)]
+        at = [places[key] for key in keys(rows)]
         rows = rows.iloc[sorted(range(len(rows)), key=at.__getitem__)]
         tables.append(rows.assign(estimand=side.heading or rows["estimand"]))
     return pd.concat(tables)
@@ -251,7 +252,7 @@ def _of_several(sides: Sequence[Side], words: Words) -> str:
             verdicts[_key(arm)].append(str(arm.verdict))
             arms[_key(arm)] = arm
     places = [side.place or side.estimand for side in sides]
-    named = [key for key in _order(sides) if len(verdicts[key]) == len(sides)]
+    named = [key for key in order(sides) if len(verdicts[key]) == len(sides)]
     total = f"Of {len(named)} changes"
     for verdict, verb in (("better", "help"), ("worse", "hurt")):
         every = [words.change(arms[k]) for k in named if {*verdicts[k]} == {verdict}]
@@ -329,7 +330,8 @@ def _key(arm: Any) -> _Key:
     return str(arm.factor), str(arm.level), str(arm.reference)
 
 
-def _keys(effects: pd.DataFrame) -> list[_Key]:
+def keys(effects: pd.DataFrame) -> list[_Key]:
+    """Factor, level and reference of each effect."""
     return [_key(arm) for arm in effects.itertuples(index=False)]
 
 
@@ -339,7 +341,7 @@ def _flat(sides: Sequence[Side]) -> bool:
     return len(sides) > 1 or len(factors) == len(set(factors)) > 1
 
 
-def _order(sides: Sequence[Side]) -> list[_Key]:
+def order(sides: Sequence[Side]) -> list[_Key]:
     """The rows from the lowest effect, over the sides; panel by panel if there are
     such, and in a panel of numbers by these."""
     means: dict[_Key, list[float]] = defaultdict(list)
@@ -372,15 +374,17 @@ def _panel(key: _Key) -> str:
 def _panels(sides: Sequence[Side], words: Words, layout: _Layout) -> Panels:
     """Rows in the order of the chart, by the heading of their panel."""
     cells: dict[_Key, list[_Cell | None]] = {}
+    places = {key: place for place, key in enumerate(order(sides))}
     for i, side in enumerate(sides):
         dots = dict(list(side.differences.groupby(["factor", "level"])))
         for arm in side.effects.itertuples(index=False):
             seen = dots.get((arm.factor, arm.level), side.differences[:0])
             row = cells.setdefault(_key(arm), [None] * len(sides))
-            row[i] = _Cell(arm, seen, *_beside(arm, len(sides) > 1, layout.notes))
+            name = f"dots-{i}-{places[_key(arm)]}"
+            row[i] = _Cell(arm, seen, name, *_beside(arm, len(sides) > 1, layout.notes))
     panels: dict[str, list[_Row]] = {}
     wide = layout.plot + layout.notes if layout.above else layout.label
-    for key in _order(sides):
+    for key in order(sides):
         arm = next(cell for cell in cells[key] if cell).arm
         heading, label = _labels(arm, words, _flat(sides), len(sides) > 1)
         drawn = _Row(wrap(label, wide, BODY), cells[key], layout.above)
@@ -590,7 +594,8 @@ def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
             caps = [x for x in (start, end) if cap and low < x < high]
             axes.plot(caps, [middle] * len(caps), cap, color=color, markersize=7)
     seen = (100 * cell.dots["difference"]).tolist()
-    draw_dots(axes, seen, middle + 0.11, color)
+    which = [int(seed) for seed in cell.dots["seed"]]
+    draw_dots(axes, seen, middle + 0.11, color, cell.name, which)
     mean = 100 * arm.mean
     if mean > high or mean < low:
         tip, edge = (CARETRIGHT, high) if mean > high else (CARETLEFT, low)
@@ -599,16 +604,30 @@ def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
         axes.add_line(marker(arm.verdict, [mean], [middle]))
 
 
-def draw_dots(axes: Axes, x: Sequence[float], y: float, color: str) -> None:
-    """A dot for each seed, or a small arrow at the edge that it lies beyond."""
+def draw_dots(
+    axes: Axes,
+    x: Sequence[float],
+    y: float,
+    color: str,
+    name: str = "",
+    seeds: Sequence[int] = (),
+) -> None:
+    """A dot for each seed, or a small arrow at the edge that it lies beyond.
+
+    Where they have a name they are named, in SVG, by it and the seeds in their order.
+    """
     low, high = axes.get_xlim()
-    for shape, at in (
-        ("o", sorted(value for value in x if low <= value <= high)),
-        (">", [high for value in x if value > high]),
-        ("<", [low for value in x if value < low]),
+    dots = sorted(zip(x, seeds or range(len(x)), strict=True))
+    for shape, chosen in (
+        ("o", [dot for dot in dots if low <= dot[0] <= high]),
+        (">", [(high, seed) for value, seed in dots if value > high]),
+        ("<", [(low, seed) for value, seed in dots if value < low]),
     ):
-        dots = axes.plot(at, [y] * len(at), shape, color=color, ms=2.8)[0]
-        dots.set(alpha=0.5, markeredgewidth=0, clip_on=False)
+        at = [value for value, _ in chosen]
+        line = axes.plot(at, [y] * len(at), shape, color=color, ms=2.8)[0]
+        line.set(alpha=0.5, markeredgewidth=0, clip_on=False)
+        if name and chosen:
+            line.set_gid("-".join([name, *(str(seed) for _, seed in chosen)]))
 
 
 def _handles(sides: Sequence[Side]) -> list[Any]:

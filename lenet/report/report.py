@@ -22,7 +22,7 @@ from lenet.figures import (
 )
 from lenet.figures.canvas import FORMATS, rendered
 from lenet.records.store import Record, replace
-from lenet.report import effect_tables, study_page
+from lenet.report import dots, effect_tables, study_page
 from lenet.report.document import Exhibit
 from lenet.studies import effect
 from lenet.studies.corrected_labels import lacking
@@ -158,12 +158,12 @@ def sides(study: Study, effects: Effects) -> list[ablation_chart.Side]:
     What is new minus what it stands for, from whichever end it was measured.
     """
     kinds = (effect.MAIN, effect.SIMPLE) if study.factorial else (effect.ALONE,)
-    rows, dots = effects.table, effects.differences
+    rows, seen = effects.table, effects.differences
     chosen = [one for one in rows["estimand"].unique() if one.startswith(kinds)]
     found = [
         ablation_chart.Side(
             rows[rows["estimand"] == one],
-            dots[dots["estimand"] == one],
+            seen[seen["estimand"] == one],
             words.heading(study, one),
             words.place(study, one),
         )
@@ -211,19 +211,20 @@ def beside(
         chart(*shown, **about),
         ablation_chart.ordered(*shown),
         narrow=chart(*shown, **about, narrow=True),
+        dots=dots.told(studies, shown),
     )
 
 
 def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
     """A ladder: one change at a time, or the Shapley values as a waterfall."""
-    rows, dots = (effect.of(found, kind) for found in effects[:2])
-    start = error(study, dots["seed"])
-    names = [words.NETWORKS.get(end, end) for end in (study.base, study.new)]
-    ends = ladder.Ends(*names, start, start + float(rows["mean"].sum()))
+    rows, seen = (effect.of(found, kind) for found in effects[:2])
+    start = error(study, seen["seed"])
+    old, new = (words.NETWORKS.get(end, end) for end in (study.base, study.new))
+    ends = ladder.Ends(old, new, start, start + float(rows["mean"].sum()))
     said = words.of_study(study)
     figure = ladder.waterfall(
         rows,
-        dots,
+        seen,
         ends,
         order=ORDERS.get(kind, study.order),
         seconds=seconds(study, rows, kind),
