@@ -167,8 +167,8 @@ def _draw(axes: Axes, costs: pd.DataFrame, key: str, reference: str) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
-        room = 0.12 * (high - low) or 0.1 * high or 1.0
-        axes.set_xlim(low - room, high + room)
+        room = 0.12 * (high - low) or 0.1 * high or 0.1
+        axes.set_xlim(low - room if low > room else -0.02 * (high + room), high + room)
         axes.locator_params(axis="x", nbins=4)
     axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     axes.tick_params(labelsize=SMALL + 0.5, length=2)
