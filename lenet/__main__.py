@@ -26,6 +26,7 @@ VERBS = {
     "interpret": "commands/interpret",
     "predict": "commands/predict",
     "export": "commands/export",
+    "page": "commands/page",
     "completion": "commands/completion",
 }
 EXPLAINING = ("train", "sweep", "interpret")  # whose help also lists what there is

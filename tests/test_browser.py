@@ -112,12 +112,13 @@ def test_rows_are_filtered_by_words(page, tmp_path):
     """All words must be in a row, in any order and case; how many are left is said."""
     typed = """(() => {
         const table = document.querySelector("#runs table");
-        const field = table.parentElement.querySelector(".filter input");
+        const bar = document.querySelector("#runs .filter");
+        const field = bar.querySelector("input");
         return ["", "2", "TANH 2", "nothing like it"].map(text => {
             field.value = text;
             field.dispatchEvent(new Event("input"));
             const rows = [...table.tBodies[0].rows].filter(row => !row.hidden);
-            const said = field.parentElement.querySelector("output").textContent;
+            const said = bar.querySelector("output").textContent;
             return [rows.length, said, rows.every(row => text.split(" ").every(
                 word => row.textContent.toLowerCase().includes(word.toLowerCase())))];
         });
@@ -126,6 +127,45 @@ def test_rows_are_filtered_by_words(page, tmp_path):
     assert every[:2] == [28, ""] and none[:2] == [0, "0 of 28"]
     assert 0 < both[0] < of_two[0] < 28
     assert of_two[2] and both[2] and both[1] == f"{both[0]} of 28"
+
+
+def test_rows_are_chosen_by_a_factors_level(page, tmp_path):
+    """A choice above the runs for each factor; those of two factors are combined."""
+    chosen = """(() => {
+        const table = document.querySelector("#runs table");
+        const bar = document.querySelector("#runs .filter");
+        const choice = name => [...bar.querySelectorAll("label")]
+            .find(one => one.textContent.startsWith(name)).querySelector("select");
+        return [["activation", "relu"], ["pooling", "max"]].map(([name, level]) => {
+            choice(name).value = level;
+            choice(name).dispatchEvent(new Event("input"));
+            return bar.querySelector("output").textContent;
+        });
+    })()"""
+    assert ask(page, tmp_path, chosen) == ["7 of 28", "0 of 28"]
+
+
+def test_a_dot_says_its_seed_and_a_click_copies_its_command(page, tmp_path):
+    """At once, beside the dot; the command is that of the run's row."""
+    told = """(() => {
+        let copied = "";
+        const clipboard = {writeText: async text => { copied = text; }};
+        Object.defineProperty(navigator, "clipboard",
+            {configurable: true, get: () => clipboard});
+        const dot = document.querySelector("#ablation_chart .dots use[data-command]");
+        const tip = document.querySelector(".tip");
+        const before = tip.hidden;
+        dot.dispatchEvent(new PointerEvent("pointerenter"));
+        const said = tip.textContent;
+        dot.dispatchEvent(new MouseEvent("click"));
+        dot.dispatchEvent(new PointerEvent("pointerleave"));
+        return [before, said, copied, tip.hidden];
+    })()"""
+    before, said, copied, after = ask(page, tmp_path, told)
+    assert before and after
+    seed = re.match(r"seed (\d+): \S+ points, run \w{8} minus \w{8}; click", said)[1]
+    assert copied.startswith("python -m lenet.train ")
+    assert copied.endswith(f"seed={seed}")
 
 
 def test_click_copies_the_command(page, tmp_path):
@@ -191,16 +231,21 @@ def test_every_ink_of_the_figures_has_a_shade_for_the_dark(page):
 
 
 def test_narrow_window_scrolls_tables_and_figures_alone(page, tmp_path):
-    """At 360 pixels the page is as wide as its window, and figures keep 640."""
+    """At 360 pixels the page is as wide as its window, the chart has its narrow form,
+    and other figures keep 640."""
     script = """<script>addEventListener("load", () => parent.postMessage([
         innerWidth, document.documentElement.scrollWidth,
-        document.querySelector("svg").getBoundingClientRect().width], "*"))</script>"""
+        ...[".broad", ".narrow", "#costs"].map(one =>
+            document.querySelector(`${one} svg`).getBoundingClientRect().width)],
+        "*"))</script>"""
     (tmp_path / "inner.html").write_text(page.replace("</body>", f"{script}</body>"))
     outer = """<script>onmessage = one => { document.title = one.data; }</script>
         <iframe src="inner.html" width="360" height="600"></iframe>"""
     dom, console = open_page(outer, tmp_path, "--dump-dom")
-    window, width, figure = re.search(r"<title>(.*?)</title>", dom)[1].split(",")
-    assert not console and window == width == "360" and float(figure) == 640
+    found = map(float, re.search(r"<title>(.*?)</title>", dom)[1].split(","))
+    window, width, broad, narrow, figure = found
+    assert not console and window == width == 360
+    assert (broad, figure) == (0, 640) and 300 < narrow <= 360
 
 
 @pytest.mark.skipif(not shutil.which("pdftotext"), reason="poppler is not installed")

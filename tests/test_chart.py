@@ -8,6 +8,7 @@ import pytest
 from figures import check_texts, content, visible_texts
 
 from lenet.figures import ablation_chart, canvas
+from lenet.figures.words import Words
 from lenet.report import effect_tables
 from lenet.studies import effect, statistics
 from lenet.studies.origin import Origin
@@ -61,23 +62,65 @@ def test_texts_do_not_overlap_or_leave_the_page(arms, per_panel, name):
     assert len(visible_texts(figure)) > 3 * arms
 
 
-@pytest.mark.parametrize("arms", [3, 30])
-def test_two_sides_share_their_rows_and_do_not_overlap(arms):
-    """Side by side, each pair of levels is one row, and no text covers another."""
+def two_sides(arms):
+    """Effects from one end, and those of the same changes measured from the other."""
     one = make_effects(arms, name="level{}" + LONG[:20])
     other = make_effects(arms, seed=1, name="level{}" + LONG[:20])
     names = {"level": other.table["reference"], "reference": other.table["level"]}
     back = other.table.assign(**names, estimand="alone from modern")
-    dots = other.differences.assign(level="old")
-    figure = ablation_chart.ablation_chart(
-        ablation_chart.Side(*one[:2]), ablation_chart.Side(back, dots[:0])
-    )
+    first = ablation_chart.Side(*one[:2], "added to 1998", "in LeNet-5 of 1998")
+    undone = ablation_chart.Side(back, other.differences.iloc[:0], "kept", "of today")
+    return first, undone
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("arms", [3, 30])
+def test_two_sides_share_their_rows_and_do_not_overlap(arms, narrow):
+    """Each change is one row of the wide chart, and one of each part of the narrow."""
+    first, undone = two_sides(arms)
+    sides = first, ablation_chart.turned(undone)
+    figure = ablation_chart.ablation_chart(*sides, narrow=narrow)
     check_texts(figure)
     said = content(figure)
-    assert "alone from paper, along the arrows" in said
-    assert "alone from modern, against the arrows" in said
+    assert "added to 1998" in said and "kept" in said
     labels = [text for text, _ in visible_texts(figure) if text.startswith("factor")]
-    assert len(labels) == arms
+    assert len(labels) == arms * (1 + narrow)
+    wide, shown = figure.get_size_inches()[0], 380 if narrow else 830
+    assert min(text.get_fontsize() for text in figure.texts) / 72 * shown / wide >= 11
+
+
+def test_turned_effects_are_those_of_the_other_way():
+    """Signs, ends of intervals, levels and verdicts change places; twice is nothing."""
+    table, dots, _ = make_effects(5)
+    table.loc[0, "reason"] = "better, but by less than the margin"
+    side = ablation_chart.Side(table.assign(p_better=0.25), dots)
+    back = ablation_chart.turned(side)
+    row, old = back.effects.iloc[0], table.iloc[0]
+    assert (row["level"], row["reference"]) == (old["reference"], old["level"])
+    assert (row["low"], row["mean"]) == (-old["high"], -old["mean"])
+    assert (row["low_digits"], row["p_better"]) == (-old["high_digits"], 0.75)
+    assert (row["verdict"], row["p"]) == ("worse", old["p"])
+    assert row["reason"] == "worse, but by less than the margin"
+    assert (back.differences["difference"] == -dots["difference"]).all()
+    assert (back.differences["level"] == "old").all()
+    again = ablation_chart.turned(back._replace(differences=dots.iloc[:0]))
+    assert again.effects.equals(side.effects)
+
+
+def test_table_has_the_order_of_the_chart():
+    """From the lowest effect, over the sides; levels that are numbers by these."""
+    first, undone = two_sides(6)
+    sides = first, ablation_chart.turned(undone)
+    rows = ablation_chart.ordered(*sides)
+    mean = rows.groupby("level")["mean"].mean().sort_values()
+    assert rows["level"].tolist() == [*mean.index] * 2
+    assert rows["estimand"].unique().tolist() == ["added to 1998", "kept"]
+    table, dots, _ = make_effects(6, name="{}")
+    numbers = {"0": "100", "1": "20", "2": "9"}
+    named = [frame.replace({"level": numbers}) for frame in (table, dots)]
+    chart = ablation_chart.ablation_chart(ablation_chart.Side(*named))
+    height = {text: box.y0 for text, box in visible_texts(chart)}
+    assert height["9"] > height["20"] > height["100"]
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
@@ -140,14 +183,17 @@ def test_chart_says_reference_years_family_data_and_code():
     effects = make_effects(4)
     figure = draw(
         effects,
-        years={"factor0": {"level1": 2010, "old": 1998}},
+        words=Words(
+            {"factor0": {"level1": "max pooling", "old": "subsampling"}},
+            {"factor0": {"level1": 2010, "old": 1998}},
+        ),
         origin=Origin("37 of 240 runs missing", "MNIST 0123abcd", "commit 0123abc"),
     )
     said = content(figure)
     for part in (
-        "level1 (2010)",
-        "factor0 (reference: old, 1998)",
-        "test error, percentage points (left is better): alone from paper",
+        "max pooling (2010)",
+        "factor0 (reference: subsampling, 1998)",
+        "test error, percentage points: left is better",
         "37 of 240 runs missing",
         "n = 7 blocks",
         "inverts the exact sign-flip test",
@@ -169,21 +215,22 @@ def test_title_says_the_finding():
     table, *_ = make_effects(5)
     best = table[table.verdict == "better"].iloc[0]
     title = found(table)
-    assert title.startswith(f"{best.factor}: {best.level} helps most (")
+    assert title.startswith(f"What helps most is {best.factor}: {best.level} for old (")
     counts = "1 better, 1 worse, 1 equivalent, 1 undecided, 1 not estimable"
     assert title.endswith(f"of 5 changes alone from paper, {counts}")
     main = "main effect (mean over the 32 combinations of the others)"
     averaged = found(table.assign(estimand=main))
     assert f"of 5 main effects ({main.partition('(')[2]}, 1 better" in averaged
     worse = table.replace("better", "undecided")
-    assert "hurts most" in found(worse)
+    assert "What hurts most is" in found(worse)
     nothing = table.assign(verdict="undecided")
     assert found(nothing).startswith("No proof that any of 5 changes alone")
     few = nothing.assign(reason="no verdict possible at n = 5", n=5)
     arm = few.loc[few["mean"].idxmin()]
-    said = f"lowest is {arm.factor}: {arm.level} "
+    said = f"lowest is {arm.factor}: {arm.level} for old "
     said += f"({ablation_chart.points(arm['mean'])} points)"
-    start = "No verdict possible at n = 5: of 5 changes alone from paper"
+    start = "No verdict possible at n = 5: it takes 6 seeds; "
+    start += "of 5 changes alone from paper"
     assert found(few) == f"{start} the {said}"
     last = few.index[-1]
     few.loc[last, ["verdict", "reason"]] = ["not estimable", "no variance: all are 0"]
@@ -196,7 +243,7 @@ def test_seeds_left_out_are_said_beside_the_verdict():
     reason = "1 of 8 seeds left out; 1 of 8 runs collapse with level2, 0 of 8 with old"
     table.loc[2, ["left_out", "reason"]] = [1, f"{reason} (p = 1)"]
     said = content(draw((table, dots)))
-    assert f"equivalent; {reason}" in " ".join(said.split())
+    assert f"{reason} (p = 1)" in " ".join(said.split())
     assert "is an outcome of its own; its seed is left out" in said
     assert "outcome of its own" not in content(draw(make_effects(6)))
 
@@ -222,6 +269,33 @@ def test_names_are_never_markup():
     figure = draw(make_effects(2, name="$x^2$<b>{}"))
     assert "$x^2$<b>" in content(figure)
     assert not any(text.get_parse_math() for text in figure.texts)
+
+
+def test_effect_likely_overstated_has_a_dagger():
+    """Beside its verdict, and the caption says what it means; not so of others."""
+    table, dots, _ = make_effects(2)
+    assert "\N{DAGGER}" not in content(draw((table, dots)))
+    table.loc[0, "reason"] = "likely overstated: below 80 % power"
+    said = content(draw((table, dots)))
+    assert "better\N{DAGGER}" in said and "likely overstated" in said
+
+
+def test_changes_are_named_by_what_they_are():
+    """By labels where levels have them; what does nothing is not named."""
+    labels = {"init": {"a": "Xavier's start", "b": "LeCun's start", "none": "no start"}}
+    words = Words(labels, {"init": {"a": 2010}})
+
+    def named(factor, level, reference):
+        arm = pd.Series({"factor": factor, "level": level, "reference": reference})
+        return words.change(arm)
+
+    assert named("init", "a", "b") == "Xavier's start for LeCun's"
+    assert named("init", "a", "none") == "Xavier's start"
+    assert named("init", "none", "a") == "no start"
+    assert named("depth", "3", "2") == "depth: 3 for 2"
+    assert named("p+q", "x+y", "u+v") == "x + y"
+    assert words.dated("it", "init", "a") == "it (2010)"
+    assert words.dated("it", "init", "b") == "it"
 
 
 def test_joint_changes_have_a_panel_of_their_own():
@@ -264,7 +338,7 @@ def test_band_ends_where_the_power_is_80_percent():
     reach = statistics.smallest_effect(12, 0.001, 3)
     assert statistics.seeds_for_power(reach * 1.001, 0.001, 3) == 12
     figure = draw((rows.assign(power_80=reach), dots))
-    bands, label = figure.axes[0].collections, "80 % power from its edge on"
+    bands, label = figure.axes[0].collections, "too small for 12 seeds"
     assert len(bands) == 3 and label in content(figure)
     ends = bands[0].get_paths()[0].vertices[:, 0]
     assert (ends.min(), ends.max()) == pytest.approx((-100 * reach, 100 * reach))
@@ -296,4 +370,4 @@ def test_three_sides_stand_beside_each_other():
     for name in ("(others as in paper)", "(others as in modern)", "main effect (mean"):
         assert name in said
     labels = [text for text, _ in visible_texts(figure) if text.startswith("head: ")]
-    assert labels == ["head: rbf \N{RIGHTWARDS ARROW} softmax"]
+    assert labels == ["head: softmax for rbf"]

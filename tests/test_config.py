@@ -232,7 +232,7 @@ def test_ranges_cover_every_number_of_every_level() -> None:
     """A number in a level's file has a range, and its default lies in it."""
     for group in set(GROUPS) - {"preset"}:
         for level, content in levels(group).items():
-            for name in content.keys() - {"name", "year", "source"}:
+            for name in content.keys() - {"name", "label", "year", "source"}:
                 assert content[name] in RANGES[f"{group}.{name}"], f"{level}.{name}"
 
 
@@ -531,3 +531,14 @@ def test_refusal_has_the_right_advice(typed: str, advice: str) -> None:
     if typed == "replicates=3,5":
         with pytest.raises(Refusal, match="one number"):
             alternatives([typed])
+
+
+def test_labels_are_for_readers_alone() -> None:
+    """Each level has a short one, its own within the factor; no run has any."""
+    for factor in FACTORS:
+        labels = [content["label"] for content in levels(factor).values()]
+        assert len(set(labels)) == len(labels)
+        assert all(0 < len(label) < 32 and "+" not in label for label in labels)
+    assert not [key for key in one().treatment if key.endswith("label")]
+    with pytest.raises(Refusal, match="unknown"):
+        one("activation.label=mine")

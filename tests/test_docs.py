@@ -45,7 +45,7 @@ def test_your_own_runs(
         assert (tmp_path / path).stat().st_size > 0
     assert re.search(r"model .* better\n", effects)
     assert re.search(r"scaling .* worse\n", effects)
-    assert few == "no verdict possible at n = 5\n"
+    assert few == "no verdict possible at n = 5: it takes 6 seeds\n"
     assert "+1.83" in (tmp_path / "charts/runs/ablation_chart.md").read_text()
 
 

@@ -222,7 +222,8 @@ def test_unpaired_blocks_are_not_estimable():
 def test_too_few_blocks_give_no_verdict():
     """Five blocks cannot decide anything: no verdict, an unbounded interval."""
     row = effect.arms(make_runs({RELU: -0.05}, seeds=range(5)), REFERENCE).table.iloc[0]
-    assert (row.verdict, row.reason) == ("undecided", "no verdict possible at n = 5")
+    few = "no verdict possible at n = 5: it takes 6 seeds"
+    assert (row.verdict, row.reason) == ("undecided", few)
     assert row.low == -np.inf and row.high == np.inf
 
 

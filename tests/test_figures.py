@@ -176,6 +176,42 @@ def test_seed_beyond_the_axis_of_a_ladder_is_an_arrow_at_its_edge():
     assert all(low <= x <= high for x in places)
 
 
+def test_ladder_is_the_same_in_whatever_order_its_seeds_come():
+    """Two drawings, the rows of seeds shuffled for one, give the same bytes."""
+    rows, dots, ends, seconds = make_steps(3)
+    shuffled = dots.sample(frac=1, random_state=1)
+    one, other = (
+        canvas.rendered(
+            ladder.waterfall(rows, some, ends, order=ORDER, seconds=seconds), "svg"
+        )
+        for some in (dots, shuffled)
+    )
+    assert one == other and len(one) > 1_000
+
+
+def test_curve_of_one_epoch_has_marks_and_whole_epochs_have_ticks():
+    """A line through one point shows nothing: dots do, in the legend too."""
+    figure = learning_curves.learning_curves(
+        make_curves(2, epochs=1), {}, reference="x"
+    )
+    mean = figure.axes[0].get_lines()[-1]
+    assert mean.get_marker() == "o" and len(mean.get_xdata()) == 1
+    handles = figure.legends[0].get_lines()
+    assert [line.get_marker() for line in handles] == ["o", "x", "o"]
+    assert figure.axes[0].get_xticks().tolist() == [1]
+    figure = learning_curves.learning_curves(make_curves(2), {}, reference="level0")
+    assert figure.axes[0].get_lines()[-1].get_marker() == "None"
+    assert figure.axes[0].get_xticks().tolist() == [1, 5, 10, 15, 20]
+
+
+def test_costs_of_nothing_have_no_negative_axis():
+    """Seconds that are all nil stand at the left edge, not in the middle of -1 to 1."""
+    costs = make_costs(3).assign(seconds=0.0)
+    axes = cost.error_against_cost(costs, reference="level0").axes[0]
+    low, high = axes.get_xlim()
+    assert -0.01 < low < 0 < high < 1
+
+
 def test_ladder_that_proves_nothing_says_so():
     """The title does not boast of a step that is undecided."""
     rows, dots, ends, _ = make_steps(3)

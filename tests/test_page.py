@@ -16,6 +16,7 @@ import torch
 from conftest import PLAIN
 from scipy import stats
 
+from lenet.commands import page as page_command
 from lenet.config import Refusal, composed
 from lenet.figures.canvas import FORMATS
 from lenet.interpret import robustness
@@ -287,10 +288,11 @@ def test_cells_are_the_records_errors(tmp_path):
     today = {**studies.TODAY, **studies.PAPER}
     for factor in ("units", "input"):
         today |= {key: studies.TODAY[key] for key in studies.GROUPS[factor]}
-    errors = [
-        one["response"]["test_error"] for one in found if one["treatment"] == today
-    ]
+    chosen = [one for one in found if one["treatment"] == today]
+    errors = [one["response"]["test_error"] for one in chosen]
     cell = page["cells"][0b101]
+    by_seed = {one["seed"]: one["run_id"] for one in chosen}
+    assert cell["runs"] == [by_seed[seed][:8] for seed in page["seeds"]]
     assert cell["errors"] == errors and len(errors) == 6
     interval = stats.t.interval(0.95, 5, np.mean(errors), stats.sem(errors))
     assert (cell["low"], cell["high"]) == pytest.approx(interval, abs=1e-6)
@@ -367,9 +369,12 @@ def test_sample_has_every_digit_and_missed_the_hardest(digits):
     assert missed["places"][:2] == [7, 5] and missed["missed"][:3] == [1, 0.6667, 0]
 
 
-def test_page_is_small_and_the_same_for_the_same_records(mnist):
+def test_page_is_small_and_the_same_for_the_same_records(mnist, tmp_path):
     """Under 1.2 MB, with both presets, and its bytes do not depend on the day."""
-    page = build.page([], OUTPUTS, None)
+    file = tmp_path / "page" / "index.html"
+    said = page_command.main([f"output_dir={OUTPUTS}", f"file={file}"])
+    assert said.data == {"files": [str(file)]}
+    page = file.read_text(encoding="utf-8")
     assert len(page.encode()) < 1_200_000
     assert "<title>Draw a digit. Watch 1998 read it beside today.</title>" in page
     assert page == build.page([], OUTPUTS, None)

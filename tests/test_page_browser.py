@@ -226,6 +226,22 @@ def test_switches_show_the_published_cells(browser, path, content):
     assert f"{100 * cells[63]['mean']:.2f}\u202f%" in browser.ask(said)
 
 
+def test_a_dot_says_which_network_it_is(browser, path, content):
+    """Seed, error and run of the cell that is chosen, where the pointer is; else how to
+    ask."""
+    browser.open(path)
+    told = 'document.querySelector(".told").textContent'
+    asking = browser.ask(told)
+    cell, seeds = (content["ablation"][key] for key in ("cells", "seeds"))
+    point = """document.querySelectorAll("svg.errors .seed")[2]
+        .dispatchEvent(new PointerEvent("pointer%s"))"""
+    browser.ask(point % "enter")
+    error = f"{100 * cell[0]['errors'][2]:.2f}\u202f%"
+    assert browser.ask(told) == f"seed {seeds[2]}: {error}, run {cell[0]['runs'][2]}"
+    browser.ask(point % "leave")
+    assert browser.ask(told) == asking != ""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1300, 768, 380, 320])
 def test_page_is_as_wide_as_its_window_and_follows_the_scheme(

@@ -276,7 +276,8 @@ NAMES = (
 )
 # What the README says of every network that collapses.
 TEMPER = {"activation": "relu", "input": "standardize", "optimizer": "sdlm"}
-CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)", re.DOTALL)  # links' targets too
+# Code, targets of links, and tags.
+CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|<[^>]+>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -913,10 +914,13 @@ def words(text: str) -> list[str]:
     return [word for word in text.split() if re.search(r"\w", word)]
 
 
+LINK = r"(?:\]\(|(?:href|src|srcset)=\")([^)\s\"]+)[)\"]"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     """Every picture and file that it links to is there, with its heading."""
-    for link in re.findall(r"\]\(([^)\s]+)\)", DOCUMENTS[document]):
+    for link in re.findall(LINK, DOCUMENTS[document]):
         target, _, heading = link.partition("#")
         if target.startswith("https://"):
             continue

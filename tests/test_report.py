@@ -1,5 +1,6 @@
 """The report holds all numbers, once, escaped, in one file, the same every time."""
 
+import dataclasses
 import html
 import re
 from pathlib import Path
@@ -10,14 +11,24 @@ import pytest
 import studies
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from scipy import stats
 from studies import TODAY
 
 from lenet.commands import chart as command
 from lenet.config import FACTORS, Refusal, composed
 from lenet.figures import learning_curves
-from lenet.figures.canvas import FORMATS
-from lenet.report import effect_tables, missed_digits, report, study_page
+from lenet.figures.canvas import FORMATS, points
+from lenet.records import record
+from lenet.report import (
+    answer,
+    effect_tables,
+    index,
+    missed_digits,
+    report,
+    reproduction,
+)
 from lenet.studies import effect, study
+from lenet.studies.rounding import decimals
 from lenet.training import data as datasets
 
 THREE = {"activation": ["relu"], "pooling": ["max"], "optimizer": ["adam"]}
@@ -53,6 +64,7 @@ def test_every_figure_has_its_files_beside_it(arms):
     figures = ("ablation_chart", "collapse", "learning_curves", "costs")
     forms = (*FORMATS, "csv", "md", "tex")
     expected = {f"{figure}.{form}" for figure in figures for form in forms}
+    expected |= {f"ablation_chart_narrow.{form}" for form in FORMATS}
     assert names == expected | {"effects.csv", "losses.csv", "report.html"}
     inputs = {"plan.json", "records.jsonl.gz"}
     assert {path.name for path in folder.iterdir()} == names | inputs
@@ -144,7 +156,7 @@ def test_page_needs_nothing_from_elsewhere(arms):
     sources = re.findall(r'\bsrc="([^"]{0,30})', page)
     assert sources and all(s.startswith("data:image/png;base64,") for s in sources)
     assert "<link" not in page and "@import" not in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5  # the chart has a narrow form too
     names = re.findall(r'\bid="([^"]+)"', page)
     assert len(names) == len(set(names))
     used = {
@@ -166,6 +178,75 @@ def test_missed_digits_are_those_that_the_runs_got_wrong(arms):
     place, label, percent = map(int, first.groups())
     assert share[place] == share.max() and percent == round(100 * share.max())
     assert label == datasets.load("digits", None).test_labels[place]
+
+
+def test_collapsed_runs_are_no_part_of_the_missed_digits(arms):
+    """A run that guesses misses nearly all: it says nothing of the digits."""
+    found = study.published(arms[0])
+    records = [one for one in found.records if one["right"]]
+    guess = np.zeros(records[0]["images"], dtype=bool)
+    other = {"right": record.packed(guess), "response": {"test_error": 0.9}}
+    said = []
+    for some in (records[1:], [{**records[0], **other}, *records[1:]]):
+        text = missed_digits.section(dataclasses.replace(found, records=some))
+        said.append(re.search(r"images, (\d+) are .* all (\d+) (runs[a-z ]*)\.", text))
+    (right, count, runs), (again, kept, named) = (one.groups() for one in said)
+    assert (again, kept) == (right, count) and int(right) > 0
+    assert (runs, named) == ("runs", "runs that converge")
+
+
+def test_page_opens_with_the_question_the_answer_and_the_errors(arms):
+    """What was asked, the finding of the first figure, and each treatment's errors."""
+    folder, _ = arms
+    found = study.published(folder)
+    page = (folder / "report.html").read_text()
+    opening = page[
+        page.index('<section id="errors"') : page.index('id="ablation_chart"')
+    ]
+    asked = (
+        "What does each of 3 changes, alone, do to the test error of LeNet-5 of 1998?"
+    )
+    assert f"{asked} (28 runs, 7 seeds)" in opening
+    rows = answer.errors(found).set_index("treatment")
+    runs = found.of({**found.reference, "optimizer": "adam"})
+    kept = 100 * runs[runs["status"] == "finished"]["test_error"]
+    row = rows.loc["Adam for SGD"]
+    assert (row["runs"], row["lost"]) == (7, 1) and len(kept) == 6
+    interval = stats.t.interval(0.95, 5, kept.mean(), stats.sem(kept))
+    assert row["test_error, %"] == decimals(kept.mean())
+    assert row["95 % interval"] == " to ".join(map(decimals, interval))
+    assert row["single runs, %"] == f"{decimals(kept.min())} to {decimals(kept.max())}"
+    assert len(rows) == 4 and row["95 % interval"] in opening
+
+
+def test_dots_name_their_seed_and_runs_and_hold_the_command(arms):
+    """A dot for each difference, in both forms of the chart; its value is that of the
+    two runs that it names, and its command trains the one of the level."""
+    folder, _ = arms
+    found = study.published(folder)
+    runs = found.runs.set_index("run_id")
+    page = (folder / "report.html").read_text()
+    chart = page[page.index('id="ablation_chart"') : page.index('id="collapse"')]
+    dots = re.findall(r'data-command="([^"]*)"><title>([^<]*)</title>', chart)
+    assert len(dots) == 2 * (7 + 7 + 6)
+    known = dict(zip(runs.index, reproduction.commands(found), strict=True))
+    for typed, text in dots:
+        pattern = r"seed (\d+): (\S+) points, run (\w{8}) minus (\w{8})"
+        seed, size, new, old = re.fullmatch(pattern, text).groups()
+        (one,) = (name for name in runs.index if name.startswith(new))
+        (other,) = (name for name in runs.index if name.startswith(old))
+        change = runs.loc[one, "test_error"] - runs.loc[other, "test_error"]
+        assert size == points(change) and runs.loc[one, "seed"] == int(seed)
+        assert html.unescape(typed) == known[one]
+
+
+def test_index_lists_each_report_with_what_it_found(arms):
+    """One page over the reports of a folder, which fetches nothing."""
+    folder, _ = arms
+    page = index.write(folder.parent).read_text()
+    lead = re.search(r"<b>(.*?)\.</b>", (folder / "report.html").read_text())[1]
+    assert f'<dt><a href="arms/report.html">arms</a></dt><dd>{lead}</dd>' in page
+    assert "One study" in page and "http" not in page
 
 
 def test_png_is_the_image_as_ink_on_paper(tmp_path):
@@ -191,7 +272,7 @@ def test_reproduction_commands_mean_the_very_treatment(base):
     run = composed(typed.split())[0][0]
     found = {"treatment": dict(run.treatment), "seed": run.seed}
     modern = composed(["preset=modern"])[0][0].treatment
-    command = study_page.command(found, modern)
+    command = reproduction.command(found, modern)
     words = command.removeprefix("python -m lenet.train ").split()
     again = composed(words)[0][0]
     assert (dict(again.treatment), again.seed) == (dict(run.treatment), 7)
@@ -246,9 +327,9 @@ def test_a_ladder_has_its_steps_and_their_curves(tmp_path):
     assert "So few blocks have no 95" in drawing and "Thick line" not in drawing
     drawn = effect_tables.read(tmp_path / "s" / "costs.csv")["treatment"].tolist()
     assert [name.strip("'+ ") for name in drawn] == [
-        "paper",
-        "head: softmax",
-        "activation: relu",
+        "LeNet-5 of 1998",
+        "softmax for RBF units",
+        "ReLU for scaled tanh",
     ]
 
 

@@ -83,7 +83,7 @@ def typed(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
 
 def of_table(given: Mapping[str, str]) -> list[Path]:
     """The files drawn from anybody's runs."""
-    from lenet.report import table_report
+    from lenet.report import index, table_report
     from lenet.studies import table_study
 
     sources = [key for key in SOURCES if key in given]
@@ -106,7 +106,8 @@ def of_table(given: Mapping[str, str]) -> list[Path]:
         found = table_study.compared(rows, **wanted(given))
     except ValueError as problem:
         raise Refusal(str(problem)) from None
-    return table_report.write(folder, found, Path(given[source]).name)
+    files = table_report.write(folder, found, Path(given[source]).name)
+    return [*files, index.write(folder.parent)]
 
 
 def wanted(given: Mapping[str, str]) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def number(key: str, text: str) -> float:
 
 def of_records(arguments: Sequence[str]) -> list[Path]:
     """The files drawn from records of lenet's own."""
-    from lenet.report import report
+    from lenet.report import index, report
     from lenet.studies import study  # with torch, for which a table need not wait
 
     known = (*OWN, *study.NARROWED, *RANGES)
@@ -154,7 +155,8 @@ def of_records(arguments: Sequence[str]) -> list[Path]:
         raise Refusal(f"{listed}; of your own runs say where they are: {places}=")
     if response != RESPONSES[0]:
         found, names = list(map(study.corrected, found)), [*names, response]
-    return report.write(Path(given["output_dir"]) / "-".join(names), found)
+    root = Path(given["output_dir"])
+    return [*report.write(root / "-".join(names), found), index.write(root)]
 
 
 def published(given: Mapping[str, str]) -> "list[Any]":

@@ -1,15 +1,17 @@
 """The ablation chart: the effects of one estimand, or of several side by side.
 
-A panel per factor and a row per level, the effect in percentage points. Sides share
-their rows: what a change buys alone from one reference stands beside what undoing it
-costs from the other, and a main effect beside the simple effects at both ends. What is
-too far out for the axis is an arrow at its edge, and the number stands beside it.
+A row per change, a panel per factor that has several levels, the effect in percentage
+points; better is on one side everywhere. Sides share their rows: what a change does to
+one network stands beside what it does to another, and a main effect beside the simple
+effects at both ends. On a narrow page the sides stand below each other. What is too far
+out for the axis is an arrow at its edge, and the number stands beside it.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import matplotlib.style
 import pandas as pd
@@ -39,21 +41,32 @@ from lenet.figures.canvas import (
     sheet,
     wrap,
 )
+from lenet.figures.words import Words, listed
 from lenet.studies.effect import ALONE, GUESSING, TEST_ERROR, Response
 from lenet.studies.origin import NOWHERE, Origin
+from lenet.studies.statistics import blocks_needed
 
-Years = Mapping[str, Mapping[str, int]]
-PLOT, NOTES = (4.2, 2.7, 2.4), (2.4, 2.1, 2.0)  # inches, for one side, two and three
-HEADING, AXIS, ABOVE = 0.28, 0.25, 0.3  # inches of height
-HEAD = ["effect [95 % interval], verdict"]
-TO = "\N{RIGHTWARDS ARROW}"
+AXIS, ABOVE, KEY = 0.25, 0.1, 0.22  # inches of height
+PAPER = "#FFFFFF"
+OVERSTATED = "likely overstated"  # how a reason begins
+IN_THE_TABLE = ("p = ", "but by less than the margin")  # of reasons left out if brief
+DAGGER = "\N{DAGGER}"
+OTHER_WAY = {"better": "worse", "worse": "better"}
+
+
+_Key: TypeAlias = tuple[str, str, str]  # factor, level and reference of a row
 
 
 class Side(NamedTuple):
-    """The effects of one estimand of one study: tables of `effect.Effects`."""
+    """The effects of one estimand of one study: tables of `effect.Effects`.
+
+    heading: what stands above them, `place` where they were measured, for a sentence.
+    """
 
     effects: pd.DataFrame
     differences: pd.DataFrame
+    heading: str = ""
+    place: str = ""
 
     @property
     def estimand(self) -> str:
@@ -61,175 +74,221 @@ class Side(NamedTuple):
         return str(self.effects["estimand"].iloc[0])
 
 
+class _Layout(NamedTuple):
+    """Inches of a label, a plot and the numbers beside it; labels may stand above."""
+
+    label: float
+    plot: float
+    notes: float
+    above: bool = False
+
+    @property
+    def side(self) -> float:
+        """From the left end of one side's plot to that of the next."""
+        return self.plot + GAP + self.notes + GAP
+
+
+# By the number of sides: texts keep 11 pixels where 1 or 2 sides are 830 pixels wide,
+# and where the narrow chart is 380.
+WIDE = {1: _Layout(2.3, 3.3, 2.2), 2: _Layout(1.9, 1.55, 1.22)}
+WIDER = _Layout(2.3, 1.9, 1.3)
+NARROW = _Layout(0.0, 1.95, 1.2, above=True)
+
+
 class _Cell(NamedTuple):
     """One arm of one side: what is drawn and what is written beside it."""
 
     arm: Any
     dots: pd.DataFrame
+    name: str  # of its dots
+    effect: list[str]
     notes: list[str]
+
+    @property
+    def height(self) -> float:
+        """Inches of what is written."""
+        return LINE * (BODY * len(self.effect) + SMALL * len(self.notes))
 
 
 class _Row(NamedTuple):
     label: list[str]
-    old: str  # the level that stands on the left of the label's arrow
     cells: list[_Cell | None]
+    above: bool
+
+    @property
+    def head(self) -> float:
+        """Inches of the label, where it stands above."""
+        return LINE * BODY * len(self.label) + 0.04 if self.above else 0.0
 
     @property
     def height(self) -> float:
-        """Inches: the tallest of the label and of the numbers with their notes."""
-        notes = [BODY + SMALL * len(cell.notes) for cell in self.cells if cell]
-        return max(0.34, 0.1 + LINE * max(BODY * len(self.label), *notes))
+        """Inches: the taller of the label and of the numbers with their notes."""
+        written = [cell.height for cell in self.cells if cell]
+        label = 0.0 if self.above else LINE * BODY * len(self.label)
+        return self.head + max(0.34, 0.1 + max(label, *written))
+
+
+Panels = Mapping[str, Sequence[_Row]]
+Limits = Sequence[tuple[float, float]]
 
 
 def ablation_chart(
     *sides: Side,
     title: str = "",
-    years: Years | None = None,
+    words: Words | None = None,
     origin: Origin = NOWHERE,
     response: Response = TEST_ERROR,
+    narrow: bool = False,
 ) -> Figure:
-    """Each arm's effect with two intervals and its seeds, a panel per factor.
+    """Each arm's effect with two intervals and its seeds.
 
-    `years` maps factor and level to a year. Thick is the 95 % interval on this test
-    set, thin for new digits.
+    Thick is the 95 % interval on this test set, thin for new digits. narrow: the sides
+    below each other, as a telephone has room for.
     """
     if any(side.effects["estimand"].nunique() != 1 for side in sides):
         raise ValueError("a chart shows one estimand: select its rows of the effects")
+    words = words or Words()
     with matplotlib.style.context(["default", STYLE]):
-        panels = _panels(sides, years or {}, NOTES[len(sides) - 1])
+        layout = NARROW if narrow else WIDE.get(len(sides), WIDER)
+        panels = _panels(sides, words, layout)
         rows = [row for group in panels.values() for row in group]
-        label = max(measured(line) for row in rows for line in row.label)
-        left = MARGIN + max(label, 0.8) + GAP
-        width = left + len(sides) * _width(sides) - GAP + MARGIN
         limits = _limits(rows, len(sides))
-        body = sum(map(_headed, panels)) + sum(row.height for row in rows)
-        axis = [wrap(_axis_label(s, response), _plot(sides), BODY) for s in sides]
-        foot = AXIS + LINE * BODY * max(map(len, axis))
-        caption = _caption(sides, limits, response)
-        heads = [wrap(s, _plot(sides), BODY, "bold") for s in _headings(sides, rows)]
-        above = ABOVE + LINE * BODY * max(map(len, heads))
-        body += above + foot
-        page, y = sheet(width, body, title or finding(*sides), caption, origin)
-        page.legend(y, _handles(sides))
-        y += above
-        for i, lines in enumerate(heads):
-            x, start = left + i * _width(sides), y - 0.05 - LINE * BODY * len(lines)
-            page.write(x, start, lines, BODY, weight="bold")
-            page.write(x + _plot(sides) + GAP, y - 0.17, HEAD, SMALL, color=GREY)
-        y = _draw(page, panels, (left, y), limits, response)
-        for i, lines in enumerate(axis):
-            middle = left + i * _width(sides) + _plot(sides) / 2
-            page.write(middle, y + AXIS, lines, BODY, ha="center")
+        every = list(range(len(sides)))
+        blocks = [[i] for i in every] if narrow else [every]
+        label = max(measured(line) for row in rows for line in row.label)
+        left = MARGIN + (0.0 if narrow else max(label, 0.8) + GAP)
+        width = left + len(blocks[0]) * layout.side - GAP + MARGIN
+        parts = [
+            _Block(panels, some, sides, layout, width, response) for some in blocks
+        ]
+        handles = _handles(sides)
+        body = sum(part.height for part in parts) + KEY * (1 + narrow)
+        page, y = sheet(
+            width,
+            body,
+            title or finding(*sides, words=words),
+            _caption(sides, limits, response),
+            origin,
+        )
+        page.legend(y, handles, -(-len(handles) // (1 + narrow)), numpoints=2)
+        y += KEY * (1 + narrow)
+        for part in parts:
+            y = part.draw(page, (left, y), limits)
     return page.figure
 
 
-def finding(*sides: Side) -> str:
-    """One sentence: which change helps most, and how many are what."""
-    if len(sides) > 1:
-        said = "; ".join(_in_short(side) for side in sides)
-        return said[0].upper() + said[1:]
-    effects, total = sides[0].effects, counted(sides[0].effects)
+def turned(side: Side) -> Side:
+    """The same effects measured the other way, as if from the other level."""
+    table, dots = side.effects, side.differences
+    old = {key[:2]: key[2] for key in keys(table)}
+    arms = zip(dots["factor"], dots["level"], strict=True)
+    effects = table.assign(
+        level=table["reference"],
+        reference=table["level"],
+        mean=0.0 - table["mean"],
+        low=0.0 - table["high"],
+        high=0.0 - table["low"],
+        low_digits=0.0 - table["high_digits"],
+        high_digits=0.0 - table["low_digits"],
+        p_better=1.0 - table["p_better"],
+        verdict=table["verdict"].replace(OTHER_WAY),
+        reason=table["reason"].map(_turned_reason),
+    )
+    differences = dots.assign(
+        level=[old[arm] for arm in arms], difference=0.0 - dots["difference"]
+    )
+    return side._replace(effects=effects, differences=differences)
+
+
+def _turned_reason(reason: str) -> str:
+    """A reason that begins with a verdict, as of the other way."""
+    first, comma, rest = reason.partition(",")
+    return f"{OTHER_WAY.get(first, first)}{comma}{rest}"
+
+
+def ordered(*sides: Side) -> pd.DataFrame:
+    """The effects in the order of the chart, from the lowest, the sides one by one."""
+    places = {key: i for i, key in enumerate(order(sides))}
+    tables = []
+    for side in sides:
+        rows = side.effects.copy()
+        at = [places[key] for key in keys(rows)]
+        rows = rows.iloc[sorted(range(len(rows)), key=at.__getitem__)]
+        tables.append(rows.assign(estimand=side.heading or rows["estimand"]))
+    return pd.concat(tables)
+
+
+def finding(*sides: Side, words: Words | None = None) -> str:
+    """One sentence: which changes help everywhere, or most, and of how many."""
+    words = words or Words()
+    return _of_several(sides, words) if len(sides) > 1 else _of_one(sides[0], words)
+
+
+def _of_one(side: Side, words: Words) -> str:
+    """Which change helps most, or hurts most, and how many are what."""
+    effects, total = side.effects, counted(side)
     count = effects["verdict"].value_counts()
     ordered = effects.sort_values(["mean", "factor", "level"])
-    if effects["reason"].str.contains("no verdict possible|no variance").all():
+    if hopeless(effects):
         low = ordered.iloc[0]
-        lowest = f"{described(low)} ({points(low['mean'])} points)"
-        few = f"No verdict possible at n = {effects['n'].max()}"
-        return f"{few}: of {total} the lowest is {lowest}"
+        lowest = f"{words.change(low)} {size(low)}"
+        return f"{_too_few(effects)}; of {total} the lowest is {lowest}"
     said = ", ".join(f"{count[v]} {v}" for v in VERDICTS if v in count)
     for verdict, verb in (("better", "helps"), ("worse", "hurts")):
         if verdict in count:
             chosen = ordered[ordered["verdict"] == verdict]
             first = chosen.loc[chosen["mean"].abs().idxmax()]
-            return f"{described(first)} {verb} most {size(first)}: of {total}, {said}"
+            lead = f"What {verb} most is {words.change(first)} {size(first)}"
+            return f"{lead}: of {total}, {said}"
     return f"No proof that any of {total} is better or worse: {said}"
 
 
-def counted(effects: pd.DataFrame) -> str:
+def _of_several(sides: Sequence[Side], words: Words) -> str:
+    """Which changes help on every side; else which one helps here and hurts there."""
+    verdicts: dict[_Key, list[str]] = defaultdict(list)
+    arms = {}
+    for side in sides:
+        for arm in side.effects.itertuples(index=False):
+            verdicts[_key(arm)].append(str(arm.verdict))
+            arms[_key(arm)] = arm
+    places = [side.place or side.estimand for side in sides]
+    named = [key for key in order(sides) if len(verdicts[key]) == len(sides)]
+    total = f"Of {len(named)} changes"
+    for verdict, verb in (("better", "help"), ("worse", "hurt")):
+        every = [words.change(arms[k]) for k in named if {*verdicts[k]} == {verdict}]
+        if every:
+            many = f"{len(every)} {verb}{'s' * (len(every) == 1)}"
+            some = listed(every[:3]) if len(every) < 4 else f"most of all {every[0]}"
+            return f"{total} {many} {_listed_places(places)}: {some}"
+    return _of_one(sides[0], words)
+
+
+def _listed_places(places: Sequence[str]) -> str:
+    """The places of several sides: "in LeNet-5 of 1998 and of today"."""
+    start = "in LeNet-5 "
+    if all(one.startswith(start) for one in places):
+        return start + listed(one.removeprefix(start) for one in places)
+    return listed(places)
+
+
+def hopeless(effects: pd.DataFrame) -> bool:
+    """Whether there are too few seeds for a verdict on any effect."""
+    said = effects["reason"].str.contains("no verdict possible|no variance")
+    return bool(said.all())
+
+
+def _too_few(effects: pd.DataFrame) -> str:
+    """What is said of too few seeds: how many there are, and how many it takes."""
+    need = blocks_needed()
+    return f"No verdict possible at n = {effects['n'].max()}: it takes {need} seeds"
+
+
+def counted(side: Side) -> str:
     """How many effects of which estimand."""
-    estimand, k = str(effects["estimand"].iloc[0]), len(effects)
-    if estimand.startswith(ALONE):
-        return f"{k} changes {estimand}" if k > 1 else f"the one change {estimand}"
-    return f"{k} {estimand.replace('effect', 'effects', 1)}"
-
-
-def described(arm: Any, years: Years | None = None) -> str:
-    """An arm in words: its factor and level, or the name of a joint change."""
-    factor, level = str(arm.factor), str(arm.level)
-    year = (years or {}).get(factor, {}).get(level)
-    dated = (
-        f"{level.replace('+', ' + ')} ({year})" if year else level.replace("+", " + ")
-    )
-    return dated if "+" in factor else f"{factor}: {dated}"
-
-
-def _in_short(side: Side) -> str:
-    """How many changes of one side are better and worse."""
-    count = side.effects["verdict"].value_counts()
-    if side.effects["reason"].str.contains("no verdict possible").all():
-        return f"no verdict possible on {counted(side.effects)}"
-    better, worse = (int(count.get(verdict, 0)) for verdict in ("better", "worse"))
-    helping = f"{better} help{'s' if better == 1 else ''}"
-    hurting = f"{worse} hurt{'s' if worse == 1 else ''}"
-    return f"of {counted(side.effects)} {helping} and {hurting}"
-
-
-def _plot(sides: Sequence[Any]) -> float:
-    return PLOT[len(sides) - 1]
-
-
-def _width(sides: Sequence[Any]) -> float:
-    """Inches from the left end of one side's plot to that of the next."""
-    return _plot(sides) + GAP + NOTES[len(sides) - 1] + GAP
-
-
-def _headed(heading: str) -> float:
-    return HEADING if heading else 0.0
-
-
-def _panels(
-    sides: Sequence[Side], years: Years, notes_width: float
-) -> dict[str, list[_Row]]:
-    """Rows by panel heading, sorted by effect; panels by their lowest effect."""
-    cells: dict[Any, list[_Cell | None]] = {}
-    for i, side in enumerate(sides):
-        keys = ["factor", "level"]
-        dots = dict(list(side.differences.groupby(keys)))
-        for arm in side.effects.sort_values(["mean", *keys]).itertuples(index=False):
-            seen = dots.get((arm.factor, arm.level), side.differences[:0])
-            said = wrap(notes(arm), notes_width, SMALL)
-            pair = frozenset((arm.level, arm.reference))
-            key = (arm.factor, arm.level if len(sides) == 1 else pair)
-            cell = _Cell(arm, seen, said)
-            cells.setdefault(key, [None] * len(sides))[i] = cell
-    factors = [factor for factor, _ in cells]
-    single = len(sides) > 1 or len(factors) == len(set(factors)) > 1
-    panels: dict[str, list[_Row]] = {}
-    for row in cells.values():
-        arm = next(cell for cell in row if cell).arm
-        old = str(arm.reference if row[0] else arm.level)
-        heading, label = _labels(arm, years, single)
-        if len(sides) > 1:
-            ends = arm.reference, arm.level
-            named = [described(arm._replace(level=end)) for end in ends]
-            changed = named[1].removeprefix(f"{arm.factor}: ")
-            label = f"{named[0]} {TO} {changed}"
-            if not row[0]:
-                label = f"{named[1]} {TO} {named[0].removeprefix(f'{arm.factor}: ')}"
-        panels.setdefault(heading, []).append(_Row(wrap(label, 2.6, BODY), old, row))
-    return panels
-
-
-def _labels(arm: Any, years: Years, single: bool) -> tuple[str, str]:
-    """Heading of an arm's panel and label of its row."""
-    if single:
-        return "", described(arm, years)
-    if "+" in arm.level:
-        return "several factors at once", described(arm, years)
-    since = years.get(arm.factor, {}).get(arm.reference)
-    against = f"{arm.reference}, {since}" if since else arm.reference
-    level = described(arm, years).removeprefix(f"{arm.factor}: ")
-    return f"{arm.factor} (reference: {against})", level
+    k, said = len(side.effects), side.heading or side.estimand
+    if side.estimand.startswith(ALONE):
+        return f"{k} changes {said}" if k > 1 else f"the one change {said}"
+    return f"{k} {said.replace('effect', 'effects', 1)}"
 
 
 def notes(arm: Any) -> str:
@@ -267,6 +326,103 @@ def lost(effects: pd.DataFrame) -> str:
     )
 
 
+def _key(arm: Any) -> _Key:
+    return str(arm.factor), str(arm.level), str(arm.reference)
+
+
+def keys(effects: pd.DataFrame) -> list[_Key]:
+    """Factor, level and reference of each effect."""
+    return [_key(arm) for arm in effects.itertuples(index=False)]
+
+
+def _flat(sides: Sequence[Side]) -> bool:
+    """Whether rows stand without panels: on several sides, or of one level each."""
+    factors = sides[0].effects["factor"].tolist()
+    return len(sides) > 1 or len(factors) == len(set(factors)) > 1
+
+
+def order(sides: Sequence[Side]) -> list[_Key]:
+    """The rows from the lowest effect, over the sides; panel by panel if there are
+    such, and in a panel of numbers by these."""
+    means: dict[_Key, list[float]] = defaultdict(list)
+    for side in sides:
+        for arm in side.effects.itertuples(index=False):
+            means[_key(arm)].append(float(arm.mean))
+    score = {key: sum(found) / len(found) for key, found in means.items()}
+    keys = sorted(means, key=lambda key: (math.isnan(score[key]), score[key], key))
+    if _flat(sides):
+        return keys
+    panels: dict[str, list[_Key]] = defaultdict(list)
+    for key in keys:
+        panels[_panel(key)].append(key)
+    return [key for panel in panels.values() for key in _numeric(panel)]
+
+
+def _numeric(panel: list[_Key]) -> list[_Key]:
+    """Levels that are all numbers in the order of these; others as they are."""
+    try:
+        return sorted(panel, key=lambda key: float(key[1]))
+    except ValueError:
+        return panel
+
+
+def _panel(key: _Key) -> str:
+    """What the rows of a panel have in common; joint changes are together."""
+    return "" if "+" in key[1] else key[0]
+
+
+def _panels(sides: Sequence[Side], words: Words, layout: _Layout) -> Panels:
+    """Rows in the order of the chart, by the heading of their panel."""
+    cells: dict[_Key, list[_Cell | None]] = {}
+    places = {key: place for place, key in enumerate(order(sides))}
+    for i, side in enumerate(sides):
+        dots = dict(list(side.differences.groupby(["factor", "level"])))
+        for arm in side.effects.itertuples(index=False):
+            seen = dots.get((arm.factor, arm.level), side.differences[:0])
+            row = cells.setdefault(_key(arm), [None] * len(sides))
+            name = f"dots-{i}-{places[_key(arm)]}"
+            row[i] = _Cell(arm, seen, name, *_beside(arm, len(sides) > 1, layout.notes))
+    panels: dict[str, list[_Row]] = {}
+    wide = layout.plot + layout.notes if layout.above else layout.label
+    for key in order(sides):
+        arm = next(cell for cell in cells[key] if cell).arm
+        heading, label = _labels(arm, words, _flat(sides), len(sides) > 1)
+        drawn = _Row(wrap(label, wide, BODY), cells[key], layout.above)
+        panels.setdefault(heading, []).append(drawn)
+    return panels
+
+
+def _labels(arm: Any, words: Words, flat: bool, several: bool) -> tuple[str, str]:
+    """Heading of an arm's panel and label of its row."""
+    factor, level, old = _key(arm)
+    change = words.change(arm)
+    if flat:
+        return "", change if several else words.dated(change, factor, level)
+    if not _panel(_key(arm)):
+        return "several factors at once", words.dated(change, factor, level)
+    against = words.label(factor, old)
+    year = words.years.get(factor, {}).get(old)
+    since = f"{against}, {year}" if year else against
+    label = words.dated(words.label(factor, level), factor, level)
+    return f"{factor} (reference: {since})", label
+
+
+def _beside(arm: Any, brief: bool, width: float) -> tuple[list[str], list[str]]:
+    """The effect with its verdict, and the interval with what else must be known.
+
+    A dagger stands for what is likely overstated; brief: without what the table
+    has.
+    """
+    reasons = str(arm.reason).split("; ") if arm.reason else []
+    kept = [r for r in reasons if not r.startswith(OVERSTATED)]
+    mark = DAGGER if len(kept) < len(reasons) else ""
+    if brief:
+        kept = [r for r in kept if not any(word in r for word in IN_THE_TABLE)]
+    said = filter(None, [interval(arm.low, arm.high), "; ".join(kept)])
+    effect = wrap(f"{points(arm.mean)} {arm.verdict}{mark}", width, BODY)
+    return effect, wrap(" ".join(said), width, SMALL)
+
+
 def _limits(rows: list[_Row], sides: int) -> list[tuple[float, float]]:
     """Percentage points that each axis shows: the same ones, unless that hides one."""
     each = [_reach([row.cells[i] for row in rows]) for i in range(sides)]
@@ -293,51 +449,108 @@ def _reach(cells: Sequence[_Cell | None]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _headings(sides: Sequence[Side], rows: list[_Row]) -> list[str]:
-    """What stands above each of several sides: the estimand, and which way along the
-    arrows of the rows it is measured."""
-    if len(sides) == 1:
-        return [""]
-    ways = {(True,): ", along the arrows", (False,): ", against the arrows"}
-    said = []
-    for i, side in enumerate(sides):
-        pairs = [(row.old, cell) for row in rows if (cell := row.cells[i])]
-        along = tuple({cell.arm.reference == old for old, cell in pairs})
-        said.append(f"{side.estimand}{ways.get(along, '')}")
-    return said
+def _headed(lines: Sequence[str]) -> float:
+    """Inches of a panel's heading; none where there is none."""
+    return 0.12 + LINE * BODY * len(lines) if lines else 0.0
 
 
-def _draw(
-    page: Page,
-    panels: dict[str, list[_Row]],
-    at: tuple[float, float],
-    limits: list[tuple[float, float]],
-    response: Response,
-) -> float:
-    """Draw the panels downwards from `at`; returns where they end."""
-    left, y = at
-    plot, each = _plot(limits), _width(limits)
-    for heading, rows in panels.items():
-        page.write(MARGIN, y + 0.05, [heading] if heading else [], BODY, weight="bold")
-        y += _headed(heading)
+class _Block:
+    """Some sides beside each other: their headings, rows and axes."""
+
+    def __init__(
+        self,
+        panels: Panels,
+        columns: Sequence[int],
+        sides: Sequence[Side],
+        layout: _Layout,
+        width: float,
+        response: Response,
+    ) -> None:
+        kept = {
+            heading: [row for row in rows if any(row.cells[i] for i in columns)]
+            for heading, rows in panels.items()
+        }
+        self.panels = {heading: rows for heading, rows in kept.items() if rows}
+        self.columns, self.layout, self.response = columns, layout, response
+        self.width = width
+        several = len(sides) > 1
+        side = layout.plot + GAP + layout.notes
+        self.heads = [
+            wrap(sides[i].heading or sides[i].estimand, side, BODY, "bold")
+            if several
+            else []
+            for i in columns
+        ]
+        self.foot = wrap(_axis_label(response), layout.plot, SMALL)
+
+    @property
+    def above(self) -> float:
+        """Inches of the headings."""
+        return ABOVE + LINE * BODY * max(map(len, self.heads))
+
+    @property
+    def height(self) -> float:
+        """Inches of all that is drawn."""
+        rows = sum(row.height for group in self.panels.values() for row in group)
+        panels = sum(
+            _headed(wrap(heading, self.width - 2 * MARGIN, BODY, "bold"))
+            for heading in self.panels
+        )
+        return self.above + panels + rows + AXIS + LINE * SMALL * len(self.foot) + 0.05
+
+    def draw(self, page: Page, at: tuple[float, float], limits: Limits) -> float:
+        """Draw downwards from `at`; returns where it ends."""
+        left, y = at
+        starts = [left + i * self.layout.side for i in range(len(self.columns))]
+        for x, lines in zip(starts, self.heads, strict=True):
+            start = y + self.above - 0.05 - LINE * BODY * len(lines)
+            page.write(x, start, lines, BODY, weight="bold")
+        y += self.above
+        axes: list[Axes] = []
+        for heading, rows in self.panels.items():
+            lines = wrap(heading, page.width - 2 * MARGIN, BODY, "bold")
+            page.write(MARGIN, y + 0.05, lines, BODY, weight="bold")
+            y += _headed(lines)
+            axes = self._panel(page, rows, (starts, y), limits)
+            y += sum(row.height for row in rows)
+        for x, one in zip(starts, axes, strict=True):
+            one.tick_params(axis="x", labelbottom=True, length=3)
+            middle = x + self.layout.plot / 2
+            page.write(middle, y + AXIS, self.foot, SMALL, ha="center")
+        return y + AXIS + LINE * SMALL * len(self.foot) + 0.05
+
+    def _panel(
+        self,
+        page: Page,
+        rows: Sequence[_Row],
+        at: tuple[Sequence[float], float],
+        limits: Limits,
+    ) -> list[Axes]:
+        """The axes of one panel, a column for each side, with all its rows."""
+        (starts, y), plot = at, self.layout.plot
         height = sum(row.height for row in rows)
-        columns = []
-        for i in range(len(limits)):
-            axes = page.axes(left + i * each, y, plot, height)
-            _dress(axes, limits[i], (y + height, y), response)
-            columns.append(axes)
+        every = []
+        for i, x in zip(self.columns, starts, strict=True):
+            axes = page.axes(x, y, plot, height)
+            _dress(axes, limits[i], (y + height, y), self.response)
+            every.append(axes)
         for row in rows:
-            middle = y + (row.height - LINE * BODY * len(row.label)) / 2
-            page.write(left - GAP, middle, row.label, BODY, ha="right")
-            for i, cell in enumerate(row.cells):
-                if cell:
-                    x = left + i * each + plot + GAP
-                    _write(page, cell, x, y, row.height)
-                    _draw_cell(columns[i], cell, y, row.height)
+            self._label(page, row, starts[0], y)
+            for i, x, axes in zip(self.columns, starts, every, strict=True):
+                if cell := row.cells[i]:
+                    room = y + row.head, row.height - row.head
+                    _write(page, cell, x + plot + GAP, *room)
+                    _draw_cell(axes, cell, *room)
             y += row.height
-    for axes in columns:
-        axes.tick_params(axis="x", labelbottom=True, length=3)
-    return y
+        return every
+
+    def _label(self, page: Page, row: _Row, left: float, y: float) -> None:
+        if row.above:
+            paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}
+            page.write(left, y + 0.04, row.label, BODY, bbox=paper)
+            return
+        middle = y + (row.height - LINE * BODY * len(row.label)) / 2
+        page.write(left - GAP, middle, row.label, BODY, ha="right")
 
 
 def _dress(
@@ -352,18 +565,15 @@ def _dress(
     seen = 100 * response.margin > 0.008 * (limits[1] - limits[0])  # beside the zero
     for margin in [-100 * response.margin, 100 * response.margin] if seen else []:
         axes.axvline(margin, color=GREY, linewidth=0.7, linestyle=":", zorder=1)
+    axes.locator_params(axis="x", nbins=5)
     axes.tick_params(axis="x", labelbottom=False, length=0)
 
 
 def _write(page: Page, cell: _Cell, x: float, y: float, height: float) -> None:
-    """The effect, its interval and the verdict with its notes, in the middle."""
-    arm = cell.arm
-    y += (height - LINE * (BODY + SMALL * len(cell.notes))) / 2
-    limits = interval(arm.low, arm.high)
-    y = page.write(x, y, [f"{points(arm.mean)} {limits}".strip()], BODY)
-    color = VERDICTS[arm.verdict][0]
-    page.write(x, y, cell.notes[:1], SMALL, color=color)
-    page.write(x, y + LINE * SMALL, cell.notes[1:], SMALL, color=GREY)
+    """The effect with its verdict, the interval and the notes, in the middle."""
+    color = VERDICTS[cell.arm.verdict][0]
+    y = page.write(x, y + (height - cell.height) / 2, cell.effect, BODY, color=color)
+    page.write(x, y, cell.notes, SMALL, color=GREY)
 
 
 def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
@@ -384,7 +594,8 @@ def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
             caps = [x for x in (start, end) if cap and low < x < high]
             axes.plot(caps, [middle] * len(caps), cap, color=color, markersize=7)
     seen = (100 * cell.dots["difference"]).tolist()
-    draw_dots(axes, seen, middle + 0.11, color)
+    which = [int(seed) for seed in cell.dots["seed"]]
+    draw_dots(axes, seen, middle + 0.11, color, cell.name, which)
     mean = 100 * arm.mean
     if mean > high or mean < low:
         tip, edge = (CARETRIGHT, high) if mean > high else (CARETLEFT, low)
@@ -393,66 +604,80 @@ def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
         axes.add_line(marker(arm.verdict, [mean], [middle]))
 
 
-def draw_dots(axes: Axes, x: Sequence[float], y: float, color: str) -> None:
-    """A dot for each seed, or a small arrow at the edge that it lies beyond."""
+def draw_dots(
+    axes: Axes,
+    x: Sequence[float],
+    y: float,
+    color: str,
+    name: str = "",
+    seeds: Sequence[int] = (),
+) -> None:
+    """A dot for each seed, or a small arrow at the edge that it lies beyond.
+
+    Where they have a name they are named, in SVG, by it and the seeds in their order.
+    """
     low, high = axes.get_xlim()
-    for shape, at in (
-        ("o", sorted(value for value in x if low <= value <= high)),
-        (">", [high for value in x if value > high]),
-        ("<", [low for value in x if value < low]),
+    dots = sorted(zip(x, seeds or range(len(x)), strict=True))
+    for shape, chosen in (
+        ("o", [dot for dot in dots if low <= dot[0] <= high]),
+        (">", [(high, seed) for value, seed in dots if value > high]),
+        ("<", [(low, seed) for value, seed in dots if value < low]),
     ):
-        dots = axes.plot(at, [y] * len(at), shape, color=color, ms=2.8)[0]
-        dots.set(alpha=0.5, markeredgewidth=0, clip_on=False)
+        at = [value for value, _ in chosen]
+        line = axes.plot(at, [y] * len(at), shape, color=color, ms=2.8)[0]
+        line.set(alpha=0.5, markeredgewidth=0, clip_on=False)
+        if name and chosen:
+            line.set_gid("-".join([name, *(str(seed) for _, seed in chosen)]))
 
 
 def _handles(sides: Sequence[Side]) -> list[Any]:
-    """What the legend explains: the verdicts, lines and bands that there are."""
+    """One line that says what is drawn, in the marks that are drawn."""
     effects = pd.concat([side.effects for side in sides])
-    handles: list[Any] = [
-        marker(verdict, [], [], label=verdict)
-        for verdict in VERDICTS
-        if verdict in set(effects["verdict"])
-    ]
-    for column, width, label in (
-        ("low", 4, "this test set"),
-        ("low_digits", 1, "new digits"),
-    ):
-        if effects[column].map(math.isfinite).any():
-            text = f"{label}, 95 %"
-            handles.append(Line2D([], [], color=GREY, linewidth=width, label=text))
+    n = effects["n"].max()
     seed = Line2D([], [], color=GREY, marker="o", markersize=2.8, linewidth=0)
-    seed.set_label("a seed")
-    handles.append(seed)
+    seed.set(label="seeds", alpha=0.5)
+    handles: list[Any] = [seed]
+    if effects["low"].map(math.isfinite).any():
+        thick = Line2D([], [], color=GREY, linewidth=4, label="95 % interval")
+        thick.set_solid_capstyle("butt")
+        handles.append(thick)
+    if effects["low_digits"].map(math.isfinite).any():
+        thin = Line2D([], [], color=GREY, linewidth=1.1, marker="|", markersize=7)
+        thin.set_label("on new digits")
+        handles.append(thin)
     if effects["power_80"].map(math.isfinite).any():
-        handles.append(Patch(color=BAND, label="80 % power from its edge on"))
+        band = Patch(color=BAND, label=f"too small for {n} seeds to be sure of")
+        handles.append(band)
     return handles
 
 
-def _axis_label(side: Side, response: Response) -> str:
+def _axis_label(response: Response) -> str:
     what = response.name.replace("_", " ")
     good = "left" if response.lower_is_better else "right"
-    return f"{what}, percentage points ({good} is better): {side.estimand}"
+    return f"{what}, percentage points: {good} is better"
 
 
-def _caption(
-    sides: Sequence[Side],
-    limits: list[tuple[float, float]],
-    response: Response,
-) -> str:
-    effects = pd.concat([side.effects for side in sides])
+def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
+    named = [
+        side.effects.assign(estimand=side.heading or side.estimand) for side in sides
+    ]
+    effects = pd.concat(named)
     some = effects["low"].map(math.isfinite).any()
+    weak = effects["reason"].str.contains(OVERSTATED).any()
     parts = [
-        f"{seeds(effects['n'])}; effects are means of within-block differences.",
+        f"{seeds(effects['n'])}; effects are means of within-block differences, of "
+        "what is named minus what it stands for.",
         "Thick: 95 % interval that inverts the exact sign-flip test, not adjusted."
         if some
         else "So few blocks have no 95 % interval on these images.",
         "Thin: 95 % interval for new seeds and new digits."
         if effects["low_digits"].notna().any()
         else "",
-        "Band: within it these blocks miss an effect more often than one time in five "
-        "(t test, for the whole family), and what they find is likely overstated."
+        "Band: these seeds miss an effect that lies within more often than one time "
+        "in five (t test, for the whole family)."
         if effects["power_80"].map(math.isfinite).any()
         else "",
+        f"{DAGGER}: found there, so likely overstated." if weak else "",
         verdicts(effects),
         "Equivalent: two one-sided tests, by Holm over the same, show less than",
         f"\N{PLUS-MINUS SIGN}{100 * response.margin:g} points (dotted, if apart).",

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import matplotlib.style
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -24,10 +25,13 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "lenet",
     "svg.fonttype": "path",
 }
-VERDICTS = {  # colour (Okabe and Ito 2008), marker, whether it is filled
-    "better": ("#0072B2", "<", True),
-    "worse": ("#D55E00", ">", True),
-    "equivalent": ("#009E73", "D", True),
+# The one palette of all figures: told apart by colour-blind eyes too.
+PALETTE: list[str] = seaborn.color_palette("colorblind").as_hex()
+BLUE, AMBER, GREEN, ORANGE, PINK, _, _, _, _, SKY = PALETTE
+VERDICTS = {  # colour, marker, whether it is filled
+    "better": (BLUE, "<", True),
+    "worse": (ORANGE, ">", True),
+    "equivalent": (GREEN, "D", True),
     "undecided": ("#666666", "o", False),
     "not estimable": ("#000000", "x", True),
 }
@@ -36,7 +40,7 @@ FORMATS: dict[str, dict[str, None]] = {  # without what would differ from day to
     "png": {"Software": None},
     "pdf": {"CreationDate": None},
 }
-BODY, SMALL, TITLE = 8.5, 7.0, 12.5  # points
+BODY, SMALL, TITLE = 9.0, 8.0, 12.5  # points
 LINE = 1.3 / 72  # inches of height per point of text
 MARGIN, GAP = 0.15, 0.15  # inches
 INK, GREY, PALE, BAND = "#000000", "#444444", "#DDDDDD", "#E6EBF0"
@@ -72,19 +76,22 @@ class Page(NamedTuple):
             (x / self.width, lower, width / self.width, height / self.height)
         )
 
-    def legend(self, y: float, handles: list[Any]) -> None:
-        """One line of handles, from the left margin."""
+    def legend(
+        self, y: float, handles: list[Any], columns: int = 0, **style: Any
+    ) -> None:
+        """One line of handles from the left margin, or rows of as many columns."""
         self.figure.legend(
             handles=handles,
             loc="upper left",
             bbox_to_anchor=(MARGIN / self.width, 1 - y / self.height),
-            ncols=len(handles),
-            fontsize=SMALL + 0.5,
+            ncols=columns or len(handles),
+            fontsize=SMALL,
             frameon=False,
             borderpad=0,
             borderaxespad=0,
             columnspacing=1.2,
             handletextpad=0.5,
+            **style,
         )
 
 
@@ -97,7 +104,7 @@ def sheet(
     """
     inner = width - 2 * MARGIN
     heading = wrap(title, inner, TITLE, "bold")
-    lacking = wrap(origin.missing, inner, BODY)
+    lacking = wrap(origin.lacking, inner, BODY)
     below = wrap(f"{caption} {origin}", inner, SMALL)
     texts = TITLE * len(heading) + BODY * len(lacking) + SMALL * len(below)
     page = Page.blank(width, LINE * texts + body + 2 * MARGIN + 0.2)

@@ -9,30 +9,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lenet.figures.ablation_chart import described
 from lenet.figures.canvas import (
     BODY,
     GAP,
     GREY,
     LINE,
     MARGIN,
+    ORANGE,
     SMALL,
     STYLE,
-    VERDICTS,
     measured,
     plain,
     sheet,
     wrap,
 )
+from lenet.figures.words import Words
 from lenet.studies.effect import GUESSING
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.rounding import decimals
 
 PLOT, NOTES = 3.6, 2.9  # inches
-COLOR = VERDICTS["worse"][0]
 
 
-def shares(losses: pd.DataFrame, *, title: str, origin: Origin = NOWHERE) -> Figure:
+def shares(
+    losses: pd.DataFrame,
+    *,
+    title: str,
+    words: Words | None = None,
+    origin: Origin = NOWHERE,
+) -> Figure:
     """The share of lost runs of each level, with its interval, above that of its
     reference; where neither loses one there is no row.
 
@@ -41,7 +46,8 @@ def shares(losses: pd.DataFrame, *, title: str, origin: Origin = NOWHERE) -> Fig
     drawn = losses[(losses["share"] > 0) | (losses["share_reference"] > 0)]
     with matplotlib.style.context(["default", STYLE]):
         rows = list(drawn.itertuples(index=False))
-        labels = [wrap(described(row), 2.6, BODY) for row in rows]
+        words = words or Words()
+        labels = [wrap(words.change(row), 2.6, BODY) for row in rows]
         label = max(measured(line) for lines in labels for line in lines)
         left = MARGIN + label + GAP
         width = left + PLOT + GAP + NOTES + MARGIN
@@ -95,18 +101,18 @@ def _said(row: Any) -> list[str]:
 
 def _draw(axes: Axes, row: Any, y: float) -> None:
     """Two points with their intervals, the level's above its reference's."""
-    for end, at, face in (("", y - 0.07, COLOR), ("_reference", y + 0.07, "white")):
+    for end, at, face in (("", y - 0.07, ORANGE), ("_reference", y + 0.07, "white")):
         share, low, high = (
             100 * getattr(row, f"{key}{end}") for key in ("share", "low", "high")
         )
-        color = COLOR if face == COLOR else GREY
+        color = ORANGE if face == ORANGE else GREY
         axes.plot([low, high], [at, at], color=color, linewidth=1.4, zorder=2)
         dot = axes.plot(share, at, "o", color=color, markersize=5, zorder=3)[0]
         dot.set(markerfacecolor=face, clip_on=False)
 
 
 def _handles() -> list[Line2D]:
-    level = Line2D([], [], color=COLOR, marker="o", markersize=5, label="level")
+    level = Line2D([], [], color=ORANGE, marker="o", markersize=5, label="level")
     reference = Line2D([], [], color=GREY, marker="o", markersize=5)
     reference.set(label="its reference", markerfacecolor="white")
     return [level, reference]

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lenet.config import Refusal
 from lenet.figures.canvas import (
+    BLUE,
     BODY,
     GAP,
     GREY,
@@ -20,7 +21,6 @@ from lenet.figures.canvas import (
     PALE,
     SMALL,
     STYLE,
-    VERDICTS,
     Page,
     measured,
     sheet,
@@ -38,7 +38,6 @@ from lenet.training import model
 WIDTH, LEAST = 3.4, 2.6  # inches: width of a panel, height at least
 LEFT = 0.5
 KEYS = ("seconds", "parameters")
-BLUE = VERDICTS["better"][0]
 GUESS = 0.90  # where a treatment of which no run converged is drawn
 
 
@@ -168,8 +167,8 @@ def _draw(axes: Axes, costs: pd.DataFrame, key: str, reference: str) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
-        room = 0.12 * (high - low) or 0.1 * high or 1.0
-        axes.set_xlim(low - room, high + room)
+        room = 0.12 * (high - low) or 0.1 * high or 0.1
+        axes.set_xlim(low - room if low > room else -0.02 * (high + room), high + room)
         axes.locator_params(axis="x", nbins=4)
     axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     axes.tick_params(labelsize=SMALL + 0.5, length=2)

@@ -17,14 +17,29 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lenet.figures.canvas import BODY, GREY, MARGIN, PALE, SMALL, STYLE, sheet
+from lenet.figures.canvas import (
+    AMBER,
+    BLUE,
+    BODY,
+    GREEN,
+    GREY,
+    INK,
+    MARGIN,
+    ORANGE,
+    PALE,
+    PINK,
+    SKY,
+    SMALL,
+    STYLE,
+    sheet,
+)
+from lenet.figures.words import NETWORKS
 from lenet.interpret.sanity import area
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.statistics import blocks_needed, sign_flip
 from lenet.training.model import LAYERS
 
-# Okabe and Ito, 2008.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, INK)
 LEFT, WIDTH, ABOVE, HEIGHT, BELOW = 0.55, 2.75, 0.2, 2.2, 0.45  # inches of a panel
 ENOUGH = blocks_needed()  # seeds that a 95 % interval needs
 KINDS = {"topk": ("TopK", "o"), "l1": ("L1", "s"), "pca": ("PCA", "")}
@@ -39,6 +54,22 @@ NAMES = {
     "ink": "order of the ink",
     "random": "random order",
 }
+
+
+# Each test of the maps: what its panels show, and along what.
+TESTS = {
+    "deletion": ("still read alike, % of images", "pixels taken away, %"),
+    "insertion": ("already read alike, % of images", "pixels put in, %"),
+}
+LIKE = {
+    "signed": ("likeness of maps", "randomised down to"),
+    "magnitude": ("likeness of sizes", "randomised down to"),
+}
+
+
+def called(network: str) -> str:
+    """A network's name for readers: "LeNet-5 of 1998" for the preset paper."""
+    return NETWORKS.get(network, network)
 
 
 def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
@@ -84,7 +115,7 @@ def probe_chart(
     weights, images and layer: of accuracy on digits and of `probe.selectivity`.
     """
     networks = list(dict.fromkeys(accuracy["network"]))
-    handles = [swatch(name, COLORS[i]) for i, name in enumerate(networks)]
+    handles = [swatch(called(name), COLORS[i]) for i, name in enumerate(networks)]
     handles += [swatch("trained", GREY), swatch("untrained", GREY, ":")]
     if "attacked" in set(accuracy["images"]):
         handles.append(swatch("trained, attacked images", GREY, "--"))
@@ -123,7 +154,7 @@ def probe_finding(accuracy: pd.DataFrame) -> str:
             w: some.loc[some["mean"].idxmax()] for w, some in rows.groupby("weights")
         }
         each = [f"{100 * one['mean']:.1f} % at {one['layer']}" for one in best.values()]
-        said.append(f"{network} {each[0]}, untrained {each[1]}")
+        said.append(f"{called(network)} {each[0]}, untrained {each[1]}")
     return f"What a linear probe reads at best: {'; '.join(said)}"
 
 
@@ -133,7 +164,7 @@ def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figu
     table: `sae.curve` with network, weights and seed.
     """
     networks = list(dict.fromkeys(table["network"]))
-    handles = [swatch(name, COLORS[i]) for i, name in enumerate(networks)]
+    handles = [swatch(called(name), COLORS[i]) for i, name in enumerate(networks)]
     handles += [swatch(name, GREY, marker=m) for name, m in KINDS.values()]
     handles.append(swatch("untrained network", GREY, ":"))
     keys = ["network", "weights", "method", "setting"]
@@ -191,7 +222,7 @@ def sae_finding(table: pd.DataFrame, layer: str) -> str:
     said = []
     for network, some in rows.groupby("network", sort=False):
         left = some.groupby("method")["fvu"].mean()
-        said.append(f"{network} {left['topk']:.1%} (PCA {left['pca']:.0%})")
+        said.append(f"{called(network)} {left['topk']:.1%} (PCA {left['pca']:.0%})")
     what = f"{int(at)} latents" if at > 1 else "one latent"
     return (
         f"Of {layer}'s variance, {what} per image leave unexplained: {'; '.join(said)}"
@@ -209,33 +240,33 @@ def sanity_chart(
     networks = list(dict.fromkeys(faithful["network"]))
     colors = dict(zip(NAMES, COLORS, strict=True))
     handles = [swatch(NAMES[name], color) for name, color in colors.items()]
-    tests, keys = ["deletion", "insertion"], ["network", "order", "test", "share"]
-    measures = {"signed": "likeness, signed", "magnitude": "likeness of sizes"}
+    keys = ["network", "order", "test", "share"]
     names = [
-        [f"{network}: {what}" for what in [*tests, *measures.values()]]
+        [f"{called(network)}: {what}" for what, _ in [*TESTS.values(), *LIKE.values()]]
         for network in networks
     ]
     caption = (
         f"{seeds(over_seeds(faithful, keys, 'kept'))} "
-        f"n = {int(faithful['n'].iloc[0])} test images. Deletion, insertion: share "
-        "of the images, %, for which the network still, or already, says the class, by "
-        "the share of the pixels taken away or put in, %. Likeness: rank correlation "
-        "of a map with that of the trained network, as layers are randomised from the "
-        "output downwards; thin: likeness of the map with the image alone. A layer "
-        "without parameters changes nothing."
+        f"n = {int(faithful['n'].iloc[0])} test images. A map that shows what matters "
+        "falls early where its pixels are taken away, and rises early where they are "
+        "put in. Likeness: rank correlation of a map with that of the trained network, "
+        "as layers are randomised from the output downwards; thin: of the map with the "
+        "image alone. A layer without parameters changes nothing."
     )
     with matplotlib.style.context(["default", STYLE]):
         title = sanity_finding(faithful)
         figure, panels = grid(names, title, caption, origin, handles)
         for network, row in zip(networks, panels, strict=True):
             chosen = faithful[faithful["network"] == network]
-            for axes, test in zip(row, tests, strict=False):
+            for axes, (test, (_, below)) in zip(row, TESTS.items(), strict=False):
+                axes.set_xlabel(below)
                 some = chosen[chosen["test"] == test]
                 lines = over_seeds(some, ["order", "share"], "kept")
                 for order, line in lines.groupby("order", sort=False):
                     band(axes, 100 * line["share"], percent(line), colors[order], "-")
             some = random[random["network"] == network]
-            for axes, measure in zip(row[2:], measures, strict=True):
+            for axes, (measure, (_, below)) in zip(row[2:], LIKE.items(), strict=True):
+                axes.set_xlabel(below)
                 randomised(axes, some, measure, colors)
     return figure
 
@@ -265,8 +296,8 @@ def sanity_finding(faithful: pd.DataFrame) -> str:
         mean = area(deleted, ["order", "seed"]).groupby("order").mean()
         best = mean.drop(["ink", "random"]).idxmin()
         said.append(
-            f"{network} {mean[best]:.2f} by {NAMES[best]} (ink {mean['ink']:.2f}, "
-            f"random {mean['random']:.2f})"
+            f"{called(network)} {mean[best]:.2f} by {NAMES[best]} "
+            f"(ink {mean['ink']:.2f}, random {mean['random']:.2f})"
         )
     return f"Smallest area under deletion: {'; '.join(said)}"
 

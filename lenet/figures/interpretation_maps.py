@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lenet.figures.canvas import (
+    BLUE,
     BODY,
     GREY,
     LINE,
@@ -228,7 +229,7 @@ def portrait(
             ink(page, x + (side + 0.02) * j, y, side, images[place])
     shares = latent.filter(like="class_").astype(float)
     axes = page.axes(x + 3.62, y, 0.9, side)
-    axes.bar(range(10), shares, color="#0072B2", width=0.8)
+    axes.bar(range(10), shares, color=BLUE, width=0.8)
     axes.set(ylim=(0, 1), yticks=[], xticks=[])
     axes.spines[["left", "right", "top"]].set_visible(False)
     for c in np.flatnonzero(shares > 0.2).tolist():

@@ -15,8 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lenet.figures.ablation_chart import (
-    Years,
-    described,
     draw_dots,
     lost,
     measured_as,
@@ -43,6 +41,7 @@ from lenet.figures.canvas import (
     sheet,
     wrap,
 )
+from lenet.figures.words import Words
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.rounding import decimals
 
@@ -80,7 +79,7 @@ def waterfall(
     order: str,
     seconds: Sequence[float] = (),
     title: str = "",
-    years: Years | None = None,
+    words: Words | None = None,
     origin: Origin = NOWHERE,
 ) -> Figure:
     """A bar per step from the response before it to that after it, with its interval.
@@ -90,12 +89,13 @@ def waterfall(
     run at the start and after each step.
     """
     with matplotlib.style.context(["default", STYLE]):
-        rungs = _rungs(effects, differences, ends, years or {})
+        words = words or Words()
+        rungs = _rungs(effects, differences, ends, words)
         label = max(measured(line) for rung in rungs for line in rung.label)
         left = MARGIN + label + GAP
         width = left + PLOT + GAP + NOTES + GAP + COST + 2 * MARGIN
         body = sum(rung.height for rung in rungs)
-        title = title or finding(effects, ends)
+        title = title or finding(effects, ends, words)
         page, top = sheet(width, body + 0.75, title, _caption(effects, order), origin)
         x = left + PLOT + GAP
         page.write(x, top, ["step [95 % interval], verdict"], SMALL, color=GREY)
@@ -113,7 +113,7 @@ def waterfall(
     return page.figure
 
 
-def finding(effects: pd.DataFrame, ends: Ends) -> str:
+def finding(effects: pd.DataFrame, ends: Ends, words: Words | None = None) -> str:
     """One sentence: from where to where, and which step is the largest."""
     way = "falls" if ends.end < ends.start else "rises"
     first = effects.loc[effects["mean"].abs().idxmax()]
@@ -124,7 +124,7 @@ def finding(effects: pd.DataFrame, ends: Ends) -> str:
     return (
         f"From {ends.old} to {ends.new} the {measured_as(effects)} {way} from "
         f"{decimals(100 * ends.start)} % to {decimals(100 * ends.end)} %. "
-        f"{lead} {described(first)} {size(first)}"
+        f"{lead} {(words or Words()).change(first)} {size(first)}"
     )
 
 
@@ -132,7 +132,7 @@ def _rungs(
     effects: pd.DataFrame,
     differences: pd.DataFrame,
     ends: Ends,
-    years: Years,
+    words: Words,
 ) -> list[_Rung]:
     dots = dict(list(differences.groupby("factor")["difference"]))
     sums = list(accumulate(effects["mean"], initial=ends.start))
@@ -145,7 +145,8 @@ def _rungs(
     rungs = [first]
     for i, step in enumerate(effects.itertuples(index=False)):
         number = f"{points(step.mean)} {interval(step.low, step.high)}".strip()
-        label = wrap(f"+ {described(step, years)}", 2.6, BODY)
+        change = words.dated(words.change(step), str(step.factor), str(step.level))
+        label = wrap(f"+ {change}", 2.6, BODY)
         lines = [number, *wrap(notes(step), NOTES, SMALL)]
         seen = sorted(dots.get(step.factor, []))
         rungs.append(_Rung(label, lines, step, sums[i], sums[i + 1], seen))

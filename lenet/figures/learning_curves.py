@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.style
 import pandas as pd
@@ -9,16 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lenet.figures.canvas import (
+    BLUE,
     BODY,
     LINE,
     MARGIN,
     PALE,
     SMALL,
     STYLE,
-    VERDICTS,
     sheet,
     wrap,
 )
@@ -29,7 +30,7 @@ from lenet.studies.study import converged
 
 WIDTH, HEIGHT, LEFT, BELOW = 1.75, 1.25, 0.5, 0.32  # inches of a panel and around it
 COLUMNS = 4
-BLUE, BAND = VERDICTS["better"][0], "#99C7E0"
+RANGE, OTHER = "#99C7E0", "#999999"
 
 
 def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
@@ -90,7 +91,7 @@ def learning_curves(
         body = 0.35 + sum(heads) + len(lines) * (HEIGHT + BELOW) + 0.15
         title = title or finding(curves, reference, lost)
         page, top = sheet(width, body, title, _caption(curves), origin)
-        page.legend(top, _handles(reference))
+        page.legend(top, _handles(reference, curves))
         y, tables = top + 0.35, dict(list(curves.groupby("treatment")))
         for row, head in zip(lines, heads, strict=True):
             for i, name in enumerate(row):
@@ -133,11 +134,22 @@ def _label(name: str, lost: int) -> list[str]:
 
 
 def _draw(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame) -> None:
-    axes.plot(reference["epoch"], 100 * reference["mean"], color="#999999", lw=1.1)
+    """Lines with a band; of a single epoch dots with a bar, which lines do not show."""
+    dots = _dots(table)
+    mean = 100 * reference["mean"]
+    axes.plot(reference["epoch"], mean, color=OTHER, lw=1.1, **_dots(reference))
     low, high = 100 * table["low"], 100 * table["high"]
-    axes.fill_between(table["epoch"], low, high, color=BAND, linewidth=0, alpha=0.7)
-    axes.plot(table["epoch"], 100 * table["train_error"], color=BLUE, lw=0.8, ls=":")
-    axes.plot(table["epoch"], 100 * table["mean"], color=BLUE, linewidth=1.4)
+    if dots:
+        axes.vlines(table["epoch"], low, high, color=RANGE, linewidth=5)
+    axes.fill_between(table["epoch"], low, high, color=RANGE, linewidth=0, alpha=0.7)
+    train = 100 * table["train_error"]
+    axes.plot(table["epoch"], train, color=BLUE, lw=0.8, ls=":", **_dots(table, "x"))
+    axes.plot(table["epoch"], 100 * table["mean"], color=BLUE, linewidth=1.4, **dots)
+
+
+def _dots(curve: pd.DataFrame, marker: str = "o") -> dict[str, Any]:
+    """The marks of a curve of one epoch."""
+    return {"marker": marker, "markersize": 4} if len(curve) == 1 else {}
 
 
 def _floor(curves: pd.DataFrame) -> float:
@@ -158,7 +170,7 @@ def _dress(axes: Axes, curves: pd.DataFrame) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=12))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xticks(_ticks(int(curves["epoch"].min()), int(curves["epoch"].max())))
     axes.tick_params(labelsize=SMALL - 0.5, length=2, pad=2)
     axes.tick_params(axis="y", which="minor", length=0)
     axes.grid(color=PALE, linewidth=0.4)
@@ -166,14 +178,23 @@ def _dress(axes: Axes, curves: pd.DataFrame) -> None:
     axes.spines[["right", "top"]].set_visible(False)
 
 
-def _handles(reference: str) -> list[Line2D | Patch]:
+def _ticks(first: int, last: int) -> list[int]:
+    """The first epoch, and whole ones at even steps up to the last."""
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 500) if (last - first) / s <= 5)
+    return [first, *(e for e in range(step, last + 1, step) if 2 * (e - first) >= step)]
+
+
+def _handles(reference: str, curves: pd.DataFrame) -> list[Line2D | Patch]:
+    """The marks as they are drawn: dots where there is one epoch alone."""
+    one = curves[curves["epoch"] == curves["epoch"].iloc[0]].iloc[:1]
+    single = curves["epoch"].nunique() == 1
+    dot, cross = (_dots(one, shape) if single else {} for shape in "ox")
+    other = f"test error of {reference}"[:60]
     return [
-        Line2D([], [], color=BLUE, lw=1.4, label="test error, %"),
-        Patch(color=BAND, alpha=0.7, label="lowest to highest seed"),
-        Line2D([], [], color=BLUE, lw=0.8, ls=":", label="training error"),
-        Line2D(
-            [], [], color="#999999", lw=1.1, label=f"test error of {reference}"[:60]
-        ),
+        Line2D([], [], color=BLUE, lw=1.4, label="test error, %", **dot),
+        Patch(color=RANGE, alpha=0.7, label="lowest to highest seed"),
+        Line2D([], [], color=BLUE, lw=0.8, ls=":", label="training error", **cross),
+        Line2D([], [], color=OTHER, lw=1.1, label=other, **dot),
     ]
 
 

@@ -42,6 +42,7 @@ LEVELS = {
     ("training", "1998"): "second-order, single images",
     ("training", "today"): "Adam, batches of 64",
 }
+SHOWN = 8  # letters of a run's id
 
 
 def factorial(folder: Path) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def factorial(folder: Path) -> dict[str, Any]:
     cells = errors(plan, pairs, error)
     return {
         "study": plan["study"],
-        "seeds": len(plan["seeds"]),
+        "seeds": list(plan["seeds"]),
         "images": found[0]["images"],
         "factors": [
             {
@@ -64,7 +65,10 @@ def factorial(folder: Path) -> dict[str, Any]:
             }
             for factor, pair in pairs.items()
         ],
-        "cells": [cell(values) for values in cells],
+        "cells": [
+            cell(values) | {"runs": [name[:SHOWN] for name in names]}
+            for values, names in zip(cells, runs_of(plan, pairs), strict=True)
+        ],
         "switches": switches(cells, len(pairs)),
     }
 
@@ -76,12 +80,19 @@ def errors(
 ) -> "np.ndarray":
     """Test errors [cell, seed]; a diverged run is no number. Cells count in binary, the
     first factor's level being the highest digit."""
-    arms = {levels_of(arm, plan["levels"]): arm["runs"] for arm in plan["arms"]}
-    runs = [arms[levels] for levels in product(*pairs.values())]
+    runs = runs_of(plan, pairs)
     missing = [name for names in runs for name in names if name not in error]
     if missing:
         raise Refusal(f"{plan['study']} lacks {len(missing)} runs: {missing[0]}, ...")
     return np.array([[error[name] for name in names] for names in runs], dtype=float)
+
+
+def runs_of(
+    plan: Mapping[str, Any], pairs: Mapping[str, tuple[str, ...]]
+) -> list[list[str]]:
+    """The ids of the runs of each cell, by seed; cells are in the order of `errors`."""
+    arms = {levels_of(arm, plan["levels"]): arm["runs"] for arm in plan["arms"]}
+    return [arms[levels] for levels in product(*pairs.values())]
 
 
 def levels_of(

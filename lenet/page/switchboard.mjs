@@ -6,9 +6,9 @@ import { choices, make, number, percent, points } from "./markup.mjs";
 /**
  * A factorial as lenet/page/ablation.py writes it.
  * @typedef {{
- *   study: string, seeds: number, images: number,
+ *   study: string, seeds: number[], images: number,
  *   factors: { name: string, levels: [string, string], main: Estimate & { verdict: string } }[],
- *   cells: (Estimate & { errors: (number | null)[] })[],
+ *   cells: (Estimate & { errors: (number | null)[], runs: string[] })[],
  *   switches: Estimate[][],
  * }} Ablation
  */
@@ -16,6 +16,7 @@ import { choices, make, number, percent, points } from "./markup.mjs";
 const GUESSING = 0.8; // the error from which a run has collapsed, as in lenet/studies/effect.py
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const EFFECTS = 0.009; // a fraction: what the axis of effects shows at most
+const ASK = "Point at a dot: which network it is.";
 const ERRORS = [0.0045, 0.03]; // fractions: what the logarithmic axis of errors shows
 
 /**
@@ -226,9 +227,14 @@ function errorStrip(ablation) {
   );
   const band = shape("rect", { class: "band", y: 10, height: 30, rx: 3 });
   const mean = shape("line", { class: "cell-mean", y1: 8, y2: 42 });
-  const seeds = Array.from({ length: ablation.seeds }, (_, seed) =>
-    shape("circle", { class: "seed", r: 4, cy: 17 + ((seed * 5) % 4) * 5.5 }),
-  );
+  const told = make("p", { class: "told" }, ASK);
+  const seeds = ablation.seeds.map((_, which) => {
+    const cy = 17 + ((which * 5) % 4) * 5.5;
+    const dot = shape("circle", { class: "seed", r: 4, cy }, shape("title", {}));
+    dot.addEventListener("pointerenter", () => (told.textContent = dot.textContent));
+    dot.addEventListener("pointerleave", () => (told.textContent = ASK));
+    return dot;
+  });
   const svg = shape(
     "svg",
     {
@@ -251,6 +257,7 @@ function errorStrip(ablation) {
       {},
       `test error: a dot for each seed, a bar for their mean with its 95 % interval; below, the means of all ${ablation.cells.length} settings`,
     ),
+    told,
   );
   /** @param {number} number */
   const show = (number) => {
@@ -262,6 +269,9 @@ function errorStrip(ablation) {
     seeds.forEach((seed, which) => {
       const error = cell.errors[which];
       const kept = error !== null && error !== undefined && error < GUESSING;
+      const end = error === null || error === undefined ? "diverged" : percent(error);
+      /** @type {Element} */ (seed.firstChild).textContent =
+        `seed ${ablation.seeds[which]}: ${end}, run ${cell.runs[which]}`;
       seed.classList.toggle("collapsed", !kept);
       seed.style.transform = `translateX(${at(error ?? 1)}px)`;
     });

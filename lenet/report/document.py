@@ -8,10 +8,11 @@ import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
+from lenet.figures.canvas import BLUE, GREEN, ORANGE
 from lenet.report import effect_tables
 
 INKS = {  # colours of the figures that a dark page needs in another shade
@@ -23,11 +24,15 @@ INKS = {  # colours of the figures that a dark page needs in another shade
     "#e6ebf0": "band",
     "#f2f2f2": "cell",
     "#99c7e0": "range",
-    "#0072b2": "better",
-    "#d55e00": "worse",
-    "#009e73": "equivalent",
+    BLUE.lower(): "better",
+    ORANGE.lower(): "worse",
+    GREEN.lower(): "equivalent",
 }
 HERE = Path(__file__).parent
+# What a dot is and the command of its run, by side, row and seed.
+Dots: TypeAlias = dict[tuple[int, int, int], tuple[str, str]]
+DOTS = re.compile(r'<g id="dots-(\d+)-(\d+)-([\d-]+)">(.*?</g>)\s*</g>', re.DOTALL)
+USE = re.compile(r"(<use [^>]*?)/>")
 
 
 class Exhibit(NamedTuple):
@@ -38,6 +43,8 @@ class Exhibit(NamedTuple):
     about: str
     figure: Any  # a Figure, or its SVG once it is drawn
     table: pd.DataFrame
+    narrow: Any = None  # the same figure for a telephone, if there is one
+    dots: Dots = {}
 
 
 def document(
@@ -46,10 +53,12 @@ def document(
     links: Sequence[tuple[str, str]],
     sections: Sequence[str],
     about: str = "LeNet-5, ablated",
+    lead: str = "",
 ) -> str:
     """A page of these sections; `links` are their ids with what they are called.
 
-    about: what the page is one of, in the title of its window.
+    about: what the page is one of, in the title of its window. lead: what it found, in
+    a sentence. A remark that something is missing is for the reader to act on.
     """
     items = [f'<a href="#{name}">{html.escape(text)}</a>' for name, text in links]
     return "\n".join(
@@ -57,10 +66,11 @@ def document(
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
+            f'<meta name="description" content="{html.escape(lead)}">',
             f"<title>{html.escape(title)}: {html.escape(about)}</title>",
             f"<style>\n{(HERE / 'page.css').read_text()}</style>\n</head>\n<body>",
             f"<header><h1>{html.escape(title)}</h1>",
-            *[f'<p class="remark">{html.escape(remark)}</p>' for remark in remarks],
+            *[remark_of(said) for remark in remarks for said in remark.split("; ")],
             f"<nav>{' '.join(items)}</nav></header>\n<main>",
             *sections,
             "</main>",
@@ -68,6 +78,12 @@ def document(
             "",
         ]
     )
+
+
+def remark_of(said: str) -> str:
+    """A remark on the runs: a warning where some are missing, else a note."""
+    kind = "remark" if "missing" in said else "note"
+    return f'<p class="{kind}">{html.escape(said)}</p>'
 
 
 def figure(number: int, exhibit: Exhibit) -> str:
@@ -80,16 +96,47 @@ def figure(number: int, exhibit: Exhibit) -> str:
     fold = "" if len(exhibit.table) > 40 else " open"
     return (
         f'<section id="{name}"><h2>{html.escape(exhibit.title)}</h2>\n'
-        f'<figure role="img" aria-label="{html.escape(exhibit.about)}">'
-        f"{inline(exhibit.figure, f'f{number}-')}</figure>\n"
+        f"{drawn(number, exhibit)}\n"
         f"<details{fold}><summary>The numbers ({len(exhibit.table)} rows)</summary>\n"
         f'{rows}</details>\n<p class="files">Beside this page: {files}</p></section>'
     )
 
 
-def inline(svg: str, prefix: str) -> str:
+def drawn(number: int, exhibit: Exhibit) -> str:
+    """A figure as SVG, and as another for narrow windows if there is one."""
+    shapes = [("figure", exhibit.figure, f"f{number}-")]
+    if exhibit.narrow:
+        shapes = [("figure broad", exhibit.figure, f"f{number}-")]
+        shapes.append(("figure narrow", exhibit.narrow, f"n{number}-"))
+    about = html.escape(exhibit.about)
+    return "\n".join(
+        f'<figure class="{kind}" role="img" aria-label="{about}">'
+        f"{inline(svg, prefix, exhibit.dots)}</figure>"
+        for kind, svg, prefix in shapes
+    )
+
+
+def told(svg: str, dots: Dots) -> str:
+    """A figure whose dots say what they are, and hold the commands of their runs."""
+
+    def named(found: re.Match[str]) -> str:
+        side, row, seeds, body = found.groups()
+        which = iter(seeds.split("-"))
+
+        def titled(use: re.Match[str]) -> str:
+            text, command = dots.get((int(side), int(row), int(next(which))), ("", ""))
+            data = f' data-command="{html.escape(command)}"' if command else ""
+            return f"{use[1]}{data}><title>{html.escape(text)}</title></use>"
+
+        inner = USE.sub(titled, body)
+        return f'<g class="dots">{inner}\n   </g>'
+
+    return DOTS.sub(named, svg)
+
+
+def inline(svg: str, prefix: str, dots: Dots | None = None) -> str:
     """A figure's SVG for a page that has others: own names, inks as variables."""
-    body = svg[svg.index("<svg") :]
+    body = told(svg[svg.index("<svg") :], dots or {})
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", body)
     return re.sub(

@@ -6,6 +6,7 @@ CSV keeps fractions in full; the others show percentage points as the figures do
 import html
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ LEVELS = (
     "share_reference",
 )  # in %
 HIDDEN = ("study", "response", "sd", "p_better", "missing")
+# Of a page's table: what fewer readers look for stands last.
+LAST = ("p family", "80 % power from, points", "p equivalent")
 POINTS = {"mean": "effect, points", "power_80": "80 % power from, points"}
 RANGES = {  # heads of the columns of two limits in %, where they are no effects
     "low": "seeds, %",
@@ -114,11 +117,19 @@ def typeset(text: str) -> str:
     return "".join(LATEX.get(char, char) for char in " ".join(text.split()))
 
 
-def as_html(table: pd.DataFrame) -> str:
-    """The table as it is shown, every cell escaped, sortable by its full numbers."""
+def as_html(table: pd.DataFrame, chosen: Sequence[str] = ("factor", "verdict")) -> str:
+    """The table as it is shown, every cell escaped, sortable by its full numbers.
+
+    chosen: the columns by whose values a reader may choose rows.
+    """
     rows = shown(table)
+    if "p family" in rows:  # the one that decides; the files beside the page have all
+        rows = rows.drop(columns=["p", "p holm"])
+    rows = rows[sorted(rows.columns, key=lambda name: name in LAST)]
+    names = [name.replace("_", " ") for name in chosen]
     head = "".join(
-        f'<th scope="col"><button type="button">{html.escape(name)}</button></th>'
+        f'<th scope="col"{" data-choose" * (name in names)}>'
+        f'<button type="button">{html.escape(name)}</button></th>'
         for name in rows.columns
     )
     keys = sorting(table)
@@ -128,6 +139,7 @@ def as_html(table: pd.DataFrame) -> str:
         for name, text in zip(rows.columns, row, strict=True):
             number = keys[name][i] if name in keys else None
             key = "" if number is None else f' data-key="{number!r}"'
+            key += ' class="reason"' * (name == "reason")
             cells.append(f"<td{key}>{breakable(text)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     return (
@@ -144,6 +156,8 @@ def breakable(text: str) -> str:
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The columns that a reader needs, as texts with their units in the heads."""
     columns: dict[str, list[str]] = {}
+    if "collapsed" in table:
+        table = lost_together(table)
     effects, losses = "verdict" in table, "share" in table
     for name in table.columns:
         values = table[name].tolist()
@@ -172,6 +186,26 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
             form = ".2g" if tested else ".4g"
             columns[name.replace("_", " ")] = [text(value, form) for value in values]
     return pd.DataFrame(columns)
+
+
+def lost_together(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of losses in which each count says in which way runs are lost."""
+    said = table.copy()
+    for end in ("", "_reference"):
+        pairs = zip(table[f"collapsed{end}"], table[f"diverged{end}"], strict=True)
+        counts = [
+            [
+                f"{k} {way}"
+                for k, way in zip(pair, ("collapsed", "diverged"), strict=True)
+            ]
+            for pair in pairs
+        ]
+        said[f"collapsed{end}"] = [
+            ", ".join(one for one in pair if not one.startswith("0 ")) or "0"
+            for pair in counts
+        ]
+        said = said.drop(columns=f"diverged{end}")
+    return said.rename(columns=lambda name: name.replace("collapsed", "lost"))
 
 
 def sorting(table: pd.DataFrame) -> dict[str, list[float]]:

@@ -13,7 +13,7 @@ import numpy as np
 from lenet.config import Refusal
 from lenet.records.record import right
 from lenet.studies.rounding import decimals
-from lenet.studies.study import Study
+from lenet.studies.study import Study, converged
 from lenet.training import data as datasets
 
 WORST = 40  # images shown
@@ -21,7 +21,8 @@ WORST = 40  # images shown
 
 def section(study: Study) -> str:
     """The test images that most runs get wrong, with how many of the runs do."""
-    kept = [one for one in study.records if one["right"]]
+    answered = [one for one in study.records if one["right"]]
+    kept = [one for one in answered if converged(one)] or answered
     opening = '<section id="missed"><h2>Digits that runs miss most</h2>\n'
     if not kept:
         return f"{opening}<p>No run kept which images it got right.</p></section>"
@@ -42,9 +43,10 @@ def section(study: Study) -> str:
             picture = f'<img alt="{text}" src="data:image/png;base64,{content}">'
         cells.append(f"<li>{picture}<b>{share}</b><span>{text}</span></li>")
     never = int((wrong == 0).sum())
+    which = "runs that converge" if len(kept) < len(answered) else "runs"
     said = (
         f"Of {len(wrong):,} test images, {never:,} are read rightly by all {len(kept)} "
-        f"runs. These {len(order)} are missed by the largest share of runs, all "
+        f"{which}. These {len(order)} are missed by the largest share of them, all "
         f"treatments together. {why}"
     )
     body = f"<ol>{''.join(cells)}</ol>"

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,10 +18,11 @@ from lenet.figures import (
     interaction,
     ladder,
     learning_curves,
+    words,
 )
 from lenet.figures.canvas import FORMATS, rendered
 from lenet.records.store import Record, replace
-from lenet.report import effect_tables, study_page
+from lenet.report import dots, effect_tables, study_page
 from lenet.report.document import Exhibit
 from lenet.studies import effect
 from lenet.studies.corrected_labels import lacking
@@ -95,6 +97,10 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
         name = exhibit.name
         images = {form: rendered(exhibit.figure, form) for form in FORMATS}
         files |= {f"{name}.{form}": content for form, content in images.items()}
+        if exhibit.narrow:
+            small = {form: rendered(exhibit.narrow, form) for form in FORMATS}
+            files |= {f"{name}_narrow.{form}": image for form, image in small.items()}
+            exhibit = exhibit._replace(narrow=small["svg"].decode())
         files[f"{name}.csv"] = effect_tables.as_csv(rows).encode()
         files[f"{name}.md"] = effect_tables.as_markdown(rows, caption).encode()
         files[f"{name}.tex"] = effect_tables.as_latex(rows, caption).encode()
@@ -147,26 +153,35 @@ def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
 
 def sides(study: Study, effects: Effects) -> list[ablation_chart.Side]:
     """A study as sides of the ablation chart: its arms, or its main effects with the
-    simple ones at both ends beside them."""
+    simple ones at both ends beside them.
+
+    What is new minus what it stands for, from whichever end it was measured.
+    """
     kinds = (effect.MAIN, effect.SIMPLE) if study.factorial else (effect.ALONE,)
-    rows, dots = effects.table, effects.differences
+    rows, seen = effects.table, effects.differences
     chosen = [one for one in rows["estimand"].unique() if one.startswith(kinds)]
-    return [
+    found = [
         ablation_chart.Side(
-            rows[rows["estimand"] == one], dots[dots["estimand"] == one]
+            rows[rows["estimand"] == one],
+            seen[seen["estimand"] == one],
+            words.heading(study, one),
+            words.place(study, one),
         )
         for one in chosen
     ]
+    if not study.factorial and words.puts_back(study):
+        return [ablation_chart.turned(side) for side in found]
+    return found
 
 
 def forest(study: Study, effects: Effects) -> Exhibit:
     """The ablation chart of one study."""
-    return beside(study, sides(study, effects), study.origin)
+    return beside([study], sides(study, effects), study.origin)
 
 
 def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
-    """The ablation chart of two studies on the same rows: of a factorial its main
-    effects."""
+    """The ablation chart of two studies on the same rows, 1998 first: of a factorial
+    its main effects."""
     shown = []
     for study, found in zip(studies, effects, strict=True):
         if not (several := sides(study, found)):
@@ -176,40 +191,48 @@ def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibi
         raise Refusal("a tuning has held-out errors, no test errors: draw it alone")
     stated = zip(*(study.origin for study in studies), strict=True)
     origin = Origin(*("; ".join(dict.fromkeys(filter(None, said))) for said in stated))
-    return beside(studies[0], shown, origin)
+    if words.puts_back(studies[0]) and not words.puts_back(studies[1]):
+        shown.reverse()
+    return beside(studies, shown, origin)
 
 
 def beside(
-    study: Study, shown: Sequence[ablation_chart.Side], origin: Origin
+    studies: Sequence[Study], shown: Sequence[ablation_chart.Side], origin: Origin
 ) -> Exhibit:
-    """The ablation chart of some sides, with the years of a study's levels."""
-    figure = ablation_chart.ablation_chart(
-        *shown, years=study.years, origin=origin, response=study.response
-    )
-    rows = pd.concat([one.effects for one in shown])
-    kinds = dict.fromkeys(one.estimand.partition(" (")[0] for one in shown)
-    title = f"Ablation chart: {' and '.join(kinds)}"
+    """The ablation chart of some sides, in the words of the studies."""
+    said = words.together(map(words.of_study, studies))
+    about: dict[str, Any] = {"words": said, "origin": origin}
+    about |= {"response": studies[0].response}
+    chart = ablation_chart.ablation_chart
     return Exhibit(
-        "ablation_chart", title, ablation_chart.finding(*shown), figure, rows
+        "ablation_chart",
+        "Ablation chart",
+        ablation_chart.finding(*shown, words=said),
+        chart(*shown, **about),
+        ablation_chart.ordered(*shown),
+        narrow=chart(*shown, **about, narrow=True),
+        dots=dots.told(studies, shown),
     )
 
 
 def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
     """A ladder: one change at a time, or the Shapley values as a waterfall."""
-    rows, dots = (effect.of(found, kind) for found in effects[:2])
-    start = error(study, dots["seed"])
-    ends = ladder.Ends(study.base, study.new, start, start + float(rows["mean"].sum()))
+    rows, seen = (effect.of(found, kind) for found in effects[:2])
+    start = error(study, seen["seed"])
+    old, new = (words.NETWORKS.get(end, end) for end in (study.base, study.new))
+    ends = ladder.Ends(old, new, start, start + float(rows["mean"].sum()))
+    said = words.of_study(study)
     figure = ladder.waterfall(
         rows,
-        dots,
+        seen,
         ends,
         order=ORDERS.get(kind, study.order),
         seconds=seconds(study, rows, kind),
-        years=study.years,
+        words=said,
         origin=study.origin,
     )
     name, title = LADDERS[kind]
-    return Exhibit(name, title, ladder.finding(rows, ends), figure, rows)
+    return Exhibit(name, title, ladder.finding(rows, ends, said), figure, rows)
 
 
 def error(study: Study, seeds: pd.Series) -> float:
@@ -238,7 +261,7 @@ def seconds(study: Study, rows: pd.DataFrame, kind: str) -> list[float]:
 def pairs(study: Study, effects: Effects) -> Exhibit:
     """The heat map of the interactions, with the main effects on its diagonal."""
     some = [effect.of(effects.table, kind) for kind in (effect.MAIN, effect.PAIR)]
-    rows, base = pd.concat(some), study.base
+    rows, base = pd.concat(some), words.network(study)
     said = interaction.finding(some[1], base)
     figure = interaction.heat_map(rows, reference=base, title=said, origin=study.origin)
     return Exhibit("interactions", "Interactions", said, figure, rows)
@@ -249,7 +272,8 @@ def collapses(study: Study, effects: Effects) -> Exhibit:
     losses = effects.losses
     rows = losses[losses["estimand"] == losses["estimand"].iloc[0]]
     said = collapse.finding(study.runs["status"])
-    figure = collapse.shares(rows, title=said, origin=study.origin)
+    named = words.of_study(study)
+    figure = collapse.shares(rows, title=said, words=named, origin=study.origin)
     return Exhibit("collapse", "Collapse", said, figure, rows)
 
 
@@ -259,13 +283,13 @@ def by_treatment(study: Study) -> dict[str, list[Record]]:
     Of a ladder or a factorial, the rungs by what each adds; of many treatments, MOST.
     """
     records = {one["run_id"]: one for one in study.records}
-    treatments = {study.label(one): one for one in study.treatments[:MOST]}
+    treatments = {words.treatment(study, one): one for one in listed(study)}
     if study.rungs:
         rung = dict(study.reference)
-        treatments = {study.base: rung}
+        treatments = {words.network(study): rung}
         for factor, (_, new) in study.rungs.items():
             rung = {**rung, factor: new}
-            change = study.label({**study.reference, factor: new})
+            change = words.treatment(study, {**study.reference, factor: new})
             treatments[f"+ {change}"] = rung
     return {
         label: [records[name] for name in study.of(one)["run_id"]]
@@ -273,13 +297,31 @@ def by_treatment(study: Study) -> dict[str, list[Record]]:
     }
 
 
+def listed(study: Study) -> list[dict[str, Any]]:
+    """The first MOST treatments: the reference, then from factor to factor, numbers in
+    their order and names in that of the records."""
+    found = study.treatments[:MOST]
+    factors = list(study.reference)
+
+    def place(treatment: Mapping[str, Any]) -> list[tuple[int, float]]:
+        changed = study.changed(treatment)
+        return [
+            (i, value if isinstance(value, int | float) else 0.0)
+            for i, factor in enumerate(factors)
+            if (value := changed.get(factor)) is not None
+        ]
+
+    return sorted(found, key=place)
+
+
 def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The learning curves of the treatments."""
     rows = learning_curves.summary(runs)
     lost = {n: sum(not converged(one) for one in r) for n, r in runs.items()}
-    said = learning_curves.finding(rows, study.base, lost)
+    base = words.network(study)
+    said = learning_curves.finding(rows, base, lost)
     figure = learning_curves.learning_curves(
-        rows, lost, reference=study.base, origin=study.origin
+        rows, lost, reference=base, origin=study.origin
     )
     return Exhibit("learning_curves", "Learning curves", said, figure, rows)
 
@@ -288,8 +330,9 @@ def costs(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The errors of the treatments against their seconds and parameters."""
     rows = cost.summary(runs)
     machines = ", ".join(sorted({one["hardware"] for one in study.records}))
-    said = cost.finding(rows, study.base)
+    base = words.network(study)
+    said = cost.finding(rows, base)
     figure = cost.error_against_cost(
-        rows, reference=study.base, hardware=machines, origin=study.origin
+        rows, reference=base, hardware=machines, origin=study.origin
     )
     return Exhibit("costs", "Error against cost", said, figure, rows)

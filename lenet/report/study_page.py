@@ -2,38 +2,40 @@
 
 import hashlib
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
-from lenet.config import FACTORS, RANGES, Value, composed, levels
 from lenet.records import record
-from lenet.records.store import Record
-from lenet.report import effect_tables, missed_digits
+from lenet.report import answer, effect_tables, missed_digits
 from lenet.report.document import Exhibit, document, figure
+from lenet.report.reproduction import commands
 from lenet.studies.corrected_labels import lacking
 from lenet.studies.effect import TEST_ERROR
-from lenet.studies.study import Study, settings_of, shown, unique
+from lenet.studies.study import Study, unique
 
 
 def page(studies: Sequence[Study], drawn: Sequence[Exhibit]) -> str:
     """The whole page as text; the same text for the same records."""
     title = " and ".join(study.name for study in studies)
     remarks = unique(study.remark for study in studies if study.remark)
-    sections = [figure(i, exhibit) for i, exhibit in enumerate(drawn)]
+    came_out = drawn[0].about if drawn else ""
+    sections = [answer.section(studies, came_out)]
+    sections += [figure(i, exhibit) for i, exhibit in enumerate(drawn)]
     sections += [section for study in studies for section in about(study)]
-    links = [(exhibit.name, exhibit.title) for exhibit in drawn]
+    links = [("errors", "Errors")]
+    links += [(exhibit.name, exhibit.title) for exhibit in drawn]
     if studies[0].response == TEST_ERROR:
         links.append(("missed", "Missed digits"))
     links += [("runs", "Runs"), ("origin", "Provenance")]
-    return document(title, remarks, links, sections)
+    return document(title, remarks, links, sections, lead=came_out)
 
 
 def about(study: Study) -> list[str]:
     """The sections of a study besides its figures: digits, runs, provenance."""
     runs = pd.DataFrame(
-        {
-            "treatment": study.label({f: row[f] for f in study.reference}),
+        {factor: str(row[factor]) for factor in study.reference}
+        | {
             "seed": row["seed"],
             "status": row["status"],
             study.response.name: row[study.response.name],
@@ -54,7 +56,8 @@ def about(study: Study) -> list[str]:
     listed = (
         f'<section id="runs"><h2>Runs of {name}</h2><p>{how}</p>\n'
         f"<details><summary>All {len(runs)} runs</summary>\n"
-        f"{effect_tables.as_html(runs)}</details></section>"
+        f"{effect_tables.as_html(runs, [*study.reference, 'status'])}"
+        "</details></section>"
     )
     sources = (
         f'<section id="origin"><h2>Provenance of {name}</h2>\n'
@@ -62,34 +65,6 @@ def about(study: Study) -> list[str]:
     )
     digits = [missed_digits.section(study)] if study.response == TEST_ERROR else []
     return [*digits, listed, sources]
-
-
-def commands(study: Study) -> list[str]:
-    """The command that trains each run again: the modern preset and what differs."""
-    base = composed(["preset=modern"])[0][0].treatment
-    return [command(one, base) for one in study.records]
-
-
-def command(one: Record, base: Mapping[str, Value]) -> str:
-    """What to type for one run, given what the modern preset would set."""
-    treatment = settings_of(one)
-    words = [
-        f"{factor}={treatment[factor]}"
-        for factor in (*FACTORS, "data")
-        if treatment[factor] != base[factor]
-    ]
-    default = dict(base)
-    for factor in FACTORS:
-        inner = levels(factor).get(str(treatment[factor]), {})
-        default |= {f"{factor}.{key}": value for key, value in inner.items()}
-        default["batch_size"] = inner.get("batch_size", default["batch_size"])
-    numbers = [key for key in treatment if key in RANGES]
-    words += [
-        f"{key}={shown(treatment[key])}"
-        for key in sorted(numbers)
-        if key not in default or treatment[key] != default[key]
-    ]
-    return " ".join(["python -m lenet.train", *words, f"seed={one['seed']}"])
 
 
 def provenance(study: Study) -> pd.DataFrame:

@@ -493,8 +493,9 @@ def _verdict(row: dict[str, Any], tests: int, response: Response) -> tuple[str, 
         constant = f"no variance: every difference is {row['mean']:.6g}"
         return "not estimable", fewer.get(row["n"], constant)
     sure = row["p_family"] <= SIGNIFICANCE
-    if not sure and row["n"] < statistics.blocks_needed():
-        return "undecided", f"no verdict possible at n = {row['n']}"
+    if not sure and row["n"] < (need := statistics.blocks_needed()):
+        few = f"no verdict possible at n = {row['n']}: it takes {need} seeds"
+        return "undecided", few
     side = "better" if (row["mean"] < 0) == response.lower_is_better else "worse"
     if row["p_equivalent"] <= SIGNIFICANCE:
         return "equivalent", f"{side}, but by less than the margin" if sure else ""

@@ -1,0 +1,28 @@
+"""Make the page on which one draws a digit and watches one or two networks read it.
+
+lenet page
+    the published networks of 1998 and of today, in outputs/page/index.html
+lenet page runs=[3f2a,9c01]
+    any one or two runs, by the first letters of their ids or by their folders
+output_dir=outputs data_dir=<folder> file=<output_dir>/page/index.html
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lenet.records import store
+from lenet.terminal import Said, typed
+
+TYPED = {"runs": "", "output_dir": "outputs", "data_dir": "", "file": ""}
+
+
+def main(arguments: Sequence[str]) -> Said:
+    """Write the page that the arguments mean; its file."""
+    given = typed(arguments, TYPED)
+    runs = [run.strip() for run in given["runs"].strip("[]").split(",") if run.strip()]
+    from lenet.page import build  # with torch, for which a typing error need not wait
+
+    text = build.page(runs, given["output_dir"], given["data_dir"] or None)
+    path = Path(given["file"] or Path(given["output_dir"]) / "page" / "index.html")
+    store.replace(path, text.encode())
+    return Said.of_files([path])

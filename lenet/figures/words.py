@@ -1,0 +1,161 @@
+"""What changes, levels and reference networks are called where a person reads them.
+
+A level's file in conf/ holds its `label`, which is no number and part of no treatment.
+A change is named by what it is, "ReLU for scaled tanh"; levels of somebody else's runs
+have no labels and keep their names.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from lenet.config import FACTORS, levels
+from lenet.studies.effect import ALONE
+from lenet.studies.study import Study, level, presets, unique
+
+NETWORKS = {"paper": "LeNet-5 of 1998", "modern": "LeNet-5 of today"}
+NOTHING = "none"  # the level of a factor that does nothing
+NULL = "null"  # a number that is not set
+
+
+class Words(NamedTuple):
+    """Labels and years by factor and level; what has none keeps its name."""
+
+    labels: Mapping[str, Mapping[str, str]] = {}
+    years: Mapping[str, Mapping[str, int]] = {}
+
+    def label(self, factor: str, level: str) -> str:
+        """A level alone: "max pooling", or its name."""
+        return self.labels.get(factor, {}).get(level, level.replace("+", " + "))
+
+    def change(self, arm: Any) -> str:
+        """An arm by what it is: "ReLU for scaled tanh", or "depth: 3 for 2"."""
+        factor, new, old = str(arm.factor), str(arm.level), str(arm.reference)
+        known = self.labels.get(factor, {})
+        if new not in known:
+            named = self.label(factor, new)
+            if "+" in factor:
+                return named
+            against = "" if "+" in old or old in ("", NULL) else f" for {old}"
+            return f"{factor}: {named}{against}"
+        if NOTHING in (new, old) or old not in known or "+" in new:
+            return known[new]
+        return f"{known[new]} for {without_shared_end(known[old], known[new])}"
+
+    def dated(self, text: str, factor: str, level: str) -> str:
+        """A text with the year of a level behind it, if that is known."""
+        year = self.years.get(factor, {}).get(level)
+        return f"{text} ({year})" if year else text
+
+
+def without_shared_end(old: str, new: str) -> str:
+    """ "LeCun's" for "LeCun's initialisation" beside "Kaiming's initialisation"."""
+    *first, last = old.split()
+    return " ".join(first) if first and new.split()[-1] == last else old
+
+
+def of_study(study: Study) -> Words:
+    """The words of a study's levels, and of the joint changes that its plan names."""
+    found: dict[str, dict[str, str]] = {}
+    for factor, keys in study.settings.items():
+        for value in unique(study.runs[factor]):
+            values = str(value).split("+") if len(keys) > 1 else [str(value)]
+            if label := joint(zip(keys, values, strict=True)):
+                found.setdefault(factor, {})[str(value)] = label
+    for (factor, name), changed in study.names.items():
+        parts: list[tuple[str, str]] = []
+        for key, value in changed.items():
+            keys = study.settings[key]
+            values = str(value).split("+") if len(keys) > 1 else [str(value)]
+            parts += zip(keys, values, strict=True)
+        if label := joint(parts):
+            found.setdefault(factor, {})[name] = label
+    return Words(found, study.years)
+
+
+def network(study: Study) -> str:
+    """What the reference is called: "LeNet-5 of 1998", or its name."""
+    return NETWORKS.get(study.base, study.base)
+
+
+def treatment(study: Study, levels: Mapping[str, Any]) -> str:
+    """What a treatment is called: by the reference, or by its changes."""
+    changed = study.changed(levels)
+    if not changed:
+        return network(study)
+    known = of_study(study)
+    for (factor, name), change in study.names.items():
+        if change == changed and factor not in changed:
+            label = known.label(factor, name)
+            return f"{factor}: {label}" if label == name else label
+    arms = [
+        SimpleNamespace(factor=f, level=value, reference=study.reference[f])
+        for f, value in changed.items()
+    ]
+    return ", ".join(known.change(arm) for arm in arms)
+
+
+def together(several: Iterable[Words]) -> Words:
+    """The words of several studies."""
+    labels: dict[str, dict[str, str]] = {}
+    years: dict[str, dict[str, int]] = {}
+    for one in several:
+        for factor, known in one.labels.items():
+            labels.setdefault(factor, {}).update(known)
+        for factor, dated in one.years.items():
+            years.setdefault(factor, {}).update(dated)
+    return Words(labels, years)
+
+
+def joint(settings: Iterable[tuple[str, str]]) -> str:
+    """The labels of some levels in one phrase; empty where one has none."""
+    parts = [
+        levels(factor).get(value, {}).get("label", "") if factor in FACTORS else ""
+        for factor, value in settings
+    ]
+    return listed(parts) if all(parts) else ""
+
+
+def listed(parts: Iterable[str]) -> str:
+    """ "a, b and c"."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def puts_back(study: Study) -> bool:
+    """Whether each arm undoes what is new: LeNet-5 of today with levels of 1998."""
+    return study.base == "modern" and _all_of(study, "paper")
+
+
+def _all_of(study: Study, preset: str) -> bool:
+    """Whether all that arms change is as in this preset."""
+    own = presets()[preset]
+    return all(
+        value == level(own, study.settings[factor])
+        for treatment in study.treatments
+        for factor, value in study.changed(treatment).items()
+    )
+
+
+def place(study: Study, estimand: str) -> str:
+    """Where an effect was measured, for a sentence: "in LeNet-5 of 1998"."""
+    if estimand.startswith(ALONE) and study.base in NETWORKS:
+        return f"in {NETWORKS[study.base]}"
+    for preset, network in NETWORKS.items():
+        if estimand.endswith(f"(others as in {preset})"):
+            return f"in {network}"
+    return "" if estimand.startswith(ALONE) else "on average"
+
+
+def heading(study: Study, estimand: str) -> str:
+    """What stands above the effects of one estimand."""
+    network = NETWORKS.get(study.base, "")
+    if not estimand.startswith(ALONE):
+        for preset, name in NETWORKS.items():
+            estimand = estimand.replace(f"as in {preset}", f"as in {name}")
+        return estimand
+    if puts_back(study):
+        return f"kept in {network} (effect of having it)"
+    if study.base == "paper" and _all_of(study, "modern"):
+        return f"added to {network}"
+    return f"alone in {network}" if network else estimand

@@ -1,0 +1,89 @@
+"""What a study asked and what came out, and the errors behind its effects."""
+
+import html
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+from scipy import stats
+
+from lenet.figures import words
+from lenet.report import effect_tables
+from lenet.studies.rounding import decimals
+from lenet.studies.study import Study
+
+MOST = 12  # rows of a table that is not folded
+
+
+def section(studies: Sequence[Study], came_out: str) -> str:
+    """The question, the answer, and the error of every treatment."""
+    asked = " ".join(map(question, studies))
+    tables = pd.concat([errors(study) for study in studies]).drop_duplicates()
+    fold = " open" if len(tables) <= MOST * len(studies) else ""
+    return (
+        f'<section id="errors"><p class="lead">{html.escape(asked)} '
+        f"<b>{html.escape(came_out)}.</b></p>\n"
+        f"<details{fold}><summary>The errors themselves: mean over the runs that "
+        "converge, 95 % interval by Student's t, lowest and highest run</summary>\n"
+        f"{effect_tables.as_html(tables)}</details></section>"
+    )
+
+
+def question(study: Study) -> str:
+    """What the study asked, in a sentence."""
+    what = study.response.name.replace("_", " ")
+    network, seeds = words.network(study), study.runs["seed"].nunique()
+    many = f"{len(study.runs):,} runs, {seeds} seeds"
+    if study.factorial:
+        factors, cells = len(study.levels), len(study.treatments)
+        return (
+            f"What do {factors} changes to {network} do to the {what}, alone and in "
+            f"all {cells} combinations? ({many})"
+        )
+    if study.rungs:
+        new = words.NETWORKS.get(study.new, study.new)
+        return f"What does each step from {network} to {new} do to the {what}? ({many})"
+    arms = len(study.treatments) - 1
+    return (
+        f"What does each of {arms} changes, alone, do to the {what} of {network}? "
+        f"({many})"
+    )
+
+
+def errors(study: Study) -> pd.DataFrame:
+    """A row per treatment: runs, lost ones, mean with interval, and range, in %."""
+    rows = []
+    for treatment in study.treatments:
+        runs = study.of(treatment)
+        kept = 100 * runs[runs["status"] == "finished"][study.response.name]
+        low, high = mean_interval(kept)
+        rows.append(
+            {
+                "treatment": words.treatment(study, treatment),
+                "runs": len(runs),
+                "lost": len(runs) - len(kept),
+                f"{study.response.name}, %": decimals_of(kept.mean()),
+                "95 % interval": ranged(low, high),
+                "single runs, %": ranged(kept.min(), kept.max()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def mean_interval(values: pd.Series) -> tuple[float, float]:
+    """The limits of the 95 % interval of a mean by Student's t; NaN of one value."""
+    n = len(values)
+    if n < 2:
+        return math.nan, math.nan
+    half = float(stats.t.isf(0.025, n - 1)) * values.std(ddof=1) / math.sqrt(n)
+    return values.mean() - half, values.mean() + half
+
+
+def ranged(low: float, high: float) -> str:
+    """Two limits; nothing where there are none."""
+    return f"{decimals(low)} to {decimals(high)}" if math.isfinite(low) else ""
+
+
+def decimals_of(value: float) -> str:
+    """A number; nothing where there is none."""
+    return decimals(value) if math.isfinite(value) else ""

@@ -1,0 +1,65 @@
+"""Which runs the dots of the ablation chart are, and what trains them."""
+
+from collections.abc import Mapping, Sequence
+
+from lenet.figures import ablation_chart, words
+from lenet.figures.ablation_chart import Side
+from lenet.figures.canvas import points
+from lenet.report.document import Dots
+from lenet.report.reproduction import commands
+from lenet.studies.effect import ALONE, Level
+from lenet.studies.study import Study
+
+SHOWN = 8  # letters of a run's id
+
+
+def told(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
+    """By side, row and seed of a dot: what it is, and the command of its run.
+
+    The dot of a main effect is a mean over many runs: it has no command.
+    """
+    known = {study.name: study for study in studies}
+    rows = {key: row for row, key in enumerate(ablation_chart.order(sides))}
+    found: Dots = {}
+    for at, side in enumerate(sides):
+        study = known[str(side.effects["study"].iloc[0])]
+        runs = runs_of(study) if side.estimand.startswith(ALONE) else {}
+        trained = by_run(study) if runs else {}
+        base = ids(study, study.reference)
+        old = {key[:2]: key for key in ablation_chart.keys(side.effects)}
+        turned = bool(runs) and words.puts_back(study)
+        for dot in side.differences.itertuples(index=False):
+            factor, level, reference = old[str(dot.factor), str(dot.level)]
+            text = f"seed {dot.seed}: {points(dot.difference)} points"
+            arm = runs.get((factor, reference if turned else level), {})
+            if run := arm.get(int(dot.seed), ""):
+                pair = [run[:SHOWN], base[int(dot.seed)][:SHOWN]]
+                new, before = pair[::-1] if turned else pair
+                text += f", run {new} minus {before}"
+            place = at, rows[factor, level, reference], int(dot.seed)
+            found[place] = text, trained.get(run, "")
+    return found
+
+
+def runs_of(study: Study) -> dict[tuple[str, str], dict[int, str]]:
+    """The run ids of each arm, by its factor and level and by seed."""
+    names = {frozenset(v.items()): key for key, v in study.names.items()}
+    found = {}
+    for treatment in study.treatments:
+        if changed := study.changed(treatment):
+            joined = "+".join(changed), "+".join(map(str, changed.values()))
+            name = names.get(frozenset(changed.items()), joined)
+            found[name] = ids(study, treatment)
+    return found
+
+
+def ids(study: Study, treatment: Mapping[str, Level]) -> dict[int, str]:
+    """The run ids of a treatment by seed."""
+    runs = study.of(treatment)
+    return dict(zip(map(int, runs["seed"]), runs["run_id"], strict=True))
+
+
+def by_run(study: Study) -> dict[str, str]:
+    """The command of each run by its id."""
+    names = [one["run_id"] for one in study.records]
+    return dict(zip(names, commands(study), strict=True))

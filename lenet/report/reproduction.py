@@ -1,0 +1,35 @@
+"""The command that trains a run again."""
+
+from collections.abc import Mapping
+
+from lenet.config import FACTORS, RANGES, Value, composed, levels
+from lenet.records.store import Record
+from lenet.studies.study import Study, settings_of, shown
+
+
+def commands(study: Study) -> list[str]:
+    """The command that trains each run again: the modern preset and what differs."""
+    base = composed(["preset=modern"])[0][0].treatment
+    return [command(one, base) for one in study.records]
+
+
+def command(one: Record, base: Mapping[str, Value]) -> str:
+    """What to type for one run, given what the modern preset would set."""
+    treatment = settings_of(one)
+    words = [
+        f"{factor}={treatment[factor]}"
+        for factor in (*FACTORS, "data")
+        if treatment[factor] != base[factor]
+    ]
+    default = dict(base)
+    for factor in FACTORS:
+        inner = levels(factor).get(str(treatment[factor]), {})
+        default |= {f"{factor}.{key}": value for key, value in inner.items()}
+        default["batch_size"] = inner.get("batch_size", default["batch_size"])
+    numbers = [key for key in treatment if key in RANGES]
+    words += [
+        f"{key}={shown(treatment[key])}"
+        for key in sorted(numbers)
+        if key not in default or treatment[key] != default[key]
+    ]
+    return " ".join(["python -m lenet.train", *words, f"seed={one['seed']}"])
