@@ -403,7 +403,7 @@ class Published:
         if arm in runs:
             chosen = [one for one in self.found if one["run_id"] in runs[arm]]
         elif arm == "reference":
-            known = self.plan["reference"]
+            known = current(self.plan["reference"])
             chosen = [one for one in self.found if current(one["treatment"]) == known]
         else:
             wanted = dict(text.split("=") for text in arm.split())
