@@ -40,7 +40,7 @@ Pixels = Float[Tensor, "run batch 28 28"]  # in [0, 1]
 Curve = list[dict[str, float]]  # epoch, train_error, train_wrong, ..., seconds
 SHARED = (
     *(*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs"),
-    *("train_size", "validation_size", "optimizer.samples"),
+    *("train_size", "validation_size", "optimizer.samples", "optimizer.samples_first"),
     *("adversary", "adversary.steps", "adversary.held_out", "average"),
 )
 PURPOSES = (
@@ -350,9 +350,10 @@ class Stack:
         `optimizer.samples_first` is 1, the first of its order."""
         count = int(self.configs[0].number("optimizer.samples"))
         keys = draws.fold(self.streams["curvature"], epoch)[:, None]
+        if self.configs[0].number("optimizer.samples_first"):
+            return self.orders(epoch)[:, :count]
         order = draws.fold(keys, self.images).argsort(dim=1, stable=True)[:, :count]
-        first = self.number("samples_first")[:, None] > 0
-        return torch.where(first, self.orders(epoch)[:, :count], self.images[order])
+        return self.images[order]
 
     def curvature(
         self, data: Data, chosen: Int64[Tensor, "run sample"]
