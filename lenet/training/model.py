@@ -280,8 +280,10 @@ class LeNet5(nn.Module):
                 if layer == "C3" and not self.C3.full:
                     weights = weights.flatten(1, 2)[:, self.C3.kernels.cpu()]
                 parameter[chosen.to(parameter.device)] = weights.to(parameter)
-            if layer == "F6" and isinstance(self.output, RadialBasis):
-                parameter.mul_(self.output.used()[:, None])
+        if isinstance(self.output, RadialBasis):
+            used = self.output.used()
+            self.F6.weight.mul_(used[:, None])
+            self.F6.bias.mul_(used)
 
     def fans(self, layer: str) -> tuple[Tensor, float, tuple[int, ...]]:
         """The fan-in of each unit, the fan-out, and the shape [out, *fan] of a layer's
