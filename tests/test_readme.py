@@ -206,6 +206,12 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "{fig5_train[4]} {fig5_train[5]} | {fig5_test[1]} {fig5_test[2]} "
         "{fig5_test[3]} {fig5_test[4]} {fig5_test[5]} (test) | |",
         *(f"| {name} | {{{arm}.n}} | {{{arm}.five}} |" for name, arm in CLOSED),
+        "(n = {paper_closed_20[reference].n}, new seeds), test error "
+        "{paper_closed_20[reference].test[20]} and training error "
+        "{paper_closed_20[reference].train[20]} with mu 0.1; "
+        "{paper_closed_20[reading=energy of 1/8].test[20]} and "
+        "{paper_closed_20[reading=energy of 1/8].train[20]} with an energy of 1/8; "
+        "published {fig6[60,000]} and {fig5_train[20]}",
         "| {scale:.0f} h (`optimizer.curvature_scale`) |",
         "*Why* {scale:.0f} is not explained",
         "h itself gives {paper_readings[reading=h].steps[0]:.0e} to "
