@@ -34,6 +34,7 @@ CONF = next(
 FACTORS = (
     *("activation", "pooling", "connection", "norm", "head", "init"),
     *("optimizer", "schedule", "order", "augmentation", "input", "adversary"),
+    "average",
 )
 GROUPS = (*FACTORS, "data", "tracker", "preset")
 PLACES = ("data_dir", "output_dir", "device", "study", "tracker", "replicates")
@@ -97,7 +98,9 @@ RANGES = {
     "optimizer.mu": Range(1e-9, 100),
     "optimizer.curvature_scale": Range(0, 1000),
     "optimizer.curvature_kept": Range(0, 1),
+    "optimizer.curvature_least": Range(0, 100),
     "optimizer.samples": Range(1, 60_000, whole=True),
+    "optimizer.samples_first": Range(0, 1, whole=True),
     "optimizer.weight_decay": Range(0, 10),
     "optimizer.batch_size": Range(1, 10_000, whole=True),
     "schedule.warmup": Range(0, 0.9),
@@ -161,9 +164,15 @@ class Places:
     tracker: str = "none"
 
 
-# How a treatment of edition 1 differs: factors that came later, at what all runs had
-# before, and levels that have another name now.
-LATER: dict[str, Value] = {"adversary": "none"}
+# How an older treatment differs: factors and settings of a level that came later, at
+# what all runs had before, and levels that have another name now.
+LATER: dict[str, Value] = {"adversary": "none", "average": "none"}
+SETTINGS: dict[tuple[str, str], dict[str, Value]] = {
+    ("optimizer", "sdlm"): {
+        "optimizer.curvature_least": 0.0,
+        "optimizer.samples_first": 0,
+    }
+}
 RENAMED = {("schedule", "paper"): "steps_1998", ("input", "paper"): "range_1998"}
 
 
@@ -184,6 +193,9 @@ def typed(value: Any) -> str:
 def current(treatment: Mapping[str, Value]) -> dict[str, Value]:
     """A treatment as it is written today, whichever edition wrote it."""
     named = {k: RENAMED.get((k, str(v)), v) for k, v in treatment.items()}
+    for (factor, level), numbers in SETTINGS.items():
+        if named.get(factor) == level:
+            named = {**numbers, **named}
     return {**LATER, **named}
 
 

@@ -1,7 +1,7 @@
 """Figures 5, 6 and 8 of the paper again, and the readings of what it leaves open.
 
 python scripts/sweep.py design=paper_1998    and so with paper_1998_eq9,
-    paper_1998_size, paper_1998_distorted, paper_readings and paper_readings_more
+    paper_1998_size, paper_1998_distorted and those of READINGS
 python scripts/paper_1998.py [output_dir=outputs] [data_dir=...]
 
 Draws over the published values: the error after each pass, the error by the size of the
@@ -11,6 +11,7 @@ compared with the 95 % prediction interval for one run, not with that of our mea
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ from lenet.studies.statistics import prediction_interval
 from lenet.terminal import command, say, typed
 from lenet.training import data
 
-READINGS = ("paper_readings", "paper_readings_more")  # studies
+READINGS = {  # a table and a figure each, of these studies
+    "paper_readings": ("paper_readings", "paper_readings_more"),
+    "paper_closed": ("paper_closed",),
+}
 # Fig. 5, read from the drawing, +-0.03; the training error is that of the presentation.
 TEST = [2.65, 2.24, 1.48, 1.43, 1.43, 1.09, 1.04, 1.07, 0.99, 0.96, 0.96, 0.99]
 TEST += [0.96] * 8
@@ -166,10 +170,10 @@ def figure_8(found: list[Record], data_dir: str | None) -> Figure:
     return figure
 
 
-def by_reading(output: Path) -> dict[str, list[Record]]:
-    """The finished runs of each reading in READINGS, by its name in the design."""
+def by_reading(output: Path, studies: Iterable[str]) -> dict[str, list[Record]]:
+    """The finished runs of each reading in the studies, by its name in the design."""
     read: dict[str, list[Record]] = {}
-    for name in READINGS:
+    for name in studies:
         plan, found = study.read(output / name)
         runs = {one["run_id"]: one for one in found if one["status"] == "finished"}
         for arm in plan["arms"]:
@@ -180,7 +184,8 @@ def by_reading(output: Path) -> dict[str, list[Record]]:
 
 def table_of_readings(found: dict[str, list[Record]]) -> pd.DataFrame:
     """Training and held-out error of each reading after each pass, in %, and how far
-    each is from Fig. 5 on average over the passes, the nearest in training first."""
+    each is from Fig. 5 on average over the passes, the nearest in training first; where
+    records have it, the range of step sizes of each pass too."""
     lines = []
     for name, runs in found.items():
         train, held_out = (
@@ -194,8 +199,19 @@ def table_of_readings(found: dict[str, list[Record]]) -> pd.DataFrame:
         line = {"reading": name, "n": len(runs), "train_off": off[0]}
         line |= {"held_out_off": off[1]}
         line |= {f"train_{p + 1}": train[p] for p in range(passes)}
-        lines.append(line | {f"held_out_{p + 1}": held_out[p] for p in range(passes)})
+        line |= {f"held_out_{p + 1}": held_out[p] for p in range(passes)}
+        lines.append(line | ranges(runs))
     return pd.DataFrame(lines).sort_values("train_off", ignore_index=True)
+
+
+def ranges(runs: list[Record]) -> dict[str, float]:
+    """The least and the largest step size of each pass over all runs, in millionths."""
+    found: dict[str, float] = {}
+    for key, most in (("least_step", min), ("largest_step", max)):
+        for p, points in enumerate(zip(*(one["curve"] for one in runs), strict=True)):
+            if all(key in point for point in points):
+                found[f"{key}_{p + 1}"] = 1e6 * most(point[key] for point in points)
+    return found
 
 
 def figure_readings(table: pd.DataFrame) -> Figure:
@@ -321,19 +337,22 @@ def main() -> None:
     given = typed(sys.argv[1:], {"output_dir": "outputs", "data_dir": ""})
     output = Path(given["output_dir"])
     losses, sizes = records(output)
-    readings = table_of_readings(by_reading(output))
+    readings = {
+        name: table_of_readings(by_reading(output, studies))
+        for name, studies in READINGS.items()
+    }
     figures = {
         "paper_1998/figure_5": figure_5(losses["eq. 8"], "LeNet-5 as published"),
         "paper_1998_eq9/figure_5": figure_5(losses["eq. 9"], "With eq. 9, j = 3"),
         "paper_1998/figure_6": figure_6(sizes),
         "paper_1998/figure_8": figure_8(losses["eq. 8"], given["data_dir"] or None),
-        "paper_readings/readings": figure_readings(readings),
+        **{f"{k}/readings": figure_readings(table) for k, table in readings.items()},
     }
     for name, figure in figures.items():
         say("\n".join(map(str, report.save(figure, output / name))))
     tables = {
         "paper_1998/figures": rows(losses, sizes),
-        "paper_readings/readings": readings,
+        **{f"{name}/readings": table for name, table in readings.items()},
     }
     for name, table in tables.items():
         table.to_csv(output / f"{name}.csv", index=False, float_format="%.4f")

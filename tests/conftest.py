@@ -49,6 +49,7 @@ PLAIN = {
     "augmentation": "none",
     "input": "standardize",
     "adversary": "none",
+    "average": "none",
 }
 SMALL = {"adversary.steps": 2, "adversary.held_out": 5}  # for tests of few images
 NUMBERS: dict[str, Value] = {

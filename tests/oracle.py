@@ -162,7 +162,7 @@ class Structure:
             (self.activation, tuple(ACTIVATIONS)),
             (self.pooling, ("subsample", *FIXED_POOLINGS)),
             (self.connection, ("table", "full")),
-            (self.head, ("rbf", "rbf_map", "softmax")),
+            (self.head, ("rbf", "rbf_map", "softmax", "ten_units")),
             (self.norm, ("none", "batch")),
         ):
             if level not in known:
@@ -178,7 +178,7 @@ class Structure:
         """The function f of a layer (p. 8; the RBF units want F6 within +-1.7159)."""
         if layer == "output" or (layer in POOLED and self.pooling != "subsample"):
             return IDENTITY
-        if layer == "F6" and self.head != "softmax":
+        if layer == "F6" and self.head in ("rbf", "rbf_map"):
             return ACTIVATIONS["scaled_tanh"]
         return ACTIVATIONS[self.activation]
 
@@ -385,10 +385,11 @@ def loss(
 
     rbf (eq. 8, p. 9): y_D. rbf_map (eq. 9, p. 9): y_D + log(e^-j + sum_i e^-y_i), over
     all classes i; the paper gives no value of j. softmax: the cross-entropy with the
-    target 1 - smoothing on the label plus smoothing / 10 on every class.
+    target 1 - smoothing on the label plus smoothing / 10 on every class. ten_units: y_D
+    too, to other centres.
     """
     y = layers["output"]
-    if head == "rbf":
+    if head in ("rbf", "ten_units"):
         return float(y[label])
     if head == "rbf_map":
         if j is None:
@@ -397,7 +398,9 @@ def loss(
     if head == "softmax":
         losses = log_sum_exp(y) - y
         return float((1 - smoothing) * losses[label] + smoothing * np.mean(losses))
-    raise ValueError(f"head {head!r} is unknown; levels: rbf, rbf_map, softmax")
+    raise ValueError(
+        f"head {head!r} is unknown; levels: rbf, rbf_map, softmax, ten_units"
+    )
 
 
 def log_sum_exp(values: Array | list[float]) -> float:
@@ -497,9 +500,11 @@ def curvature(
 def seed_curvature(passes: Mapping[str, Pass], head: str) -> Array:
     """d2E/dx^2 where the recursion starts, [unit] or [class].
 
-    1 at every unit of F6 for both RBF heads (the energy is half the distance), and
-    p_i (1 - p_i) at the logits for softmax cross-entropy.
+    1 at every unit of F6 for both RBF heads (the energy is half the distance), at its
+    first ten for ten_units, and p_i (1 - p_i) at the logits for softmax cross-entropy.
     """
+    if head == "ten_units":
+        return np.repeat([1.0, 0.0], [10, 74])
     if head != "softmax":
         return np.ones_like(passes["F6"].x)
     logits = passes["output"].x

@@ -26,6 +26,7 @@ OTHERS = (
     {"pooling": "stride", "activation": "gelu"},
     {"connection": "full", "head": "softmax", "activation": "sigmoid"},
     {"norm": "batch", "head": "softmax"},
+    {"head": "ten_units", "activation": "tanh"},
 )
 
 

@@ -32,7 +32,7 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 STRUCTURES: list[dict[str, str]] = [
     *({"activation": name} for name in ACTIVATIONS),
     *({"pooling": name} for name in POOLINGS),
-    *({"head": name, "activation": "silu"} for name in ("rbf", "rbf_map")),
+    *({"head": name, "activation": "silu"} for name in ("rbf", "rbf_map", "ten_units")),
     {"norm": "batch", "connection": "table"},
     {"pooling": "subsample", "activation": "gelu", "head": "rbf", "norm": "batch"},
 ]

@@ -30,6 +30,7 @@ from lenet.training.factor import (
     activation,
     adversary,
     augmentation,
+    average,
     connection,
     head,
     init,
@@ -56,6 +57,7 @@ MODULES = {
     "augmentation": augmentation,
     "input": input,
     "adversary": adversary,
+    "average": average,
 }
 BASE = {
     "activation": "tanh",
@@ -164,7 +166,7 @@ def squashed_layers(level: str, **changes: str) -> set[str]:
         found = seen[layer].detach().numpy()
         if np.array_equal(found, a):
             continue
-        rbf = layer == "F6" and changes.get("head", "softmax") != "softmax"
+        rbf = layer == "F6" and changes.get("head", "softmax").startswith("rbf")
         expected = ORACLE_ACTIVATIONS["scaled_tanh" if rbf else level].value(a)
         np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
         squashed.add(layer)
@@ -424,12 +426,29 @@ def test_bitmaps_are_the_papers() -> None:
 
 @pytest.mark.parametrize("level", head.LEVELS)
 def test_head_changes_only_the_output_and_f6s_squash(level: str) -> None:
-    """C1 to C5 do not depend on the head; with scaled tanh F6 does not either."""
+    """C1 to C5 do not depend on the head; with scaled tanh F6 does not either, of which
+    ten_units uses ten."""
     one = stack(head=level, activation="scaled_tanh").activations(images())
     other = stack(head="softmax", activation="scaled_tanh").activations(images())
+    other["F6"][..., 10 if level == "ten_units" else 84 :] = 0
     for layer in LAYERS[:-1]:
         assert torch.equal(one[layer], other[layer]), layer
     assert torch.equal(one["output"], other["output"]) == (level == "softmax")
+
+
+def test_ten_units_lose_half_their_squared_error() -> None:
+    """The loss is 1/2 sum_i (x_i - t_i)^2 over ten outputs, t_i +1 for the label's and
+    -1 for the others; the class is the largest output's; no other unit learns."""
+    model, labels = stack(head="ten_units"), torch.tensor([[0, 6, 8], [9, 1, 4]])
+    outputs = model.activations(images())["F6"][..., :10]
+    targets = 2 * functional.one_hot(labels, 10).double() - 1
+    logits = model(images())
+    losses = head.LEVELS["ten_units"].loss(logits, labels, torch.zeros(2))
+    torch.testing.assert_close(losses, 0.5 * ((outputs - targets) ** 2).sum(-1))
+    assert torch.equal(logits.argmax(-1), outputs.argmax(-1))
+    (gradient,) = torch.autograd.grad(losses.sum(), model.F6.weight)
+    assert (gradient[:, :10] != 0).all() and (gradient[:, 10:] == 0).all()
+    assert (model.F6.weight[:, 10:] == 0).all()
 
 
 def test_rbf_heads_share_their_logits() -> None:

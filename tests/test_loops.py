@@ -157,7 +157,7 @@ def reference_loss(
         score = functional.linear(squash(x), p["output.weight"], p["output.bias"])
         loss = functional.cross_entropy(score, label[None], label_smoothing=number)
         return loss, int(score.argmax())
-    x = ACTIVATIONS["scaled_tanh"](x)
+    x = (squash if a["head"] == "ten_units" else ACTIVATIONS["scaled_tanh"])(x)
     y = ((x - torch.tensor(BITMAPS, dtype=x.dtype)) ** 2).sum(1) / 2
     loss = y[label]
     if a["head"] == "rbf_map":
@@ -191,7 +191,7 @@ def reference(a: dict[str, Any], run: int) -> tuple[dict[str, Any], int, float]:
 def test_a_pass_equals_autograd(activation: str, pooling: str) -> None:
     """Every structure moves every parameter as autograd in float64 does."""
     for connection in ("table", "full"):
-        for head in ("rbf", "rbf_map", "softmax"):
+        for head in ("rbf", "rbf_map", "softmax", "ten_units"):
             arguments = problem(
                 2,
                 3,
@@ -320,6 +320,10 @@ CROSSED: tuple[dict[str, Any], ...] = (
     {"head": "rbf_map", "schedule": "cosine", "train_size": 30},
     {"optimizer": "sgd", "optimizer.lr": 0.0005, "batch_size": 1, "order": "reshuffle"},
     {"augmentation": "affine_1998"},
+    {"head": "ten_units", "activation": "tanh", "input": "hundredths", "init": "lush"},
+    {"average": "pass", "optimizer.curvature_least": 0.05},
+    {"optimizer.samples_first": 1, "optimizer.samples": 9, "order": "reshuffle"},
+    {"average": "pass", "batch_size": 7, "preset": "modern", "norm": "batch"},
     {"batch_size": 7, "augmentation": "rotate"},  # sdlm; the last batch has 4
     {"batch_size": 1, "optimizer": "adam", "optimizer.lr": 0.0003, **TAME},
     *(level | {"batch_size": 7, "dropout": 0.3} for level in TRAINED),
@@ -351,6 +355,7 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
     configs, _ = composed([f"{key}={value}" for key, value in overrides.items()])
     if configs[0].number("batch_size") < 100:
         monkeypatch.setattr(compiled, "IMAGES", 25)  # pieces, the last one smaller
+        monkeypatch.setattr(stack, "AVERAGED", 25)
     assert compiled.can_run(stack.Stack.start(configs, digits))
     fast = stack.train(configs, digits)
     monkeypatch.setattr(compiled, "can_run", lambda stack: False)

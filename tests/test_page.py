@@ -176,6 +176,7 @@ STRUCTURES = {
     "stride": ("silu", "stride", "table", "batch", "rbf_map"),
     "sigmoid": ("sigmoid", "max", "table", "none", "softmax"),
     "tanh": ("tanh", "max", "full", "batch", "softmax"),
+    "ten units": ("tanh", "subsample", "table", "none", "ten_units"),
     "leaky": ("leaky_relu", "subsample", "full", "none", "softmax"),
 }
 

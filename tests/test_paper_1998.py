@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 STUDIES = (
     *("paper_1998", "paper_1998_eq9", "paper_1998_size"),
     *("paper_1998_distorted", "paper_readings", "paper_readings_more"),
+    "paper_closed",
 )
 
 
@@ -40,7 +41,8 @@ def test_published_tables_are_those_of_the_records(
             shutil.copy(ROOT / "outputs" / name / kept, tmp_path / name / kept)
     monkeypatch.setattr("sys.argv", ["paper_1998.py", f"output_dir={tmp_path}"])
     script.main()
-    for table in ("paper_1998/figures.csv", "paper_readings/readings.csv"):
+    tables = ("paper_1998/figures", "paper_readings/readings", "paper_closed/readings")
+    for table in (f"{name}.csv" for name in tables):
         made, published = (
             pd.read_csv(folder / table) for folder in (tmp_path, ROOT / "outputs")
         )

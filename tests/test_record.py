@@ -113,11 +113,11 @@ def test_run_id_outlives_code_and_added_factors(
     runs had before, makes another run; at another level it does."""
     name = record.run_id(RELU, data)
     monkeypatch.setattr("lenet.training.edition.fingerprint", lambda: "edited")
-    monkeypatch.setitem(ADDED, "average", "none")
-    with_average = [
-        Config({**RELU.treatment, "average": level}, 0) for level in ("none", "ema")
+    monkeypatch.setitem(ADDED, "colour", "none")
+    with_colour = [
+        Config({**RELU.treatment, "colour": level}, 0) for level in ("none", "red")
     ]
-    same, other = (record.run_id(run, data) for run in with_average)
+    same, other = (record.run_id(run, data) for run in with_colour)
     assert record.run_id(RELU, data) == same == name != other
 
 

@@ -195,7 +195,8 @@ def marquardt_loop(run: Config, data: Data) -> tuple[dict[str, Tensor], list[flo
             new = number["curvature_scale"] * found
             h[name] = new if epoch == 0 else kept * h[name] + (1 - kept) * new
         rate = number["lr"] * (1, 1, 0.4)[epoch]
-        steps = {name: rate / (number["mu"] + values) for name, values in h.items()}
+        least = run.number("optimizer.curvature_least")
+        steps = {k: rate / (number["mu"] + v).clamp(min=least) for k, v in h.items()}
         if epoch == 0:
             every = torch.cat([values.flatten() for values in steps.values()])
             sizes = [every.min().item(), every.max().item()]
@@ -219,6 +220,7 @@ def marquardts() -> list[Config]:
             (0, 1.0, {}),
             (3, 4.0, {"optimizer.curvature_kept": 0.3}),
             (1, 2.0, {"optimizer.curvature_kept": 1.0, "optimizer.mu": 0.05}),
+            (2, 1.0, {"optimizer.curvature_least": 0.3}),
         )
     ]
 
@@ -247,6 +249,48 @@ def test_sdlm_equals_a_plain_loop(tiny: Data) -> None:
                 result.weights[key], weight, rtol=1e-8, atol=1e-9, msg=key
             )
         assert result.step_sizes == pytest.approx(sizes, rel=1e-6)
+
+
+def test_samples_are_drawn_for_a_pass_or_the_first_of_its_order(tiny: Data) -> None:
+    """samples_first=1: the same images before each pass of a constant order."""
+    numbers = {"optimizer.samples": 3, "optimizer.samples_first": 1}
+    first, drawn = (
+        Stack.start([config({**SDLM, **numbers, **change}, 4)], tiny)
+        for change in ({}, {"optimizer.samples_first": 0})
+    )
+    for epoch in range(3):
+        assert torch.equal(first.samples(epoch), first.orders(0)[:, :3])
+    assert not torch.equal(drawn.samples(0), drawn.samples(1))
+
+
+@pytest.mark.usefixtures("float64")
+def test_average_of_a_pass_is_tested_and_not_trained(
+    tiny: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights are the mean over the last pass, from as many images to the next; the
+    training errors are those of a run without an average."""
+    monkeypatch.setattr("lenet.training.stack.AVERAGED", 2)
+    run = config({**SDLM, "average": "pass"}, 0)
+    (result,) = train([run], tiny)
+    (plain,) = train([config(SDLM, 0)], tiny)
+    assert [point["train_wrong"] for point in result.curve] == [
+        point["train_wrong"] for point in plain.curve
+    ]
+    seen: list[dict[str, Tensor]] = []
+    remember = Stack.remember
+
+    def watch(self: Stack, place: int) -> None:
+        remember(self, place)
+        seen.append({k: w.detach().clone() for k, w in self.model.named_parameters()})
+
+    monkeypatch.setattr(Stack, "remember", watch)
+    train([run], tiny)
+    assert len(seen) == 9  # three passes of six images
+    for name, weight in result.weights.items():
+        if name in seen[0]:
+            mean = sum(weights[name][0] for weights in seen[-3:]) / 3
+            torch.testing.assert_close(weight, mean, rtol=1e-12, atol=1e-12)
+            assert not torch.equal(weight, seen[-1][name][0])
 
 
 def test_mixed_structures_are_refused(tiny: Data) -> None:

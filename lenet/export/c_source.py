@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from lenet.training.factor.head import LEVELS as HEADS
+
 SQUASHES = {  # of a float a
     "scaled_tanh": "1.7159f * tanhf(a * (2.0f / 3.0f))",
     "tanh": "tanhf(a)",
@@ -122,15 +124,14 @@ def source(
 ) -> str:
     """The C file of a network; weights as `export_network.folded` gives them."""
     trainable = levels["pooling"] == "subsample"
-    softmax = levels["head"] == "softmax"
-    last = levels["activation"] if softmax else "scaled_tanh"
+    head = HEADS[levels["head"]]
     body = BODY.format(
         squash=SQUASHES[levels["activation"]],
-        squash_f6=SQUASHES[last],
+        squash_f6=SQUASHES[head.squash or levels["activation"]],
         pool=POOLINGS[levels["pooling"]],
         s2="S2_coefficient, S2_bias" if trainable else "0, 0",
         s4="S4_coefficient, S4_bias" if trainable else "0, 0",
-        output=SOFTMAX if softmax else RBF,
+        output=SOFTMAX if head.trainable else RBF,
     )
     arrays = "\n".join(array(key, tensor) for key, tensor in weights.items())
     return f"{HEAD.format(name=name, **about)}{arrays}\n{body}"

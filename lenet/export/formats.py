@@ -23,6 +23,7 @@ from lenet.config import Refusal, suggest
 from lenet.interpret.trained import Trained
 from lenet.records import store
 from lenet.training.factor.activation import AMPLITUDE, SLOPE
+from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.norm import EPSILON
 from lenet.training.model import STRUCTURE, Convolution, Dense, Subsampling
 
@@ -69,10 +70,10 @@ class Plain(nn.Module):
                 )
                 signal = squash(signal * coefficient + bias)
         signal = squash(self.dense("C5", signal.flatten(1)))
-        softmax = self.levels["head"] == "softmax"
-        squash = squash if softmax else SQUASHES["scaled_tanh"]
+        head = HEADS[self.levels["head"]]
+        squash = SQUASHES[head.squash or self.levels["activation"]]
         signal = squash(self.dense("F6", signal))
-        if softmax:
+        if head.trainable:
             return self.dense("output", signal)
         apart = signal[:, None] - self.part("output", "bitmaps")
         return -0.5 * apart.square().sum(-1)

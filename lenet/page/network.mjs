@@ -66,7 +66,7 @@ export function networkOf(described) {
   const { levels, inputs, bitmaps } = described;
   const weights = tensorsOf(described);
   const squash = squashOf(levels.activation);
-  const linear = levels.head === "softmax";
+  const scaled = levels.head.startsWith("rbf");
   /** @type {[LayerName, Layer][]} */
   const layers = [
     ["C1", convolution(weights, "C1", inputs.C1, PADDED, squash)],
@@ -74,7 +74,7 @@ export function networkOf(described) {
     ["C3", convolution(weights, "C3", inputs.C3, MAPS.S2[1], squash)],
     ["S4", subsampling(weights, "S4", MAPS.S4, levels.pooling, squash)],
     ["C5", dense(weights["C5.weight"], weights["C5.bias"], squash)],
-    ["F6", dense(weights["F6.weight"], weights["F6.bias"], linear ? squash : SQUASHES.scaled_tanh)],
+    ["F6", dense(weights["F6.weight"], weights["F6.bias"], scaled ? SQUASHES.scaled_tanh : squash)],
     [
       "output",
       bitmaps

@@ -15,7 +15,6 @@ from lenet.records.shapes import Record
 from lenet.studies import study
 from lenet.training.factor.connection import LEVELS as CONNECTIONS
 from lenet.training.factor.head import LEVELS as HEADS
-from lenet.training.factor.head import bitmaps
 from lenet.training.model import STRUCTURE, LeNet5
 
 YEARS = {"paper": "1998", "modern": "today"}  # what a visitor calls the two presets
@@ -52,11 +51,11 @@ def network(model: LeNet5, levels: Mapping[str, str]) -> dict[str, Any]:
     """What the page computes with: the structure and all numbers of the first run."""
     known = model.state_dict()
     chosen = {name: known[name][0] for name in sorted(known)}
-    linear = HEADS[levels["head"]].trainable
+    head = HEADS[levels["head"]]
     return {
         "levels": levels,
         "inputs": {"C1": [[0]] * 6, "C3": CONNECTIONS[levels["connection"]]},
-        "bitmaps": None if linear else bitmaps().int().tolist(),
+        "bitmaps": None if head.trainable else head.codes().int().tolist(),
         "tensors": [(name, tensor.numel()) for name, tensor in chosen.items()],
         "numbers": packed(chosen.values()),
     }

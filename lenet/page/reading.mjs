@@ -29,6 +29,7 @@ const WORDS = {
   stride: "every second pixel",
   rbf: "RBF units",
   rbf_map: "RBF units, eq. 9",
+  ten_units: "ten units, squared error",
 };
 
 /**

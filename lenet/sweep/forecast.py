@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet.config import Config, Value
+from lenet.config import Config, Value, current
 from lenet.records.plan import Run
 from lenet.records.shapes import Plan, Record
 
@@ -36,7 +36,7 @@ def seconds(
     for one in known:
         if one["hardware"] == hardware and one["curve"]:
             rate = one["seconds"] / len(one["curve"])
-            config = Config(one["treatment"], one["seed"])
+            config = Config(current(one["treatment"]), one["seed"])
             exact[shape(config)].append(rate)
             alike[kin(config)].append(rate)
     total = 0.0

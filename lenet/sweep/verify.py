@@ -93,7 +93,7 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     from lenet.training import stack
 
     first = store.select(run, output_dir)
-    config = Config(first["treatment"], first["seed"])
+    config = Config(current(first["treatment"]), first["seed"])
     name = first["run_id"]
     if record.edition(first) != EDITION:
         commit = first["code"]["commit"]

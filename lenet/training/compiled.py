@@ -14,7 +14,6 @@ from torch import Tensor
 
 from lenet.training.factor.augmentation import MOTIONS, gaussian
 from lenet.training.factor.head import LEVELS as HEADS
-from lenet.training.factor.head import bitmaps
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.loops import passes
 from lenet.training.model import STRUCTURE, Dense
@@ -124,7 +123,7 @@ def network(stack: "Stack") -> passes.Network:
         scale=model.input.scale.numpy(),
         shift=model.input.shift.numpy(),
         number=stack.head_number(head.number).numpy(),
-        bitmaps=bitmaps().numpy(),
+        bitmaps=head.codes().numpy(),
         running=torch.stack(statistics, 1).numpy(),
     )
 

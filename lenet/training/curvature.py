@@ -8,9 +8,10 @@ squash multiplies by f'(a)^2 (Gauss-Newton: f'' is left out). Cross terms are dr
 also between the connections that share a weight, whose curvatures are added.
 
 The recursion begins with 1 at the outputs of F6 for the RBF heads, the distance being
-halved, as in the authors' later code, and with p (1 - p) at the logits for softmax
-cross-entropy, the diagonal of its Hessian (Bishop, 1992, Neural Computation 4). Batch
-norm counts as the linear map that it is at each image's own statistics.
+halved, as in the authors' later code, and 0 at those without a target; and with
+p (1 - p) at the logits for softmax cross-entropy, the diagonal of its Hessian (Bishop,
+1992, Neural Computation 4). Batch norm counts as the linear map that it is at each
+image's own statistics.
 """
 
 from collections.abc import Callable
@@ -42,10 +43,12 @@ def summed(model: LeNet5, images: Images) -> Curvature:
     signals = [model.input(images)]
     for name in LAYERS:
         signals.append(output(getattr(model, name), signals[-1]))
-    second, found = torch.ones_like(signals[-2]), Curvature()
+    found = Curvature()
     if isinstance(model.output, Dense):
         p = signals[-1].softmax(-1)
         second = p * (1 - p)
+    else:
+        second = torch.ones_like(signals[-2]) * model.output.used()
     for name, inputs in reversed(list(zip(LAYERS, signals, strict=False))):
         layer = getattr(model, name)
         if isinstance(layer, Subsampling):

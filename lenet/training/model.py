@@ -21,7 +21,6 @@ from lenet.training import draws
 from lenet.training.factor.activation import squash_of
 from lenet.training.factor.connection import LEVELS as CONNECTIONS
 from lenet.training.factor.head import LEVELS as HEADS
-from lenet.training.factor.head import bitmaps
 from lenet.training.factor.init import LEVELS as INITS
 from lenet.training.factor.norm import LEVELS as NORMS
 from lenet.training.factor.pooling import LEVELS as POOLINGS
@@ -184,12 +183,16 @@ class RadialBasis(nn.Module):
 
     bitmaps: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, bitmaps: Tensor) -> None:
         super().__init__()
-        self.register_buffer("bitmaps", bitmaps(), persistent=False)
+        self.register_buffer("bitmaps", bitmaps, persistent=False)
 
     def forward(self, units: Units) -> Float[Tensor, "run batch class"]:
         return -0.5 * (units[:, :, None, :] - self.bitmaps).square().sum(-1)
+
+    def used(self) -> Float[Tensor, "unit"]:
+        """1 for each unit of F6 that has a target, 0 for one that is out of use."""
+        return self.bitmaps[0].abs()
 
 
 class LeNet5(nn.Module):
@@ -207,15 +210,19 @@ class LeNet5(nn.Module):
         classes: int = 10,
     ) -> None:
         super().__init__()
-        softmax = HEADS[head].trainable
+        own = HEADS[head]
         self.input = Input(runs)
         self.C1 = Convolution(runs, ((0,),) * 6, norm, activation)
         self.S2 = Subsampling(runs, 6, pooling, activation)
         self.C3 = Convolution(runs, CONNECTIONS[connection], norm, activation)
         self.S4 = Subsampling(runs, 16, pooling, activation)
         self.C5 = Dense(runs, 120, (16, 5, 5), activation)
-        self.F6 = Dense(runs, 84, (120,), activation if softmax else "scaled_tanh")
-        self.output = Dense(runs, classes, (84,), None) if softmax else RadialBasis()
+        self.F6 = Dense(runs, 84, (120,), own.squash or activation)
+        self.output = (
+            Dense(runs, classes, (84,), None)
+            if own.trainable
+            else RadialBasis(own.codes())
+        )
 
     def activations(
         self,
@@ -276,6 +283,10 @@ class LeNet5(nn.Module):
                 if layer == "C3" and not self.C3.full:
                     weights = weights.flatten(1, 2)[:, self.C3.kernels.cpu()]
                 parameter[chosen.to(parameter.device)] = weights.to(parameter)
+        if isinstance(self.output, RadialBasis):
+            used = self.output.used()
+            self.F6.weight.mul_(used[:, None])
+            self.F6.bias.mul_(used)
 
     def fans(self, layer: str) -> tuple[Tensor, float, tuple[int, ...]]:
         """The fan-in of each unit, the fan-out, and the shape [out, *fan] of a layer's

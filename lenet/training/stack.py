@@ -8,7 +8,8 @@ run its own gradient. What a run becomes does not depend on the others.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,6 +25,7 @@ from lenet.training.data import Data
 from lenet.training.factor import adversary
 from lenet.training.factor.augmentation import LEVELS as AUGMENTATIONS
 from lenet.training.factor.augmentation import Number
+from lenet.training.factor.average import LEVELS as AVERAGES
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.input import LEVELS as INPUTS
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
@@ -38,14 +40,15 @@ Pixels = Float[Tensor, "run batch 28 28"]  # in [0, 1]
 Curve = list[dict[str, float]]  # epoch, train_error, train_wrong, ..., seconds
 SHARED = (
     *(*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs"),
-    *("train_size", "validation_size", "optimizer.samples"),
-    *("adversary", "adversary.steps", "adversary.held_out"),
+    *("train_size", "validation_size", "optimizer.samples", "optimizer.samples_first"),
+    *("adversary", "adversary.steps", "adversary.held_out", "average"),
 )
 PURPOSES = (
     *("order", "augmentation", "curvature", "dropout C5", "dropout F6"),
     *("adversary", "watch"),
 )
 DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
+AVERAGED = 100  # images from one weight that is averaged to the next
 TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
 
 
@@ -129,7 +132,8 @@ def train(
     curves: list[Curve] = [[] for _ in configs]
     for epoch in range(stack.epochs):
         wrong, seen = stack.run_epoch(epoch, data, report)
-        counts = {"train": (wrong, seen)} | stack.evaluate(data)
+        with stack.averaged():
+            counts = {"train": (wrong, seen)} | stack.evaluate(data)
         means = [float(counts[key][0].double().mean()) / counts[key][1]
                  for key in ("train", "test")]  # fmt: skip
         report(Progress(epoch + 1, 0, stack.steps, stack.batch_size, *means))
@@ -158,6 +162,7 @@ class Stack:
     diverged_step: Int64[Tensor, "run"]
     memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     step_sizes: list[list[tuple[float, float]]] = field(default_factory=list)  # by pass
+    averages: dict[str, Tensor] = field(default_factory=dict)  # by parameter
 
     @classmethod
     def start(cls, configs: Sequence[Config], data: Data) -> "Stack":
@@ -220,6 +225,8 @@ class Stack:
             number = self.head_number(head.number)
             losses = head.loss(logits, labels, number).mean(1)
             self.update(losses, epoch, step)
+            if (step + 1) % self.part == 0 or step + 1 == self.steps:
+                self.remember(-(-(step + 1) // self.part))
             wrong, seen = wrong + mistakes(logits, labels).sum(1), seen + len(batch[0])
             if step % 50 == 49:
                 error = (wrong / seen).mean().item()
@@ -232,7 +239,7 @@ class Stack:
     ) -> tuple[Int64[Tensor, "run"], int]:
         """Train one pass in compiled loops, some images at a time."""
         wrong, seen, size = torch.zeros_like(self.diverged_step), 0, self.batch_size
-        for batch in orders.split(size * max(1, compiled.IMAGES // size), dim=1):
+        for place, batch in enumerate(orders.split(size * self.part, dim=1), 1):
             step, labels = seen // size, data.train_labels[batch]
             done = compiled.train_part(self, batch, epoch, step, data)
             at = torch.from_numpy(done.diverged)
@@ -241,11 +248,40 @@ class Stack:
             self.diverged_step = torch.where(died, at, self.diverged_step)
             self.alive = self.alive & ~died
             wrong = wrong + (torch.from_numpy(done.answers) != labels).sum(1)
+            self.remember(place)
             seen += batch.shape[1]
             error = (wrong / seen).mean().item()
             last = math.ceil(seen / size)
             report(Progress(epoch, last, self.steps, size, error, None))
         return wrong, seen
+
+    @property
+    def part(self) -> int:
+        """The steps that the compiled loops make at a time, and after which weights
+        are averaged."""
+        kept = AVERAGES[self.level("average")] is not None
+        return max(1, (AVERAGED if kept else compiled.IMAGES) // self.batch_size)
+
+    @torch.no_grad()
+    def remember(self, place: int) -> None:
+        """Let the weights as they are into their averages; place: how often, with this
+        time, in their pass."""
+        if share := AVERAGES[self.level("average")]:
+            for name, weight in self.model.named_parameters():
+                mean = self.averages.setdefault(name, torch.zeros_like(weight))
+                mean.mul_(1 - share(place)).add_(weight * share(place))
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with its averages for weights, where there are any."""
+        weights = dict(self.model.named_parameters())
+        own = {name: weights[name].detach().clone() for name in self.averages}
+        with torch.no_grad():
+            for name, mean in self.averages.items():
+                weights[name].copy_(mean)
+            yield
+            for name, weight in own.items():
+                weights[name].copy_(weight)
 
     def number(self, name: str | None) -> PerRun:
         """A number of the optimizer of each run, 0 where it has no such."""
@@ -283,16 +319,15 @@ class Stack:
         return found.to(torch.get_default_dtype()).unbind()
 
     def estimate_curvature(self, epoch: int, data: Data) -> None:
-        """Put 1 / (mu + h_kk), from samples drawn for this pass, where the optimizer
-        looks, and note the range of step sizes.
+        """Put 1 / (mu + h_kk), from some images, where the optimizer looks, and note
+        the range of step sizes.
 
         A share of h may stay from the pass before: none in 1998, all of it in LUSH's
         demo; between lies the running mean of Efficient BackProp (LeCun et al., 1998).
+        mu + h may have a least value, so that no step is larger (after Liew et al.,
+        Neurocomputing 186, 2016).
         """
-        samples = int(self.configs[0].number("optimizer.samples"))
-        keys = draws.fold(self.streams["curvature"], epoch)[:, None]
-        order = draws.fold(keys, self.images).argsort(dim=1, stable=True)[:, :samples]
-        chosen, sizes = self.images[order], []
+        chosen, sizes = self.samples(epoch), []
         rates = self.rates(epoch)[0].to(self.numbers["optimizer.mu"])
         for name, found in self.curvature(data, chosen).items():
             memory = self.memory.setdefault(name, {})
@@ -303,11 +338,23 @@ class Stack:
             values = found * scale
             before = memory.get("curvature", values)
             values = values * (1 - kept) + before * kept
-            memory["curvature"], memory["step_size"] = values, 1 / (mu + values)
-            sizes.append((rates / (mu + values).flatten(1).mT).mT)
+            least = self.number("curvature_least").view(-1, *[1] * (found.ndim - 1))
+            bounded = (mu + values).maximum(least)
+            memory["curvature"], memory["step_size"] = values, 1 / bounded
+            sizes.append((rates / bounded.flatten(1).mT).mT)
         every = torch.cat(sizes, 1)
         low, high = every.amin(1).tolist(), every.amax(1).tolist()
         self.step_sizes.append(list(zip(low, high, strict=True)))
+
+    def samples(self, epoch: int) -> Int64[Tensor, "run sample"]:
+        """The training images that h is from: drawn for this pass, or, where
+        `optimizer.samples_first` is 1, the first of its order."""
+        count = int(self.configs[0].number("optimizer.samples"))
+        keys = draws.fold(self.streams["curvature"], epoch)[:, None]
+        if self.configs[0].number("optimizer.samples_first"):
+            return self.orders(epoch)[:, :count]
+        order = draws.fold(keys, self.images).argsort(dim=1, stable=True)[:, :count]
+        return self.images[order]
 
     def curvature(
         self, data: Data, chosen: Int64[Tensor, "run sample"]
@@ -501,9 +548,10 @@ class Stack:
         last = self.epochs * self.steps - 1
         self.diverged_step = torch.where(broken, last, self.diverged_step)
         self.alive = self.alive & ~broken
-        answers = self.answers(data.test_images, data.test_labels).cpu()
+        with self.averaged():
+            answers = self.answers(data.test_images, data.test_labels).cpu()
+            state = {k: v.cpu().clone() for k, v in self.model.state_dict().items()}
         right = answers == data.test_labels.cpu()
-        state = {key: value.cpu() for key, value in self.model.state_dict().items()}
         seconds, processor_seconds = (part / len(self.configs) for part in spent)
         return [
             Result(

@@ -55,6 +55,8 @@ class Head:
     formula: Callable[[list[Number], list[Number], Number], Loss]
     number: str | None = None  # its name in conf/head
     trainable: bool = False  # a linear layer; otherwise the fixed RBF units
+    codes: Callable[[], Float[Tensor, "class unit"]] = lambda: bitmaps()  # of RBF units
+    squash: str | None = "scaled_tanh"  # of F6; None: the activation
 
     def loss(self, logits: Logits, labels: Labels, number: PerRun) -> Losses:
         """The loss per image."""
@@ -68,6 +70,12 @@ def bitmaps() -> Float[Tensor, "class unit"]:
     """The fixed weights of the ten RBF units, +1 for ink and -1 for background."""
     pixels = [drawing.replace(" ", "") for drawing in DRAWINGS]
     return torch.tensor([[1.0 if p == "#" else -1.0 for p in row] for row in pixels])
+
+
+def targets() -> Float[Tensor, "class unit"]:
+    """Ten units of F6, each +1 for its own class and -1 for the others; the other 74
+    have no target, 0, and are out of use."""
+    return torch.cat([2 * torch.eye(10) - 1, torch.zeros(10, 74)], 1)
 
 
 def distance(scores: list[Number], targets: list[Number], number: Number) -> Loss:
@@ -113,5 +121,7 @@ def sum_of(numbers: list[Number]) -> Number:
 LEVELS = {
     "rbf": Head(distance),
     "rbf_map": Head(posterior, number="j"),
-    "softmax": Head(cross_entropy, number="smoothing", trainable=True),
+    "softmax": Head(cross_entropy, number="smoothing", trainable=True, squash=None),
+    # Eq. 8 with these codes is half the squared error of ten outputs.
+    "ten_units": Head(distance, codes=targets, squash=None),
 }

@@ -18,8 +18,14 @@ def zero_one(mean: float, std: float) -> tuple[float, float]:
     return 1.0, 0.0
 
 
+def hundredths(mean: float, std: float) -> tuple[float, float]:
+    """A hundredth of the byte, from 0 to 2.55, as in eblearn's demo."""
+    return 2.55, 0.0
+
+
 LEVELS: dict[str, Callable[[float, float], tuple[float, float]]] = {
     "range_1998": range_1998,
     "standardize": standardize,
     "zero_one": zero_one,
+    "hundredths": hundredths,
 }

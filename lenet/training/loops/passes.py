@@ -368,15 +368,15 @@ def planned(network: Network, slots: Mapping[str, int], optimizer: str) -> Plan:
     table = CONNECTIONS[network.connection]
     sizes = (slots.get(name, 0) for name in SLOTS)
     offsets = zip(Plan._fields, accumulate([0, *sizes]), strict=False)
-    code, scaled = map(list(ACTIVATIONS).index, (network.activation, "scaled_tanh"))
+    head, codes = HEADS[network.head], list(ACTIVATIONS)
     return Plan(
         **dict(itertools.islice(offsets, len(SLOTS))),
-        activation=code,
-        squash=code if HEADS[network.head].trainable else scaled,
+        activation=codes.index(network.activation),
+        squash=codes.index(head.squash or network.activation),
         pooling=list(POOLINGS).index(network.pooling),
         head=list(HEADS).index(network.head),
         squashed=POOLINGS[network.pooling].trainable,
-        linear=HEADS[network.head].trainable,
+        linear=head.trainable,
         norm=network.norm != "none",
         rule=list(OPTIMIZERS).index(optimizer),
         inputs=np.array([i for row in table for i in row]),

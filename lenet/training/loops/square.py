@@ -111,14 +111,14 @@ def back(s, wide, g, plan, gains):
 @no_type_check
 def begin(s, plan, at):
     """Where the recursion begins: 1 at F6 for RBF units, p (1 - p) at the logits of a
-    softmax, whose shares p are in s[pull]; 0 where there is no image."""
+    softmax, whose shares p are in s[pull]; 0 where there is no image, or no target."""
     for lane in range(LANES):
         there = np.float32(at[lane] >= 0)
         for c in range(10):
             p = s[P.pull + c, lane]
             s[P.pull + c, lane] = there * p * (np.float32(1) - p)
         for k in range(84):
-            s[P.d6 + k, lane] = there
+            s[P.d6 + k, lane] = there * abs(plan.bitmaps[0, k])
 
 
 @entrance

@@ -1,0 +1,101 @@
+"""The log of LeNet-5 that the authors' later code publishes, and ours beside it.
+
+python scripts/sweep.py design=paper_log
+python scripts/paper_log.py [output_dir=outputs]
+
+eblearn's demo of MNIST (Sermanet and LeCun) says, after each of 37 passes, the test
+error and the range of 1/(mu + h) at the h that it estimates then. Ours is estimated
+before a pass: that of pass p + 1 stands beside row p. The log's training error
+is that of the weights after a pass, ours that of the images as they are presented.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.figure import Figure
+
+from lenet.config import Refusal
+from lenet.records.store import Record
+from lenet.report import report
+from lenet.studies import study
+from lenet.studies.rounding import decimals
+from lenet.terminal import command, say, typed
+
+STUDY = "paper_log"
+BLUE, _, _, RED, *_ = seaborn.color_palette("colorblind")
+
+
+def by_squash(output: Path) -> dict[str, list[Record]]:
+    """The finished runs with each squash."""
+    plan, found = study.read(output / STUDY)
+    runs = {one["run_id"]: one for one in found if one["status"] == "finished"}
+    read = {
+        arm["levels"].get("squash", "tanh"): [runs[i] for i in arm["runs"] if i in runs]
+        for arm in plan["arms"]
+    }
+    if not any(read.values()):
+        raise Refusal(f"{output} has no run of it: sweep design={STUDY} first")
+    return {name: chosen for name, chosen in read.items() if chosen}
+
+
+def table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.DataFrame:
+    """The log's rows with ours: errors in %, means over n seeds; of 1/(mu + h) the
+    least and the largest over the seeds."""
+    found = published.set_index("pass")[["test_error_percent", "inverse_min"]]
+    found.columns = pd.Index(["log_test", "log_least"])
+    for name, chosen in runs.items():
+        squash = name.replace(" ", "_")
+        rate = chosen[0]["treatment"]["optimizer.lr"]
+        for kind in ("test", "train"):
+            curves = [[dict(point) for point in r["curve"]] for r in chosen]
+            errors = [[100 * float(str(p[f"{kind}_error"])) for p in c] for c in curves]
+            passes = range(1, len(errors[0]) + 1)
+            found[f"{squash}_{kind}"] = pd.Series(np.mean(errors, 0), passes)
+        steps = [[p["least_step"] / rate for p in r["curve"]] for r in chosen]
+        before = range(len(steps[0]))
+        found[f"{squash}_least_low"] = pd.Series(np.min(steps, 0), before)
+        found[f"{squash}_least_high"] = pd.Series(np.max(steps, 0), before)
+    return found.reset_index()
+
+
+def figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
+    """Test error and the smallest 1/(mu + h) by pass, the log's as circles."""
+    drawn = Figure(figsize=(9, 3.6), layout="constrained")
+    error, least = drawn.subplots(1, 2)
+    error.plot(rows["pass"], rows["log_test"], "o", mfc="none", color="black")
+    least.plot(rows["pass"], rows["log_least"], "o", mfc="none", color="black")
+    for (name, chosen), color in zip(runs.items(), (BLUE, RED), strict=False):
+        squash = name.replace(" ", "_")
+        label = f"{name}, mean of {len(chosen)} seeds"
+        error.plot(rows["pass"], rows[f"{squash}_test"], color=color, label=label)
+        between: Any = rows[f"{squash}_least_low"], rows[f"{squash}_least_high"]
+        least.fill_between(rows["pass"], *between, color=color, alpha=0.5, lw=0)
+    error.set(yscale="log", xlabel="pass", title="test error, %", ylim=(0.8, 3))
+    error.set_yticks([0.8, 1, 1.5, 2, 3], ["0.8", "1", "1.5", "2", "3"])
+    error.set_yticks([], minor=True)
+    error.legend(frameon=False)
+    least.set(yscale="log", xlabel="pass", title="smallest 1/(mu + h), after it")
+    least.set_yticks([1, 3, 10, 30], ["1", "3", "10", "30"])
+    drawn.suptitle("The log of eblearn (circles) and our h in training", weight="bold")
+    return drawn
+
+
+def main() -> None:
+    """The entry point."""
+    if "--help" in sys.argv or "-h" in sys.argv:
+        say(str(__doc__))
+        return
+    output = Path(typed(sys.argv[1:], {"output_dir": "outputs"})["output_dir"])
+    runs = by_squash(output)
+    rows = table(pd.read_csv(output / STUDY / "published.csv"), runs)
+    say("\n".join(map(str, report.save(figure(rows, runs), output / STUDY / "log"))))
+    rows.to_csv(output / STUDY / "log.csv", index=False, float_format="%.4f")
+    say(rows.to_string(index=False, float_format=decimals))
+
+
+if __name__ == "__main__":
+    command(main)
