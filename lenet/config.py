@@ -152,6 +152,7 @@ class Places:
 
 # How a treatment of edition 1 differs: factors that came later, at what all runs had
 # before, and levels that have another name now.
+PIXELS = ("adversary.epsilon", "adversary.step")  # may be typed as 8/255
 LATER: dict[str, Value] = {"adversary": "none"}
 RENAMED = {("schedule", "paper"): "steps_1998", ("input", "paper"): "range_1998"}
 
@@ -266,6 +267,17 @@ def number_of(value: Value) -> float:
     return value
 
 
+def quotient(text: str) -> float | None:
+    """The number that a text says, also as `8/255`, how radii in pixels are written;
+    None where it is neither."""
+    parts = [] if "_" in text else text.split("/")
+    try:
+        above, below = (float(part) for part in (*parts, "1")[:2])
+        return above / below if len(parts) in (1, 2) else None
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
 def check_level(group: str, value: Any) -> str:
     """The level's name, if the group has it and the tree holds only its file's keys."""
     name = value.get("name") if isinstance(value, Mapping) else value
@@ -279,6 +291,9 @@ def check_level(group: str, value: Any) -> str:
 
 def check_number(key: str, value: Any) -> Value:
     """The number, if it lies in the key's range."""
+    if isinstance(value, str) and key in PIXELS:
+        parsed = quotient(value)
+        value = value if parsed is None else parsed
     whole = RANGES[key].whole and isinstance(value, float) and value.is_integer()
     if whole:
         value = int(value)

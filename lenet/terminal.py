@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from lenet.config import Refusal, place, shortened, suggest
+from lenet.config import Refusal, place, quotient, shortened, suggest
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,10 @@ def pair(text: str) -> tuple[str, str]:
 
 def number(key: str, text: str) -> float:
     """The number that was typed under a key."""
-    try:
-        if "_" not in text:
-            return float(text)
-    except ValueError:
-        pass
-    raise Refusal(f"{key}={text} is no number")
+    found = quotient(text)
+    if found is None:
+        raise Refusal(f"{key}={text} is no number")
+    return found
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ LEVELS = (
     "test_error",
     "robust_accuracy",
     "auto_attack",
+    "gain",
     "share",
     "share_reference",
 )  # in %
