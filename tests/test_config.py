@@ -26,6 +26,7 @@ from lenet.config import (
     keys,
     levels,
     names,
+    quotient,
     resolve,
 )
 
@@ -488,3 +489,25 @@ def test_levels_have_a_year_and_a_source() -> None:
             assert (CONF / group / f"{name}.yaml").is_file()
             assert 1900 < content["year"] < 2030
             assert len(content["source"]) > 10
+
+
+@pytest.mark.parametrize("key", ["adversary.epsilon", "adversary.step"])
+def test_sizes_in_pixels_may_be_quotients(key: str) -> None:
+    """8/255 is the number that it says, in its range; other numbers are written out."""
+    line = ["data=digits", "adversary=fgsm"]
+    (run,), _ = composed([*line, f"{key}=8/255"])
+    assert run.treatment[key] == 8 / 255
+    for wrong in ("300/255", "8/0", "8/255/2", "a/b"):
+        with pytest.raises(Refusal, match=f"{key} is a number from 0 to 1"):
+            composed([*line, f"{key}={wrong}"])
+    with pytest.raises(Refusal, match=r"optimizer\.lr=1/100 is out of range"):
+        composed([*line, "optimizer.lr=1/100"])
+
+
+def test_quotient_is_the_number_that_is_meant() -> None:
+    """Of one or two numbers; None for all else."""
+    assert [quotient(text) for text in ("8/255", "0.25", "1e-2", "3 / 4")] == [
+        *(8 / 255, 0.25, 0.01, 0.75),
+    ]
+    for text in ("", "/", "8/", "8/0", "1_0", "1/2/3", "a"):
+        assert quotient(text) is None

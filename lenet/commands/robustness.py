@@ -1,9 +1,9 @@
 """Attack the runs of a study and draw how robust they are.
 
 lenet robustness study=robustness
-    effort=standard    towards each other class, with APGD's step, on test images:
-                       smoke: 100, 10 steps, 1 start; standard: 1,000, 25 steps, 2
-                       starts; full: 10,000, 100 steps, 5 starts, and AutoAttack
+    effort=standard    margin towards each other class, with APGD's step; test images:
+                       smoke: 100, 10 steps, 1 start; standard: 500, 20 steps, 2 starts
+                       and longer ones; full: 10,000, 100 steps, 5, and AutoAttack
     epsilon=[0,0.02,0.03,...,0.1]    radii, also as 8/255; 0 is no attack
     norm=linf          or l2, with radii of its own
     atlas=0.2          the radius at which the atlas counts successes
@@ -299,13 +299,20 @@ def unlike(given: Mapping[str, str]) -> list[str]:
 
 def caption(found: Study, task: Task) -> str:
     """What the attack was, and which runs it met."""
-    (steps, restarts, _), most = task.effort.tries, robustness.STRONGEST
+    tries, most = task.effort.tries, robustness.STRONGEST
+    long, images = robustness.LONG * tries.steps, len(task.labels)
     about = (
-        f"APGD on the margin towards each other class, in the {task.norm} ball, "
-        f"{steps} steps, random starts: {restarts}, {len(task.labels):,} test images; "
-        f"the worst case per image. The strongest attack, {most.steps} steps and "
-        f"{most.restarts} other starts, on {min(task.effort.sample, len(task.labels))} "
-        "of them."
+        f"APGD on the margin in the {task.norm} ball on {images:,} test images, "
+        f"{tries.steps} steps towards each other class and {long} towards all at once "
+        f"from {tries.restarts} random starts"
+    )
+    if tries.closer:
+        nearest = f"the {robustness.CLOSEST} nearest classes"
+        about += f", {long} more towards {nearest} from {tries.closer}"
+    about += (
+        f"; the worst case per image. The strongest attack, of {most.steps} and "
+        f"{robustness.LONG * most.steps} steps from {most.restarts} and {most.closer} "
+        f"other starts, on {min(task.effort.sample, images)} of them."
     )
     lost = sum(overfitting(one["curve"]) is not None for one in found.records)
     if lost:

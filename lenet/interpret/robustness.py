@@ -92,7 +92,7 @@ class Effort:
 STRONGEST = Tries(steps=100, restarts=2, closer=2, first=1000)
 EFFORTS = {
     "smoke": Effort(100, Tries(10, 1), 20, 1),
-    "standard": Effort(500, Tries(20, 2, closer=1), 50, 5),
+    "standard": Effort(500, Tries(20, 2, closer=3), 50, 5),
     "full": Effort(10_000, Tries(100, 5, closer=2), 1000, 50, auto_attack=True),
 }
 
@@ -143,16 +143,13 @@ def entrance(
     """The problem of images and labels as `images.checked_images` and
     `images.checked_labels` take them; a Refusal of those that would be misread.
 
-    Also for a caller in torch.inference_mode(), if the network was made outside.
+    All runs of a stack are attacked on the same images. Also for a caller in
+    torch.inference_mode(), if the network was made outside.
     """
     module = model if isinstance(model, nn.Module) else nn.Module()
     with gradients(module):
         seen = checked_images(images, like=next(module.parameters(), None)).clone()
-        if seen.ndim > 3:
-            raise Refusal(
-                f"images have the shape {list(seen.shape)}: all runs of a stack are "
-                "attacked on the same ones; give [n, 28, 28]"
-            )
+        seen = seen[0] if seen.ndim > 3 else seen  # one batch, for all runs
         classes = checked_labels(labels, seen).clone()
         if keys is None:
             keys = starts(torch.arange(len(classes), device=classes.device))
