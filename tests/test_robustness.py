@@ -1,8 +1,10 @@
 """lenet/interpret/robustness.py against networks whose robustness is known exactly."""
 
 import math
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import config
@@ -12,16 +14,28 @@ from torch import Tensor
 
 from lenet.commands import attack as command
 from lenet.config import Config, Refusal
-from lenet.interpret import robustness
-from lenet.interpret.robustness import Effort, curve
+from lenet.interpret import apgd, robustness
+from lenet.interpret.adversarial import adversarial
+from lenet.interpret.robustness import Effort, Tries, curve
 from lenet.records.overfitting import overfitting
 from lenet.training.attack import Targeted, Untargeted, pgd
 from lenet.training.data import Data
 from lenet.training.model import LeNet5
 from lenet.training.stack import Result, Stack, train
 
-EFFORT = Effort(images=60, steps=20, restarts=1, losses=("margin",), targets=2)
+EFFORT = Effort(images=60, tries=Tries(20, 1), sample=20, atlas=2)
 RADII = [0.0, 0.002, 0.01, 0.05, 0.1]
+
+
+STRONGEST = robustness.STRONGEST
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick() -> Iterator[None]:
+    """The strongest attack is a short one, but where it is what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(robustness, "STRONGEST", Tries(3, 1, first=1000))
+        yield
 
 
 class Linear(torch.nn.Module):
@@ -103,7 +117,7 @@ def test_accuracy_never_rises_with_epsilon(
 
     images, keys = torch.rand(6, 28, 28, generator=generator), torch.arange(6)
     labels = network(images)[0].argmax(-1)
-    effort = Effort(6, 1, 1, ("margin",), 1)
+    effort = Effort(6, Tries(1, 1), 2, 1)
     shown = curve(network, images, labels, keys, [*radii, 0.0], effort, norm)
     cells = shown.cells.pivot_table(index="epsilon", columns="run", values="accuracy")
     assert cells.index.is_monotonic_increasing and cells.loc[0.0, 0] == 1
@@ -112,15 +126,16 @@ def test_accuracy_never_rises_with_epsilon(
 
 
 def test_curve_goes_on_where_no_image_is_left() -> None:
-    """Radii beyond the last survivor have accuracy 0, whatever the losses to come."""
+    """Radii beyond the last survivor have accuracy 0, whatever the walks to come."""
     model, images, labels, keys = problem()
-    effort = Effort(60, 20, 1, ("margin", "cross_entropy"), 1)
+    effort = Effort(60, Tries(20, 2), 20, 1)
     found = robustness.curve(model, images, labels, keys, [0.3, 0.4], effort)
     assert (found.cells["accuracy"] == 0).all() and not found.right.any()
 
 
 def test_flat_network_raises_the_indicator() -> None:
-    """A network that rounds its input has no gradient: its accuracy is not believed."""
+    """A network that rounds its input has no gradient, and random points do better than
+    walks that stand: its accuracy is not believed."""
 
     class Rounded(Linear):
         def forward(self, images: Tensor) -> Tensor:
@@ -129,6 +144,7 @@ def test_flat_network_raises_the_indicator() -> None:
     _, images, labels, keys = problem()
     found = robustness.curve(Rounded(), images, labels, keys, [0.05], EFFORT).cells
     assert (found["flat"] > robustness.LIMITS["flat"]).all()
+    assert (found["black_box"] > robustness.LIMITS["black_box"]).all()
 
 
 def test_network_that_no_image_moves_raises_the_indicator() -> None:
@@ -144,8 +160,11 @@ def test_network_that_no_image_moves_raises_the_indicator() -> None:
     assert found["unbounded"].tolist() == pytest.approx([share, share])
 
 
-def test_gradient_that_points_away_raises_the_indicator() -> None:
-    """Random points of the ball then do better than the attack."""
+def test_gradient_that_points_away_raises_the_indicator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Walks turn back to where they were best, and more of them find more."""
+    monkeypatch.setattr(robustness, "STRONGEST", STRONGEST)
 
     class Reversed(Linear):
         def z(self, images: Tensor) -> Tensor:
@@ -153,12 +172,13 @@ def test_gradient_that_points_away_raises_the_indicator() -> None:
             return 2 * right.detach() - right
 
     _, images, labels, keys = problem()
-    found = robustness.curve(Reversed(), images, labels, keys, [0.1], EFFORT).cells
-    assert (found["black_box"] > robustness.LIMITS["black_box"]).all()
+    found = robustness.curve(Reversed(), images, labels, keys, [0.01], EFFORT).cells
+    assert (found["stronger"] > robustness.LIMITS["stronger"]).all()
 
 
-def test_worst_case_is_over_both_losses() -> None:
-    """Where the margin has no gradient, cross-entropy finds the third class."""
+def test_each_other_class_is_tried() -> None:
+    """Where the slope towards the likeliest other class leads nowhere, the walk towards
+    the third finds it: the second is never above the label."""
 
     def network(images: Tensor) -> Tensor:
         third = 40 * (images.flatten(-2).mean(-1) - 0.4) - 3
@@ -166,71 +186,106 @@ def test_worst_case_is_over_both_losses() -> None:
         return logits.expand(1, *logits.shape[-2:])
 
     images, labels = torch.full((4, 28, 28), 0.4), torch.zeros(4, dtype=torch.int64)
-    keys = robustness.starts(torch.arange(4))
-    for losses, withstand in (
-        (("margin",), True),
-        (("margin", "cross_entropy"), False),
-    ):
-        effort = Effort(4, 20, 1, losses, 1)
-        found = robustness.curve(network, images, labels, keys, [0.2], effort)
-        assert found.right.all() if withstand else not found.right.any()
+    problem = robustness.Problem(network, images, labels, torch.arange(4))
+    assert robustness.ranked(problem).tolist() == [[[1, 2]] * 4]
+    effort = Effort(4, Tries(20, 1), 2, 1)
+    assert not curve(network, images, labels, None, [0.2], effort).right.any()
 
 
-def test_path_falls_where_its_end_brings_much_of_it() -> None:
+def test_walk_falls_where_its_end_brings_much_of_it() -> None:
     """A straight way down still falls at its end; one that has settled does not."""
-    _, images, labels, _ = problem()
-    found = pgd(
-        Linear(), images[:2], Untargeted(labels[:2]), epsilon=0, step=0, steps=1
-    )
     straight = torch.linspace(1, 0, 21)
-    settled = (straight - 0.5).clamp(min=0)
-    trace = torch.stack([straight, settled], -1)[None]
-    found = found._replace(trace=trace)
-    assert robustness.still_falling(found, "margin").tolist() == [True, False]
+    losses = list(torch.stack([straight, (straight - 0.5).clamp(min=0)], -1))
+    assert apgd.still_falling(losses).tolist() == [True, False]
 
 
-def test_cross_entropy_falls_as_its_logits_do() -> None:
-    """A margin that falls from 12 to 4 and then by a tenth has settled, although -log p
-    grows by a tenth too; log odds are the margin of two classes."""
-    _, images, labels, _ = problem()
-    found = pgd(
-        Linear(), images[:1], Untargeted(labels[:1]), epsilon=0, step=0, steps=1
-    )
-    margin = torch.cat([torch.linspace(12, 4, 37), torch.linspace(3.975, 3.9, 4)])
-    trace = -torch.log1p((-margin).exp())
-    torch.testing.assert_close(robustness.log_odds(trace), margin, rtol=1e-2, atol=0)
-    assert robustness.log_odds(torch.zeros(1)).isfinite()
-    found = found._replace(trace=trace[None, :, None])
-    assert robustness.still_falling(found, "margin").tolist() == [True]
-    assert robustness.still_falling(found, "cross_entropy").tolist() == [False]
+def test_stronger_attack_raises_its_indicator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that errs in a narrow window of grey: one long step leads beyond it,
+    steps that shrink end in it; what they gain on the sample is the indicator."""
+    monkeypatch.setattr(robustness, "STRONGEST", STRONGEST)
+
+    def network(images: Tensor) -> Tensor:
+        away = (images.flatten(-2).mean(-1) - 0.45).abs() - 0.001
+        return torch.stack([away, 0 * away], -1).expand(1, *away.shape[-1:], 2)
+
+    images, labels = torch.full((8, 28, 28), 0.4), torch.zeros(8, dtype=torch.int64)
+    for steps, gain in ((1, 1.0), (40, 0.0)):
+        effort = Effort(8, Tries(steps, 1), 4, 1)
+        found = curve(network, images, labels, None, [0.0, 0.1], effort)
+        assert found.right[1].all() == (steps == 1)
+        assert found.cells["stronger"].tolist() == [0, gain]
 
 
-def test_path_that_still_falls_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps that add up to one radius do not cross the ball; two and a half times as
-    many do, to where the linear model's loss is least."""
-    monkeypatch.setattr(robustness, "PACE", 1.0)
-    model, images, labels, keys = problem()
-    long = curve(model, images, labels, keys, [0.003], EFFORT)
-    monkeypatch.setattr(robustness, "LONGER", 1.0)
-    short = curve(model, images, labels, keys, [0.003], EFFORT)
-    assert (short.cells["falling"] > robustness.LIMITS["falling"]).all()
-    assert (long.cells["falling"] == 0).all()
+def test_rounds_end_with_the_classes_that_came_nearest() -> None:
+    """Each class from every start, and all at once; then three of them for longer."""
+    rounds = list(Tries(20, 2, closer=1, first=7).rounds(9))
+    assert rounds[:9] == [(7, place, 20) for place in range(9)]
+    assert rounds[9] == (7, None, 100) and rounds[19] == (8, None, 100)
+    assert rounds[10:19] == [(8, place, 20) for place in range(9)]
+    assert rounds[20:] == [(9, place, 100) for place in range(3)]
+
+
+@pytest.mark.parametrize("count", [59, 60])
+def test_median_radius_is_exact_for_a_linear_model(count: int) -> None:
+    """|z| / |w|_1, from above and within 1/32 of the distance of two radii, or of the
+    radii that follow the curve where its largest is too small; the same bracket for
+    every image as the curve, 0 where the image is wrong."""
+    model, images, labels, keys = (part[:count] if i else part
+                                   for i, part in enumerate(problem()))  # fmt: skip
     with torch.no_grad():
         signed = model.z(images) * (2 * labels - 1)
-        radius = signed / model.w.abs().sum(1, keepdim=True)
-    assert torch.equal(long.right[0], radius > 0.003)
-    assert (long.right <= short.right).all() and not torch.equal(
-        long.right, short.right
-    )
+        exact = (signed / model.w.abs().sum(1, keepdim=True)).clamp(min=0)
+    for epsilons, width in (([0.0, 0.002, 0.01, 0.05], 0.04), ([1e-4], 0.01)):
+        found = curve(model, images, labels, keys, epsilons, EFFORT)
+        radii = robustness.smallest_radii(model, images, labels, keys, found, EFFORT)
+        assert torch.equal(radii == 0, signed < 0)
+        assert (radii >= exact - 1e-6).all()
+        for epsilon, right in zip(epsilons, found.right, strict=True):
+            assert torch.equal(right, radii > epsilon)
+        medians = robustness.middle(radii).mean(1), exact.quantile(0.5, 1)
+        gap = medians[0] - medians[1]
+        assert ((gap >= -1e-6) & (gap <= width / 32 + 1e-6)).all()
+
+
+def test_image_that_nothing_turns_has_no_radius() -> None:
+    """inf: the doubled radii end with the ball of all images."""
+    model, images, _, keys = problem()
+
+    def constant(images: Tensor) -> Tensor:
+        return 0 * model(images) + torch.tensor([0.0, 1])
+
+    ones = torch.ones(60, dtype=torch.int64)
+    found = curve(constant, images, ones, keys, [0.0, 0.3], EFFORT)
+    radii = robustness.smallest_radii(constant, images, ones, keys, found, EFFORT)
+    assert radii.isinf().all() and robustness.middle(radii).isinf().all()
+
+
+def test_runs_are_attacked_as_each_alone() -> None:
+    """What a run gets in a stack, packed beside others and in any batch, is what it
+    gets alone; images that it lost are left alone."""
+    model, images, labels, keys = problem()
+    before = torch.rand(2, 60, generator=torch.Generator().manual_seed(1)) > 0.4
+    given = robustness.Problem(model, images, labels, keys)
+    together = robustness.attacked(given, before, 0.004, Tries(5, 2), "linf").right
+    assert (~together | before).all() and 0 < together.sum() < before.sum()
+    for run in (0, 1):
+        alone = given._replace(model=lambda x, run=run: model(x)[run : run + 1])
+        lone = before[run : run + 1]
+        found = robustness.attacked(alone, lone, 0.004, Tries(5, 2), "linf").right
+        assert torch.equal(found[0], together[run])
+    few = given.at(torch.arange(7))
+    found = robustness.attacked(few, before[:, :7], 0.004, Tries(5, 2), "linf").right
+    assert torch.equal(found, together[:, :7])
 
 
 def test_picture_aims_at_neither_the_label_nor_the_answer() -> None:
     """Without a target: the likeliest of the other classes, also if already misread."""
-    logits, label = torch.tensor([[0.0, 3, 1, 2]]), torch.tensor([3])
-    assert list(command.goals({"target": ""}, logits, label)) == ["untargeted", "to 2"]
-    assert list(command.goals({"target": "1"}, logits, label)) == ["to 1"]
+    logits = torch.tensor([0.0, 3, 1, 2])
+    found = command.targets({"target": ""}, logits, 3)
+    assert found == {"untargeted": None, "to 2": 2}
+    assert command.targets({"target": "1"}, logits, 3) == {"to 1": 1}
     with pytest.raises(Refusal, match="target=3 is the label of image 61"):
-        command.goals({"target": "3", "image": "61"}, logits, label)
+        command.targets({"target": "3", "image": "61"}, logits, 3)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +363,7 @@ def test_smallest_epsilon_is_found_where_larger_balls_hide_it(
         radius = torch.as_tensor(sizes["epsilon"]).expand(images.shape[:1])
         return SimpleNamespace(reached=(radius >= 0.07) & (radius <= 0.3))
 
-    monkeypatch.setattr(robustness, "pgd", walk)
+    monkeypatch.setattr(robustness, "apgd", walk)
     goal = Untargeted(torch.zeros(3, dtype=torch.int64))
     found = robustness.smallest_epsilon(
         lambda x: torch.tensor([1.0, 0.0]).expand(len(x), 2),
@@ -318,27 +373,6 @@ def test_smallest_epsilon_is_found_where_larger_balls_hide_it(
         halvings=5,
     )
     assert ((found >= 0.07) & (found <= 0.07 + 1 / 8 / 64)).all()
-
-
-def test_flips_are_the_smallest_radii_of_some_images(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Of 60 images every third for 20, exact to an interval for a linear model; 1 where
-    no image is given another class."""
-    model, images, labels, keys = problem()
-    monkeypatch.setattr(robustness, "FLIPPED", 20)
-    found = robustness.flips(model, images, labels, keys, EFFORT)
-    with torch.no_grad():
-        signed = model.z(images[::3]) * (2 * labels[::3] - 1)
-        exact = (signed / model.w.abs().sum(1, keepdim=True)).clamp(min=0)
-    assert found.shape == (2, 20)
-    assert ((found - exact) >= -1e-6).all() and (found - exact).max() <= 1 / 256 + 1e-6
-
-    def constant(images: Tensor) -> Tensor:
-        return 0 * model(images) + torch.tensor([0.0, 1])
-
-    ones = robustness.flips(constant, images, torch.ones_like(labels), keys, EFFORT)
-    assert (ones == 1).all()
 
 
 def test_atlas_has_each_other_class_of_each_chosen_image(digits_stack: Linear) -> None:
@@ -357,11 +391,13 @@ def test_atlas_has_each_other_class_of_each_chosen_image(digits_stack: Linear) -
     one, targets = (
         torch.tensor(rows[key].to_numpy()[::2]) for key in ("source", "target")
     )
-    goal, about = Targeted(targets, one), {"steps": 10, "keys": keys[one]}
+    goal, about = Targeted(targets, one), {"steps": 20, "keys": keys[one]}
     alone = robustness.smallest_epsilon(
         digits_stack, images[one], goal, **about, halvings=4
     )
-    at = pgd(digits_stack, images[one], goal, epsilon=radius, step=radius / 4, **about)
+    about["keys"] = keys[one].expand(2, -1)
+    both = images[one].expand(2, -1, -1, -1)
+    at = apgd.apgd(digits_stack, both, goal, epsilon=radius, **about)
     for run in (0, 1):
         mine = rows[rows["run"] == run]
         assert mine["epsilon"].tolist() == alone[run].tolist()
@@ -380,6 +416,88 @@ def digits_stack() -> torch.nn.Module:
             return torch.einsum("rbp,rpc->rbc", images.flatten(-2).expand(2, -1, -1), w)
 
     return Ten()
+
+
+# --- What goes in ---------------------------------------------------------------------
+
+
+class Nothing(torch.nn.Module):
+    """Two runs with ten logits that are zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.zeros(2, 784, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        flat = images.flatten(-2).expand(2, -1, -1)
+        return torch.einsum("rbp,rpc->rbc", flat, self.w)
+
+
+PIXELS = np.arange(784, dtype=np.uint8).reshape(28, 28)
+AS_GIVEN = {
+    "bytes": (PIXELS[None], np.array([3], np.uint8)),
+    "one image": (PIXELS, 3),
+    "floats": (PIXELS / np.float64(255), [3]),
+    "lists": ((PIXELS[None] / np.float32(255)).tolist(), (3,)),
+    "a channel": (torch.from_numpy(PIXELS.copy())[None, None], torch.tensor(3)),
+}
+ENTRANCES: dict[str, Callable[..., object]] = {
+    "curve": lambda *given: curve(*given, None, [0.0, 0.1], EFFORT),
+    "atlas": lambda *given: robustness.atlas(*given, None, EFFORT, 0.1),
+    "adversarial": lambda *given: adversarial(*given, epsilon=8 / 255, steps=3),
+    "fgsm": lambda *given: adversarial(*given, epsilon=0.1, attack="fgsm", target=4),
+}
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_images_and_labels_are_taken_in_every_form(entrance: str) -> None:
+    """Bytes, floats, lists and a channel give the same; under inference mode too."""
+    ways = [ENTRANCES[entrance](Nothing(), *given) for given in AS_GIVEN.values()]
+    model = Nothing()
+    with torch.inference_mode():
+        pixels = torch.from_numpy(PIXELS.copy())
+        ways.append(ENTRANCES[entrance](model, pixels, torch.tensor([3])))
+    assert len({str(way) for way in ways}) == 1
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_what_would_be_misread_is_refused(entrance: str) -> None:
+    """With what was found, before anything is attacked; also a network that was made
+    under inference mode, by name."""
+    call, model = ENTRANCES[entrance], Nothing()
+    for images, labels, said in (
+        (PIXELS.astype(np.float32), 3, r"pixels lie in \[0, 255\]: give images / 255"),
+        (PIXELS / 255 - 0.5, 3, r"pixels lie in \[-0.5, 0.5\]: the network normalises"),
+        (np.full((28, 28), np.nan), 3, "some are no number"),
+        (np.zeros((32, 32), np.uint8), 3, r"the shape \[32, 32\]: give \[28, 28\]"),
+        (np.zeros((2, 2, 28, 28), np.uint8), 3, "images for 2 runs"),
+        (PIXELS, 11, "labels lie in 11 to 11"),
+        (PIXELS, 3.0, "labels are torch.float64: give whole numbers"),
+        (PIXELS, [1, 2], r"labels have the shape \[2\]"),
+    ):
+        with pytest.raises(Refusal, match=said):
+            call(model, images, labels)
+    with torch.inference_mode():
+        made = Nothing()
+        with pytest.raises(Refusal, match=r"made under torch\.inference_mode\(\)"):
+            call(made, PIXELS, 3)
+
+
+def test_adversarial_is_pgd_from_the_images_start() -> None:
+    """The same images as the attack of the training, in 2.5 radii of steps."""
+    model, images, labels, keys = problem()
+    found = adversarial(model, images, labels, epsilon=0.01, steps=5, keys=keys)
+    sizes = {"epsilon": 0.01, "step": 0.005, "steps": 5}
+    expected = pgd(model, images, Untargeted(labels), **sizes, keys=keys)
+    assert torch.equal(found.images, expected.images)
+    for wrong, said in (
+        ({"attack": "pdg"}, "did you mean pgd?"),
+        ({"steps": 0}, "it is 1 to 10,000"),
+        ({"target": labels}, "is the label of image 0"),
+        ({"target": 11}, "targets lie in 11 to 11"),
+    ):
+        with pytest.raises(Refusal, match=said):
+            adversarial(model, images, labels, epsilon=0.01, **wrong)
 
 
 # --- Acceptance bands on MNIST --------------------------------------------------------

@@ -15,12 +15,14 @@ import pandas as pd
 import pytest
 import torch
 from figures import check_texts, content
+from matplotlib.figure import Figure
 from stub import small
 
 from lenet import train
 from lenet.config import Places, Refusal
 from lenet.figures import robustness_chart as chart
 from lenet.figures.attack_picture import Row, attack_picture
+from lenet.interpret.robustness import LIMITS
 from lenet.records import plan as plans
 from lenet.report import effect_tables
 from lenet.studies import study
@@ -37,7 +39,7 @@ def cells() -> pd.DataFrame:
         {
             **{"treatment": name, "seed": seed, "epsilon": epsilon, "run": seed},
             "accuracy": 1.0 - epsilon * (5 if name == "b" else 1) - 0.01 * seed,
-            **{"flat": 0.0, "falling": 0.0, "unbounded": 0.0, "black_box": 0.0},
+            **dict.fromkeys(LIMITS, 0.0),
         }
         for name in ("a", "b")
         for epsilon in (0.0, 0.1)
@@ -55,6 +57,53 @@ def test_summary_is_mean_and_t_interval() -> None:
     assert row["high"] - row["mean"] == pytest.approx(4.302653 * 0.01 / math.sqrt(3))
     assert (row["flat"], row["any"]) == (1, 1)
     assert rows.loc[("a", 0.1), "any"] == 0
+
+
+def test_gain_of_a_stronger_attack_is_that_of_all_runs() -> None:
+    """Hatched where the mean over seeds is above a point, not where one of three is;
+    tables of edition 1 have no such column and are summed up without it."""
+    some = cells()
+    b = (some["treatment"] == "b") & (some["epsilon"] > 0)
+    for gains, up in (([0.02, 0, 0], 0), ([0.02, 0.02, 0], 3)):
+        some.loc[b, "stronger"] = gains
+        rows = chart.summary(some).set_index(["treatment", "epsilon"])
+        assert rows["stronger"].tolist() == [0, 0, 0, up]
+        assert rows.loc[("b", 0.1), "gain"] == pytest.approx(sum(gains) / 3)
+    old = chart.summary(some.drop(columns="stronger"))
+    assert not {"stronger", "gain"} & {*old.columns}
+    figure = drawn(old)
+    said = content(figure).replace("\n", " ")
+    assert "No stronger attack was tried on these runs (edition 1)" in said
+
+
+def smallest() -> pd.DataFrame:
+    """Smallest radii of the treatments; `b` has less."""
+    runs = cells().query("epsilon > 0").assign(status="finished")
+    radii = runs["accuracy"] / 10 + 0.001 * runs["seed"] ** 2
+    return chart.smallest(runs.assign(smallest_epsilon=radii), "a", "s")
+
+
+def drawn(rows: pd.DataFrame) -> Figure:
+    """The chart of a summary."""
+    tables = rows, differences(), smallest()
+    return chart.robustness_chart(*tables, reference="a", about="APGD.")
+
+
+def test_chart_opens_with_the_smallest_radii() -> None:
+    """A row per treatment: its interval and mean, and the difference in numbers; the
+    title says which has most and least."""
+    figure, table = drawn(chart.summary(cells())), smallest()
+    lines = figure.axes[0].get_lines()
+    for place, row in enumerate(table.itertuples()):
+        bar, dot = lines[2 * place : 2 * place + 2]
+        assert bar.get_xdata() == pytest.approx([row.low, row.high])
+        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (row.mean, place)
+    said = content(figure).replace("\n", " ")
+    assert chart.smallest_shown(table)["difference"][1] in said
+    means = [f"{mean:.3f}" for mean in table["mean"]]
+    title = f"Half of the images of a withstand {means[0]}; least: b, {means[1]}"
+    assert title in said
+    check_texts(figure)
 
 
 def differences() -> pd.DataFrame:
@@ -112,10 +161,9 @@ def hatched(axes: Any) -> list[tuple[float, float]]:
 
 def test_cell_with_an_indicator_up_is_hatched() -> None:
     """That of `b` at 0.1, from the middle between the radii on; none of the others."""
-    rows = chart.summary(cells())
-    figure = chart.robustness_chart(rows, differences(), reference="a", about="PGD.")
-    assert len(figure.axes) == 4
-    assert [hatched(axes) for axes in figure.axes] == [
+    figure = drawn(chart.summary(cells()))
+    assert len(figure.axes) == 5
+    assert [hatched(axes) for axes in figure.axes[1:]] == [
         *([], []),
         [(pytest.approx(0.05), pytest.approx(0.104))],
         [],
@@ -190,18 +238,17 @@ def test_auto_attack_is_drawn_on_the_axis_of_the_curve() -> None:
     """A marker with its t interval at each radius but 0, in the same units."""
     some = cells()
     rows = chart.summary(some.assign(auto_attack=some["accuracy"] - 0.1))
-    figure = chart.robustness_chart(rows, differences(), reference="a", about="PGD.")
-    (drawn,) = figure.axes[2].containers
-    at = drawn.lines[0].get_xydata().tolist()
+    figure = drawn(rows)
+    (marks,) = figure.axes[3].containers
+    at = marks.lines[0].get_xydata().tolist()
     assert at == [[pytest.approx(0.1), pytest.approx(39)]]
-    low, high = drawn.lines[2][0].get_segments()[0][:, 1]
+    low, high = marks.lines[2][0].get_segments()[0][:, 1]
     half = 4.302653 * 1 / math.sqrt(3)
     assert (low, high) == (pytest.approx(39 - half), pytest.approx(39 + half))
     shown = effect_tables.shown(rows.rename(columns={"mean": "robust_accuracy"}))
     assert shown["auto attack, %"].tolist()[-1] == "39.00"
     plain = chart.summary(some)
-    figure = chart.robustness_chart(plain, differences(), reference="a", about="PGD.")
-    assert not figure.axes[2].containers and "auto_attack" not in plain
+    assert not drawn(plain).axes[3].containers and "auto_attack" not in plain
 
 
 def test_auto_attack_gets_what_is_left_of_each_run_alone(
@@ -250,6 +297,7 @@ def test_auto_attack_gets_what_is_left_of_each_run_alone(
         ("robustness", "study=s norm=l3", "choices: l2, linf"),
         ("robustness", "study=s seed=3", "key 'seed' is unknown"),
         ("robustness", "study=s allow_partial=yes", "allow_partial=true"),
+        ("robustness", "study=s redraw=1", "redraw=true"),
     ],
 )
 def test_command_line_is_checked(script: str, line: str, said: str) -> None:
@@ -274,10 +322,11 @@ def test_treatment_that_diverged_has_responses_and_no_cells() -> None:
 def test_trial_leaves_what_is_published_alone() -> None:
     """Whatever is not the default is in the names of the files; spelling is not."""
     script = runpy.run_path(str(COMMANDS / "robustness.py"))
-    typed = {**script["TYPED"], "study": "s"}
+    typed = script["checked"](["study=s"])
     assert script["unlike"](typed) == []
-    same = {**typed, "epsilon": "[0.30,0.2,0.15,0.1,0.05,0]", "atlas": "0.20"}
-    assert script["unlike"](same) == []
+    radii = "[0.10,0.09,0.08,0.07,0.06,0.05,0.04,0.03,0.02,0]"
+    assert script["unlike"]({**typed, "epsilon": radii, "atlas": "1/5"}) == []
+    assert script["unlike"](script["checked"](["study=s", "norm=l2"])) == ["l2"]
     other = {**typed, "norm": "l2", "effort": "smoke", "epsilon": "[0,0.4]"}
     assert script["unlike"](other) == ["l2", "smoke", "epsilon", "0", "0.4"]
     other = {**typed, "atlas": "0.1", "allow_partial": "true"}
@@ -307,9 +356,13 @@ def test_radii_are_checked() -> None:
         0.1,
         0.3,
     ]
+    assert numbers({"epsilon": "[8/255,0]", "norm": "linf"}, "epsilon") == [0, 8 / 255]
     for wrong, said in (
         ("[0,1.5]", "it is 0 to 1"),
         ("[a]", "epsilon=a is no number"),
+        ("[8/0]", "epsilon=8/0 is no number"),
+        ("[8/25/5]", "epsilon=8/25/5 is no number"),
+        ("[300/255]", "it is 0 to 1"),
     ):
         with pytest.raises(Refusal, match=said):
             numbers({"epsilon": wrong, "norm": "linf"}, "epsilon")
@@ -345,6 +398,28 @@ def test_published_tables_agree_with_their_cells(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
         found.drop(columns=digits), effects.drop(columns=digits)
     )
+
+
+def test_published_chart_is_redrawn_without_an_attack(tmp_path: Path) -> None:
+    """From the tables alone; it says what was not tried on edition 1. Without them the
+    message says how they are made."""
+    script = runpy.run_path(str(COMMANDS / "robustness.py"))
+    for path in PUBLISHED.glob("*"):
+        if path.is_file() and path.name != "report.html":
+            (tmp_path / "robustness").mkdir(exist_ok=True)
+            (tmp_path / "robustness" / path.name).write_bytes(path.read_bytes())
+    line = ["study=robustness", f"output_dir={tmp_path}", "redraw=true"]
+    given = script["checked"]([*line, "epsilon=[0,0.05,0.1,0.15,0.2,0.3]"])
+    found = script["named"](given)
+    with pytest.raises(
+        Refusal, match=r"0\.3\.csv is missing: it is written by the same"
+    ):
+        script["redrawn"](given, found)
+    paths = script["redrawn"](script["checked"](line), found)
+    assert [path.name for path in paths] == [
+        "robustness_chart.svg",
+        "robustness_chart.png",
+    ]
 
 
 # --- The commands as a person calls them ----------------------------------------------

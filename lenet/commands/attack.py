@@ -7,7 +7,8 @@ lenet attack run=3f2a image=2 attack=pgd target=8 epsilon=0.2
     image=0      which test image
     attack=      fgsm or pgd; both, unless one is named
     target=      a class; without one, untargeted too
-    epsilon=0.2  the ball's radius; norm=linf or l2; loss=margin or cross_entropy
+    epsilon=0.2  the ball's radius, also as 8/255; norm=linf or l2
+    loss=margin  or cross_entropy
     steps=40     of PGD, each of 2.5 radii / steps
     output_dir=outputs data_dir=<folder>
 
@@ -25,14 +26,14 @@ from lenet.config import Refusal, suggest
 from lenet.figures import attack_picture
 from lenet.figures.attack_picture import Row
 from lenet.interpret import robustness
-from lenet.interpret.robustness import PACE
+from lenet.interpret.adversarial import ATTACKS, MOST, adversarial
+from lenet.interpret.images import checked_images
 from lenet.records import record, store
 from lenet.records.store import Record
 from lenet.report import report
 from lenet.studies.origin import Origin
 from lenet.terminal import Said, number, typed
 from lenet.training import data as datasets
-from lenet.training.attack import Goal, Targeted, Untargeted, pgd
 from lenet.training.data import Data
 from lenet.training.model import LeNet5
 
@@ -48,7 +49,6 @@ TYPED = {
     "output_dir": "outputs",
     "data_dir": "",
 }
-ATTACKS = ("fgsm", "pgd")
 
 
 def main(arguments: Sequence[str]) -> Said:
@@ -102,46 +102,47 @@ def whole(given: Mapping[str, str], key: str, most: int) -> int:
     return int(given[key])
 
 
-def goals(given: Mapping[str, str], logits: Tensor, label: Tensor) -> dict[str, Goal]:
+def targets(
+    given: Mapping[str, str], logits: Tensor, label: int
+) -> dict[str, int | None]:
     """What is attempted: a target, or no target and the likeliest class that is neither
     the label nor the answer."""
     if given["target"]:
-        target = torch.tensor([whole(given, "target", 9)])
-        if torch.equal(target, label):
+        target = whole(given, "target", 9)
+        if target == label:
             raise Refusal(
-                f"target={int(target)} is the label of image {given['image']}: "
+                f"target={target} is the label of image {given['image']}: "
                 "choose another class"
             )
-        return {f"to {int(target)}": Targeted(target, label)}
-    known = torch.stack([label, logits.argmax(-1)], -1)
-    other = logits.scatter(-1, known, -torch.inf).argmax(-1)
-    return {"untargeted": Untargeted(label), f"to {int(other)}": Targeted(other, label)}
+        return {f"to {target}": target}
+    known = torch.stack([torch.tensor(label), logits.argmax()])
+    other = int(logits.scatter(-1, known, -torch.inf).argmax())
+    return {"untargeted": None, f"to {other}": other}
 
 
 def attacked(given: Mapping[str, str], model: LeNet5, data: Data) -> list[Row]:
     """A row of the picture for every attack and goal."""
     place = whole(given, "image", len(data.test_labels) - 1)
-    image, label = data.test_images[place][None] / 255, data.test_labels[place][None]
+    label, image = int(data.test_labels[place]), checked_images(data.test_images[place])
     with torch.no_grad():
-        logits = model(image)[0]
-    radius, steps = number("epsilon", given["epsilon"]), whole(given, "steps", 10_000)
+        logits = model(image)[0, 0]
     keys, rows = robustness.starts(torch.tensor([place])), []
     for name in [given["attack"]] if given["attack"] else ATTACKS:
-        once = name == "fgsm"  # one step of the whole radius, from the image
-        for words, goal in goals(given, logits, label).items():
-            found = pgd(
+        for words, target in targets(given, logits, label).items():
+            found = adversarial(
                 model,
                 image,
-                goal,
-                epsilon=radius,
-                step=radius if once else PACE * radius / max(steps, 1),
-                steps=1 if once else steps,
+                label,
+                epsilon=number("epsilon", given["epsilon"]),
+                attack=name,
+                target=target,
                 norm=given["norm"],
                 loss=given["loss"],
-                keys=None if once else keys,
+                steps=whole(given, "steps", MOST),
+                keys=keys,
             )
             title = f"{name.upper()}, {words}"
-            rows.append(Row(title, image[0], int(label), logits[0], found))
+            rows.append(Row(title, image[0], label, logits, found))
     return rows
 
 

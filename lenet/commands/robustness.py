@@ -1,11 +1,13 @@
 """Attack the runs of a study and draw how robust they are.
 
 lenet robustness study=robustness
-    effort=standard    smoke: 100 test images and 10 steps; standard: 1,000 and 40, both
-                       losses; full: 10,000, 100 steps, 5 restarts, and AutoAttack
-    epsilon=[0,0.05,0.1,0.15,0.2,0.3]    radii; 0 is no attack
-    norm=linf          or l2
+    effort=standard    margin towards each other class, with APGD's step; test images:
+                       smoke: 100, 10 steps, 1 start; standard: 500, 20 steps, 2 starts
+                       and longer ones; full: 10,000, 100 steps, 5, and AutoAttack
+    epsilon=[0,0.02,0.03,...,0.1]    radii, also as 8/255; 0 is no attack
+    norm=linf          or l2, with radii of its own
     atlas=0.2          the radius at which the atlas counts successes
+    redraw=false       true: the chart from the tables that were written, no attack
     output_dir=outputs data_dir=<folder> allow_partial=true
 
 Writes robustness*.{svg,png,csv,md} beside the study's records, robustness_l2*,
@@ -15,7 +17,7 @@ and this take output_dir=<folder>. The attack starts at the same random points f
 """
 
 import importlib.util
-import math
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +31,7 @@ from lenet.config import Refusal, suggest
 from lenet.figures import robustness_chart
 from lenet.interpret import robustness
 from lenet.interpret.robustness import EFFORTS, Effort
+from lenet.interpret.swift import Swift
 from lenet.records import record
 from lenet.records.overfitting import overfitting
 from lenet.records.store import Record, replace
@@ -40,12 +43,17 @@ from lenet.train import reuse_memory
 from lenet.training import data as datasets
 from lenet.training.attack import NORMS, Model
 
+EPSILONS = {  # where networks that were not trained against attacks differ
+    "linf": "[0,0.02,0.03,0.04,0.05,0.06,0.07,0.08,0.09,0.1]",
+    "l2": "[0,0.5,0.75,1,1.25,1.5,1.75,2,2.5,3]",
+}
 TYPED = {
     "study": "",
     "effort": "standard",
-    "epsilon": "[0,0.05,0.1,0.15,0.2,0.3]",
+    "epsilon": "",
     "norm": "linf",
     "atlas": "0.2",
+    "redraw": "false",
     "output_dir": "outputs",
     "data_dir": "",
     "allow_partial": "false",
@@ -69,6 +77,8 @@ def main(arguments: Sequence[str]) -> Said:
     given = checked(arguments)
     reuse_memory()
     found = named(given)
+    if given["redraw"] == "true":
+        return Said.of_files(redrawn(given, found))
     task = prepared(given, found)
     tables: list[tuple[pd.DataFrame, ...]] = []
     for label, runs in comparable(found).items():
@@ -87,9 +97,10 @@ def checked(arguments: Sequence[str]) -> dict[str, str]:
     for key, known in (("effort", EFFORTS), ("norm", NORMS)):
         if given[key] not in known:
             raise Refusal(suggest(given[key], tuple(known), key, "choices"))
-    if given["allow_partial"] not in ("true", "false"):
-        raise Refusal("write allow_partial=true or allow_partial=false")
-    return given
+    for key in ("allow_partial", "redraw"):
+        if given[key] not in ("true", "false"):
+            raise Refusal(f"write {key}=true or {key}=false")
+    return given if given["epsilon"] else given | {"epsilon": EPSILONS[given["norm"]]}
 
 
 def named(given: Mapping[str, str]) -> Study:
@@ -159,7 +170,8 @@ def measured(
     if not alive:
         return pd.DataFrame(), blank, pd.DataFrame(), lost
     model, some = record.load(alive, output_dir), (task.images, task.labels, task.keys)
-    found = robustness.curve(model, *some, task.epsilons, task.effort, task.norm)
+    swift = Swift(model, alive[0]["treatment"])
+    found = robustness.curve(swift, *some, task.epsilons, task.effort, task.norm)
     cells = found.cells
     if task.effort.auto_attack:
         lone = [record.load([one], output_dir) for one in alive]
@@ -173,11 +185,12 @@ def measured(
         robust_accuracy=cells["accuracy"],
         right=[bits.numpy() for bits in found.right.flatten(0, 1)],  # as the cells are
     )
-    atlas = robustness.atlas(model, *some, task.effort, task.atlas)
+    atlas = robustness.atlas(swift, *some, task.effort, task.atlas)
     atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
-    medians = robustness.flips(model, *some, task.effort).quantile(0.5, -1).tolist()
+    radii = robustness.smallest_radii(swift, *some, found, task.effort, task.norm)
+    medians = robustness.middle(radii).mean(1).clamp(max=robustness.WHOLE[task.norm])
     flips = pd.DataFrame({"treatment": label, "seed": list(seeds.values())})
-    flips = flips.assign(status="finished", smallest_epsilon=medians)
+    flips = flips.assign(status="finished", smallest_epsilon=medians.tolist())
     return cells, pd.concat([right, blank]), atlas, pd.concat([flips, lost])
 
 
@@ -219,20 +232,25 @@ def write(
     named_rows = rows.rename(columns={"mean": "robust_accuracy"})
     named_rows = named_rows.drop(columns=ends, errors="ignore")
     effects = robustness_chart.differences(right, found.base, found.name)
+    smallest = robustness_chart.smallest(flips, found.base, found.name)
+    shown = robustness_chart.smallest_shown(smallest)
     about = caption(found, task)
     chart = robustness_chart.robustness_chart(
-        rows, effects, reference=found.base, about=about, origin=found.origin
+        rows, effects, smallest, reference=found.base, about=about, origin=found.origin
     )
     pairs = robustness_chart.atlas_table(atlas)
     second = robustness_chart.atlas_chart(
         atlas, task.atlas, about="The L-infinity ball.", origin=found.origin
     )
-    smallest, shown = radii(found, task, flips)
     stem = "_".join(["robustness", *unlike(given)])
+    texts = [
+        effect_tables.as_markdown(named_rows, about),
+        effect_tables.as_markdown(shown, radii(found, task)),
+    ]
     files = {
         f"{stem}_cells.csv": effect_tables.as_csv(cells),
         f"{stem}.csv": effect_tables.as_csv(rows),
-        f"{stem}.md": f"{effect_tables.as_markdown(named_rows, about)}\n{shown}",
+        f"{stem}.md": "\n".join(texts),
         f"{stem}_flips.csv": effect_tables.as_csv(smallest),
         f"{stem}_flips_cells.csv": effect_tables.as_csv(flips),
         f"{stem}_effects.csv": effect_tables.as_csv(effects),
@@ -245,12 +263,35 @@ def write(
     return [*(folder / name for name in files), *drawn]
 
 
+def redrawn(given: Mapping[str, str], found: Study) -> list[Path]:
+    """The chart again, from the tables beside the study's records; its files."""
+    folder = Path(given["output_dir"]) / found.name
+    stem = "_".join(["robustness", *unlike(given)])
+    names = [f"{stem}{end}.csv" for end in ("", "_effects", "_flips")] + [f"{stem}.md"]
+    for name in names:
+        if not (folder / name).is_file():
+            raise Refusal(
+                f"{folder / name} is missing: it is written by the same command "
+                "without redraw=true, which attacks the runs"
+            )
+    rows, effects, smallest = (effect_tables.read(folder / n) for n in names[:3])
+    ends = [f"difference_{end}" for end in ("mean", "low", "high")]
+    smallest[ends] = smallest[ends].apply(pd.to_numeric)  # the reference has none
+    about = (folder / names[3]).read_text("utf-8").split("\n\n")[0]
+    figure = robustness_chart.robustness_chart(
+        rows, effects, smallest, reference=found.base,
+        about=re.sub(r"\\(.)", r"\1", about), origin=found.origin,
+    )  # fmt: skip
+    return report.save(figure, folder / f"{stem}_chart")
+
+
 def unlike(given: Mapping[str, str]) -> list[str]:
     """What was typed other than by default, as parts of a file's name: a trial leaves
     what is published alone."""
     parts = [given[key] for key in ("norm", "effort") if given[key] != TYPED[key]]
+    usual = {**TYPED, "norm": given["norm"], "epsilon": EPSILONS[given["norm"]]}
     for key in ("epsilon", "atlas"):
-        values = [numbers(one, key) for one in (given, TYPED)]
+        values = [numbers(one, key) for one in (given, usual)]
         if values[0] != values[1]:
             parts += [key, *(f"{value:g}" for value in values[0])]
     return parts + ["partial"] * (given["allow_partial"] == "true")
@@ -258,12 +299,20 @@ def unlike(given: Mapping[str, str]) -> list[str]:
 
 def caption(found: Study, task: Task) -> str:
     """What the attack was, and which runs it met."""
-    effort, losses = task.effort, ", ".join(task.effort.losses).replace("_", " ")
-    longer = math.ceil(robustness.LONGER * effort.steps)
+    tries, most = task.effort.tries, robustness.STRONGEST
+    long, images = robustness.LONG * tries.steps, len(task.labels)
     about = (
-        f"PGD in the {task.norm} ball on {len(task.labels):,} test images, "
-        f"{effort.steps} steps ({longer} where a path still falls), random starts: "
-        f"{effort.restarts}, losses: {losses}; the worst case per image."
+        f"APGD on the margin in the {task.norm} ball on {images:,} test images, "
+        f"{tries.steps} steps towards each other class and {long} towards all at once "
+        f"from {tries.restarts} random starts"
+    )
+    if tries.closer:
+        nearest = f"the {robustness.CLOSEST} nearest classes"
+        about += f", {long} more towards {nearest} from {tries.closer}"
+    about += (
+        f"; the worst case per image. The strongest attack, of {most.steps} and "
+        f"{robustness.LONG * most.steps} steps from {most.restarts} and {most.closer} "
+        f"other starts, on {min(task.effort.sample, images)} of them."
     )
     lost = sum(overfitting(one["curve"]) is not None for one in found.records)
     if lost:
@@ -272,15 +321,12 @@ def caption(found: Study, task: Task) -> str:
     return about
 
 
-def radii(found: Study, task: Task, flips: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The smallest epsilons of the treatments, and as Markdown."""
-    rows = robustness_chart.smallest(flips, found.base, found.name)
-    count = min(len(task.labels), robustness.FLIPPED)
-    about = (
-        "The smallest L-infinity epsilon that turns an image into any other class: "
-        f"median over {count} images, PGD on the margin of {task.effort.steps // 2} "
-        "steps, by bisection to 1/32 of it; the mean over seeds with its 95 % t "
-        "interval, "
-        f"and the mean of within-seed differences to {found.base}."
+def radii(found: Study, task: Task) -> str:
+    """What the table of smallest radii says."""
+    share = 2**robustness.HALVINGS
+    return (
+        f"The smallest {task.norm} epsilon at which the same attack turns an image: "
+        f"median over {len(task.labels):,} images, by bisection to 1/{share} of the "
+        "distance of two radii of the curve; the mean over seeds with its 95 % t "
+        f"interval, and the mean of within-seed differences to {found.base}."
     )
-    return rows, effect_tables.as_markdown(robustness_chart.smallest_shown(rows), about)

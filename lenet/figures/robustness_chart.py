@@ -34,37 +34,53 @@ WIDTH, HEIGHT, BELOW, LEFT = 2.1, 1.4, 0.65, 0.55  # inches of a panel and aroun
 COLUMNS, SQUARE = 4, 2.0
 BLUE, BAND, HATCH = VERDICTS["better"][0], "#99C7E0", "#999999"
 ACCURACY = Response("robust_accuracy", False, margin=0.01)
-# The margin is the interval of the bisection.
-SMALLEST = Response("smallest_epsilon", False, margin=1 / 256)
+# The margin is one grey level.
+SMALLEST = Response("smallest_epsilon", False, margin=1 / 255)
 # What an indicator says where it is up.
 INDICATORS = {
     "flat": "no gradient",
     "falling": "paths not at their end",
     "unbounded": "survives a ball of all images",
     "black_box": "random points or another run's images do better",
+    "stronger": "a stronger attack gains more than 1 point",
 }
+ROW, NAMES, NUMBERS = 0.3, 2.6, 1.9  # inches of the table of smallest radii
 
 
 def up(cells: pd.DataFrame) -> pd.DataFrame:
-    """Which indicator is up in which cell: one column of booleans for each."""
-    return pd.DataFrame({name: cells[name] > LIMITS[name] for name in LIMITS})
+    """Which indicator is up in which cell: one column of booleans for each of which the
+    cells have a column; tables of edition 1 know no stronger attack.
+
+    What a stronger attack gains is the mean over the runs of a treatment, for a sample
+    of one run is too small to tell a point.
+    """
+    seen = cells[[name for name in LIMITS if name in cells]].copy()
+    if "stronger" in seen:
+        groups = cells.groupby(["treatment", "epsilon"])["stronger"]
+        seen["stronger"] = groups.transform("mean")
+    return seen > pd.Series(LIMITS)[seen.columns]
 
 
 def summary(cells: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy of each treatment at each epsilon, with its 95 % t interval over
-    seeds, and in how many runs which indicator is up.
+    seeds, in how many runs which indicator is up, and what a stronger attack gains.
 
     cells: treatment, seed and the columns of `robustness.Curve`; where they have
     auto_attack, its mean and interval too.
     """
-    flagged = cells.assign(**up(cells), any=up(cells).any(axis=1))
+    raised = up(cells)
+    flagged = cells.assign(**raised, any=raised.any(axis=1))
+    if "stronger" in cells:
+        flagged = flagged.assign(gain=cells["stronger"])
     rows = []
     for (treatment, epsilon), group in flagged.groupby(
         ["treatment", "epsilon"], sort=False
     ):
-        counts = {name: int(group[name].sum()) for name in (*LIMITS, "any")}
+        counts = {name: int(group[name].sum()) for name in (*raised.columns, "any")}
         about = {"treatment": treatment, "epsilon": epsilon}
         row = {**about, **over_seeds(group["accuracy"]), **counts}
+        if "gain" in group:
+            row["gain"] = group["gain"].mean()
         if "auto_attack" in group:
             strongest = over_seeds(group["auto_attack"])
             row["auto_attack"] = strongest["mean"]
@@ -143,32 +159,30 @@ def smallest_shown(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def finding(rows: pd.DataFrame, reference: str) -> str:
-    """One sentence: who withstands how much, where the treatments differ most."""
-    attacked = rows[rows["epsilon"] > 0]
-    spread = attacked.groupby("epsilon")["mean"].agg(
-        lambda means: means.max() - means.min()
-    )
-    epsilon = spread.idxmax()
-    at = attacked[attacked["epsilon"] == epsilon].set_index("treatment")["mean"]
-    said = [f"{reference} withstands {decimals(100 * at[reference], 0)} % of images"]
+def finding(smallest: pd.DataFrame, reference: str) -> str:
+    """One sentence: at which radius half of the images are turned."""
+    at = smallest.set_index("treatment")["mean"]
+    said = [f"Half of the images of {reference} withstand {decimals(at[reference], 3)}"]
     for word, name in (("most", at.idxmax()), ("least", at.idxmin())):
         if name != reference:
-            said.append(f"{word}: {name}, {decimals(100 * at[name], 0)} %")
-    return f"Attacked at epsilon {epsilon:g}, {'; '.join(said)}"
+            said.append(f"{word}: {name}, {decimals(at[name], 3)}")
+    return "; ".join(said)
 
 
 def robustness_chart(
     rows: pd.DataFrame,
     effects: pd.DataFrame,
+    smallest: pd.DataFrame,
     *,
     reference: str,
     about: str,
     origin: Origin = NOWHERE,
 ) -> Figure:
-    """Per treatment: accuracy over epsilon beside the reference, and the difference.
+    """The smallest radius of every treatment; then, per treatment, accuracy over
+    epsilon beside the reference, and the difference.
 
-    rows: a `summary`; effects: `differences`; about: the attack, for the caption.
+    rows: a `summary`; effects: `differences`; smallest: the table of that name; about:
+    the attack, for the caption.
     """
     names = list(dict.fromkeys(rows["treatment"]))
     with matplotlib.style.context(["default", STYLE]):
@@ -178,9 +192,12 @@ def robustness_chart(
         heads = [max(LINE * SMALL * len(labels[n]) for n in line) for line in lines]
         panel = 2 * HEIGHT + BELOW
         width = MARGIN + max(3, columns) * (LEFT + WIDTH) + MARGIN
-        body = 0.35 + sum(heads) + len(lines) * panel
+        top = ROW * len(smallest) + BELOW
+        body = top + 0.35 + sum(heads) + len(lines) * panel
         caption = f"{about} {_caption(rows)}"
-        page, y = sheet(width, body, finding(rows, reference), caption, origin)
+        page, y = sheet(width, body, finding(smallest, reference), caption, origin)
+        _radii(page, y, smallest, width)
+        y += top
         page.legend(y, _handles(reference, rows, effects))
         y += 0.35
         for line, head in zip(lines, heads, strict=True):
@@ -191,6 +208,31 @@ def robustness_chart(
                 _panel(page, (x, y + head), rows, effects, name, reference, i == 0)
             y += head + panel
     return page.figure
+
+
+def _radii(page: Page, y: float, smallest: pd.DataFrame, width: float) -> None:
+    """A row per treatment: its name, mean and interval of the median smallest radius,
+    and its difference from the reference with the verdict's sign."""
+    left, right = MARGIN + NAMES, width - MARGIN - NUMBERS
+    axes = page.axes(left, y, right - left, ROW * len(smallest))
+    shown = smallest_shown(smallest)
+    for place, row in enumerate(smallest.itertuples(index=False)):
+        middle = y + (place + 0.5) * ROW - 0.5 * LINE * SMALL
+        lines = wrap(row.treatment, NAMES - 0.1, SMALL)[:2]
+        at = middle - 0.5 * LINE * SMALL * (len(lines) - 1)
+        page.write(MARGIN, at, lines, SMALL)
+        verdict = row.difference_verdict
+        color = VERDICTS[verdict][0] if verdict in VERDICTS else INK
+        axes.plot([row.low, row.high], [place] * 2, color=color, linewidth=2.2)
+        axes.plot(row.mean, place, color=color, marker="o", ms=4)
+        said = shown["difference"][place]
+        page.write(right + 0.08, middle, [said], SMALL, color=color)
+    axes.set(ylim=(len(smallest) - 0.5, -0.5), yticks=[])
+    axes.tick_params(labelsize=SMALL, length=2)
+    axes.grid(axis="x", color=PALE, linewidth=0.5)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    said = "median smallest epsilon of a run's images; right: difference"
+    axes.set_xlabel(said, fontsize=SMALL, labelpad=1)
 
 
 def _panel(
@@ -300,7 +342,7 @@ def _caption(rows: pd.DataFrame) -> str:
     raised = [
         f"{INDICATORS[name]} ({int((rows[name] > 0).sum())} cells)"
         for name in LIMITS
-        if (rows[name] > 0).any()
+        if name in rows and (rows[name] > 0).any()
     ]
     parts = [
         f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds).",
@@ -310,6 +352,10 @@ def _caption(rows: pd.DataFrame) -> str:
         f"Indicators up in at least one run: {', '.join(raised)}."
         if raised
         else "No indicator is up in any run.",
+        "Its gain over the attack is the mean over seeds."
+        if "stronger" in rows
+        else "No stronger attack was tried on these runs (edition 1): their robust "
+        "accuracies are upper bounds.",
     ]
     return " ".join(parts)
 

@@ -126,9 +126,11 @@ def checked_classes(
     return found.expand(runs, count)
 
 
-def checked_labels(labels: Any, images: Tensor) -> Int64[Tensor, "n"]:
+def checked_labels(
+    labels: Any, images: Tensor, what: str = "labels"
+) -> Int64[Tensor, "n"]:
     """One label for each image, as `checked_classes` takes them for one run."""
-    return checked_classes(labels, images, what="labels")[0]
+    return checked_classes(labels, images, what=what)[0]
 
 
 def as_tensor(values: Any, what: str) -> Tensor:

@@ -3,77 +3,123 @@
 An attack that fails has met a robust network or a broken gradient. Each accuracy comes
 with indicators (after Pintor et al., NeurIPS 2022) that tell the two apart. The runs of
 a stack are attacked in one call, with the same images and the same random starts.
+
+An image of a run is attacked towards each class that is not its label, the likeliest
+first, and again from other starts, until one walk of apgd.py turns its answer.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from lenet.config import Refusal
+from lenet.interpret.apgd import Past, PastAny, apgd
+from lenet.interpret.images import checked_images, checked_labels, gradients
 from lenet.training import draws
 from lenet.training.attack import (
     NORMS,
-    Adversarial,
     Goal,
     Images,
     Model,
     PerImage,
-    Size,
     Targeted,
-    Untargeted,
     as_found,
-    pgd,
 )
 
 Batch = Float[Tensor, "image 28 28"]
 PerRun = Bool[Tensor, "run image"]
+Radii = Float[Tensor, "run image"]
 Indices = Int64[Tensor, "image"]
-PACE = 2.5  # radii that the steps of a path add up to (Madry et al., 2018)
-LONGER = 2.5  # times as many steps, of the same size, where a path still falls
-AT_ONCE = 250  # images: memory
-FLIPPED = 200  # images whose smallest radius is sought, of those that are attacked
+Positions = Int64[Tensor, "run some"]  # of images, others for each run
+PACE = 2.5  # radii that the steps of plain PGD add up to (Madry et al., 2018)
+AT_ONCE = 128  # images of each run: no larger batch is faster
+LONG, CLOSEST = 5, 3  # see Tries
 RUNGS = 6  # balls that are tried before the bisection: all images, then half the radius
+HALVINGS = 5  # of the interval of radii in which a run's median lies
 QUERIES = 20  # random points of the ball's surface that the black-box check tries
 BLACK_BOX = 2**32  # where their draws begin; restarts count from 0
-LATE, RISING = 0.9, 0.05  # a path falls if its last tenth brings a twentieth of it all
 WHOLE = {"linf": 1.0, "l2": 28.0}  # radii of balls around [0, 1]^784
-LIMITS = {"flat": 0.01, "falling": 0.05, "unbounded": 0.0, "black_box": 0.0}
+LIMITS = {
+    **{"flat": 0.01, "falling": 0.05, "unbounded": 0.0, "black_box": 0.0},
+    "stronger": 0.01,
+}
+
+
+class Tries(NamedTuple):
+    """Which walks are tried, from starts that are counted from `first` on.
+
+    From each of `restarts`: some steps towards each other class, and LONG times as many
+    towards all at once. Then, from `closer` further ones: LONG times as many towards
+    the CLOSEST classes, those to which the walks before came nearest.
+    """
+
+    steps: int
+    restarts: int
+    closer: int = 0
+    first: int = 0
+
+    def rounds(self, classes: int) -> Iterator[tuple[int, int | None, int]]:
+        """The start of each walk, the place of its class by nearness (None: all at
+        once), and its steps."""
+        for start in range(self.first, self.first + self.restarts):
+            yield from ((start, place, self.steps) for place in range(classes))
+            yield start, None, LONG * self.steps
+        for start in range(self.closer):
+            for place in range(min(CLOSEST, classes)):
+                yield self.first + self.restarts + start, place, LONG * self.steps
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard an attack tries; every loss starts from the same points."""
+    """How hard an attack tries."""
 
     images: int
-    steps: int
-    restarts: int
-    losses: tuple[str, ...]
-    targets: int  # images of each class in the atlas
+    tries: Tries
+    sample: int  # images of these that the strongest attack meets too
+    atlas: int  # images of each class in the atlas
     auto_attack: bool = False
 
 
-BOTH = ("margin", "cross_entropy")
+STRONGEST = Tries(steps=100, restarts=2, closer=2, first=1000)
 EFFORTS = {
-    "smoke": Effort(100, 10, 1, ("margin",), 1),
-    "standard": Effort(1000, 40, 1, BOTH, 5),
-    "full": Effort(10_000, 100, 5, BOTH, 50, auto_attack=True),
+    "smoke": Effort(100, Tries(10, 1), 20, 1),
+    "standard": Effort(500, Tries(20, 2, closer=3), 50, 5),
+    "full": Effort(10_000, Tries(100, 5, closer=2), 1000, 50, auto_attack=True),
 }
+
+
+class Problem(NamedTuple):
+    """A stack, or what else gives logits, and the images on which it is attacked."""
+
+    model: Model
+    images: Batch
+    labels: Indices
+    keys: Indices  # of the random starts
+
+    def at(self, some: Indices | slice) -> "Problem":
+        """The same with some of the images."""
+        parts = (part[some] for part in self[1:])
+        return Problem(self.model, *parts)
 
 
 class Curve(NamedTuple):
     """Accuracy under attack and what speaks against it.
 
     cells: run, epsilon, accuracy and the indicators, each up above its LIMITS. flat:
-    share of images without a gradient; falling: share that withstands on paths that
-    still fall; unbounded: share that withstands in a ball of all images; black_box:
-    share that random points and images made for another run flip, less that of the
-    attack.
+    share of images without a gradient; falling: share that withstands where the
+    walk that came nearest still falls; unbounded: share that withstands in a ball of
+    all images; black_box: share that random points and images made for another run
+    flip, less that of the attack; stronger: share of a sample that the strongest
+    attack takes from what withstands.
     right: which images withstand.
     """
 
@@ -84,10 +130,30 @@ class Curve(NamedTuple):
 class Hits(NamedTuple):
     """What one attack did to each image of each run."""
 
-    reached: PerRun
+    right: PerRun
     flat: PerRun
     falling: PerRun
-    black_box: PerRun
+    transferred: PerRun
+
+
+@contextlib.contextmanager
+def entrance(
+    model: Model, images: Any, labels: Any, keys: Indices | None = None
+) -> Iterator[Problem]:
+    """The problem of images and labels as `images.checked_images` and
+    `images.checked_labels` take them; a Refusal of those that would be misread.
+
+    All runs of a stack are attacked on the same images. Also for a caller in
+    torch.inference_mode(), if the network was made outside.
+    """
+    module = model if isinstance(model, nn.Module) else nn.Module()
+    with gradients(module):
+        seen = checked_images(images, like=next(module.parameters(), None)).clone()
+        seen = seen[0] if seen.ndim > 3 else seen  # one batch, for all runs
+        classes = checked_labels(labels, seen).clone()
+        if keys is None:
+            keys = starts(torch.arange(len(classes), device=classes.device))
+        yield Problem(model, seen, classes, keys.clone())
 
 
 def chosen(count: int, of: int) -> Indices:
@@ -109,9 +175,9 @@ def starts(indices: Indices) -> Indices:
 
 def curve(
     model: Model,
-    images: Batch,
-    labels: Indices,
-    keys: Indices,
+    images: Any,
+    labels: Any,
+    keys: Indices | None,
     epsilons: Sequence[float],
     effort: Effort,
     norm: str = "linf",
@@ -119,132 +185,132 @@ def curve(
     """Accuracy over epsilon for every run; epsilon 0 is no attack.
 
     An image that is lost at one radius is lost at all larger ones, whose balls hold
-    what was found; so only images that some run still gets right are attacked.
+    what was found; so only images that a run still gets right are attacked.
     """
-
-    def attacked(right: PerRun, epsilon: float) -> tuple[PerRun, pd.DataFrame]:
-        return assault(model, images, labels, keys, right, epsilon, effort, norm)
-
-    with as_found(model), torch.no_grad():
-        parts = [model(part) for part in images.split(AT_ONCE)]
-        right = torch.cat(parts, 1).argmax(-1) == labels
-    beyond = attacked(right, WHOLE[norm])[0].double().mean(1)
-    tables, kept = [], []
-    for epsilon in sorted(epsilons):
-        cells = pd.DataFrame(dict.fromkeys(LIMITS, 0.0), range(len(right)))
-        if epsilon > 0:
-            right, cells = attacked(right, epsilon)
-            cells = cells.assign(unbounded=beyond.tolist())
-        about = {"epsilon": epsilon, "accuracy": right.double().mean(1).tolist()}
-        tables.append(cells.assign(**about, run=cells.index))
-        kept.append(right)
+    with entrance(model, images, labels, keys) as problem:
+        right = logits(problem).argmax(-1) == problem.labels
+        beyond, _ = assault(problem, right, WHOLE[norm], effort.tries, norm)
+        few = evenly(effort.sample, right.shape[1])
+        strong, tables, kept = right[:, few], [], []
+        for epsilon in sorted(epsilons):
+            cells = pd.DataFrame(dict.fromkeys(LIMITS, 0.0), range(len(right)))
+            if epsilon > 0:
+                right, cells = assault(problem, right, epsilon, effort.tries, norm)
+                sample = problem.at(few), strong & right[:, few]
+                strong, _ = assault(*sample, epsilon, STRONGEST, norm)
+                gain = (right[:, few] & ~strong).double().mean(1)
+                unbounded = beyond.double().mean(1).tolist()
+                cells = cells.assign(unbounded=unbounded, stronger=gain.tolist())
+            about = {"epsilon": epsilon, "accuracy": right.double().mean(1).tolist()}
+            tables.append(cells.assign(**about, run=cells.index))
+            kept.append(right)
     columns = ["run", "epsilon", "accuracy", *LIMITS]
     return Curve(pd.concat(tables, ignore_index=True)[columns], torch.stack(kept))
 
 
+def logits(problem: Problem) -> Float[Tensor, "run image class"]:
+    """What every run gives for every image."""
+    with as_found(problem.model), torch.no_grad():
+        parts = [problem.model(part) for part in problem.images.split(AT_ONCE)]
+    return torch.cat(parts, 1)
+
+
+def evenly(count: int, of: int) -> Indices:
+    """So many images, or all, spread over those that are attacked."""
+    count = min(count, of)
+    return torch.arange(count) * of // count
+
+
 def assault(
-    model: Model,
-    images: Batch,
-    labels: Indices,
-    keys: Indices,
-    before: PerRun,
-    epsilon: float,
-    effort: Effort,
-    norm: str,
+    problem: Problem, before: PerRun, epsilon: float, tries: Tries, norm: str
 ) -> tuple[PerRun, pd.DataFrame]:
-    """Which images withstand every loss at this radius, and the indicators per run."""
-    right, falling = before.clone(), torch.zeros_like(before)
-    black_box, flat = torch.zeros_like(before), before.clone()
-    for part in parts(before):
-        some = images[part], labels[part], keys[part]
-        black_box[:, part] = by_chance(model, *some, epsilon, norm)
-    for loss in effort.losses:
-        for part in parts(right):
-            hits = attack(
-                model,
-                images[part],
-                labels[part],
-                keys[part],
-                epsilon,
-                effort,
-                norm,
-                loss,
-            )
-            right[:, part] &= ~hits.reached
-            flat[:, part] &= hits.flat
-            falling[:, part] |= hits.falling
-            black_box[:, part] |= hits.black_box
-    lost = (before & ~right).double().mean(1)
+    """Which images withstand at this radius, and the indicators per run."""
+    hits = attacked(problem, before, epsilon, tries, norm)
+    chance = by_chance(problem, before, epsilon, norm)
+    lost = (before & ~hits.right).double().mean(1)
     found = {
-        "flat": flat.double().mean(1),
-        "falling": (falling & right).double().mean(1),
-        "black_box": (before & black_box).double().mean(1) - lost,
+        "flat": (before & hits.flat).double().mean(1),
+        "falling": (hits.falling & hits.right).double().mean(1),
+        "black_box": (before & (hits.transferred | chance)).double().mean(1) - lost,
     }
-    return right, pd.DataFrame({name: share.tolist() for name, share in found.items()})
+    shares = {name: share.tolist() for name, share in found.items()}
+    return hits.right, pd.DataFrame(shares)
 
 
-def parts(right: PerRun) -> Sequence[Int64[Tensor, "some"]]:
-    """The images that some run still gets right, in batches."""
-    left = right.any(0).nonzero()[:, 0]
-    return left.split(AT_ONCE) if len(left) else ()
-
-
-def attack(
-    model: Model,
-    images: Batch,
-    labels: Indices,
-    keys: Indices,
-    epsilon: float,
-    effort: Effort,
-    norm: str,
-    loss: str,
+def attacked(
+    problem: Problem, before: PerRun, epsilon: float | Radii, tries: Tries, norm: str
 ) -> Hits:
-    """PGD on one batch, longer where a path still falls, and as a black-box check the
-    images made for the run before it in the stack (for a lone run, its own)."""
+    """What walks towards all other classes did to the images that were right before.
 
-    def walk(part: Indices | slice, steps: int) -> Adversarial:
-        return pgd(
-            model,
-            images[part],
-            Untargeted(labels[part]),
-            epsilon=epsilon,
-            step=PACE * epsilon / effort.steps,
-            steps=steps,
-            norm=norm,
-            loss=loss,
-            keys=keys[part],
-            restarts=effort.restarts,
-        )
+    As a black-box check, what the first walks found for a run is shown to the next run
+    of the stack (to itself, if it is alone).
+    """
+    right, flat, falling = before.clone(), before.clone(), torch.zeros_like(before)
+    transferred, others = torch.zeros_like(before), ranked(problem)
+    losses = torch.full(others.shape, math.inf).to(problem.images)
+    radii = torch.as_tensor(epsilon).to(problem.images).expand(before.shape)
+    for start, rank, steps in tries.rounds(others.shape[-1]):
+        if rank == 0:  # from what the walks from the starts before came to
+            order = losses.argsort(dim=-1, stable=True)
+            others, losses = (part.gather(-1, order) for part in (others, losses))
+        for at in places(right):
+            labels, radius = problem.labels[at], radii.gather(1, at)
+            keys = draws.fold(problem.keys[at], start)
+            goal: Past | PastAny = PastAny(labels)
+            if rank is not None:
+                goal = Past(others[..., rank].gather(1, at), labels)
+                keys = draws.fold(keys, goal.classes)
+            walk = apgd(
+                problem.model, problem.images[at], goal, epsilon=radius, steps=steps,
+                keys=keys, norm=norm,
+            )  # fmt: skip
+            right.scatter_(1, at, right.gather(1, at) & ~walk.reached)
+            flat.scatter_(1, at, flat.gather(1, at) & walk.flat)
+            if start == tries.first and rank == 0:
+                turned, to = transfer(problem.model, walk.points, labels), at.roll(1, 0)
+                transferred.scatter_(1, to, turned | transferred.gather(1, to))
+            if rank is not None:
+                nearer = walk.loss < losses.amin(-1).gather(1, at)
+                ends = torch.where(nearer, walk.falling, falling.gather(1, at))
+                falling.scatter_(1, at, ends)
+                known = losses[..., rank]  # a view
+                known.scatter_(1, at, known.gather(1, at).minimum(walk.loss))
+    return Hits(right, flat, falling, transferred)
 
-    found = walk(slice(None), effort.steps)
-    reached, falling = found.reached, still_falling(found, loss)
-    part = (falling & ~reached).any(0).nonzero()[:, 0]
-    if len(part):
-        on = walk(part, math.ceil(LONGER * effort.steps))
-        reached[:, part] |= on.reached
-        falling[:, part] = still_falling(on, loss)
+
+def ranked(problem: Problem) -> Int64[Tensor, "run image other"]:
+    """The classes that are not the label, the likeliest first."""
+    scores = logits(problem)
+    labels = problem.labels.expand(scores.shape[:-1])[..., None]
+    return scores.scatter(-1, labels, -math.inf).argsort(-1, descending=True)[..., :-1]
+
+
+def places(right: PerRun) -> Sequence[Positions]:
+    """Where the images are that each run still gets right, in batches; a run that has
+    fewer of them than another is given some that it has lost."""
+    most = int(right.sum(1).max())
+    order = (~right).byte().argsort(dim=1, stable=True)[:, :most]
+    return order.split(AT_ONCE, 1) if most else ()
+
+
+def transfer(
+    model: Model, points: Float[Tensor, "run some 28 28"], labels: Positions
+) -> Bool[Tensor, "run some"]:
+    """Whether the images that were made for a run turn the next one."""
     with as_found(model), torch.no_grad():
-        other = model(found.images.roll(1, 0)).argmax(-1) != labels
-    return Hits(reached, found.flat, falling, other)
+        return model(points.roll(1, 0)).argmax(-1) != labels.roll(1, 0)
 
 
-def by_chance(
-    model: Model,
-    images: Batch,
-    labels: Indices,
-    keys: Indices,
-    epsilon: float,
-    norm: str,
-) -> PerRun:
+def by_chance(problem: Problem, before: PerRun, epsilon: float, norm: str) -> PerRun:
     """Which images some random point of the surface of their balls turns."""
-    turned = []
-    with as_found(model), torch.no_grad():
-        for query in range(QUERIES):
-            moved = at_random(
-                images, draws.fold(keys, BLACK_BOX + query), epsilon, norm
-            )
-            turned.append(model(moved).argmax(-1) != labels)
-    return torch.stack(turned).any(0)
+    turned = torch.zeros_like(before)
+    left = before.any(0).nonzero()[:, 0]
+    with as_found(problem.model), torch.no_grad():
+        for part, query in product(left.split(AT_ONCE), range(QUERIES)):
+            keys = draws.fold(problem.keys[part], BLACK_BOX + query)
+            moved = at_random(problem.images[part], keys, epsilon, norm)
+            turned[:, part] |= problem.model(moved).argmax(-1) != problem.labels[part]
+    return turned
 
 
 def at_random(images: Batch, keys: Indices, epsilon: float, norm: str) -> Batch:
@@ -254,83 +320,89 @@ def at_random(images: Batch, keys: Indices, epsilon: float, norm: str) -> Batch:
     return (images + epsilon * ball.direction(drawn).view_as(images)).clamp(0, 1)
 
 
-def still_falling(found: Adversarial, loss: str) -> Bool[Tensor, "*image"]:
-    """Where the end of some path away from the labels brought much of what it all did.
+def smallest_radii(
+    model: Model,
+    images: Any,
+    labels: Any,
+    keys: Indices | None,
+    found: Curve,
+    effort: Effort,
+    norm: str = "linf",
+) -> Radii:
+    """The smallest radius that is known to turn each image, so that a run's median over
+    images is exact to 1/32 of the interval of the curve in which it lies.
 
-    In logits: a path that has all but settled there still multiplies 1 - p, and the
-    cross-entropy of a certain answer with it.
+    0 for what is wrong without an attack, inf for what withstood at every radius. Where
+    more than half of a run's images withstand at the curve's largest radius, the radius
+    is doubled until they do not, or until the ball holds all images.
     """
-    trace = found.trace if loss == "margin" else log_odds(found.trace)
-    best = trace.cummin(1).values
-    late = best[:, math.floor(LATE * (best.shape[1] - 1))] - best[:, -1]
-    return (late > RISING * (best[:, 0] - best[:, -1])).any(0)
+    epsilons = sorted(found.cells["epsilon"].unique())
+    with entrance(model, images, labels, keys) as problem:
+        wrong = logits(problem).argmax(-1) != problem.labels
+        low = torch.zeros(wrong.shape).to(problem.images)
+        high = torch.full_like(low, math.inf).masked_fill(wrong, 0)
+        for epsilon, right in zip(epsilons, found.right, strict=True):
+            lost = ~right & high.isinf()
+            high, low = high.masked_fill(lost, epsilon), low.masked_fill(right, epsilon)
+        epsilon = epsilons[-1]
+        while epsilon < WHOLE[norm] and bool(middle(high).isinf().any()):
+            epsilon = min(2 * epsilon, WHOLE[norm])
+            before = high.isinf() & middle(high).isinf().any(1, keepdim=True)
+            right = attacked(problem, before, epsilon, effort.tries, norm).right
+            high = high.masked_fill(before & ~right, epsilon)
+            low = low.masked_fill(right, epsilon)
+        for _ in range(HALVINGS):
+            central = (high[..., None] == middle(high)[:, None]).any(-1)
+            before = central & high.isfinite() & (high > 0)
+            radius = torch.where(before, (low + high) / 2, 0)
+            right = attacked(problem, before, radius, effort.tries, norm).right
+            high = torch.where(before & ~right, radius, high)
+            low = torch.where(right, radius, low)
+    return high
 
 
-def log_odds(log_probability: Tensor) -> Tensor:
-    """log p / (1 - p): a class's logit less the log-sum-exp of the others."""
-    below = log_probability.clamp(max=-torch.finfo(log_probability.dtype).eps)
-    return below - (-below.expm1()).log()
+def middle(radii: Radii) -> Float[Tensor, "run 2"]:
+    """The two radii, or the one twice, whose mean is the median of a run."""
+    count = radii.shape[1]
+    return radii.sort(1).values[:, [(count - 1) // 2, count // 2]]
 
 
 def smallest_epsilon(
     model: Model,
     images: Images,
-    goal: Goal,
+    goal: Goal | Past,
     *,
     steps: int,
     norm: str = "linf",
     keys: Int64[Tensor, "..."] | None = None,
     halvings: int = 5,
 ) -> PerImage:
-    """The radius of the smallest ball in which PGD is found to reach the goal.
+    """The radius of the smallest ball in which one walk is found to reach the goal.
 
-    0 where the image itself reaches it, inf where PGD never does. PGD may fail in a
+    0 where the image itself reaches it, inf where no walk does. A walk may fail in a
     ball where it succeeds in a smaller one: so the smallest of RUNGS that succeeds,
     WHOLE, WHOLE / 2, ..., and then bisection down to the rung below. The upper end of
     an interval of that rung / 2^(halvings + 1), of twice as much on the last rung.
     """
-
-    def reached(radius: Size) -> Bool[Tensor, "*image"]:
-        return pgd(
-            model,
-            images,
-            goal,
-            epsilon=radius,
-            step=PACE * radius / steps,
-            steps=steps,
-            norm=norm,
-            keys=keys,
-        ).reached
-
     with as_found(model), torch.no_grad():
-        logits = model(images)
+        scores = model(images)
+    shape = scores.shape[:-1]
+    given = images.expand(*shape, *images.shape[-2:])
+    starts = None if keys is None else keys.expand(shape)
+
+    walk = partial(apgd, model, given, goal, steps=steps, keys=starts, norm=norm)
+
     rungs = [WHOLE[norm] / 2**rung for rung in range(RUNGS)]
-    high = torch.full_like(logits[..., 0], math.inf)
+    high = torch.full_like(scores[..., 0], math.inf)
     for radius in rungs:
-        high = high.masked_fill(reached(radius), radius)
+        high = high.masked_fill(walk(epsilon=radius).reached, radius)
     never, high = high.isinf(), high.clamp(max=WHOLE[norm])
     low = torch.where(high == rungs[-1], 0.0, high / 2)
     for _ in range(halvings):
-        middle = (low + high) / 2
-        found = reached(middle)
-        low, high = torch.where(found, low, middle), torch.where(found, middle, high)
-    return high.masked_fill(never, math.inf).masked_fill(goal.reached(logits), 0)
-
-
-def flips(
-    model: Model, images: Batch, labels: Indices, keys: Indices, effort: Effort
-) -> Float[Tensor, "run some"]:
-    """The smallest L-infinity radius that turns an image into any other class; 1 where
-    none does. Takes FLIPPED of the images, evenly from all."""
-    count = min(FLIPPED, len(labels))
-    some = torch.arange(count) * len(labels) // count
-    return smallest_epsilon(
-        model,
-        images[some],
-        Untargeted(labels[some]),
-        steps=effort.steps // 2,
-        keys=keys[some],
-    ).clamp(max=WHOLE["linf"])
+        between = (low + high) / 2
+        found = walk(epsilon=between).reached
+        low, high = torch.where(found, low, between), torch.where(found, between, high)
+    return high.masked_fill(never, math.inf).masked_fill(goal.reached(scores), 0)
 
 
 def distances(perturbation: Float[Tensor, "*image 28 28"]) -> dict[str, PerImage]:
@@ -341,56 +413,58 @@ def distances(perturbation: Float[Tensor, "*image 28 28"]) -> dict[str, PerImage
 
 def atlas(
     model: Model,
-    images: Batch,
-    labels: Indices,
-    keys: Indices,
+    images: Any,
+    labels: Any,
+    keys: Indices | None,
     effort: Effort,
     radius: float,
 ) -> pd.DataFrame:
     """Each image made into each other class, in the L-infinity norm.
 
-    Columns: run, source, target; epsilon, the smallest radius at which PGD succeeds;
-    success, whether it does at `radius` or below. A row per run, image and target.
-    Takes the first `effort.targets` images of each class.
+    Columns: run, source, target; epsilon, the smallest radius at which one walk
+    succeeds; success, whether one does at `radius` or below. A row per run, image and
+    target. Takes the first `effort.atlas` images of each class.
     """
-    rank = torch.stack([(labels == c).cumsum(0) for c in range(10)])
-    few = (rank.gather(0, labels[None])[0] <= effort.targets).nonzero()[:, 0]
-    sources, targets = few.repeat_interleave(9), torch.arange(1, 10).repeat(len(few))
-    targets = (labels[sources] + targets) % 10
-    parts, steps = [], effort.steps // 2
-    for part, target in zip(
-        sources.split(AT_ONCE), targets.split(AT_ONCE), strict=True
-    ):
-        goal, some = Targeted(target, labels[part]), images[part]
-        smallest = smallest_epsilon(
-            model, some, goal, steps=steps, keys=keys[part], halvings=4
-        )
-        at = pgd(
-            model,
-            some,
-            goal,
-            epsilon=radius,
-            step=PACE * radius / steps,
-            steps=steps,
-            keys=keys[part],
-        )
-        success = at.reached | (smallest <= radius)
-        for run in range(len(smallest)):
-            about = {
-                "run": run,
-                "source": labels[part],
-                "target": target,
-                "epsilon": smallest[run],
-                "success": success[run],
-            }
-            parts.append(pd.DataFrame(about))
+    with entrance(model, images, labels, keys) as problem:
+        labels = problem.labels
+        rank = torch.stack([(labels == c).cumsum(0) for c in range(10)])
+        few = (rank.gather(0, labels[None])[0] <= effort.atlas).nonzero()[:, 0]
+        sources, targets = few.repeat_interleave(9), torch.arange(1, 10)
+        targets = (labels[sources] + targets.repeat(len(few))) % 10
+        pairs = zip(sources.split(AT_ONCE), targets.split(AT_ONCE), strict=True)
+        parts = [row for pair in pairs for row in reach(problem, *pair, effort, radius)]
     return pd.concat(parts, ignore_index=True)
+
+
+def reach(
+    problem: Problem, part: Indices, target: Indices, effort: Effort, radius: float
+) -> Iterator[pd.DataFrame]:
+    """The rows of the atlas of some images, each with a target; a table per run."""
+    _, images, labels, keys = problem.at(part)
+    goal, steps = Targeted(target, labels), effort.tries.steps
+    smallest = smallest_epsilon(
+        problem.model, images, goal, steps=steps, keys=keys, halvings=4
+    )
+    runs = smallest.shape[0]
+    at = apgd(
+        problem.model,
+        images.expand(runs, *images.shape),
+        goal,
+        epsilon=radius,
+        steps=steps,
+        keys=keys.expand(runs, -1),
+    )
+    success = at.reached | (smallest <= radius)
+    about = {"source": labels, "target": target}
+    for run in range(runs):
+        found = {"epsilon": smallest[run], "success": success[run]}
+        yield pd.DataFrame({"run": run, **about, **found})
 
 
 def auto_attack(
     model: Callable[[Tensor], Tensor],
-    images: Batch,
-    labels: Indices,
+    images: Any,
+    labels: Any,
     epsilon: float,
     norm: str = "linf",
 ) -> Bool[Tensor, "image"]:
@@ -405,9 +479,10 @@ def auto_attack(
             "effort=full needs AutoAttack: pip install -e '.[robust]'", 3
         ) from None
     names = {"linf": "Linf", "l2": "L2"}
-    with torch.random.fork_rng():
+    with entrance(model, images, labels) as problem, torch.random.fork_rng():
         attacker = AutoAttack(model, norm=names[norm], eps=epsilon, seed=0)
         attacker.verbose = False
-        moved, _ = attacker.run_standard_evaluation(images[:, None], labels)
-    with torch.no_grad():
-        return model(moved).argmax(-1) == labels
+        images, labels = problem.images[:, None], problem.labels
+        moved, _ = attacker.run_standard_evaluation(images, labels)
+        with torch.no_grad():
+            return model(moved).argmax(-1) == labels

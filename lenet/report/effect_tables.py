@@ -26,6 +26,7 @@ LEVELS = (
     "test_error",
     "robust_accuracy",
     "auto_attack",
+    "gain",
     "share",
     "share_reference",
 )  # in %

@@ -1,0 +1,172 @@
+"""lenet/interpret/apgd.py and swift.py beside their slow oracles."""
+
+from itertools import product
+
+import pytest
+import torch
+from conftest import config
+from test_attack import numbers, stack
+from torch import Tensor
+
+from lenet.interpret import apgd, robustness
+from lenet.interpret.apgd import Past
+from lenet.interpret.robustness import Problem
+from lenet.interpret.swift import Swift
+from lenet.training import draws
+from lenet.training.attack import Untargeted
+from lenet.training.data import Data
+from lenet.training.factor import activation, head, norm, pooling
+from lenet.training.stack import Stack, train
+
+LEVELS = {"activation": "tanh", "pooling": "average"}
+
+
+def given(seed: int = 3, count: int = 5) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, labels and keys for three runs."""
+    images = numbers(seed, "images", count, 28, 28).expand(3, -1, -1, -1)
+    keys = draws.fold(draws.stream([seed], "s"), torch.arange(count)).expand(3, -1)
+    return images, (torch.arange(count) % 10).expand(3, -1), keys
+
+
+class Endless(Past):
+    """A goal that is not reached, for walks to their end."""
+
+    def reached(self, logits: Tensor) -> Tensor:
+        return torch.zeros(logits.shape[:-1], dtype=torch.bool)
+
+
+def test_checkpoints_are_those_of_the_paper() -> None:
+    """Croce and Hein (2020), section 3: after 22, 41, 57, ... of 100 steps."""
+    marks = apgd.checkpoints(100)
+    assert list(marks) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert list(marks.values()) == [22, 19, 16, 13, 10, 7, 6, 6]
+
+
+@pytest.mark.parametrize("name", ["linf", "l2"])
+@pytest.mark.parametrize("steps", [7, 25, 60])
+def test_walk_is_that_of_pyautoattack(name: str, steps: int, float64: None) -> None:
+    """From the images themselves, on the same margin: the best points of its authors'
+    code, run by run. (100 is added to their loss: they compare its first with 0.)"""
+    module = pytest.importorskip("pyautoattack.autopgd_base")
+    model, (images, labels, _) = stack(), given()
+    targets = (labels + 1) % 10
+    radius = {"linf": 0.05, "l2": 0.8}[name]
+    goal = Endless(targets, labels)
+    found = apgd.apgd(model, images, goal, epsilon=radius, steps=steps, norm=name)
+    assert (found.points - images).abs().amax((-1, -2)).min() > 0.01
+    for run in range(3):
+        attack = module.APGDAttack(
+            lambda x, run=run: model(x[:, 0].expand(3, -1, -1, -1))[run],
+            n_iter=steps, norm={"linf": "Linf", "l2": "L2"}[name], eps=radius,
+            loss="dlr-targeted", device="cpu",
+        )  # fmt: skip
+        goal = Past(targets[run], labels[run])
+        attack.dlr_loss_targeted = lambda x, y, goal=goal: 100 - goal.loss("margin", x)
+        start = images[run][:, None]
+        attack.init_hyperparam(start)
+        best, _, loss, _ = attack.attack_single_run(start, labels[run], x_init=start)
+        torch.testing.assert_close(100 - loss, found.loss[run], rtol=0, atol=1e-11)
+        apart = (best[:, 0] - found.points[run]).abs() > 1e-9
+        assert apart.sum() <= 9  # pixels in which two points are as good
+
+
+@pytest.mark.parametrize("name", ["linf", "l2"])
+def test_walk_stays_in_its_ball_and_in_the_range(name: str) -> None:
+    """From random starts, with a radius for each image; `reached` is what the network
+    says of the points, and the loss is its margin where the goal is not reached."""
+    model, (images, labels, keys) = stack(), given()
+    scale = {"linf": 0.3, "l2": 3.0}[name]
+    radii = scale * numbers(4, "radii", 3, 5)
+    goal = Past((labels + 3) % 10, labels)
+    sizes = {"epsilon": radii, "steps": 9, "keys": keys, "norm": name}
+    found = apgd.apgd(model, images, goal, **sizes)
+    change = (found.points - images).flatten(2)
+    size = change.norm(p={"linf": torch.inf, "l2": 2}[name], dim=-1)
+    assert (size <= radii + 1e-9).all() and (size > 0).all()
+    assert found.points.min() >= 0 and found.points.max() <= 1
+    logits = model(found.points)
+    assert torch.equal(found.reached, goal.reached(logits))
+    margins = goal.loss("margin", logits)
+    torch.testing.assert_close(found.loss[~found.reached], margins[~found.reached])
+
+
+def test_walk_of_an_image_is_its_own() -> None:
+    """It depends neither on the images beside it nor on the other runs."""
+    model, (images, labels, keys) = stack(), given()
+    goal = Past((labels + 3) % 10, labels)
+    together = apgd.apgd(model, images, goal, epsilon=0.02, steps=9, keys=keys)
+    some = slice(1, 3)
+    few = Past(goal.classes[:, some], labels[:, some])
+    alone = apgd.apgd(
+        model, images[:, some], few, epsilon=0.02, steps=9, keys=keys[:, some]
+    )
+    torch.testing.assert_close(alone.points, together.points[:, some])
+
+
+def test_past_is_the_margin_to_one_class() -> None:
+    """Label's logit less the class's; reached by any other answer."""
+    logits = torch.tensor([[5.0, 1, 2], [0, 1, 7]])
+    goal = Past(torch.tensor([1, 1]), torch.tensor([0, 0]))
+    assert goal.loss("margin", logits).tolist() == [4, -1]
+    assert goal.reached(logits).tolist() == [False, True]
+
+
+CASES = [*product(activation.LEVELS, pooling.LEVELS, ["softmax"], ["none"])]
+CASES += [*product(["relu", "scaled_tanh"], ["max", "subsample"], head.LEVELS,
+                   norm.LEVELS)]  # fmt: skip
+
+
+@pytest.mark.parametrize("levels", CASES, ids="-".join)
+def test_swift_is_the_same_network(levels: tuple[str, ...]) -> None:
+    """Logits, and their gradients by the pixels, are those of the formulas."""
+    names = ("activation", "pooling", "head", "norm")
+    chosen = dict(zip(names, levels, strict=True))
+    model = stack(chosen).eval()
+    images = numbers(5, "images", 3, 4, 28, 28)
+    seen = []
+    for network in (model, Swift(model, chosen)):
+        leaf = images.clone().requires_grad_()
+        logits = network(leaf)
+        (slope,) = torch.autograd.grad(logits[..., 3].sum(), leaf)
+        seen.append((logits.detach(), slope))
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-12, atol=1e-12)
+    assert seen[0][1].abs().max() > 0
+
+
+# --- Beside another attack ------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"activation": "scaled_tanh", "init": "lecun_sqrt"}, {"head": "rbf"}],
+    ids=["modern", "tanh", "rbf"],
+)
+def test_standard_effort_leaves_nothing_to_apgd_t(
+    changes: dict[str, str], mnist: Data
+) -> None:
+    """Of 500 images at epsilon 0.05, APGD-T of pyautoattack (nine targets, 100 steps)
+    takes at most half a point from those that withstand."""
+    module = pytest.importorskip("pyautoattack.autopgd_base")
+    numbers = {"optimizer": "adam", "batch_size": 64, "epochs": 3}
+    one = config({**numbers, "schedule": "cosine", **changes})
+    weights = train([one], mnist)[0].weights
+    model = Stack.start([one], mnist).model.eval()
+    model.load_state_dict({key: part[None] for key, part in weights.items()})
+    some = robustness.chosen(500, 10_000)
+    images, labels = mnist.test_images[some] / 255, mnist.test_labels[some]
+    swift = Swift(model, {key: one.level(key) for key in LEVELS})
+    problem = Problem(swift, images, labels, robustness.starts(some))
+    right = robustness.logits(problem).argmax(-1) == labels
+    tries = robustness.EFFORTS["standard"].tries
+    left = robustness.attacked(problem, right, 0.05, tries, "linf").right[0]
+    assert 50 < left.sum() < right.sum()
+    with torch.random.fork_rng():
+        attack = module.APGDAttack_targeted(
+            lambda x: swift(x[:, 0])[0], n_iter=100, eps=0.05, device="cpu"
+        )
+        attack.n_target_classes = 9
+        moved = attack.perturb(images[left][:, None], labels[left])
+    goal = Untargeted(labels[left])
+    with torch.no_grad():
+        assert goal.reached(swift(moved[:, 0])[0]).sum() <= 0.005 * 500
