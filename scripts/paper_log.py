@@ -72,6 +72,8 @@ def figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
         label = f"{name}, mean of {len(chosen)} seeds"
         error.plot(rows["pass"], rows[f"{squash}_test"], color=color, label=label)
         between: Any = rows[f"{squash}_least_low"], rows[f"{squash}_least_high"]
+        for edge in between:
+            least.plot(rows["pass"], edge, color=color, lw=1)
         least.fill_between(rows["pass"], *between, color=color, alpha=0.5, lw=0)
     error.set(yscale="log", xlabel="pass", title="test error, %", ylim=(0.8, 3))
     error.set_yticks([0.8, 1, 1.5, 2, 3], ["0.8", "1", "1.5", "2", "3"])
