@@ -1,7 +1,7 @@
 """The log of LeNet-5 that the authors' later code publishes, and ours beside it.
 
-python scripts/sweep.py design=paper_log
-python scripts/paper_log.py [output_dir=outputs]
+python scripts/sweep.py design=paper_log_begin    the first passes; paper_log has all
+python scripts/paper_log.py [output_dir=outputs] [study=paper_log_begin]
 
 eblearn's demo of MNIST (Sermanet and LeCun) says, after each of 37 passes, the test
 error and the range of 1/(mu + h) at the h that it estimates then. Ours is estimated
@@ -25,20 +25,20 @@ from lenet.studies import study
 from lenet.studies.rounding import decimals
 from lenet.terminal import command, say, typed
 
-STUDY = "paper_log"
+LOG = Path("paper_log") / "published.csv"  # in the folder of studies
 BLUE, _, _, RED, *_ = seaborn.color_palette("colorblind")
 
 
-def by_squash(output: Path) -> dict[str, list[Record]]:
-    """The finished runs with each squash."""
-    plan, found = study.read(output / STUDY)
+def by_squash(folder: Path) -> dict[str, list[Record]]:
+    """The finished runs of a study with each squash."""
+    plan, found = study.read(folder)
     runs = {one["run_id"]: one for one in found if one["status"] == "finished"}
     read = {
         arm["levels"].get("squash", "tanh"): [runs[i] for i in arm["runs"] if i in runs]
         for arm in plan["arms"]
     }
     if not any(read.values()):
-        raise Refusal(f"{output} has no run of it: sweep design={STUDY} first")
+        raise Refusal(f"{folder} has no finished run: sweep design={folder.name}")
     return {name: chosen for name, chosen in read.items() if chosen}
 
 
@@ -73,6 +73,8 @@ def figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
         label = f"{name}, mean of {len(chosen)} seeds"
         error.plot(rows["pass"], rows[f"{squash}_test"], color=color, label=label)
         between: Any = rows[f"{squash}_least_low"], rows[f"{squash}_least_high"]
+        for edge in between:
+            least.plot(rows["pass"], edge, color=color, lw=1)
         least.fill_between(rows["pass"], *between, color=color, alpha=0.5, lw=0)
     error.set(yscale="log", xlabel="pass", title="test error, %", ylim=(0.8, 3))
     error.set_yticks([0.8, 1, 1.5, 2, 3], ["0.8", "1", "1.5", "2", "3"])
@@ -89,11 +91,13 @@ def main() -> None:
     if "--help" in sys.argv or "-h" in sys.argv:
         say(str(__doc__))
         return
-    output = Path(typed(sys.argv[1:], {"output_dir": "outputs"})["output_dir"])
-    runs = by_squash(output)
-    rows = table(pd.read_csv(output / STUDY / "published.csv"), runs)
-    say("\n".join(map(str, report.save(figure(rows, runs), output / STUDY / "log"))))
-    rows.to_csv(output / STUDY / "log.csv", index=False, float_format="%.4f")
+    given = typed(sys.argv[1:], {"output_dir": "outputs", "study": "paper_log_begin"})
+    output = Path(given["output_dir"])
+    folder = output / given["study"]
+    runs = by_squash(folder)
+    rows = table(pd.read_csv(output / LOG), runs)
+    say("\n".join(map(str, report.save(figure(rows, runs), folder / "log"))))
+    rows.to_csv(folder / "log.csv", index=False, float_format="%.4f")
     say(rows.to_string(index=False, float_format=decimals))
 
 
