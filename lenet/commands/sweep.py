@@ -167,11 +167,11 @@ def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -
 def drawn(folder: Path) -> list[Path]:
     """The files of a study that was carried out; in a design in which no level varies
     there is no effect to chart, and its records are it."""
-    from lenet.report import report  # with the libraries that draw
+    from lenet.report import index, report  # with the libraries that draw
 
     with plan.held(folder):  # against another sweep, with more seeds, of this study
         if plan.read(folder)["factors"]:
-            return report.ablation(folder)
+            return [*report.ablation(folder), index.write(folder.parent)]
     return [folder / plan.RECORDS]
 
 
