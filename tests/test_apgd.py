@@ -139,7 +139,16 @@ def test_swift_is_the_same_network(levels: tuple[str, ...]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"activation": "scaled_tanh", "init": "lecun_sqrt"}, {"head": "rbf"}],
+    [
+        {},
+        {"activation": "scaled_tanh", "init": "lecun_sqrt"},
+        pytest.param(
+            {"head": "rbf"},
+            marks=pytest.mark.xfail(
+                reason="2.2 points: docs/decisions/attack_strength"
+            ),
+        ),
+    ],
     ids=["modern", "tanh", "rbf"],
 )
 def test_standard_effort_leaves_nothing_to_apgd_t(

@@ -56,10 +56,11 @@ def test_api(
 ) -> None:
     """From reading a digit to training a network, as the page says."""
     monkeypatch.chdir(tmp_path)
-    digit, shapes, maps, trained, loaded = followed("api.md", capsys)
+    digit, shapes, maps, attacked, trained, loaded = followed("api.md", capsys)
     assert digit == "7\n"
     assert shapes.startswith("torch.Size([3, 10])\n{'C1': (3, 6, 28, 28), ")
     assert maps == "(1, 3, 28, 28) (1, 3, 28, 28)\n"
+    assert attacked.startswith("(1, 3, 28, 28) [[")
     assert trained == "tanh 3 finished\n" and loaded == "True\n"
 
 
