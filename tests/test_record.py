@@ -164,7 +164,7 @@ def test_right_bits_are_the_test_error(output: str, data: Data) -> None:
         found = store.find(output, record.run_id(c, data))
         assert found is not None
         bits = np.frombuffer(base64.b64decode(found["right"]), np.uint8)
-        right = np.unpackbits(bits)[: found["images"]]
+        right = np.unpackbits(bits)[: found["images", "classes"]]
         assert found["images"] == len(data.test_images) == 11
         assert found["response"]["test_error"] == (11 - right.sum()) / 11
         assert found["curve"][-1]["test_error"] == pytest.approx(1 - right.mean())
