@@ -29,7 +29,17 @@ from lenet.training.stack import Result, mistakes, train
 
 ABOUT = {"size": 2, "position": 0, "threads": 1, "device": "cpu"}
 FIELDS = {"schema", "run_id", "status", "diverged_step", "treatment", "seed"}
-FIELDS |= {"response", "curve", "right", "images", "stack", "code", "data", "weights"}
+FIELDS |= {
+    "response",
+    "curve",
+    "right",
+    "images",
+    "classes",
+    "stack",
+    "code",
+    "data",
+    "weights",
+}
 FIELDS |= {"versions", "hardware", "seconds", "step_sizes", "seal", "edition"}
 FIELDS |= {"answers", "processor_seconds", "portable"}
 RELU, TANH = config(), config({"activation": "tanh"})
@@ -164,7 +174,7 @@ def test_right_bits_are_the_test_error(output: str, data: Data) -> None:
         found = store.find(output, record.run_id(c, data))
         assert found is not None
         bits = np.frombuffer(base64.b64decode(found["right"]), np.uint8)
-        right = np.unpackbits(bits)[: found["images", "classes"]]
+        right = np.unpackbits(bits)[: found["images"]]
         assert found["images"] == len(data.test_images) == 11
         assert found["response"]["test_error"] == (11 - right.sum()) / 11
         assert found["curve"][-1]["test_error"] == pytest.approx(1 - right.mean())
