@@ -1,6 +1,7 @@
 """What every command does with a refusal, an interruption and a reader that is gone."""
 
 import contextlib
+import gc
 import io
 import os
 import shlex
@@ -155,4 +156,5 @@ def command(main: Callable[[], None]) -> None:
         print(
             f"interrupted; finished runs are kept; go on with: {line}", file=sys.stderr
         )
+        gc.freeze()  # or Python looks through ten thousand records before it ends
         raise SystemExit(143 if isinstance(interruption, Terminated) else 130) from None

@@ -29,7 +29,17 @@ from lenet.training.stack import Result, mistakes, train
 
 ABOUT = {"size": 2, "position": 0, "threads": 1, "device": "cpu"}
 FIELDS = {"schema", "run_id", "status", "diverged_step", "treatment", "seed"}
-FIELDS |= {"response", "curve", "right", "images", "stack", "code", "data", "weights"}
+FIELDS |= {
+    "response",
+    "curve",
+    "right",
+    "images",
+    "classes",
+    "stack",
+    "code",
+    "data",
+    "weights",
+}
 FIELDS |= {"versions", "hardware", "seconds", "step_sizes", "seal", "edition"}
 FIELDS |= {"answers", "processor_seconds", "portable"}
 RELU, TANH = config(), config({"activation": "tanh"})

@@ -61,7 +61,7 @@ def guesses(found: Sequence[Record]) -> list[str]:
     said = []
     if poor:
         count = f"{len(poor)} of {len(found)} runs" if len(found) > 1 else "the run"
-        said.append(f"warning: {count} read hardly better than a guess")
+        said.append(f"warning: {count} read no better than a guess")
     if lost:
         steps = ", ".join(str(one["diverged_step"]) for one in lost[:SHOWN])
         said.append(f"warning: the loss was no number any more at step {steps}")
