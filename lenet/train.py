@@ -12,7 +12,8 @@ import platform
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
@@ -165,6 +166,12 @@ def attempt(
     return found
 
 
+def read(configs: Iterable[Config], places: Places) -> None:
+    """A Refusal if the files of a data set of these runs are not there, or damaged."""
+    for name in named([*configs]) - {"digits"}:  # which are no files
+        load_one(name, replace(places, device="cpu"))
+
+
 def load(configs: Sequence[Config], places: Places) -> "dict[str, Data]":
     """The data sets of these runs, by name, on the device that they are trained on."""
     return {name: load_one(name, places) for name in named(configs)}
@@ -267,7 +274,7 @@ def explain() -> str:
             lines += [line for name in names(group) for line in preset(name)]
             continue
         for name, content in levels(group).items():
-            lines.append(f"    {name:<14}{content['year']}  {content['source']}")
+            lines.append(f"    {name:<15}{content['year']}  {content['source']}")
     lines += ["", "Numbers (key=number):"]
     lines += [f"  {key:<28}{allowed}" for key, allowed in RANGES.items()]
     lines += ["", "Places: data_dir (or LENET_DATA), output_dir, device, study."]
@@ -283,7 +290,7 @@ def preset(name: str) -> list[str]:
     chosen = {k: v for one in yaml.safe_load(text)["defaults"] for k, v in one.items()}
     levels = " ".join(f"{factor}={chosen[f'override /{factor}']}" for factor in FACTORS)
     return [
-        f"    {name:<14}{about.removeprefix('# ')}",
+        f"    {name:<15}{about.removeprefix('# ')}",
         *textwrap.wrap(levels, 88, initial_indent=" " * 18, subsequent_indent=" " * 18),
     ]
 

@@ -61,6 +61,8 @@ def read_drawing(drawing: str) -> Array:
 
 
 BITMAPS = read_drawing(DRAWING)
+# ten_units: +1 for the own class, -1 for the others, on the first ten units of F6.
+TEN = np.hstack([2 * np.eye(10) - 1, np.zeros((10, 74))])
 
 
 # --- Activations: f and its derivative ------------------------------------------------

@@ -95,7 +95,7 @@ def test_version_is_of_the_whole_program(
     for place in ("loops/maps.py", "factor/head.py"):
         here = tmp_path / place.split("/")[0]
         names = [*sources.glob("*.py")]
-        loops, factor = here / "a" / "b" / "loops", here / "a" / "factor"
+        loops, factor = here / "training" / "loops", here / "training" / "factor"
         loops.mkdir(parents=True), factor.mkdir(parents=True)
         for path in names:
             (loops / path.name).write_bytes(path.read_bytes())

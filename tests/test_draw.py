@@ -129,7 +129,7 @@ def test_draws_do_not_use_pythons_generator() -> None:
     """No module of the training core knows `random` (beartype, which checks it, does,
     so that its state tells nothing here)."""
     folder = Path(str(draws.__file__)).parent
-    core = [*(folder / f"{name}.py" for name in ("draw", "model", "stack"))]
+    core = [*(folder / f"{name}.py" for name in ("draws", "model", "stack"))]
     for path in [*core, *(folder / "factor").glob("*.py")]:
         nodes = list(ast.walk(ast.parse(path.read_text())))
         names = {

@@ -252,10 +252,14 @@ def test_a_kept_result_is_the_result(tmp_path):
 def test_numbers_are_read_as_what_they_are():
     """Whole numbers, lists, words and switches; the others stay."""
     specs = SPECS
-    for key, text in (("probe.train", "7"), ("sae.active", "[3,5]"), ("sae.lr", "0.5")):
+    for key, text in (
+        ("probe.train", "700"),
+        ("sae.active", "[3,5]"),
+        ("sae.lr", "0.5"),
+    ):
         specs = with_number(specs, key, text)
     specs = with_number(specs, "gradcam.stretch", "true")
-    assert specs["probe"].train == 7
+    assert specs["probe"].train == 700
     assert specs["probe"].test == SPECS["probe"].test
     assert specs["sae"].active == (3, 5)
     assert specs["sae"].lr == 0.5

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from oracle import BITMAPS, Array, counts, forward
+from oracle import BITMAPS, TEN, Array, counts, forward
 from torch import Tensor, nn
 
 from lenet.training.factor.activation import LEVELS as ACTIVATIONS
@@ -112,6 +112,7 @@ def oracle_outputs(
         scale=model.input.scale[run].item(),
         shift=model.input.shift[run].item(),
         statistics=statistics,
+        centres=TEN if levels["head"] == "ten_units" else BITMAPS,
         **levels,  # type: ignore[arg-type]  # five levels, each a str
     )
 

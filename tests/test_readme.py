@@ -26,7 +26,7 @@ import pytest
 from scipy import stats
 
 from lenet import train
-from lenet.__main__ import about
+from lenet.__main__ import VERBS, about
 from lenet.commands import sweep as command
 from lenet.config import composed, current, levels
 from lenet.figures.canvas import FORMATS
@@ -882,7 +882,9 @@ def test_readme_says_of_which_edition_each_study_is() -> None:
 def test_command_can_be_typed(words: list[str]) -> None:
     """A command of ours has keys and values that it accepts; nothing is trained."""
     program, *typed = words
-    assert program in ("python", "pip", "pytest", "ruff", "mypy", "pre-commit")
+    assert program in ("python", "lenet", "pip", "pytest", "ruff", "mypy", "pre-commit")
+    if program == "lenet":
+        assert typed[0] in VERBS
     if program != "python" or typed[-1] == "--help":
         return
     if typed[:2] == ["-m", "lenet.train"] or typed[0] == "lenet/train.py":

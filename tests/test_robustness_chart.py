@@ -336,7 +336,7 @@ def test_trial_leaves_what_is_published_alone() -> None:
 def test_study_with_nothing_to_compare_is_refused_before_it_is_attacked() -> None:
     """One treatment, as in `modern`, or a reference that diverged in every seed."""
     script = runpy.run_path(str(COMMANDS / "robustness.py"))
-    with pytest.raises(Refusal, match="all 20 runs are of one treatment: no effect"):
+    with pytest.raises(Refusal, match="all 24 runs are of one treatment: no effect"):
         study.published(PUBLISHED.parent / "modern")
     found = study.published(PUBLISHED)
     first = set(found.plan["arms"][0]["runs"])

@@ -144,15 +144,18 @@ def carry_out(
         launcher.check(engine)
     earlier = plans.mend(folder)
     kept = same_study(folder, plan, earlier)
-    store.prepare(places.output_dir)
-    if kept is plan:
-        store.replace(folder / plans.PLAN, plans.text(plan))
-    else:  # nothing is to be trained
-        plan, runs = kept, {}
-    shown = plans.shown(plan)
+    if kept is not plan:  # nothing is to be trained
+        runs = {}
+    shown = plans.shown(kept)
     found = recorded(places.output_dir, runs, shown)
     found |= plans.kept(folder, runs.keys() - found.keys(), earlier)
     missing = {name: config for name, config in runs.items() if name not in found}
+    if not engine:  # what is wrong with the data is said before a file is made
+        train.read(missing.values(), places)
+    store.prepare(places.output_dir)
+    if kept is plan:
+        store.replace(folder / plans.PLAN, plans.text(plan))
+    plan = kept
     agree(found, earlier, missing)
     with tracker.mirroring(places, plan["study"], list(runs)):
         if engine and missing:
