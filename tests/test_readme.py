@@ -866,7 +866,7 @@ def test_readme_says_of_which_edition_each_study_is() -> None:
     """A sentence names the studies of edition 2; there are no others of it."""
     said = re.search(
         r"((?:`\w+`(?: and |, )?)+) are of edition 2 of\s+training",
-        DOCUMENTS["README.md"],
+        flat(DOCUMENTS["README.md"]),
     )
     assert said, "the README no longer says which studies are of edition 2"
     editions = {

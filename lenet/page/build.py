@@ -16,6 +16,7 @@ from lenet.config import Refusal
 from lenet.page import ablation, digits
 from lenet.page.network import described, difference
 from lenet.records import record, store
+from lenet.records.record import edition
 from lenet.records.store import Record
 from lenet.training import data as datasets
 from lenet.training.data import Data
@@ -80,9 +81,10 @@ def published_records(output_dir: str) -> list[Record]:
 
 
 def presets(published: Sequence[Record], output_dir: str) -> list[Record]:
-    """The first published run of each preset whose weights are published too."""
+    """The first published run of each preset, of the latest edition, whose weights are
+    published too."""
     found: dict[str, Record] = {}
-    for one in published:
+    for one in sorted(published, key=edition, reverse=True):
         path = store.weights_path(output_dir, one["run_id"])
         if one["status"] == "finished" and path.exists():
             nearest, changes = difference(one["treatment"])

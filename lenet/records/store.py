@@ -66,9 +66,8 @@ def unsealed(text: bytes, name: str) -> dict[str, Any]:
         raise Refusal(f"{name} is no record: {problem!r}", 4) from None
     if not right:
         raise Refusal(f"{name} was changed after it was written: its seal is wrong", 4)
-    if (b"\\" in text or not text.isascii() or b"\x7f" in text) and odd(
-        names_in(content)
-    ):
+    plain = b"\\" not in text and text.isascii() and b"\x7f" not in text
+    if not plain and odd(names_in(content)):
         raise Refusal(
             f"{name} has control characters in a text, which lenet writes nowhere", 4
         )
@@ -76,7 +75,7 @@ def unsealed(text: bytes, name: str) -> dict[str, Any]:
 
 
 def names_in(content: Mapping[str, Any]) -> dict[str, Any]:
-    """All of a record, plan or note but what a failed attempt said, in its own lines."""
+    """All of a record, plan or note, but not the lines that a failed attempt said."""
     return {key: value for key, value in content.items() if key != "said"}
 
 
