@@ -28,7 +28,7 @@ import pandas as pd
 from torch import Tensor
 
 from lenet.config import Refusal, suggest
-from lenet.figures import robustness_chart
+from lenet.figures import robustness_chart, words
 from lenet.interpret import robustness
 from lenet.interpret.robustness import EFFORTS, Effort
 from lenet.interpret.swift import Swift
@@ -116,7 +116,7 @@ def named(given: Mapping[str, str]) -> Study:
 def comparable(found: Study) -> dict[str, list[Record]]:
     """The runs of each treatment, if some run of the reference did not diverge."""
     runs = report.by_treatment(found)
-    if not any(one["status"] == "finished" for one in runs[found.base]):
+    if not any(one["status"] == "finished" for one in runs[words.network(found)]):
         raise Refusal(f"every run of the reference {found.base} diverged", 1)
     return runs
 
@@ -231,12 +231,13 @@ def write(
     ends = ["auto_attack_low", "auto_attack_high"]
     named_rows = rows.rename(columns={"mean": "robust_accuracy"})
     named_rows = named_rows.drop(columns=ends, errors="ignore")
-    effects = robustness_chart.differences(right, found.base, found.name)
-    smallest = robustness_chart.smallest(flips, found.base, found.name)
+    reference = words.network(found)
+    effects = robustness_chart.differences(right, reference, found.name)
+    smallest = robustness_chart.smallest(flips, reference, found.name)
     shown = robustness_chart.smallest_shown(smallest)
     about = caption(found, task)
     chart = robustness_chart.robustness_chart(
-        rows, effects, smallest, reference=found.base, about=about, origin=found.origin
+        rows, effects, smallest, reference=reference, about=about, origin=found.origin
     )
     pairs = robustness_chart.atlas_table(atlas)
     second = robustness_chart.atlas_chart(
@@ -279,7 +280,7 @@ def redrawn(given: Mapping[str, str], found: Study) -> list[Path]:
     smallest[ends] = smallest[ends].apply(pd.to_numeric)  # the reference has none
     about = (folder / names[3]).read_text("utf-8").split("\n\n")[0]
     figure = robustness_chart.robustness_chart(
-        rows, effects, smallest, reference=found.base,
+        rows, effects, smallest, reference=str(rows["treatment"].iloc[0]),
         about=re.sub(r"\\(.)", r"\1", about), origin=found.origin,
     )  # fmt: skip
     return report.save(figure, folder / f"{stem}_chart")
@@ -328,5 +329,5 @@ def radii(found: Study, task: Task) -> str:
         f"The smallest {task.norm} epsilon at which the same attack turns an image: "
         f"median over {len(task.labels):,} images, by bisection to 1/{share} of the "
         "distance of two radii of the curve; the mean over seeds with its 95 % t "
-        f"interval, and the mean of within-seed differences to {found.base}."
+        f"interval, and the mean of within-seed differences to {words.network(found)}."
     )
