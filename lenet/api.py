@@ -6,7 +6,7 @@ The same as `lenet train`, with the record in hand instead of a line on the scre
 from typing import Any
 
 from lenet import train
-from lenet.config import Refusal, composed, typed
+from lenet.config import Refusal, as_typed, composed
 from lenet.records.store import Record
 
 
@@ -33,5 +33,5 @@ def run(*settings: str, **more: Any) -> Record:
 
 def runs(*settings: str, **more: Any) -> list[Record]:
     """The records of one treatment under replicates=<n> seeds, trained as one stack."""
-    line = [*settings, *(f"{key}={typed(value)}" for key, value in more.items())]
+    line = [*settings, *(f"{key}={as_typed(value)}" for key, value in more.items())]
     return train.run(*composed(line))

@@ -174,12 +174,10 @@ SETTINGS: dict[tuple[str, str], dict[str, Value]] = {
     }
 }
 RENAMED = {("schedule", "paper"): "steps_1998", ("input", "paper"): "range_1998"}
-
-
 PLAIN = re.compile(r"[\w.+-]+")  # what Hydra reads without quotes
 
 
-def typed(value: Any) -> str:
+def as_typed(value: Any) -> str:
     """A value as it is typed on a command line."""
     if value is None:
         return "null"

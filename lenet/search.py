@@ -26,11 +26,11 @@ from lenet.config import (
     Places,
     Range,
     Refusal,
+    as_typed,
     check_number,
     composed,
     parse,
     suggest,
-    typed,
     values,
 )
 from lenet.records import store
@@ -275,7 +275,7 @@ def tried(study: "optuna.Study", search: Search, train: Train) -> None:
     for override in search.space:
         key = override.key_or_group
         value = trial._suggest(key, distribution(override))
-        line.append(f"{key}={value if isinstance(value, str) else typed(value)}")
+        line.append(f"{key}={value if isinstance(value, str) else as_typed(value)}")
     study.tell(trial, objective(train(*composed([*search.fixed, *line]))))
 
 
@@ -295,7 +295,9 @@ def found(study: "optuna.Study", search: Search) -> Said:
     """The best settings, with a file of them as Hydra's sweeper writes it."""
     best, count = study.best_trial, completed(study)
     params: Mapping[str, Any] = best.params
-    line = [f"{k}={v if isinstance(v, str) else typed(v)}" for k, v in params.items()]
+    line = [
+        f"{k}={v if isinstance(v, str) else as_typed(v)}" for k, v in params.items()
+    ]
     result = {"name": "optuna", "best_params": params, "best_value": best.value}
     path = search.folder / "optimization_results.yaml"
     lines = [f"{key}: {json.dumps(value)}" for key, value in result.items()]

@@ -150,9 +150,9 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         *(group(*change) for change in GROUP),
         "n = {one_factor[reference].n} seeds; main effect: "
         "n = {factorial.main[units].effect[n]}",
-        "LeNet-5 misreads {one_factor[reference].test[20].mean:.2f} % of the test "
+        "LeNet-5 misreads {paper_1998[reference].test[20].mean:.2f} % of the test "
         "digits as trained in 1998 and "
-        "{leave_one_out[reference].test[20].mean:.2f} % as trained today",
+        "{modern[reference].test[20].mean:.2f} % as trained today",
         "{factorial.pairs[proven]} of {factorial.pairs[all]} pairs of changes interact",
         "{factorial.collapsed} of {factorial.runs} networks collapse",
         "| 60,000 images | {paper_1998[reference].n} "

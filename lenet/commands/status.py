@@ -15,8 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from lenet.commands import sweep
-from lenet.config import FACTORS, Refusal, Value, composed, current, names, shortened
-from lenet.config import typed as as_typed
+from lenet.config import (
+    FACTORS,
+    Refusal,
+    Value,
+    as_typed,
+    composed,
+    current,
+    names,
+    shortened,
+)
 from lenet.records import plan, store
 from lenet.records.store import Record
 from lenet.terminal import Said, typed

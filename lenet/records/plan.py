@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lenet import lock
-from lenet.config import RENAMED, Refusal, typed
+from lenet.config import RENAMED, Refusal, as_typed
 from lenet.records import store
 from lenet.records.shapes import Arm, Attempt, Plan, Record, checked
 
@@ -163,7 +163,7 @@ def unlike(before: Plan, plan: Plan) -> str:
     changed = [pair for pair in before["reference"].items() if pair not in reference]
     if before["design"] == plan["design"] and not changed:
         return ""
-    listed = ", ".join(f"{key}={typed(value)}" for key, value in sorted(changed))
+    listed = ", ".join(f"{key}={as_typed(value)}" for key, value in sorted(changed))
     return f"design={before['design']}" + (f" with {listed}" if changed else "")
 
 

@@ -27,9 +27,9 @@ from lenet.config import (
     Places,
     Refusal,
     Value,
+    as_typed,
     composed,
     suggest,
-    typed,
 )
 from lenet.records.plan import ALONE
 
@@ -188,7 +188,7 @@ def load(name: str, overrides: Sequence[str], yes: bool = False) -> Design:
             raise Refusal(f"{key}={of} is what design={name} varies: leave it out")
     check_factors(name, content["kind"], factors)
     settings = content["base"].items()
-    base = [f"{key}={typed(value)}" for key, value in settings if key not in named]
+    base = [f"{key}={as_typed(value)}" for key, value in settings if key not in named]
     base += overrides
     runs, places = composed(base)
     if content["kind"] == "tuning" and not runs[0].treatment["validation_size"]:
@@ -275,7 +275,7 @@ def arm(
     changes = {
         k: v for f, level in chosen.items() for k, v in factors[f][level].items()
     }
-    line = [f"{key}={typed(value)}" for key, value in changes.items()]
+    line = [f"{key}={as_typed(value)}" for key, value in changes.items()]
     runs, _ = composed([*base, *line])
     return Arm(chosen, changes, runs[0].treatment)
 
@@ -302,7 +302,7 @@ def search(
     """
     if not settings:
         return []
-    line = [f"{key}={typed(value)}" for key, value in settings.items()]
+    line = [f"{key}={as_typed(value)}" for key, value in settings.items()]
     kept = [text for text in base if text.split("=")[0] not in settings]
     runs, _ = composed([*kept, *line])
     if both := {run.seed for run in runs} & set(seeds):

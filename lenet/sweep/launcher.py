@@ -20,7 +20,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
 from lenet import train
-from lenet.config import CONF, Config, Places, composed, typed
+from lenet.config import CONF, Config, Places, as_typed, composed
 from lenet.records import plan, store
 
 SIZES = (train.STACK, 4, 1)  # seeds in a job, of each launch of what has no record yet
@@ -98,7 +98,7 @@ def jobs(
     where += [f"device={places.device}"]
     treatments: dict[tuple[str, ...], dict[int, str]] = {}
     for name, config in runs.items():
-        line = tuple(f"{k}={typed(v)}" for k, v in config.treatment.items())
+        line = tuple(f"{k}={as_typed(v)}" for k, v in config.treatment.items())
         treatments.setdefault(line, {})[config.seed] = name
     for line, seeds in treatments.items():
         for _, pairs in groupby(
