@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import lenet
-from lenet import api
+from lenet import config
 from lenet.commands import predict
 from lenet.config import Refusal
 from lenet.interpret import trained
@@ -175,7 +175,7 @@ def test_several_seeds_are_runs(tmp_path: Path) -> None:
 )
 def test_value_is_typed_as_hydra_reads_it(value: Any, text: str) -> None:
     """With quotes where there are special characters."""
-    assert api.typed(value) == text
+    assert config.as_typed(value) == text
 
 
 def test_published_weights_that_were_changed_are_refused(
