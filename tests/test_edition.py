@@ -80,6 +80,31 @@ def test_what_came_out_otherwise_is_refused_by_name(
     assert trained == [golden["name"] for golden in two]  # once
 
 
+def test_one_process_proves_while_others_wait(tmp_path: Path) -> None:
+    """Two that begin at once train the goldens once between them."""
+    program = f"""
+import sys, time
+from lenet.training import edition, kept
+kept.folder = lambda name: {str(tmp_path)!r}
+def slow(golden):
+    print("trained")
+    time.sleep(1)
+    return golden
+edition.trained, known = slow, edition.goldens()[:2]
+edition.goldens = lambda: known
+edition.prove()
+"""
+    line = [sys.executable, "-c", program]
+    both = [
+        subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    said = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted(out.decode().split() for out, _ in said) == [[], ["trained"] * 2]
+    assert len(list(tmp_path.iterdir())) == 1  # the proof; the lock is gone
+
+
 def test_another_edition_needs_its_own_goldens(monkeypatch: pytest.MonkeyPatch) -> None:
     """EDITION cannot be raised without writing them."""
     monkeypatch.setattr(edition, "EDITION", 99)

@@ -12,6 +12,7 @@ no published run becomes stale; and a changed formula cannot pass for the old on
                                               anew, where EDITION was raised
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -23,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lenet import lock
 from lenet.config import (
     FACTORS,
     SETTINGS,
@@ -84,14 +86,30 @@ def fingerprint() -> str:
 def prove() -> None:
     """Nothing, if this code gives the goldens of the edition; else a Refusal.
 
-    It trains them where this machine has not seen this code, and keeps the answer.
+    They are trained where this machine has not seen this code, by one process while
+    others wait for it, and the answer is kept.
     """
     from lenet.training.kept import folder
 
-    kept = folder("proofs")
-    proof = Path(kept) / f"{fingerprint()[:32]}-{machine()}" if kept else None
-    if proof and proof.exists():
+    if not (kept := folder("proofs")):
+        return train_all()
+    proof = Path(kept) / f"{fingerprint()[:32]}-{machine()}"
+    if proof.exists():
         return
+    path, handle = proof.with_suffix(".lock"), None
+    with contextlib.suppress(Refusal):  # no locks there: it is only done twice
+        handle = lock.take(path, wait=True)
+    try:
+        if not proof.exists():
+            train_all()
+            proof.touch()
+    finally:
+        if handle is not None:
+            lock.free(path, handle)
+
+
+def train_all() -> None:
+    """Train every golden; a Refusal names those that come out otherwise."""
     began, known = time.perf_counter(), goldens()
     print(
         f"note: this code is new here: the loops are compiled (a minute, once), and "
@@ -100,12 +118,7 @@ def prove() -> None:
     )
     if changed := [golden["name"] for golden in known if trained(golden) != golden]:
         raise Refusal(unequal(changed, len(known)))
-    print(
-        f"note: it is ({time.perf_counter() - began:.0f} s)",
-        file=sys.stderr,
-    )
-    if proof:
-        proof.touch()
+    print(f"note: it is ({time.perf_counter() - began:.0f} s)", file=sys.stderr)
 
 
 def unequal(changed: Sequence[str], count: int) -> str:
