@@ -107,3 +107,14 @@ def test_version_is_of_the_whole_program(
         edited = (loops if "loops" in place else factor) / place.split("/")[1]
         edited.write_bytes(edited.read_bytes() + b"#")
         assert cache.version.__wrapped__() != before
+
+
+def test_programs_of_long_ago_are_removed(tmp_path: Path) -> None:
+    """The newest four stay, and whatever is no program."""
+    for age, name in enumerate(["proofs", *("0123456789abcde" + d for d in "012345")]):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    kept.thin(tmp_path)
+    left = {path.name[-1] for path in tmp_path.iterdir()}
+    assert left == {"s", *"0123"}

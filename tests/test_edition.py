@@ -67,7 +67,9 @@ def test_what_came_out_otherwise_is_refused_by_name(
         return golden
 
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("lenet.training.kept.folder", lambda name: str(tmp_path))
+    proofs = tmp_path / "kept" / "proofs"
+    proofs.mkdir(parents=True)
+    monkeypatch.setattr("lenet.training.kept.folder", lambda name: str(proofs))
     monkeypatch.setattr(edition, "goldens", lambda: two)
     monkeypatch.setattr(edition, "fingerprint", lambda: "a" * 64)
     monkeypatch.setattr(edition, "trained", lambda golden: {**golden, "sha256": "0"})
@@ -82,10 +84,12 @@ def test_what_came_out_otherwise_is_refused_by_name(
 
 def test_one_process_proves_while_others_wait(tmp_path: Path) -> None:
     """Two that begin at once train the goldens once between them."""
+    proofs = tmp_path / "proofs"
+    proofs.mkdir()
     program = f"""
 import sys, time
 from lenet.training import edition, kept
-kept.folder = lambda name: {str(tmp_path)!r}
+kept.folder = lambda name: {str(proofs)!r}
 def slow(golden):
     print("trained")
     time.sleep(1)
@@ -102,7 +106,7 @@ edition.prove()
     said = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted(out.decode().split() for out, _ in said) == [[], ["trained"] * 2]
-    assert len(list(tmp_path.iterdir())) == 1  # the proof; the lock is gone
+    assert len(list(proofs.iterdir())) == 1  # the proof; the lock is gone
 
 
 def test_another_edition_needs_its_own_goldens(monkeypatch: pytest.MonkeyPatch) -> None:

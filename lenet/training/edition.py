@@ -89,11 +89,11 @@ def prove() -> None:
     They are trained where this machine has not seen this code, by one process while
     others wait for it, and the answer is kept.
     """
-    from lenet.training.kept import folder
+    from lenet.training import kept
 
-    if not (kept := folder("proofs")):
+    if not (proofs := kept.folder("proofs")):
         return train_all()
-    proof = Path(kept) / f"{fingerprint()[:32]}-{machine()}"
+    proof = Path(proofs) / f"{fingerprint()[:32]}-{machine()}"
     if proof.exists():
         return
     path, handle = proof.with_suffix(".lock"), None
@@ -103,6 +103,7 @@ def prove() -> None:
         if not proof.exists():
             train_all()
             proof.touch()
+            kept.thin(proof.parent.parent)
     finally:
         if handle is not None:
             lock.free(path, handle)

@@ -1,6 +1,8 @@
 """Where something that can be made again is kept on this machine."""
 
 import os
+import re
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -35,3 +37,14 @@ def folder(name: str) -> str | None:
         if owner == mine:  # another user's folder could hold another program
             return str(path)
     return None
+
+
+def thin(place: Path, most: int = 4) -> None:
+    """Remove the compiled functions of all programs but the newest ones.
+
+    A process that still uses another one compiles again, no more.
+    """
+    programs = [p for p in place.iterdir() if re.fullmatch("[0-9a-f]{16}", p.name)]
+    programs.sort(key=lambda path: path.stat().st_mtime)
+    for old in programs[:-most]:
+        shutil.rmtree(old, ignore_errors=True)
