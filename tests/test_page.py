@@ -23,7 +23,7 @@ from lenet.interpret import robustness
 from lenet.interpret.drawing import as_mnist
 from lenet.interpret.gradcam import GradCam, grad_cam, receptive_field
 from lenet.interpret.saliency import METHODS
-from lenet.page import ablation, build
+from lenet.page import ablation, build, screenshot
 from lenet.page import digits as page_digits
 from lenet.page import network as page_network
 from lenet.records import record
@@ -388,3 +388,12 @@ def test_page_is_small_and_the_same_for_the_same_records(mnist, tmp_path):
     assert "<title>Draw a digit. Watch 1998 read it.</title>" in one
     with pytest.raises(Refusal, match="one or two"):
         build.page(["c8e63ff6", "966f5879", "b0c4"], OUTPUTS, None)
+
+
+def test_picture_without_a_browser_names_what_to_install(monkeypatch):
+    """And what else may be said of it."""
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(Refusal, match="install chromium or"):
+        screenshot.taken(Path(OUTPUTS, "page", "index.html"))
+    with pytest.raises(Refusal, match="write picture=true"):
+        page_command.main(["picture=yes"])

@@ -3,6 +3,7 @@
 The networks are the published ones, the digits scikit-learn's, so no MNIST is needed.
 """
 
+import io
 import math
 import re
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chromium import BROWSER, chromium
+from PIL import Image
 
-from lenet.page import ablation, build
+from lenet.page import ablation, build, screenshot
 from lenet.page import digits as page_digits
 from lenet.page.network import described
 from lenet.records import record
@@ -316,3 +318,11 @@ def test_one_network_alone_has_a_page(browser, content, tmp_path):
     )
     assert browser.complaints() == []
     assert math.isclose(browser.ask("document.documentElement.scrollWidth"), 1300)
+
+
+def test_picture_shows_the_window(tmp_path):
+    """At its size, with more than the colour of an empty page."""
+    (tmp_path / "page.html").write_text("<h1>Draw a digit</h1>", encoding="utf-8")
+    seen = Image.open(io.BytesIO(screenshot.taken(tmp_path / "page.html")))
+    assert seen.size == (screenshot.WIDTH, screenshot.HEIGHT)
+    assert len(seen.convert("L").getcolors()) > 2

@@ -5,24 +5,38 @@ lenet page
 lenet page runs=[3f2a,9c01]
     any one or two runs, by the first letters of their ids or by their folders
 output_dir=outputs data_dir=<folder> file=<output_dir>/page/index.html
+picture=true takes a picture of it too, screenshot.png beside it, with a Chromium
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from lenet.config import Refusal
 from lenet.records import store
 from lenet.terminal import Said, typed
 
-TYPED = {"runs": "", "output_dir": "outputs", "data_dir": "", "file": ""}
+TYPED = {
+    "runs": "",
+    "output_dir": "outputs",
+    "data_dir": "",
+    "file": "",
+    "picture": "false",
+}
 
 
 def main(arguments: Sequence[str]) -> Said:
     """Write the page that the arguments mean; its file."""
     given = typed(arguments, TYPED)
+    if given["picture"] not in ("true", "false"):
+        raise Refusal(f"picture={given['picture']}: write picture=true")
     runs = [run.strip() for run in given["runs"].strip("[]").split(",") if run.strip()]
-    from lenet.page import build  # with torch, for which a typing error need not wait
+    # With torch, for which a typing error need not wait.
+    from lenet.page import build, screenshot
 
     text = build.page(runs, given["output_dir"], given["data_dir"] or None)
     path = Path(given["file"] or Path(given["output_dir"]) / "page" / "index.html")
     store.replace(path, text.encode())
-    return Said.of_files([path])
+    if given["picture"] == "false":
+        return Said.of_files([path])
+    store.replace(picture := path.with_name("screenshot.png"), screenshot.taken(path))
+    return Said.of_files([path, picture])

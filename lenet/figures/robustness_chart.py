@@ -329,7 +329,7 @@ def _handles(
         )
     if (rows["any"] > 0).any():
         hatched = Patch(facecolor="none", edgecolor=HATCH, hatch="////", lw=0)
-        hatched.set_label("an indicator is up")
+        hatched.set_label("the attack may be too weak")
         handles.append(hatched)
     present = [v for v in VERDICTS if v in set(effects["verdict"])]
     for verdict in present:
@@ -349,10 +349,10 @@ def _caption(rows: pd.DataFrame) -> str:
         "Below: mean of within-seed differences with the 95 % interval that inverts",
         "the exact sign-flip test, each panel on its own scale; verdicts by step-down",
         "max-T over the treatments.",
-        f"Indicators up in at least one run: {', '.join(raised)}."
+        f"Hatched, the attack may be too weak: {', '.join(raised)}."
         if raised
-        else "No indicator is up in any run.",
-        "Its gain over the attack is the mean over seeds."
+        else "No sign that the attack is too weak in any run.",
+        "What a stronger attack gains is the mean over seeds."
         if "stronger" in rows
         else "No stronger attack was tried on these runs (edition 1): their robust "
         "accuracies are upper bounds.",

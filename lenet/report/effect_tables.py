@@ -130,7 +130,7 @@ def as_html(table: pd.DataFrame, chosen: Sequence[str] = ("factor", "verdict")) 
     names = [name.replace("_", " ") for name in chosen]
     head = "".join(
         f'<th scope="col"{" data-choose" * (name in names)}>'
-        f'<button type="button">{html.escape(name)}</button></th>'
+        f'<button type="button">{breakable(name)}</button></th>'
         for name in rows.columns
     )
     keys = sorting(table)
@@ -150,8 +150,11 @@ def as_html(table: pd.DataFrame, chosen: Sequence[str] = ("factor", "verdict")) 
 
 
 def breakable(text: str) -> str:
-    """A text, escaped, that may go on in another line between the levels it names."""
-    return re.sub(r"(?<=\w[:+])(?=\w)", "<wbr>", html.escape(text))
+    """A text, escaped, that may go on in another line between the levels and the words
+    of a name."""
+    return re.sub(
+        r"(?<=\w[:+])(?=\w)|(?<=[^\W\d][_.])(?=\w)", "<wbr>", html.escape(text)
+    )
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
