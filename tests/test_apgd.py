@@ -111,6 +111,24 @@ def test_past_is_the_margin_to_one_class() -> None:
     assert goal.reached(logits).tolist() == [False, True]
 
 
+def test_past_as_a_share_is_the_targeted_ratio_of_pyautoattack(float64: None) -> None:
+    """The loss and its slope; of three classes it is the margin."""
+    module = pytest.importorskip("pyautoattack.autopgd_base")
+    logits = numbers(9, "logits", 6, 10).requires_grad_()
+    labels, targets = torch.arange(6), torch.arange(6) + 2
+    attack = module.APGDAttack_targeted(lambda x: x, n_iter=1, eps=1, device="cpu")
+    attack.y_target = targets
+    theirs = -attack.dlr_loss_targeted(logits, labels)
+    ours = Past(targets, labels, shared=True).loss("margin", logits)
+    torch.testing.assert_close(ours, theirs)
+    slopes = [torch.autograd.grad(loss.sum(), logits)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(*slopes)
+    few, goal = logits[:, :3], (targets[:1], labels[:1])
+    assert Past(*goal, shared=True).loss("margin", few[:1]) == Past(*goal).loss(
+        "margin", few[:1]
+    )
+
+
 CASES = [*product(activation.LEVELS, pooling.LEVELS, ["softmax"], ["none"])]
 CASES += [*product(["relu", "scaled_tanh"], ["max", "subsample"], head.LEVELS,
                    norm.LEVELS)]  # fmt: skip

@@ -11,10 +11,12 @@ that come ever closer it is halved where too few steps led down, or where nothin
 gained since the last checkpoint with the same step; the walk then goes on from the best
 point so far. So no step has to be chosen for a radius, a network or an image.
 
-The loss is a margin: how far the label's logit is above that of one other class. Its
-slope has the same direction at any scale of the logits. A network is attacked towards
-each class that is not the label, for the slope towards the nearest may lead nowhere;
-and towards all of them at once, for the nearest may change on the way.
+The loss is a margin: how far the label's logit is above that of one other class; or
+that margin as a share of the spread of the logits, which leads elsewhere where the
+spread changes with the image, as with RBF units. The slope of both has the same
+direction at any scale of the logits. A network is attacked towards each class that is
+not the label, for the slope towards the nearest may lead nowhere; and towards all of
+them at once, for the nearest may change on the way.
 """
 
 import math
@@ -38,15 +40,22 @@ Classes = Int64[Tensor, "..."]  # one for each image, or for those of all runs
 FIRST, SOONER, LEAST = 0.22, 0.03, 0.06  # checkpoints, as shares of all steps
 DOWN = 0.75  # more of the steps to a checkpoint are to lead down
 MOMENTUM = 0.25
+TINY = 1e-12  # where all logits are one number
 LATE, RISING = 0.9, 0.05  # a walk falls if its last tenth brings a twentieth of it all
 
 
 @dataclass(frozen=True)
 class Past:
-    """Any answer but the label, sought in the direction of one other class."""
+    """Any answer but the label, sought in the direction of one other class.
+
+    shared: the margin is divided by the spread of the logits: the difference of logits
+    ratio towards a target (Croce and Hein, ICML 2020, section 5), which is of four
+    classes and more; of fewer it is the margin.
+    """
 
     classes: Classes
     labels: Classes
+    shared: bool = False
 
     def loss(self, name: str, logits: Logits) -> PerImage:
         """The label's logit less that of the class: below 0 the label has lost."""
@@ -54,7 +63,11 @@ class Past:
             logits.gather(-1, classes.expand(logits.shape[:-1])[..., None])
             for classes in (self.labels, self.classes)
         )
-        return (label - other).squeeze(-1)
+        margin = (label - other).squeeze(-1)
+        if not self.shared or logits.shape[-1] < 4:
+            return margin
+        first, _, third, fourth = logits.topk(4).values.unbind(-1)
+        return margin / (first - (third + fourth) / 2 + TINY)
 
     def reached(self, logits: Logits) -> Mask:
         """Whether the answer is not the label."""

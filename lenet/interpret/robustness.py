@@ -59,7 +59,8 @@ class Tries(NamedTuple):
 
     From each of `restarts`: some steps towards each other class, and LONG times as many
     towards all at once. Then, from `closer` further ones: LONG times as many towards
-    the CLOSEST classes, those to which the walks before came nearest.
+    the CLOSEST classes, those to which the walks from the start before came nearest.
+    Every other start takes the margin as a share of the logits' spread.
     """
 
     steps: int
@@ -250,15 +251,16 @@ def attacked(
     losses = torch.full(others.shape, math.inf).to(problem.images)
     radii = torch.as_tensor(epsilon).to(problem.images).expand(before.shape)
     for start, rank, steps in tries.rounds(others.shape[-1]):
-        if rank == 0:  # from what the walks from the starts before came to
-            order = losses.argsort(dim=-1, stable=True)
-            others, losses = (part.gather(-1, order) for part in (others, losses))
+        shared = (start - tries.first) % 2 == 1
+        if rank == 0:  # the order by what the walks from the start before came to
+            others = others.gather(-1, losses.argsort(dim=-1, stable=True))
+            losses = torch.full_like(losses, math.inf)  # theirs may be of another kind
         for at in places(right):
             labels, radius = problem.labels[at], radii.gather(1, at)
             keys = draws.fold(problem.keys[at], start)
             goal: Past | PastAny = PastAny(labels)
             if rank is not None:
-                goal = Past(others[..., rank].gather(1, at), labels)
+                goal = Past(others[..., rank].gather(1, at), labels, shared)
                 keys = draws.fold(keys, goal.classes)
             walk = apgd(
                 problem.model, problem.images[at], goal, epsilon=radius, steps=steps,
