@@ -46,7 +46,7 @@ from lenet import train
 from lenet.config import composed
 from lenet.figures import interpretation_maps
 from lenet.interpret import analysis, probe, sae
-from lenet.records import record
+from lenet.records import contents
 from lenet.report import report
 from lenet.studies import study
 from lenet.training import data
@@ -82,7 +82,7 @@ pd.concat(counts, axis=1)
 found = {name: train.run(runs, places) for name, runs in configs.items()}
 errors = pd.DataFrame(
     {
-        name: record.frame(runs).set_index("seed")["test_error"]
+        name: contents.frame(runs).set_index("seed")["test_error"]
         for name, runs in found.items()
     }
 )
@@ -133,7 +133,7 @@ display(interpretation_maps.ten_digits("gradcam", maps, images, labels))
 # %%
 few = probe.Probe(train=500, test=300, iterations=100, epsilon=0.0)
 learned, tested = seen.train(few.train), seen.test(few.test)
-models = {name: record.load(runs, output_dir) for name, runs in found.items()}
+models = {name: contents.load(runs, output_dir) for name, runs in found.items()}
 read = {
     name: probe.selectivity(
         probe.probes(model, learned, {"clean": tested[0]}, tested[1], few)

@@ -24,11 +24,11 @@ def run(*settings: str, **more: Any) -> Record:
     >>> record["seed"], record["status"]
     (3, 'finished')
     """
-    found = runs(*settings, **more)
-    if len(found) > 1:
-        count = len(found)
+    records = runs(*settings, **more)
+    if len(records) > 1:
+        count = len(records)
         raise Refusal(f"replicates={count} are {count} runs: lenet.runs returns all")
-    return found[0]
+    return records[0]
 
 
 def runs(*settings: str, **more: Any) -> list[Record]:

@@ -516,30 +516,32 @@ def tree(overrides: Sequence[Override]) -> dict[str, Any]:
     """
     values = {override.key_or_group: override.value() for override in overrides}
     own = read("config.yaml")
-    chosen = {k: v for one in own["defaults"] if isinstance(one, dict)
-              for k, v in one.items() if k in GROUPS}  # fmt: skip
+    chosen = {k: v for entry in own["defaults"] if isinstance(entry, dict)
+              for k, v in entry.items() if k in GROUPS}  # fmt: skip
     preset = read(f"preset/{values.get('preset', chosen['preset'])}.yaml")
     for default in preset["defaults"]:
         chosen |= {key.removeprefix("override /"): v for key, v in default.items()}
     chosen |= {key: values[key] for key in values.keys() & chosen.keys()}
     del chosen["preset"]
-    found = {key: own[key] for key in own.keys() - {"defaults", "hydra"}}
-    found |= {key: preset[key] for key in preset.keys() - {"defaults"}}
-    found |= {group: dict(levels(group)[level]) for group, level in chosen.items()}
+    composed_tree = {key: own[key] for key in own.keys() - {"defaults", "hydra"}}
+    composed_tree |= {key: preset[key] for key in preset.keys() - {"defaults"}}
+    composed_tree |= {
+        group: dict(levels(group)[level]) for group, level in chosen.items()
+    }
     for key, value in values.items():
         group, _, name = key.rpartition(".")
-        if group in chosen and name not in found[group]:
+        if group in chosen and name not in composed_tree[group]:
             raise Refusal(
                 f"{key}={value}: the {group} level in use has no number {name!r}; "
                 f"see conf/{group}/ for the levels that have it"
             )
         if group in chosen:
-            found[group][name] = value
-        elif key in found and key not in chosen:
-            found[key] = value
-    if found["batch_size"] == "${optimizer.batch_size}":
-        found["batch_size"] = found["optimizer"]["batch_size"]
-    return found
+            composed_tree[group][name] = value
+        elif key in composed_tree and key not in chosen:
+            composed_tree[key] = value
+    if composed_tree["batch_size"] == "${optimizer.batch_size}":
+        composed_tree["batch_size"] = composed_tree["optimizer"]["batch_size"]
+    return composed_tree
 
 
 def check_with_hydra(overrides: Sequence[str]) -> None:
@@ -611,10 +613,10 @@ def values(override: Override) -> list[str]:
             "with hydra/sweeper=optuna"
         )
     if isinstance(value, Glob):
-        found = [f"{key}={name}" for name in value.filter(names(key))]
+        texts = [f"{key}={name}" for name in value.filter(names(key))]
     else:
-        found = [f"{key}={one}" for one in override.sweep_string_iterator()]
-    if not found:
+        texts = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if not texts:
         fix = f"; levels: {', '.join(names(key))}" if key in GROUPS else ""
         raise Refusal(f"{text}: no value fits{fix}")
-    return found
+    return texts

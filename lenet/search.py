@@ -135,7 +135,7 @@ def checked(space: Sequence[Override], fixed: Sequence[str]) -> Places:
     first = [texts[0] for texts in each.values()]
     for key, texts in each.items():
         for text in texts:
-            others = [one for one in first if not one.startswith(f"{key}=")]
+            others = [other for other in first if not other.startswith(f"{key}=")]
             (config, *_), places = composed([*fixed, *others, text])
             if not config.treatment["validation_size"]:
                 raise Refusal(
@@ -281,7 +281,7 @@ def tried(study: "optuna.Study", search: Search, train: Train) -> None:
 
 def objective(records: Sequence[Record]) -> float:
     """The mean error of the held-out images over the seeds of a treatment."""
-    errors = [one["response"].get("validation_error") for one in records]
+    errors = [record["response"].get("validation_error") for record in records]
     return math.fsum(NOTHING if e is None else e for e in errors) / len(errors)
 
 

@@ -126,8 +126,8 @@ def environment(memory: bool = True) -> Iterator[None]:
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:
     """The handler of SIGINT and SIGTERM: the first one stops, a second one kills."""
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_DFL)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_DFL)
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
@@ -144,8 +144,8 @@ def program() -> list[str]:
 def command(main: Callable[[], None]) -> None:
     """Run a command; it ends with the exit code of what stopped it."""
     line = shlex.join([*program(), *sys.argv[1:]])  # before anything changes it
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a path may have any letters
             stream.reconfigure(errors="backslashreplace")

@@ -42,7 +42,7 @@ from lenet.config import (
     names,
     resolve,
 )
-from lenet.records import outcome, record, store, tracker
+from lenet.records import contents, outcome, store, tracker
 from lenet.records.overfitting import overfitting
 from lenet.records.shapes import Record, StackPlace
 from lenet.terminal import JSON, command, refusals, say
@@ -104,21 +104,21 @@ def run(
     """
     ids, said = run_ids(configs, places), ""
     while True:
-        found = attempt(configs, places, begin)
-        others = [name for name, one in found.items() if not one]
+        records = attempt(configs, places, begin)
+        others = [name for name, record in records.items() if not record]
         if not others:
             break
         if said != (said := store.holders(places.output_dir, others)):
             print(said, file=sys.stderr)
         time.sleep(1)
     with tracker.mirroring(places, places.study or "", ids):
-        return [one for name in ids if (one := found[name])]
+        return [record for name in ids if (record := records[name])]
 
 
 def run_ids(configs: Sequence[Config], places: Places) -> list[str]:
     """The ids of these runs, in order; reads the data sets that no hash is known of."""
     data = identities(configs, places)
-    return [record.run_id(c, data[str(c.treatment["data"])]) for c in configs]
+    return [contents.run_id(c, data[str(c.treatment["data"])]) for c in configs]
 
 
 def identities(
@@ -141,12 +141,12 @@ def attempt(
     None for the runs that another process is training.
     """
     ids = run_ids(configs, places)
-    found = {name: store.find(places.output_dir, name) for name in ids}
-    missing = {n: c for n, c in zip(ids, configs, strict=True) if not found[n]}
+    records = {name: store.find(places.output_dir, name) for name in ids}
+    missing = {n: c for n, c in zip(ids, configs, strict=True) if not records[n]}
     if not missing:
-        return found
+        return records
     reuse_memory()
-    record.commit()  # that of the code which runs, before it can change
+    contents.commit()  # that of the code which runs, before it can change
     data = load(list(missing.values()), places)
     for config in missing.values():
         dataset = data[str(config.treatment["data"])]
@@ -157,13 +157,13 @@ def attempt(
     for stack in stacks(missing):
         with store.claim(places.output_dir, list(stack)) as mine:
             # Another process may have finished a run before this one could claim it.
-            found |= {name: store.find(places.output_dir, name) for name in mine}
-            rest = [stack[name] for name in mine if not found[name]]
+            records |= {name: store.find(places.output_dir, name) for name in mine}
+            rest = [stack[name] for name in mine if not records[name]]
             if rest:
                 dataset = data[str(rest[0].treatment["data"])]
                 done = carry(rest, dataset, places.output_dir, begin(rest))
-                found |= {one["run_id"]: one for one in done}
-    return found
+                records |= {record["run_id"]: record for record in done}
+    return records
 
 
 def read(configs: Iterable[Config], places: Places) -> None:
@@ -200,7 +200,7 @@ def carry(
             "threads": torch.get_num_threads(),
             "device": str(data.train_images.device),
         }
-        done.append(record.write(output_dir, stack[position], data, result, about))
+        done.append(contents.write(output_dir, stack[position], data, result, about))
     return done
 
 
@@ -249,20 +249,21 @@ def progress_bar(console: Console) -> Iterator[Begin]:
         yield begin
 
 
-def summary(found: Sequence[Record], places: Places) -> str:
+def summary(records: Sequence[Record], places: Places) -> str:
     """One line: the mean test error, over how many runs, the time, and where."""
-    errors = [record.test_error(r) for r in found if r["status"] == "finished"]
+    errors = [contents.test_error(r) for r in records if r["status"] == "finished"]
     mean = outcome.spread(errors) if errors else "no run finished"
-    diverged = len(found) - len(errors)
+    diverged = len(records) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
-    if overfitted := sum(overfitting(one["curve"]) is not None for one in found):
+    if overfitted := sum(
+        overfitting(record["curve"]) is not None for record in records
+    ):
         lost += f", {overfitted} overfitted catastrophically to the adversary"
-    seconds = sum(r["seconds"] for r in found)
-    where = store.folder(places.output_dir, found[0]["run_id"])
-    others = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return (
-        f"{mean}, n = {len(found)}{lost}, {seconds:.0f} s, {where}/record.json{others}"
-    )
+    seconds = sum(r["seconds"] for r in records)
+    where = store.folder(places.output_dir, records[0]["run_id"])
+    n = len(records)
+    others = f" and {n - 1} more" if n > 1 else ""
+    return f"{mean}, n = {n}{lost}, {seconds:.0f} s, {where}/record.json{others}"
 
 
 def explain() -> str:
@@ -287,7 +288,9 @@ def preset(name: str) -> list[str]:
     """What --help says of a preset: the comment that opens it, and its levels."""
     text = (CONF / "preset" / f"{name}.yaml").read_text()
     _, about, *_ = text.splitlines()
-    chosen = {k: v for one in yaml.safe_load(text)["defaults"] for k, v in one.items()}
+    chosen = {
+        k: v for entry in yaml.safe_load(text)["defaults"] for k, v in entry.items()
+    }
     levels = " ".join(f"{factor}={chosen[f'override /{factor}']}" for factor in FACTORS)
     return [
         f"    {name:<15}{about.removeprefix('# ')}",
@@ -313,21 +316,21 @@ def answer(tree: DictConfig, said: Callable[[list[Record], Places], str]) -> Non
     with refusals(memory=alone):
         configs, places = resolve({str(key): value for key, value in container.items()})
         with progress_bar(Console(stderr=True)) as report:
-            found = run(configs, places, report)
-    say(said(found, places))
+            records = run(configs, places, report)
+    say(said(records, places))
     if alone:
-        say("\n".join(outcome.beside(found, places)), sys.stderr)
+        say("\n".join(outcome.beside(records, places)), sys.stderr)
 
 
-def about(found: Sequence[Record], places: Places) -> dict[str, Any]:
+def about(records: Sequence[Record], places: Places) -> dict[str, Any]:
     """The runs for a program: what each was, what came out, and where it lies."""
     keys = ("run_id", "status", "seed", "treatment", "response", "seconds")
-    where = [store.folder(places.output_dir, one["run_id"]) for one in found]
+    where = [store.folder(places.output_dir, record["run_id"]) for record in records]
     return {
         "runs": [
-            {key: value for key, value in one.items() if key in keys}
+            {key: value for key, value in record.items() if key in keys}
             | {"record": str(place / "record.json")}
-            for one, place in zip(found, where, strict=True)
+            for record, place in zip(records, where, strict=True)
         ]
     }
 
@@ -381,8 +384,8 @@ def main() -> None:
     check(arguments)
     overrides = [text for text in arguments if not text.startswith("-")]
     if {"-m", "--multirun"} & {*arguments} and search.asked(overrides):
-        found = search.run(search.read(overrides), run)
-        say(json.dumps(found.data) if as_json else found.text)
+        records = search.run(search.read(overrides), run)
+        say(json.dumps(records.data) if as_json else records.text)
         return
     quiet = [f"hydra/{log}=none" for log in ("job_logging", "hydra_logging")]
     sys.argv[1:] = [*quiet * as_json, *arguments]  # Hydra reads them there

@@ -101,14 +101,14 @@ def training(level: str, plain: bool = True) -> Callable[[], object]:
 def best(cases: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """The processor seconds of each, all in turn, so that they share the machine's
     mood; the first time warms up."""
-    found = dict.fromkeys(cases, float("inf"))
+    least = dict.fromkeys(cases, float("inf"))
     for repeat in range(REPEATS + 1):
         for name, case in cases.items():
             began = time.process_time()
             case()
             if repeat:
-                found[name] = min(found[name], time.process_time() - began)
-    return found
+                least[name] = min(least[name], time.process_time() - began)
+    return least
 
 
 def main() -> None:
@@ -132,23 +132,23 @@ def attacks() -> None:
     sizes = {f"ours, R = {runs}": runs for runs in (1, 2, 8)}
     cases = {"foolbox": foolbox(images, labels)}
     cases |= {name: ours(runs, images, labels) for name, runs in sizes.items()}
-    found = best(cases)
+    least = best(cases)
     print("| attack | ms per image and network | of foolbox |\n|---|---|---|")
-    for name, seconds in found.items():
+    for name, seconds in least.items():
         own = seconds / sizes.get(name, 1)
-        share = own / found["foolbox"]
+        share = own / least["foolbox"]
         print(f"| {name} | {1e3 * own / IMAGES:.3f} | {share:.2f} |")
 
 
 def adversaries() -> None:
     """The table of training."""
     cases = {f"{level}, plain loop": training(level) for level in LEVELS}
-    found = best({**cases, "none, compiled loop": training("none", plain=False)})
+    least = best({**cases, "none, compiled loop": training("none", plain=False)})
     print("\n| adversary | s per epoch and run | of none, plain |\n|---|---|---|")
-    for name, seconds in found.items():
+    for name, seconds in least.items():
         each, share = (
             seconds * EPOCH / TRAINED / RUNS,
-            seconds / found["none, plain loop"],
+            seconds / least["none, plain loop"],
         )
         print(f"| {name} | {each:.2f} | {share:.2f} |", flush=True)
 

@@ -153,28 +153,28 @@ def cases(device: str) -> list[dict[str, Any]]:
         sizes = (1, 16, 64, 256, 1024)
         return [{"loop": "ours", "batch": 64, "runs": r, "threads": 1, "affine": False,
                  "processes": 1} for r in sizes]  # fmt: skip
-    found: list[dict[str, Any]] = []
+    cases: list[dict[str, Any]] = []
     for batch, affine in ((64, False), (64, True), (1, False)):
         about: dict[str, Any] = {"batch": batch, "affine": affine, "processes": 1}
         if not affine:
             for threads in (2, 1):
-                found.append({"loop": "in memory", "threads": threads, **about})
+                cases.append({"loop": "in memory", "threads": threads, **about})
         for workers in (0, 2):
-            found.append(
+            cases.append(
                 {"loop": "DataLoader", "workers": workers, "threads": 2, **about}
             )
         for runs, threads in product((1, 2, 3, 7, 8, 16), (1, 2)):
-            found.append({"loop": "ours", "runs": runs, "threads": threads, **about})
+            cases.append({"loop": "ours", "runs": runs, "threads": threads, **about})
         two = {**about, "processes": 2}
-        found.append({"loop": "ours", "runs": 8, "threads": 1, **two})
+        cases.append({"loop": "ours", "runs": 8, "threads": 1, **two})
     about = {"batch": 1, "affine": False, "processes": 1}
     about["preset"] = "paper"
     for runs, threads in ((1, 1), (1, 2), (8, 1), (8, 2)):
-        found.append({"loop": "ours", "runs": runs, "threads": threads, **about})
+        cases.append({"loop": "ours", "runs": runs, "threads": threads, **about})
     about |= {"loop": "test", "batch": 64, "runs": 1}
     for preset, threads in product(("modern", "paper"), (1, 2)):
-        found.append({**about, "preset": preset, "threads": threads})
-    return found
+        cases.append({**about, "preset": preset, "threads": threads})
+    return cases
 
 
 def timed(case: dict[str, Any], arguments: Sequence[str]) -> float:

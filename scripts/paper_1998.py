@@ -24,7 +24,7 @@ from matplotlib.lines import Line2D
 from lenet.config import Refusal
 from lenet.figures.canvas import BLUE, GREY
 from lenet.figures.canvas import ORANGE as RED
-from lenet.records import record
+from lenet.records import contents
 from lenet.records.store import Record
 from lenet.report import report
 from lenet.studies import study
@@ -49,31 +49,31 @@ SHOWN = 60  # patterns of Fig. 8
 COLUMNS = 4  # of the figure of readings
 
 
-def group(found: list[Record], **changes: Any) -> list[Record]:
+def group(records: list[Record], **changes: Any) -> list[Record]:
     """The finished runs that differ from the preset in these keys alone."""
     base: dict[str, Any] = {"train_size": None, "augmentation": "none", "head": "rbf"}
     wanted = {**base, **changes}
     return [
-        one
-        for one in found
-        if one["status"] == "finished"
-        and all(one["treatment"][key] == value for key, value in wanted.items())
+        record
+        for record in records
+        if record["status"] == "finished"
+        and all(record["treatment"][key] == value for key, value in wanted.items())
     ]
 
 
-def curves(found: list[Record], key: str) -> "np.ndarray[Any, Any]":
+def curves(records: list[Record], key: str) -> "np.ndarray[Any, Any]":
     """Errors in % as [run, pass]."""
     return 100 * np.array(
-        [[dict(point)[key] for point in one["curve"]] for one in found]
+        [[dict(point)[key] for point in record["curve"]] for record in records]
     )
 
 
-def figure_5(found: list[Record], title: str) -> Figure:
+def figure_5(records: list[Record], title: str) -> Figure:
     """Mean and range of single runs per pass, test and training, over the published
     curve; a circle is filled where that lies outside."""
     figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.subplots()
-    test, train = curves(found, "test_error"), curves(found, "train_error")
+    test, train = curves(records, "test_error"), curves(records, "train_error")
     passes, outside = np.arange(1, test.shape[1] + 1), 0
     for values, published, color, name in (
         (test, TEST, BLUE, "test"),
@@ -99,18 +99,18 @@ def figure_5(found: list[Record], title: str) -> Figure:
         fontsize=9.5,
     )
     caption = (
-        f"n = {len(found)} seeds; band: 95 % prediction interval for one run. Circles: "
-        f"Fig. 5, p. 10, one run; filled: outside the band\n({outside} of "
-        f"{len(TEST) + len(TRAIN)}). {decimals(minutes(found), 1)} minutes a run; two "
-        "to three days in 1998."
+        f"n = {len(records)} seeds; band: 95 % prediction interval for one run. "
+        f"Circles: Fig. 5, p. 10, one run; filled: outside the band\n({outside} of "
+        f"{len(TEST) + len(TRAIN)}). {decimals(minutes(records), 1)} minutes a run; "
+        "two to three days in 1998."
     )
     figure.supxlabel(caption, fontsize=8, color=GREY)
     return figure
 
 
-def minutes(found: list[Record]) -> float:
+def minutes(records: list[Record]) -> float:
     """The time of a run, on average: its share of the time of its stack."""
-    return sum(one["seconds"] for one in found) / len(found) / 60
+    return sum(record["seconds"] for record in records) / len(records) / 60
 
 
 def figure_6(sizes: dict[str, list[Record]]) -> Figure:
@@ -119,8 +119,8 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.subplots()
     outside = []
-    for place, (name, found) in enumerate(sizes.items()):
-        errors = curves(found, "test_error")[:, -1]
+    for place, (name, losses) in enumerate(sizes.items()):
+        errors = curves(losses, "test_error")[:, -1]
         axes.plot([place] * len(errors), errors, "o", color=BLUE, alpha=0.35)
         axes.plot([place - 0.2, place + 0.2], [errors.mean()] * 2, color=BLUE, lw=2)
         low, high = prediction_interval(errors)
@@ -134,7 +134,7 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
     axes.plot([], [], color=BLUE, lw=1, marker="_", label="95 %, one run")
     axes.set_xticks(
         range(len(sizes)),
-        [f"{name}\nn = {len(found)}" for name, found in sizes.items()],
+        [f"{name}\nn = {len(losses)}" for name, losses in sizes.items()],
     )
     axes.set(ylabel="test error after 20 passes, %", xlim=(-0.6, len(sizes) - 0.4))
     beyond = f"outside at {' and '.join(outside)}" if outside else "always inside"
@@ -148,10 +148,10 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
     return figure
 
 
-def figure_8(found: list[Record], data_dir: str | None) -> Figure:
+def figure_8(records: list[Record], data_dir: str | None) -> Figure:
     """The test patterns that most seeds get wrong, with label and share of seeds."""
     digits = data.load("mnist", data_dir)
-    right = np.stack([record.right(one) for one in found])
+    right = np.stack([contents.right(record) for record in records])
     missed = (~right).mean(0)
     worst = np.argsort(-missed, kind="stable")[:SHOWN]
     figure = Figure(figsize=(9, 6.2), layout="constrained")
@@ -163,7 +163,7 @@ def figure_8(found: list[Record], data_dir: str | None) -> Figure:
         axes.axis("off")
     always = int((missed == 1).sum())
     figure.suptitle(
-        f"{always} test patterns are missed by all {len(found)} seeds; "
+        f"{always} test patterns are missed by all {len(records)} seeds; "
         "label and share of seeds that miss it",
         weight="bold",
     )
@@ -174,20 +174,24 @@ def by_reading(output: Path, studies: Iterable[str]) -> dict[str, list[Record]]:
     """The finished runs of each reading in the studies, by its name in the design."""
     read: dict[str, list[Record]] = {}
     for name in studies:
-        plan, found = study.read(output / name)
-        runs = {one["run_id"]: one for one in found if one["status"] == "finished"}
+        plan, records = study.read(output / name)
+        runs = {
+            record["run_id"]: record
+            for record in records
+            if record["status"] == "finished"
+        }
         for arm in plan["arms"]:
             chosen = [runs[i] for i in arm["runs"] if i in runs]
             read.setdefault(arm["levels"].get("reading", "4 h"), chosen)
     return {name: runs for name, runs in read.items() if runs}
 
 
-def table_of_readings(found: dict[str, list[Record]]) -> pd.DataFrame:
+def table_of_readings(records: dict[str, list[Record]]) -> pd.DataFrame:
     """Training and held-out error of each reading after each pass, in %, and how far
     each is from Fig. 5 on average over the passes, the nearest in training first; where
     records have it, the range of step sizes of each pass too."""
     lines = []
-    for name, runs in found.items():
+    for name, runs in records.items():
         train, held_out = (
             curves(runs, key).mean(0) for key in ("train_error", "validation_error")
         )
@@ -206,12 +210,14 @@ def table_of_readings(found: dict[str, list[Record]]) -> pd.DataFrame:
 
 def ranges(runs: list[Record]) -> dict[str, float]:
     """The least and the largest step size of each pass over all runs, in millionths."""
-    found: dict[str, float] = {}
+    limits: dict[str, float] = {}
     for key, most in (("least_step", min), ("largest_step", max)):
-        for p, points in enumerate(zip(*(one["curve"] for one in runs), strict=True)):
+        for p, points in enumerate(
+            zip(*(record["curve"] for record in runs), strict=True)
+        ):
             if all(key in point for point in points):
-                found[f"{key}_{p + 1}"] = 1e6 * most(point[key] for point in points)
-    return found
+                limits[f"{key}_{p + 1}"] = 1e6 * most(point[key] for point in points)
+    return limits
 
 
 def figure_readings(table: pd.DataFrame) -> Figure:

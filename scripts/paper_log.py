@@ -31,8 +31,10 @@ BLUE, _, _, RED, *_ = seaborn.color_palette("colorblind")
 
 def by_squash(folder: Path) -> dict[str, list[Record]]:
     """The finished runs of a study with each squash."""
-    plan, found = study.read(folder)
-    runs = {one["run_id"]: one for one in found if one["status"] == "finished"}
+    plan, records = study.read(folder)
+    runs = {
+        record["run_id"]: record for record in records if record["status"] == "finished"
+    }
     read = {
         arm["levels"].get("squash", "tanh"): [runs[i] for i in arm["runs"] if i in runs]
         for arm in plan["arms"]

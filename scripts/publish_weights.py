@@ -24,8 +24,8 @@ def main() -> None:
     for name, run in given.items():
         if not set(name) <= set(SAFE) or not run:
             raise Refusal(f"{name}={run}: write <name>=<the start of a run id>")
-        one = store.select(run, output_dir)
-        for path in trained.publish(name, one, store.weights(output_dir, one)):
+        record = store.select(run, output_dir)
+        for path in trained.publish(name, record, store.weights(output_dir, record)):
             say(str(path))
 
 

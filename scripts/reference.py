@@ -24,7 +24,7 @@ def main() -> None:
     for name in lenet.__all__:  # imported when asked for, and pdoc does not ask
         setattr(lenet, name, getattr(lenet, name))
     folder = Path(given["folder"])
-    modules = (found.name for found in iter_modules(lenet.__path__, "lenet."))
+    modules = (module.name for module in iter_modules(lenet.__path__, "lenet."))
     pdoc.pdoc("lenet", *modules, output_directory=folder)
     say(str(folder / "index.html"))
 

@@ -64,13 +64,13 @@ def main() -> None:
     for name, (before, line) in CASES.items():
         if given["cases"] not in name:
             continue
-        found = []
+        rows = []
         for _ in range(int(given["repeats"])):
             with tempfile.TemporaryDirectory() as folder:
                 if before:
                     timed(before, folder)
-                found.append(timed(line, folder))
-        print("| {} | {:.1f} | {:.1f} |".format(name, *min(found)), flush=True)
+                rows.append(timed(line, folder))
+        print("| {} | {:.1f} | {:.1f} |".format(name, *min(rows)), flush=True)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from stub import small, stub
 
 from lenet import train
 from lenet.config import Config, Places, Refusal
-from lenet.records import record, store
+from lenet.records import contents, store
 from lenet.report import report
 from lenet.sweep import sweep
 from lenet.training import stack
@@ -193,7 +193,7 @@ def valid(output_dir: Path) -> dict[str, bytes]:
 
 def planned() -> Plan:
     """Two arms of two seeds."""
-    record.commit(), record.fingerprint()  # looked up once, before any fork
+    contents.commit(), contents.fingerprint()  # looked up once, before any fork
     torch.set_num_threads(1)
     return small(2)
 

@@ -28,8 +28,8 @@ from test_sweep import start, status, wait_for_a_record
 
 from lenet import train
 from lenet.config import Places, Refusal
+from lenet.records import contents, store
 from lenet.records import plan as plans
-from lenet.records import record, store
 from lenet.sweep import verify
 
 needs_strace = pytest.mark.skipif(
@@ -263,7 +263,7 @@ def test_weights_sealed_anew_are_refused_as_tensors(tmp_path: Path, kind: str) -
     found = store.find(str(tmp_path), path.parent.name)
     assert found is not None
     with pytest.raises(Refusal, match="cannot be read|fit no such net") as caught:
-        record.load([found], str(tmp_path))
+        contents.load([found], str(tmp_path))
     assert caught.value.code == 4
 
 
@@ -508,7 +508,7 @@ def synthetic(output_dir: Path, count: int) -> None:
     """A study of so many finished runs, as the writer writes them."""
     plan, runs = small(count // 2)
     first = next(iter(runs))
-    template = record.content(
+    template = contents.content(
         runs[first],
         train.load(list(runs.values())[:1], Places())["digits"],
         result(runs[first]),
@@ -516,7 +516,7 @@ def synthetic(output_dir: Path, count: int) -> None:
         b"",
     )
     curve = template["curve"] * 20
-    right = record.packed(np.arange(10_000) % 4 != 0)
+    right = contents.packed(np.arange(10_000) % 4 != 0)
     for name, config in runs.items():
         place = store.folder(str(output_dir), name)
         place.mkdir(parents=True)

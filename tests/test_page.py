@@ -26,7 +26,7 @@ from lenet.interpret.saliency import METHODS
 from lenet.page import ablation, build, screenshot
 from lenet.page import digits as page_digits
 from lenet.page import network as page_network
-from lenet.records import record
+from lenet.records import contents
 from lenet.report import report
 from lenet.studies import effect
 from lenet.studies.study import published
@@ -212,11 +212,11 @@ def test_published_networks_are_computed_as_in_python(tmp_path, mnist, preset):
     levels = {key: one["treatment"][key] for key in STRUCTURE}
     order = np.argsort(np.arange(10_000) % 10, kind="stable")  # every tenth first
     images = mnist.test_images.numpy()[order]
-    bits = record.unpacked(one["right"], one["images"])[order]
-    right = {"labels": mnist.test_labels[order].tolist(), "bits": record.packed(bits)}
+    bits = contents.unpacked(one["right"], one["images"])[order]
+    right = {"labels": mnist.test_labels[order].tolist(), "bits": contents.packed(bits)}
     methods = {"gradient": 1000, "gradient_times_input": 1000}
     methods["integrated_gradients"] = 20
-    model = record.load([one], OUTPUTS)
+    model = contents.load([one], OUTPUTS)
     write_case(tmp_path, preset, model, levels, images, methods, 1000, right)
     check(tmp_path, 6)
 
@@ -363,7 +363,7 @@ def test_sample_has_every_digit_and_missed_the_hardest(digits):
     right = np.ones((3, len(digits.test_labels)), bool)
     right[:, 7], right[:2, 5] = False, False
     found = [
-        {"right": record.packed(one), "images": len(one), "data": digits.sha256}
+        {"right": contents.packed(one), "images": len(one), "data": digits.sha256}
         for one in right
     ]
     missed = page_digits.missed("Missed", digits, found)

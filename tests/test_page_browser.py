@@ -16,7 +16,7 @@ from PIL import Image
 from lenet.page import ablation, build, screenshot
 from lenet.page import digits as page_digits
 from lenet.page.network import described
-from lenet.records import record
+from lenet.records import contents
 from lenet.report import missed_digits
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +40,8 @@ def content(digits):
     found = build.presets(published, str(OUTPUTS))
     return {
         "networks": [
-            described(one, record.load([one], str(OUTPUTS)), published) for one in found
+            described(one, contents.load([one], str(OUTPUTS)), published)
+            for one in found
         ],
         "digits": [page_digits.sample(digits)],
         "ablation": ablation.factorial(OUTPUTS / "factorial"),

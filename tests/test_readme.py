@@ -30,7 +30,7 @@ from lenet.__main__ import VERBS, about
 from lenet.commands import sweep as command
 from lenet.config import composed, current, levels
 from lenet.figures.canvas import FORMATS
-from lenet.records import record, store
+from lenet.records import contents, store
 from lenet.records.overfitting import overfitting
 from lenet.records.store import Record
 from lenet.report import effect_tables, report
@@ -384,7 +384,7 @@ class Arm:
     @property
     def minutes(self) -> float:
         """Of processor time, a run."""
-        return float(np.mean([record.spent(one) for one in self.records])) / 60
+        return float(np.mean([contents.spent(one) for one in self.records])) / 60
 
     @property
     def test(self) -> dict[int, Error]:
@@ -870,7 +870,7 @@ def test_readme_says_of_which_edition_each_study_is() -> None:
     )
     assert said, "the README no longer says which studies are of edition 2"
     editions = {
-        path.parent.name: {record.edition(one) for one in store.published(path)}
+        path.parent.name: {contents.edition(one) for one in store.published(path)}
         for path in OUTPUTS.glob("*/records.jsonl.gz")
     }
     named = set(re.findall(r"`(\w+)`", said[1]))

@@ -21,7 +21,7 @@ from conftest import config
 from safetensors.torch import save
 
 from lenet.config import Config, Refusal
-from lenet.records import record, store
+from lenet.records import contents, store
 from lenet.records.store import Record
 from lenet.training.data import Data
 from lenet.training.edition import ADDED, EDITION
@@ -71,12 +71,12 @@ def data(digits: Data) -> Data:
 def output(tmp_path: Path, data: Data, results: list[Result]) -> str:
     """An output folder with the records of both runs."""
     for c, result in zip((RELU, TANH), results, strict=True):
-        record.write(str(tmp_path), c, data, result, ABOUT)
+        contents.write(str(tmp_path), c, data, result, ABOUT)
     return str(tmp_path)
 
 
 def place(output: str, of: Config, data: Data) -> Path:
-    return store.folder(output, record.run_id(of, data))
+    return store.folder(output, contents.run_id(of, data))
 
 
 def files(output: str) -> dict[str, bytes]:
@@ -87,9 +87,9 @@ def files(output: str) -> dict[str, bytes]:
 
 def test_run_id_is_that_of_treatment_seed_and_data(data: Data) -> None:
     """The same run has the same id, in whatever order its treatment is written."""
-    name = record.run_id(RELU, data)
+    name = contents.run_id(RELU, data)
     backwards = dict(reversed(list(RELU.treatment.items())))
-    assert record.run_id(Config(backwards, 0), data) == name
+    assert contents.run_id(Config(backwards, 0), data) == name
     assert len(name) == 16
     assert set(name) <= set("0123456789abcdef")
 
@@ -98,20 +98,20 @@ def test_run_id_is_that_of_treatment_seed_and_data(data: Data) -> None:
 def test_run_id_depends_on_every_key_of_the_treatment(key: str, data: Data) -> None:
     """No level and no number can change without another run id."""
     changed = {**RELU.treatment, key: "another"}
-    assert record.run_id(Config(changed, 0), data) != record.run_id(RELU, data)
+    assert contents.run_id(Config(changed, 0), data) != contents.run_id(RELU, data)
 
 
 def test_run_id_depends_on_seed_data_and_code(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another seed, data set or training code is another run."""
-    name = record.run_id(RELU, data)
+    name = contents.run_id(RELU, data)
     others = [
-        record.run_id(Config(RELU.treatment, 1), data),
-        record.run_id(RELU, replace(data, sha256="0" * 64)),
+        contents.run_id(Config(RELU.treatment, 1), data),
+        contents.run_id(RELU, replace(data, sha256="0" * 64)),
     ]
-    monkeypatch.setattr(record, "EDITION", 99)
-    others.append(record.run_id(RELU, data))
+    monkeypatch.setattr(contents, "EDITION", 99)
+    others.append(contents.run_id(RELU, data))
     assert name not in others
     assert len(set(others)) == 3
 
@@ -121,31 +121,31 @@ def test_run_id_outlives_code_and_added_factors(
 ) -> None:
     """Neither another spelling of the code nor a factor that came later, at what all
     runs had before, makes another run; at another level it does."""
-    name = record.run_id(RELU, data)
+    name = contents.run_id(RELU, data)
     monkeypatch.setattr("lenet.training.edition.fingerprint", lambda: "edited")
     monkeypatch.setitem(ADDED, "colour", "none")
     with_colour = [
         Config({**RELU.treatment, "colour": level}, 0) for level in ("none", "red")
     ]
-    same, other = (record.run_id(run, data) for run in with_colour)
-    assert record.run_id(RELU, data) == same == name != other
+    same, other = (contents.run_id(run, data) for run in with_colour)
+    assert contents.run_id(RELU, data) == same == name != other
 
 
 def test_record_has_the_range_of_sdlms_step_sizes(tmp_path: Path, data: Data) -> None:
     """Least and largest eta/(mu + h) of the first pass, as trained; null without h."""
     run = config({"optimizer": "sdlm", "train_size": 5})
     (result,) = train([run], data)
-    done = record.write(str(tmp_path), run, data, result, ABOUT)
+    done = contents.write(str(tmp_path), run, data, result, ABOUT)
     low, high = done["step_sizes"]
     assert (low, high) == result.step_sizes
     assert 0 < low < high < 0.0251  # eta/mu is 0.025
     (plain,) = train([RELU], data)
-    assert record.write(str(tmp_path), RELU, data, plain, ABOUT)["step_sizes"] is None
+    assert contents.write(str(tmp_path), RELU, data, plain, ABOUT)["step_sizes"] is None
 
 
 def test_record_has_every_field(output: str, data: Data, results: list[Result]) -> None:
     """A record says what the run was, what came out, and where it was made."""
-    found = store.find(output, record.run_id(RELU, data))
+    found = store.find(output, contents.run_id(RELU, data))
     assert found is not None
     assert found.keys() == FIELDS
     assert found["treatment"] == RELU.treatment
@@ -171,14 +171,14 @@ def test_right_bits_are_the_test_error(output: str, data: Data) -> None:
     """The bits of the images classified correctly give the test error, and so does
     the curve's last point; they are in the order of the test file."""
     for c in (RELU, TANH):
-        found = store.find(output, record.run_id(c, data))
+        found = store.find(output, contents.run_id(c, data))
         assert found is not None
         bits = np.frombuffer(base64.b64decode(found["right"]), np.uint8)
         right = np.unpackbits(bits)[: found["images"]]
         assert found["images"] == len(data.test_images) == 11
         assert found["response"]["test_error"] == (11 - right.sum()) / 11
         assert found["curve"][-1]["test_error"] == pytest.approx(1 - right.mean())
-        logits = record.load([found], output)(data.test_images / 255)
+        logits = contents.load([found], output)(data.test_images / 255)
         wrong = mistakes(logits, data.test_labels)[0]
         assert right.astype(bool).tolist() == (~wrong).tolist()
         taken_for = np.frombuffer(base64.b64decode(found["answers"]), np.uint8)
@@ -189,20 +189,20 @@ def test_record_says_whether_its_bits_are_those_of_any_machine(
     data: Data, results: list[Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A processor's are; a GPU's are not, nor those of before there were editions."""
-    found = record.content(RELU, data, results[0], ABOUT, None)
-    assert record.portable(found) and record.edition(found) == EDITION
+    found = contents.content(RELU, data, results[0], ABOUT, None)
+    assert contents.portable(found) and contents.edition(found) == EDITION
     before = {k: v for k, v in found.items() if k not in ("edition", "portable")}
-    assert not record.portable(before) and record.edition(before) == 1
-    monkeypatch.setattr(record, "hardware", lambda device: "a GPU")
+    assert not contents.portable(before) and contents.edition(before) == 1
+    monkeypatch.setattr(contents, "hardware", lambda device: "a GPU")
     about = {**ABOUT, "device": "cuda:0"}
-    assert not record.portable(record.content(RELU, data, results[0], about, None))
+    assert not contents.portable(contents.content(RELU, data, results[0], about, None))
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 10_000])
 def test_packed_bits_come_back(count: int) -> None:
     """Packing is undone by unpacking, for any number of images."""
     right = np.random.default_rng(count).random(count) < 0.5
-    assert (record.unpacked(record.packed(right), count) == right).all()
+    assert (contents.unpacked(contents.packed(right), count) == right).all()
 
 
 def test_diverged_run_has_a_record_without_weights(
@@ -210,13 +210,13 @@ def test_diverged_run_has_a_record_without_weights(
 ) -> None:
     """A run that diverged is a result: its step is kept, and it has no test error."""
     result = replace(results[0], diverged_step=3)
-    written = record.write(str(tmp_path), RELU, data, result, ABOUT)
+    written = contents.write(str(tmp_path), RELU, data, result, ABOUT)
     assert (written["status"], written["diverged_step"]) == ("diverged", 3)
     assert written["response"] == {"test_error": None}
     assert written["weights"] is None
     assert len(files(str(tmp_path))) == 1
     with pytest.raises(Refusal, match="diverged"):
-        record.load([written], str(tmp_path))
+        contents.load([written], str(tmp_path))
 
 
 def test_first_writer_wins(output: str, data: Data, results: list[Result]) -> None:
@@ -224,7 +224,7 @@ def test_first_writer_wins(output: str, data: Data, results: list[Result]) -> No
     path = place(output, RELU, data) / "record.json"
     before, changed = files(output), path.stat().st_mtime_ns
     other = replace(results[0], seconds=99.0, weights=results[1].weights)
-    written = record.write(output, RELU, data, other, ABOUT)
+    written = contents.write(output, RELU, data, other, ABOUT)
     assert files(output) == before
     assert path.stat().st_mtime_ns == changed
     assert written["seconds"] == results[0].seconds
@@ -233,12 +233,12 @@ def test_first_writer_wins(output: str, data: Data, results: list[Result]) -> No
 def write_one(output: str, data: Data, result: Result, factor: float) -> Record:
     """The record of a run whose training is not deterministic, by whoever claims it."""
     weights = {key: value * factor for key, value in result.weights.items()}
-    name = record.run_id(RELU, data)
+    name = contents.run_id(RELU, data)
     while True:
         with store.claim(output, [name]) as mine:
             if mine:
                 changed = replace(result, weights=weights)
-                return record.write(output, RELU, data, changed, ABOUT)
+                return contents.write(output, RELU, data, changed, ABOUT)
 
 
 def test_writers_at_once_leave_one_record_with_its_weights(
@@ -254,7 +254,7 @@ def test_writers_at_once_leave_one_record_with_its_weights(
         "record.json",
         "model.safetensors",
     }
-    record.load(written[:1], output)
+    contents.load(written[:1], output)
 
 
 def test_no_temporary_file_is_left(output: str) -> None:
@@ -270,8 +270,8 @@ def test_weights_of_a_killed_attempt_are_replaced(
     left = place(str(tmp_path), RELU, data)
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"of an attempt that was killed")
-    written = record.write(str(tmp_path), RELU, data, results[0], ABOUT)
-    record.load([written], str(tmp_path))
+    written = contents.write(str(tmp_path), RELU, data, results[0], ABOUT)
+    contents.load([written], str(tmp_path))
 
 
 @pytest.mark.parametrize("step", ["fsync", "link"])
@@ -291,12 +291,12 @@ def test_write_that_fails_leaves_no_record(
     with monkeypatch.context() as broken:
         broken.setattr(os, step, full)
         with pytest.raises(Refusal, match="No space left") as caught:
-            record.write(str(tmp_path), RELU, data, results[0], ABOUT)
+            contents.write(str(tmp_path), RELU, data, results[0], ABOUT)
     assert caught.value.code == 3
     assert str(tmp_path) in str(caught.value)
     assert not files(str(tmp_path))
-    assert store.find(str(tmp_path), record.run_id(RELU, data)) is None
-    written = record.write(str(tmp_path), RELU, data, results[0], ABOUT)
+    assert store.find(str(tmp_path), contents.run_id(RELU, data)) is None
+    written = contents.write(str(tmp_path), RELU, data, results[0], ABOUT)
     assert store.find(str(tmp_path), written["run_id"]) == written
 
 
@@ -363,7 +363,7 @@ def test_damaged_record_is_set_aside(
     aside = list((Path(output) / "quarantine").glob(f"*/{folder.name}/record.json"))
     assert [other.read_bytes() for other in aside] == [damaged]
     assert not folder.exists()
-    record.write(output, RELU, data, results[0], ABOUT)
+    contents.write(output, RELU, data, results[0], ABOUT)
     assert store.find(output, folder.name) is not None
 
 
@@ -418,7 +418,7 @@ def test_record_that_cannot_be_read_is_left_alone(
     with monkeypatch.context() as disk:
         disk.setattr(store, "open", broken, raising=False)
         with pytest.raises(Refusal, match="Input/output error") as caught:
-            store.find(output, record.run_id(RELU, data))
+            store.find(output, contents.run_id(RELU, data))
     assert caught.value.code == 3
     assert files(output) == before
 
@@ -446,7 +446,7 @@ def test_loaded_stack_has_the_recorded_test_errors(output: str, data: Data) -> N
     found = list(store.records(output))
     assert [one["treatment"]["activation"] for one in found].count("tanh") == 1
     for stack in ([found[0]], [found[1]], [found[1], found[1]]):
-        model = record.load(stack, output)
+        model = contents.load(stack, output)
         assert not model.training
         wrong = mistakes(model(data.test_images / 255), data.test_labels)
         errors = [one["response"]["test_error"] for one in stack]
@@ -456,9 +456,9 @@ def test_loaded_stack_has_the_recorded_test_errors(output: str, data: Data) -> N
 def test_stack_of_two_structures_is_refused(output: str) -> None:
     """relu and tanh are two programs: they are loaded one after the other."""
     with pytest.raises(Refusal, match="structure"):
-        record.load(list(store.records(output)), output)
+        contents.load(list(store.records(output)), output)
     with pytest.raises(Refusal, match="structure"):
-        record.load([], output)
+        contents.load([], output)
 
 
 class Malicious:
@@ -486,7 +486,7 @@ def test_damaged_weights_are_refused_before_loading(
     path.write_bytes(WEIGHTS[damage](path.read_bytes()))
     monkeypatch.setattr("safetensors.torch.load", lambda _: pytest.fail("was read"))
     with pytest.raises(Refusal, match="SHA-256") as caught:
-        record.load([store.select(path.parent.name, output)], output)
+        contents.load([store.select(path.parent.name, output)], output)
     assert caught.value.code == 4
     assert str(path) in str(caught.value)
 
@@ -498,7 +498,7 @@ def test_weights_of_another_run_are_refused(output: str, data: Data) -> None:
     )
     target.write_bytes(source.read_bytes())
     with pytest.raises(Refusal, match="SHA-256"):
-        record.load([store.select(target.parent.name, output)], output)
+        contents.load([store.select(target.parent.name, output)], output)
 
 
 def test_missing_weights_are_named(output: str, data: Data) -> None:
@@ -507,13 +507,13 @@ def test_missing_weights_are_named(output: str, data: Data) -> None:
     path.unlink()
     said = f"{path} is not there.*output_dir=<folder>"
     with pytest.raises(Refusal, match=said) as caught:
-        record.load([store.select(path.parent.name, output)], output)
+        contents.load([store.select(path.parent.name, output)], output)
     assert caught.value.code == 3
 
 
 def test_run_is_selected_by_prefix_or_folder(output: str, data: Data) -> None:
     """run= is a unique prefix of a run id, or a run's folder."""
-    names = [record.run_id(c, data) for c in (RELU, TANH)]
+    names = [contents.run_id(c, data) for c in (RELU, TANH)]
     for name in names:
         assert store.select(name, output)["run_id"] == name
         assert store.select(name[:8], output)["run_id"] == name
@@ -540,7 +540,7 @@ def test_ambiguous_prefix_is_refused(output: str, run: str, count: int) -> None:
 def test_frame_has_a_row_per_run(output: str) -> None:
     """The table of records has the factors, the response and the right bits."""
     found = list(store.records(output))
-    table = record.frame(found)
+    table = contents.frame(found)
     assert len(table) == 2
     assert set(table["activation"]) == {"relu", "tanh"}
     assert {"run_id", "seed", "status", "test_error", "right"} <= set(table)

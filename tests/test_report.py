@@ -18,7 +18,7 @@ from lenet.commands import chart as command
 from lenet.config import FACTORS, Refusal, composed
 from lenet.figures import learning_curves
 from lenet.figures.canvas import FORMATS, points
-from lenet.records import record
+from lenet.records import contents
 from lenet.report import (
     answer,
     effect_tables,
@@ -185,7 +185,7 @@ def test_collapsed_runs_are_no_part_of_the_missed_digits(arms):
     found = study.published(arms[0])
     records = [one for one in found.records if one["right"]]
     guess = np.zeros(records[0]["images"], dtype=bool)
-    other = {"right": record.packed(guess), "response": {"test_error": 0.9}}
+    other = {"right": contents.packed(guess), "response": {"test_error": 0.9}}
     said = []
     for some in (records[1:], [{**records[0], **other}, *records[1:]]):
         text = missed_digits.section(dataclasses.replace(found, records=some))

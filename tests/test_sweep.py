@@ -24,8 +24,8 @@ from stub import small, stub
 from lenet import train
 from lenet.commands import sweep as command
 from lenet.config import Config, Places, Refusal, composed
+from lenet.records import contents, store
 from lenet.records import plan as plans
-from lenet.records import record, store
 from lenet.studies import study
 from lenet.sweep import design, forecast, progress, sweep, verify
 from lenet.sweep.worker import Job, Worker
@@ -209,7 +209,7 @@ def test_code_that_changes_while_a_sweep_runs_is_refused(
 ) -> None:
     """A worker with other training code than its sweep trains nothing."""
     plan, runs = small()
-    monkeypatch.setattr("lenet.sweep.worker.record.fingerprint", lambda: "another")
+    monkeypatch.setattr("lenet.sweep.worker.contents.fingerprint", lambda: "another")
     with pytest.raises(Refusal, match="training code changed"):
         sweep.carry_out(
             plan, runs, Places(output_dir=str(tmp_path)), 1, command=worker()
@@ -444,7 +444,7 @@ def test_two_results_of_one_run_are_reported_and_kept(
     path = next(tmp_path.glob("runs/*/record.json"))
     changed = {k: v for k, v in store.read(path).items() if k != "seal"}
     changed["response"] = {"test_error": 0.5}
-    changed["right"] = record.packed(np.arange(8) < 4)
+    changed["right"] = contents.packed(np.arange(8) < 4)
     path.write_text(json.dumps(store.sealed(changed)))
     before = here_files(tmp_path)
     with pytest.raises(Refusal, match="one result in runs/ and another") as caught:
@@ -459,9 +459,9 @@ def test_other_torch_is_refused_before_anything_is_trained(
     """What is missing would not fit what is done; a finished study needs no torch, nor
     do runs whose bits no torch changes."""
     at_once(tmp_path, seeds=2)
-    monkeypatch.setattr(sweep.record, "versions", lambda: {"torch": "0.1"})
+    monkeypatch.setattr(sweep.contents, "versions", lambda: {"torch": "0.1"})
     at_once(tmp_path, seeds=2)
-    monkeypatch.setattr(sweep.record, "portable", lambda record: False)
+    monkeypatch.setattr(sweep.contents, "portable", lambda record: False)
     at_once(tmp_path, seeds=2)
     with pytest.raises(Refusal, match="this is torch 0.1: install that one"):
         at_once(tmp_path, seeds=3)

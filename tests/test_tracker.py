@@ -15,7 +15,7 @@ from conftest import config
 from stub import small
 
 from lenet.config import FACTORS, Places, names
-from lenet.records import plan, record, store, tracker
+from lenet.records import contents, plan, store, tracker
 from lenet.records.store import Record
 from lenet.report import report
 from lenet.studies import table_io
@@ -40,7 +40,7 @@ def output(tmp_path: Path, tiny: Data) -> str:
     """An output folder with the record of one run of three epochs."""
     run = config({"epochs": 3, "train_size": 7})
     about = {"size": 2, "position": 0, "threads": 1, "device": "cpu"}
-    record.write(str(tmp_path), run, tiny, train([run], tiny)[0], about)
+    contents.write(str(tmp_path), run, tiny, train([run], tiny)[0], about)
     return str(tmp_path)
 
 

@@ -90,9 +90,9 @@ def test_published_networks_read_what_their_records_say(
 
 def lenet_bits(net: trained.Trained) -> "np.ndarray[Any, Any]":
     """Which test images a network read rightly, of its record."""
-    from lenet.records import record
+    from lenet.records import contents
 
-    return record.unpacked(net.record["right"], net.record["images"])
+    return contents.unpacked(net.record["right"], net.record["images"])
 
 
 def test_layers_have_the_papers_names(net: trained.Trained) -> None:

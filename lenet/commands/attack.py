@@ -28,7 +28,7 @@ from lenet.figures.attack_picture import Row
 from lenet.interpret import robustness
 from lenet.interpret.adversarial import ATTACKS, MOST, adversarial
 from lenet.interpret.images import checked_images
-from lenet.records import record, store
+from lenet.records import contents, store
 from lenet.records.store import Record
 from lenet.report import report
 from lenet.studies.origin import Origin
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> Said:
     place = Path(given["run"])  # a run's folder, or else it lies in output_dir
     if not (place / "record.json").is_file():
         place = store.folder(given["output_dir"], one["run_id"])
-    rows = attacked(given, record.load([one], str(place.parent.parent)), data)
+    rows = attacked(given, contents.load([one], str(place.parent.parent)), data)
     epsilon, norm = number("epsilon", given["epsilon"]), given["norm"]
     pgd_too = f", PGD of {given['steps']} steps" if given["attack"] != "fgsm" else ""
     figure = attack_picture.attack_picture(

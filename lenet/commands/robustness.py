@@ -32,7 +32,7 @@ from lenet.figures import robustness_chart, words
 from lenet.interpret import robustness
 from lenet.interpret.robustness import EFFORTS, Effort
 from lenet.interpret.swift import Swift
-from lenet.records import record
+from lenet.records import contents
 from lenet.records.overfitting import overfitting
 from lenet.records.store import Record, replace
 from lenet.report import effect_tables, report
@@ -169,12 +169,15 @@ def measured(
     blank = lost.merge(pd.DataFrame({"epsilon": task.epsilons}), how="cross")
     if not alive:
         return pd.DataFrame(), blank, pd.DataFrame(), lost
-    model, some = record.load(alive, output_dir), (task.images, task.labels, task.keys)
+    model, some = (
+        contents.load(alive, output_dir),
+        (task.images, task.labels, task.keys),
+    )
     swift = Swift(model, alive[0]["treatment"])
     found = robustness.curve(swift, *some, task.epsilons, task.effort, task.norm)
     cells = found.cells
     if task.effort.auto_attack:
-        lone = [record.load([one], output_dir) for one in alive]
+        lone = [contents.load([one], output_dir) for one in alive]
         cells = cells.assign(auto_attack=strongest(lone, found.right, task))
     seeds = dict(enumerate(one["seed"] for one in alive))
     where = {"treatment": label, "seed": cells["run"].map(seeds)}

@@ -91,8 +91,11 @@ class Plain(nn.Module):
 def folded(net: Trained) -> dict[str, Tensor]:
     """The tensors of one network, C3's kernels with zeros where Table I has none, and
     what batch norm divides by and takes away inside the kernels and biases."""
-    model, found = net.model, dict[str, Tensor]()
-    found["scale"], found["shift"] = model.input.scale[0], model.input.shift[0]
+    model, parameters = net.model, dict[str, Tensor]()
+    parameters["scale"], parameters["shift"] = (
+        model.input.scale[0],
+        model.input.shift[0],
+    )
     for name in ("C1", "C3"):
         layer = getattr(model, name)
         assert isinstance(layer, Convolution)
@@ -101,24 +104,26 @@ def folded(net: Trained) -> dict[str, Tensor]:
             deviation = (layer.var[0] + EPSILON).sqrt()
             kernels = kernels / deviation[:, None, None, None]
             bias = bias - layer.mean[0] / deviation
-        found |= {f"{name}_weight": kernels, f"{name}_bias": bias}
+        parameters |= {f"{name}_weight": kernels, f"{name}_bias": bias}
     for name in ("S2", "S4"):
         layer = getattr(model, name)
         assert isinstance(layer, Subsampling)
         if layer.bias is not None:
-            found[f"{name}_coefficient"] = layer.coefficient[0]
-            found[f"{name}_bias"] = layer.bias[0]
+            parameters[f"{name}_coefficient"] = layer.coefficient[0]
+            parameters[f"{name}_bias"] = layer.bias[0]
     for name in ("C5", "F6"):
         layer = getattr(model, name)
         assert isinstance(layer, Dense)
-        found[f"{name}_weight"] = layer.weight[0].flatten(1)
-        found[f"{name}_bias"] = layer.bias[0]
+        parameters[f"{name}_weight"] = layer.weight[0].flatten(1)
+        parameters[f"{name}_bias"] = layer.bias[0]
     if isinstance(model.output, Dense):
-        found["output_weight"] = model.output.weight[0]
-        found["output_bias"] = model.output.bias[0]
+        parameters["output_weight"] = model.output.weight[0]
+        parameters["output_bias"] = model.output.bias[0]
     else:
-        found["output_bitmaps"] = model.output.bitmaps
-    return {name: part.detach().clone().contiguous() for name, part in found.items()}
+        parameters["output_bitmaps"] = model.output.bitmaps
+    return {
+        name: part.detach().clone().contiguous() for name, part in parameters.items()
+    }
 
 
 def about(net: Trained) -> dict[str, Any]:

@@ -41,28 +41,28 @@ def found(output_dir: str, study: str | None) -> list[Record]:
 
 def table(records: Sequence[Record], study: str | None) -> pd.DataFrame:
     """A row per run; settings that a run does not have are empty."""
-    return pd.DataFrame([row(one, study) for one in records])
+    return pd.DataFrame([row(record, study) for record in records])
 
 
-def row(one: Record, study: str | None) -> dict[str, Any]:
+def row(record: Record, study: str | None) -> dict[str, Any]:
     """One run as plain columns."""
     return {
-        "run_id": one["run_id"],
+        "run_id": record["run_id"],
         "study": study,
-        "seed": one["seed"],
-        "edition": one.get("edition", 1),
-        "status": one["status"],
-        **one["response"],
-        **one["treatment"],
-        "seconds": one["seconds"],
-        "images": one["images"],
-        "diverged_step": one["diverged_step"],
-        "commit": one["code"]["commit"],
-        "code": one["code"]["fingerprint"],
-        "data_sha256": one["data"],
-        "weights_sha256": one["weights"],
-        "torch": one["versions"]["torch"],
-        "hardware": one["hardware"],
+        "seed": record["seed"],
+        "edition": record.get("edition", 1),
+        "status": record["status"],
+        **record["response"],
+        **record["treatment"],
+        "seconds": record["seconds"],
+        "images": record["images"],
+        "diverged_step": record["diverged_step"],
+        "commit": record["code"]["commit"],
+        "code": record["code"]["fingerprint"],
+        "data_sha256": record["data"],
+        "weights_sha256": record["weights"],
+        "torch": record["versions"]["torch"],
+        "hardware": record["hardware"],
     }
 
 
@@ -71,7 +71,7 @@ def write(records: Sequence[Record], study: str | None, form: str, path: Path) -
     if form not in FORMATS:
         raise Refusal(suggest(form, FORMATS, "format", "formats"))
     if form == "jsonl":
-        content = "".join(json.dumps(one) + "\n" for one in records).encode()
+        content = "".join(json.dumps(record) + "\n" for record in records).encode()
     elif form == "csv":
         text = table(records, study).to_csv(index=False, lineterminator="\n")
         content = str(text).encode()

@@ -27,8 +27,8 @@ from lenet.figures.canvas import (
     wrap,
 )
 from lenet.figures.learning_curves import rungs
-from lenet.records import record
-from lenet.records.record import spent
+from lenet.records import contents
+from lenet.records.contents import spent
 from lenet.records.store import Record
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.rounding import decimals
@@ -73,7 +73,7 @@ def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
 
 def incomparable(records: Sequence[Record]) -> str:
     """Why the seconds of these runs cannot be compared; empty if they can."""
-    kinds = {record.edition(one) for one in records}
+    kinds = {contents.edition(one) for one in records}
     machines = sorted({one["hardware"] for one in records})
     if len(kinds) > 1:
         return "they are of several editions, which measure another time"

@@ -35,7 +35,7 @@ from lenet.interpret.probe import Probe
 from lenet.interpret.sae import Sae
 from lenet.interpret.saliency import Saliency
 from lenet.interpret.sanity import Sanity
-from lenet.records import record, store
+from lenet.records import contents, store
 from lenet.training.attack import Untargeted, pgd
 from lenet.training.data import Data
 from lenet.training.edition import EDITION
@@ -281,7 +281,7 @@ def subject(one: store.Record, root: str, data: Data) -> Subject:
         raise Refusal(
             f"{data.name} has {data.classes} classes: methods look into networks of ten"
         )
-    model, treatment, seed = record.load([one], root), one["treatment"], one["seed"]
+    model, treatment, seed = contents.load([one], root), one["treatment"], one["seed"]
     began, other = (
         untrained(model, [treatment], [start]) for start in (seed, seed + OTHER)
     )

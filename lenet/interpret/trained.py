@@ -24,8 +24,8 @@ from torch import Tensor
 from lenet.config import Refusal
 from lenet.interpret import drawing
 from lenet.interpret.images import checked_images
-from lenet.records import store
-from lenet.records.record import test_error
+from lenet.records import contents, store
+from lenet.records.contents import test_error
 from lenet.records.shapes import Record
 from lenet.training.model import STRUCTURE, LeNet5
 
@@ -117,15 +117,12 @@ def load(name: str, output_dir: str = "outputs") -> Trained:
         return assembled(name, PUBLISHED / f"{name}.json")
     if (Path(name) / "model.safetensors").is_file():
         return assembled(Path(name).name, Path(name) / "record.json")
-    from lenet.records import (
-        record,  # with the training loop, which a published one needs not
-    )
 
     try:
         one = store.select(name, output_dir)
     except Refusal as refusal:
         raise Refusal(f"{refusal}; published: {', '.join(names())}") from None
-    return Trained(one["run_id"], one, record.load([one], output_dir))
+    return Trained(one["run_id"], one, contents.load([one], output_dir))
 
 
 def names() -> list[str]:

@@ -47,16 +47,16 @@ SHOWN = 8  # letters of a run's id
 
 def factorial(folder: Path) -> dict[str, Any]:
     """The cells, switches and main effects of a published factorial."""
-    plan, found = study.read(folder)
+    plan, records = study.read(folder)
     pairs = {factor: tuple(levels) for factor, levels in plan["levels"].items()}
     if plan["kind"] != "factorial" or any(len(pair) != 2 for pair in pairs.values()):
         raise Refusal(f"{folder} is no factorial of two levels: name another study")
-    error = {one["run_id"]: one["response"]["test_error"] for one in found}
+    error = {record["run_id"]: record["response"]["test_error"] for record in records}
     cells = errors(plan, pairs, error)
     return {
         "study": plan["study"],
         "seeds": list(plan["seeds"]),
-        "images": found[0]["images"],
+        "images": records[0]["images"],
         "factors": [
             {
                 "name": FACTORS.get(factor, factor),

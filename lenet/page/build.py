@@ -15,8 +15,8 @@ from typing import Any
 from lenet.config import Refusal
 from lenet.page import ablation, digits
 from lenet.page.network import described, difference
-from lenet.records import record, store
-from lenet.records.record import edition
+from lenet.records import contents, store
+from lenet.records.contents import edition
 from lenet.records.store import Record
 from lenet.training import data as datasets
 from lenet.training.data import Data
@@ -39,17 +39,17 @@ def page(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str:
     runs of the two presets.
     """
     published = published_records(output_dir)
-    found = [store.select(run, output_dir) for run in runs] or presets(
+    records = [store.select(run, output_dir) for run in runs] or presets(
         published, output_dir
     )
-    if len(found) > 2:
-        raise Refusal(f"{len(found)} runs: the page shows one or two")
-    data = datasets.load(found[0]["treatment"]["data"], data_dir)
-    if any(one["data"] != data.sha256 for one in found):
+    if len(records) > 2:
+        raise Refusal(f"{len(records)} runs: the page shows one or two")
+    data = datasets.load(records[0]["treatment"]["data"], data_dir)
+    if any(record["data"] != data.sha256 for record in records):
         raise Refusal("the runs were trained on another data set than lies here", 3)
     networks = [
-        described(one, record.load([one], home(run, output_dir)), published)
-        for one, run in zip(found, [*runs] or [""] * len(found), strict=True)
+        described(record, contents.load([record], home(run, output_dir)), published)
+        for record, run in zip(records, [*runs] or [""] * len(records), strict=True)
     ]
     content = {
         "networks": apart(networks),
@@ -61,9 +61,12 @@ def page(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str:
 
 def apart(networks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The networks, with their seeds in their names where those are the same."""
-    if len({one["name"] for one in networks}) == len(networks):
+    if len({network["name"] for network in networks}) == len(networks):
         return list(networks)
-    return [{**one, "name": f"{one['name']}, seed {one['seed']}"} for one in networks]
+    return [
+        {**network, "name": f"{network['name']}, seed {network['seed']}"}
+        for network in networks
+    ]
 
 
 def home(run: str, output_dir: str) -> str:
@@ -76,27 +79,27 @@ def home(run: str, output_dir: str) -> str:
 def published_records(output_dir: str) -> list[Record]:
     """The records of all published studies, each once."""
     paths = sorted(Path(output_dir).glob("*/records.jsonl.gz"))
-    every = [one for path in paths for one in store.published(path)]
-    return list({one["run_id"]: one for one in every}.values())
+    every = [record for path in paths for record in store.published(path)]
+    return list({record["run_id"]: record for record in every}.values())
 
 
 def presets(published: Sequence[Record], output_dir: str) -> list[Record]:
     """The first published run of each preset, of the latest edition, whose weights are
     published too."""
-    found: dict[str, Record] = {}
-    for one in sorted(published, key=edition, reverse=True):
-        path = store.weights_path(output_dir, one["run_id"])
-        if one["status"] == "finished" and path.exists():
-            nearest, changes = difference(one["treatment"])
+    records: dict[str, Record] = {}
+    for record in sorted(published, key=edition, reverse=True):
+        path = store.weights_path(output_dir, record["run_id"])
+        if record["status"] == "finished" and path.exists():
+            nearest, changes = difference(record["treatment"])
             if not changes:
-                found.setdefault(nearest, one)
-    missing = {"paper", "modern"} - found.keys()
+                records.setdefault(nearest, record)
+    missing = {"paper", "modern"} - records.keys()
     if missing:
         raise Refusal(
             f"{output_dir} has no published weights of preset={min(missing)}: "
             "say runs=[<run id>,<run id>]"
         )
-    return [found["paper"], found["modern"]]
+    return [records["paper"], records["modern"]]
 
 
 def picks(data: Data, outputs: Path, published: Sequence[Record]) -> list[Any]:
@@ -107,9 +110,9 @@ def picks(data: Data, outputs: Path, published: Sequence[Record]) -> list[Any]:
         ("Missed in 1998 (Fig. 8)", FIGURE_8),
     ):
         path = outputs / name / "records.jsonl.gz"
-        found = store.published(path) if path.exists() else []
-        if any(one["data"] == data.sha256 and one["right"] for one in found):
-            groups.append(digits.missed(title, data, found))
+        records = store.published(path) if path.exists() else []
+        if any(record["data"] == data.sha256 and record["right"] for record in records):
+            groups.append(digits.missed(title, data, records))
     return groups
 
 
@@ -121,7 +124,7 @@ def factorial(folder: Path) -> dict[str, Any] | None:
 def joined(content: Any) -> str:
     """Markup, style, content and script as one file that needs no other."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    names = [one["name"] for one in content["networks"]]
+    names = [network["name"] for network in content["networks"]]
     parts = {
         "title": html.escape(title(names)),
         "lead": LEAD if names == ["1998", "today"] else "",
@@ -130,7 +133,7 @@ def joined(content: Any) -> str:
         "script": script(),
     }
     markup = (HERE / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], markup)
+    return re.sub(r"\{\{(\w+)\}\}", lambda group: parts[group[1]], markup)
 
 
 def title(names: Sequence[str]) -> str:

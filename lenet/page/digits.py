@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet.records import record
+from lenet.records import contents
 from lenet.records.store import Record
 from lenet.training.data import Data
 
@@ -24,10 +24,14 @@ def sample(data: Data) -> dict[str, Any]:
     return {"title": "Test digits", **pictures(data, sorted(places))}
 
 
-def missed(title: str, data: Data, found: Sequence[Record]) -> dict[str, Any]:
+def missed(title: str, data: Data, records: Sequence[Record]) -> dict[str, Any]:
     """The test digits that most of these runs read wrongly, with the shares of runs."""
-    kept = [one for one in found if one["right"] and one["data"] == data.sha256]
-    right = np.stack([record.right(one) for one in kept])
+    kept = [
+        record
+        for record in records
+        if record["right"] and record["data"] == data.sha256
+    ]
+    right = np.stack([contents.right(record) for record in kept])
     share = 1 - right.mean(0)
     worst = np.argsort(-share, kind="stable")[:HARD]
     shares = [round(float(share[place]), 4) for place in worst]

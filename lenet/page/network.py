@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from lenet.config import FACTORS, Refusal, Value, composed, current
-from lenet.records.record import test_error
+from lenet.records.contents import test_error
 from lenet.records.shapes import Record
 from lenet.studies import study
 from lenet.training.factor.connection import LEVELS as CONNECTIONS
@@ -21,28 +21,28 @@ YEARS = {"paper": "1998", "modern": "today"}  # what a visitor calls the two pre
 
 
 def described(
-    one: Record, model: LeNet5, published: Iterable[Record]
+    record: Record, model: LeNet5, published: Iterable[Record]
 ) -> dict[str, Any]:
     """A run for the page: its name, levels, weights, error, and that of runs like it.
 
     published: the records among which others of its treatment are looked for.
     """
     return {
-        "name": name(one),
-        "run": one["run_id"],
-        "seed": one["seed"],
-        "data": one["treatment"]["data"],
-        "error": one["response"]["test_error"],
-        "images": one["images"],
-        "like": errors_alike(one, published),
+        "name": name(record),
+        "run": record["run_id"],
+        "seed": record["seed"],
+        "data": record["treatment"]["data"],
+        "error": record["response"]["test_error"],
+        "images": record["images"],
+        "like": errors_alike(record, published),
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        **network(model, {key: str(one["treatment"][key]) for key in STRUCTURE}),
+        **network(model, {key: str(record["treatment"][key]) for key in STRUCTURE}),
     }
 
 
-def name(one: Record) -> str:
+def name(record: Record) -> str:
     """What a visitor calls a run: its preset's year, and what it has of its own."""
-    nearest, changes = difference(one["treatment"])
+    nearest, changes = difference(record["treatment"])
     own = ", ".join(f"{factor} {level}" for factor, level in changes.items())
     return f"{YEARS[nearest]}, with {own}".replace("_", " ") if own else YEARS[nearest]
 
@@ -81,24 +81,28 @@ def difference(treatment: Mapping[str, Value]) -> tuple[str, dict[str, str]]:
     return nearest, changes[nearest]
 
 
-def errors_alike(one: Record, published: Iterable[Record]) -> dict[str, float | None]:
+def errors_alike(
+    record: Record, published: Iterable[Record]
+) -> dict[str, float | None]:
     """Mean error of the runs of this treatment by the same edition, with interval."""
     alike = {
         other["run_id"]: test_error(other)
         for other in published
-        if other["treatment"] == one["treatment"]
-        and other["data"] == one["data"]
-        and study.code_of(other) == study.code_of(one)
+        if other["treatment"] == record["treatment"]
+        and other["data"] == record["data"]
+        and study.code_of(other) == study.code_of(record)
         and other["status"] == "finished"
     }
-    return mean_with_interval(list({**alike, **itself(one)}.values()))
+    return mean_with_interval(list({**alike, **itself(record)}.values()))
 
 
-def itself(one: Record) -> dict[str, float]:
+def itself(record: Record) -> dict[str, float]:
     """The error of a run by its id."""
-    if one["response"]["test_error"] is None:
-        raise Refusal(f"run {one['run_id']} diverged: it reads nothing; name another")
-    return {one["run_id"]: one["response"]["test_error"]}
+    if record["response"]["test_error"] is None:
+        raise Refusal(
+            f"run {record['run_id']} diverged: it reads nothing; name another"
+        )
+    return {record["run_id"]: record["response"]["test_error"]}
 
 
 def mean_with_interval(values: Sequence[float]) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from lenet.config import Places
-from lenet.records.record import guessing, test_error
+from lenet.records.contents import guessing, test_error
 from lenet.records.store import Record
 
 SHOWN = 10  # epochs of a curve at most
@@ -31,20 +31,20 @@ def spread(errors: Sequence[float]) -> str:
     return f"test error {mean:.2%} ({interval}, seeds {least:.2f} to {most:.2f} %)"
 
 
-def beside(found: Sequence[Record], places: Places) -> list[str]:
+def beside(records: Sequence[Record], places: Places) -> list[str]:
     """The lines that go with the result: the curve, a warning, what to do next."""
-    return [*curve(found), *guesses(found), f"next: {following(found, places)}"]
+    return [*curve(records), *guesses(records), f"next: {following(records, places)}"]
 
 
-def curve(found: Sequence[Record]) -> list[str]:
+def curve(records: Sequence[Record]) -> list[str]:
     """The mean test error by epoch, of the runs that came to their end."""
-    ended = [one for one in found if one["status"] == "finished"]
-    points = [one["curve"] for one in ended]
+    ended = [record for record in records if record["status"] == "finished"]
+    points = [record["curve"] for record in ended]
     if not points or len(points[0]) < 2:
         return []
     epochs = [point["epoch"] for point in points[0]]
     means = [
-        100 * sum(one[i]["test_error"] for one in points) / len(points)
+        100 * sum(record[i]["test_error"] for record in points) / len(points)
         for i in range(len(epochs))
     ]
     step = math.ceil(len(epochs) / SHOWN)
@@ -53,35 +53,35 @@ def curve(found: Sequence[Record]) -> list[str]:
     return [f"test error by epoch: {said}"]
 
 
-def guesses(found: Sequence[Record]) -> list[str]:
+def guesses(records: Sequence[Record]) -> list[str]:
     """A warning of runs that read no better than a guess, or whose loss ran away."""
-    lost = [one for one in found if one["status"] == "diverged"]
-    ended = [one for one in found if one["status"] == "finished"]
-    poor = [one for one in ended if test_error(one) >= guessing(one)]
+    lost = [record for record in records if record["status"] == "diverged"]
+    ended = [record for record in records if record["status"] == "finished"]
+    poor = [record for record in ended if test_error(record) >= guessing(record)]
     said = []
     if poor:
-        count = f"{len(poor)} of {len(found)} runs" if len(found) > 1 else "the run"
+        count = f"{len(poor)} of {len(records)} runs" if len(records) > 1 else "the run"
         said.append(f"warning: {count} read no better than a guess")
     if lost:
-        steps = ", ".join(str(one["diverged_step"]) for one in lost[:SHOWN])
+        steps = ", ".join(str(record["diverged_step"]) for record in lost[:SHOWN])
         said.append(f"warning: the loss was no number any more at step {steps}")
     return said
 
 
-def following(found: Sequence[Record], places: Places) -> str:
+def following(records: Sequence[Record], places: Places) -> str:
     """The command that comes next: another treatment, more seeds, or a picture."""
     output = (
         f" output_dir={places.output_dir}" if places.output_dir != "outputs" else ""
     )
-    one, seeds = found[0], len(found)
-    if one["status"] == "diverged":
+    record, seeds = records[0], len(records)
+    if record["status"] == "diverged":
         return "a smaller step, optimizer.lr=<number>"
     if seeds < VERDICT:
         return (
             f"replicates={VERDICT} trains {VERDICT} seeds, with an interval; or lenet "
-            f"predict <picture> run={one['run_id'][:8]}{output}"
+            f"predict <picture> run={record['run_id'][:8]}{output}"
         )
     return (
         "the same with one level changed, then lenet chart"
-        f'{output or " output_dir=outputs"} "reference=[{one["run_id"][:8]}]"'
+        f'{output or " output_dir=outputs"} "reference=[{record["run_id"][:8]}]"'
     )

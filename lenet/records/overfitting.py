@@ -14,10 +14,10 @@ def overfitting(curve: Sequence[Point]) -> int | None:
     from there on the PGD error is GAP above the error on the images that it trains on.
     curve: the points of a run. None if it does not end so, or was not attacked.
     """
-    found = None
+    began = None
     for epoch, point in enumerate(curve, 1):
         if point.get("pgd_error", 0.0) <= point["train_error"] + GAP:
-            found = None
-        elif found is None:
-            found = epoch
-    return found
+            began = None
+        elif began is None:
+            began = epoch
+    return began

@@ -52,9 +52,9 @@ class Run:
 OLD = re.compile(r'\b(schedule|input)(=|": "|": \{\s*")paper\b')
 
 
-def current_name(found: re.Match[str]) -> str:
+def current_name(match: re.Match[str]) -> str:
     """The level by its name of today."""
-    factor, between = found.groups()
+    factor, between = match.groups()
     return f"{factor}{between}{RENAMED[factor, 'paper']}"
 
 
@@ -82,7 +82,7 @@ def published(folder: Path) -> dict[str, Record]:
     path = folder / RECORDS
     if not path.exists():
         return {}
-    return {one["run_id"]: one for one in store.published(path)}
+    return {record["run_id"]: record for record in store.published(path)}
 
 
 def kept(
@@ -91,23 +91,29 @@ def kept(
     """The published records, of this study (`own`) or others beside it, of those of
     these runs that need not be made again: a run that went to quarantine must be."""
     wanted = set(names) - store.aside(str(folder.parent))
-    found = {name: own[name] for name in wanted & own.keys()}
-    if wanted - found.keys():
+    records = {name: own[name] for name in wanted & own.keys()}
+    if wanted - records.keys():
         known = elsewhere(folder)
-        found |= {name: known[name] for name in wanted & known.keys() - found.keys()}
-    return found
+        records |= {
+            name: known[name] for name in wanted & known.keys() - records.keys()
+        }
+    return records
 
 
 def elsewhere(folder: Path) -> dict[str, Record]:
     """The records, of the torch that is installed, that the other studies beside this
     one were published with."""
-    found: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     for path in sorted(folder.parent.glob(f"*/{RECORDS}")):
         if path.parent != folder:
             with contextlib.suppress(Refusal):  # verify tells of those that are broken
-                found |= published(path.parent)
+                records |= published(path.parent)
     torch = metadata.version("torch")
-    return {n: one for n, one in found.items() if one["versions"]["torch"] == torch}
+    return {
+        n: record
+        for n, record in records.items()
+        if record["versions"]["torch"] == torch
+    }
 
 
 def text(plan: Plan | Attempt) -> bytes:
@@ -115,9 +121,9 @@ def text(plan: Plan | Attempt) -> bytes:
     return json.dumps(store.sealed(dict(plan)), indent=1).encode()
 
 
-def packed(found: Sequence[Record]) -> bytes:
+def packed(records: Sequence[Record]) -> bytes:
     """Records as compressed lines of JSON; the same bytes for the same records."""
-    lines = b"".join(store.text(one) + b"\n" for one in found)
+    lines = b"".join(store.text(record) + b"\n" for record in records)
     return gzip.compress(lines, mtime=0)
 
 
@@ -135,16 +141,16 @@ def held(folder: Path) -> Iterator[None]:
         lock.free(folder / store.LOCK, handle)
 
 
-def publish(folder: Path, plan: Plan, found: Mapping[str, Record]) -> None:
+def publish(folder: Path, plan: Plan, records: Mapping[str, Record]) -> None:
     """Write a study's plan and records; what else was published with it stays, and so
     do files that say the same."""
-    if not found:
+    if not records:
         return
     if (folder / PLAN).exists() and unlike(read(folder), plan):
         raise Refusal(f"another sweep has begun {folder} with other settings meanwhile")
     others = published(folder)
-    own = [found[name] for name in plan["runs"] if name in found]
-    own += [one for name, one in sorted(others.items()) if name not in found]
+    own = [records[name] for name in plan["runs"] if name in records]
+    own += [record for name, record in sorted(others.items()) if name not in records]
     store.replace(folder / PLAN, text(plan))
     if own != list(others.values()):
         store.replace(folder / RECORDS, packed(own))
@@ -210,12 +216,12 @@ def noted(path: Path) -> Attempt:
 
 def attempts(output_dir: str) -> dict[str, str]:
     """Why the last attempt at each run failed, by run id."""
-    found: dict[str, str] = {}
+    causes: dict[str, str] = {}
     for path in sorted((Path(output_dir) / "attempts").glob("*.json")):
         with contextlib.suppress(Refusal):  # verify tells of those that are broken
             attempt = noted(path)
-            found |= dict.fromkeys(attempt["runs"], attempt["cause"])
-    return found
+            causes |= dict.fromkeys(attempt["runs"], attempt["cause"])
+    return causes
 
 
 def planned(plan: Plan) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
@@ -240,18 +246,18 @@ def shown(plan: Plan) -> set[str]:
 def progress(output_dir: str, plan: Plan) -> list[Run]:
     """Every run of a plan with its state."""
     failures = attempts(output_dir)
-    done = {n: brief(one) for n in plan["runs"] if (one := peek(output_dir, n))}
+    done = {n: brief(whole) for n in plan["runs"] if (whole := peek(output_dir, n))}
     folder, others = Path(output_dir) / plan["study"], dict[str, Record]()
     known = kept(folder, set(plan["runs"]) - done.keys(), published(folder))
     done |= {name: brief(record) for name, record in known.items()}
     if set(plan["runs"]) - done.keys():
         for name in store.aside(output_dir) - done.keys() - failures.keys():
             failures[name] = "its files were moved to quarantine/"
-        for one in sound(output_dir):
-            others[store.digest([one["treatment"], one["seed"]])] = one
+        for record in sound(output_dir):
+            others[store.digest([record["treatment"], record["seed"]])] = record
     return [
-        state(*one, done=done, failures=failures, others=others)
-        for one in planned(plan)
+        state(*run, done=done, failures=failures, others=others)
+        for run in planned(plan)
     ]
 
 
@@ -281,11 +287,11 @@ def state(
 ) -> Run:
     """A run's state, from the records, the failed attempts and other code's records."""
     if name in done:
-        one = done[name]
-        if one.finished:
-            return Run(name, arm, seed, "done", "", one.seconds, one.error)
-        why = f"at step {one.diverged_step}"
-        return Run(name, arm, seed, "diverged", why, one.seconds)
+        ended = done[name]
+        if ended.finished:
+            return Run(name, arm, seed, "done", "", ended.seconds, ended.error)
+        why = f"at step {ended.diverged_step}"
+        return Run(name, arm, seed, "diverged", why, ended.seconds)
     if name in failures:
         return Run(name, arm, seed, "failed", failures[name])
     identity = store.digest([treatment, seed])
@@ -299,8 +305,8 @@ def state(
 def sound(output_dir: str) -> Iterator[Record]:
     """The records of an output directory that verify."""
     for name in store.finished(output_dir):
-        if one := peek(output_dir, name):
-            yield one
+        if record := peek(output_dir, name):
+            yield record
 
 
 def peek(output_dir: str, name: str) -> Record | None:

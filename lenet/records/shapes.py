@@ -173,12 +173,12 @@ def fits(value: Any, kind: Any) -> bool:
     if kind is Any:
         return value is not ...
     if get_origin(kind) in (Union, UnionType):
-        return any(fits(value, one) for one in get_args(kind))
+        return any(fits(value, each) for each in get_args(kind))
     if is_typeddict(kind):
         required, kinds = keys(kind)
         return isinstance(value, dict) and all(
-            fits(value.get(name, ...), one)
-            for name, one in kinds.items()
+            fits(value.get(name, ...), each)
+            for name, each in kinds.items()
             if name in required or name in value
         )
     if kind is float:

@@ -379,7 +379,7 @@ def of_run(path: Path | str, name: str) -> Record:
 
 
 def identity(record: Record) -> str:
-    """The run id that follows from what a record says, as record.run_id makes it."""
+    """The run id that follows from what a record says, as contents.run_id makes it."""
     code = record.get("edition", record["code"].get("fingerprint"))
     treatment = settled(record["treatment"])
     return digest([treatment, record["seed"], record["data"], code])[:16]
@@ -425,14 +425,14 @@ def fault(output_dir: str, name: str) -> str | None:
 def altered(path: Path, expected: str | None) -> str | None:
     """What is wrong with a file of weights, None if its SHA-256 is the expected one."""
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        hashed = hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:
-        found = None
+        hashed = None
     except OSError as problem:
         raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
-    if found == expected:
+    if hashed == expected:
         return None
-    return f"{path} is not what was trained: its SHA-256 is {found}, not {expected}"
+    return f"{path} is not what was trained: its SHA-256 is {hashed}, not {expected}"
 
 
 def quarantine(output_dir: str, name: str) -> Record | None:
@@ -499,7 +499,7 @@ def select(run: str, output_dir: str) -> Record:
     if len(matches) == 1:
         return read(folder(output_dir, matches[0]) / "record.json")
     studies = () if matches else sorted(Path(output_dir).glob("*/records.jsonl.gz"))
-    every = {one["run_id"]: one for path in studies for one in published(path)}
+    every = {record["run_id"]: record for path in studies for record in published(path)}
     others = [name for name in every if name.startswith(run)]
     if len(others) == 1:
         return every[others[0]]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lenet.config import Refusal
-from lenet.records.record import right
+from lenet.records.contents import right
 from lenet.studies.rounding import decimals
 from lenet.studies.study import Study, converged
 from lenet.training import data as datasets

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lenet.records import record
+from lenet.records import contents
 from lenet.report import answer, effect_tables, missed_digits
 from lenet.report.document import Exhibit, document, figure
 from lenet.report.reproduction import commands
@@ -75,7 +75,7 @@ def provenance(study: Study) -> pd.DataFrame:
         stack = one["stack"]
         stated = {
             "commit": f"{one['code']['commit']}{edited}",
-            "training": f"edition {record.edition(one)}, code SHA-256 "
+            "training": f"edition {contents.edition(one)}, code SHA-256 "
             f"{one['code']['fingerprint']}",
             "data": f"{one['treatment']['data']}, SHA-256 {one['data']}",
             "hardware": f"{one['hardware']}, {stack['device']}, "

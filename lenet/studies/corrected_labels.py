@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lenet.config import Refusal
-from lenet.records.record import packed, unpacked
+from lenet.records.contents import packed, unpacked
 from lenet.records.store import Record
 from lenet.studies.effect import Response
 
@@ -47,16 +47,16 @@ def right(
     said = np.zeros(len(given), dtype=np.int64)
     said[places] = table["label"]
     said[missed] = answers
-    found = given.copy()
-    found[places] = said[places] == table["corrected"].to_numpy()
-    return np.delete(found, places[table["corrected"].isna()])
+    now_right = given.copy()
+    now_right[places] = said[places] == table["corrected"].to_numpy()
+    return np.delete(now_right, places[table["corrected"].isna()])
 
 
-def lacking(one: Record) -> str:
+def lacking(record: Record) -> str:
     """Why a record has no corrected error; nothing where it has one."""
-    if one["treatment"]["data"] != "mnist" or one["images"] != IMAGES:
+    if record["treatment"]["data"] != "mnist" or record["images"] != IMAGES:
         return "the corrected labels are those of MNIST's 10,000 test images"
-    if one["right"] is not None and one.get("answers") is None:
+    if record["right"] is not None and record.get("answers") is None:
         return (
             "records of edition 1 do not say what missed images were taken for; "
             "train it again"
@@ -64,17 +64,22 @@ def lacking(one: Record) -> str:
     return ""
 
 
-def record(one: Record) -> Record:
+def record(record: Record) -> Record:
     """The record with the corrected labels: its response, and which images are right.
 
     A run that diverged has neither, as before.
     """
-    if why := lacking(one):
-        raise Refusal(f"run {one['run_id']}: no {CORRECTED.name}: {why}")
-    response, answers = one["response"], one.get("answers")
-    if one["right"] is None or answers is None:
-        return {**one, "response": {**response, "corrected_error": None}}
+    if why := lacking(record):
+        raise Refusal(f"run {record['run_id']}: no {CORRECTED.name}: {why}")
+    response, answers = record["response"], record.get("answers")
+    if record["right"] is None or answers is None:
+        return {**record, "response": {**response, "corrected_error": None}}
     given = np.frombuffer(base64.b64decode(answers), np.uint8)
-    found = right(unpacked(one["right"], one["images"]), given)
-    response = {**response, "corrected_error": float((~found).mean())}
-    return {**one, "response": response, "right": packed(found), "images": len(found)}
+    now_right = right(unpacked(record["right"], record["images"]), given)
+    response = {**response, "corrected_error": float((~now_right).mean())}
+    return {
+        **record,
+        "response": response,
+        "right": packed(now_right),
+        "images": len(now_right),
+    }

@@ -372,17 +372,19 @@ def _effects(
     losses = _losses(blocks, contrasts, study)
     about, rows, dots = {"study": study, "response": response.name}, [], []
     for estimand in dict.fromkeys(contrast.estimand for contrast in contrasts):
-        family = [one for one in contrasts if one.estimand == estimand]
-        found = [_estimate(blocks, one, response, together) for one in family]
+        family = [contrast for contrast in contrasts if contrast.estimand == estimand]
+        estimates = [
+            _estimate(blocks, contrast, response, together) for contrast in family
+        ]
         said = losses[losses["estimand"] == estimand].to_dict("records")
         said = said or [{}] * len(family)
         judged = _judged(
-            [row for row, _ in found], [seen for _, seen in found], response
+            [row for row, _ in estimates], [seen for _, seen in estimates], response
         )
         for row, loss in zip(judged, said, strict=True):
             reasons = [row["reason"], _left_out(row), _of_losses(loss)]
             rows.append({**about, **row, "reason": "; ".join(filter(None, reasons))})
-        dots += [seen for _, seen in found]
+        dots += [seen for _, seen in estimates]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return Effects(table, pd.concat(dots, ignore_index=True), losses)
 
@@ -562,8 +564,8 @@ def _share(status: npt.NDArray[np.object_], end: str) -> dict[str, Any]:
     counts = {name: int((status == name).sum()) for name in ("collapsed", "diverged")}
     gone = sum(counts.values())
     low, high = statistics.share_interval(gone, runs)
-    found = {"runs": runs, **counts, "share": gone / runs, "low": low, "high": high}
-    return {f"{name}{end}": value for name, value in found.items()}
+    row = {"runs": runs, **counts, "share": gone / runs, "low": low, "high": high}
+    return {f"{name}{end}": value for name, value in row.items()}
 
 
 def _of_losses(row: Mapping[str, Any]) -> str:

@@ -266,9 +266,9 @@ def _subsets(blocks: int, draws: int) -> _Subsets:
     packed = _packed(blocks, draws)
     packed = packed[packed.any(axis=1)]
     total = 2**blocks if blocks <= MOST_EXACT else draws + 1
-    found = _Subsets(packed, blocks, np.empty(0), total)
-    sizes = np.concatenate([some.sum(axis=1) for some in found.parts()])
-    return found._replace(sizes=sizes)
+    subsets = _Subsets(packed, blocks, np.empty(0), total)
+    sizes = np.concatenate([some.sum(axis=1) for some in subsets.parts()])
+    return subsets._replace(sizes=sizes)
 
 
 def _packed(blocks: int, draws: int) -> npt.NDArray[np.uint8]:
@@ -281,9 +281,9 @@ def _packed(blocks: int, draws: int) -> npt.NDArray[np.uint8]:
     if draws * blocks <= AT_A_TIME:
         members = rng.integers(0, 2, (draws, blocks))
         return np.packbits(members.astype(np.uint8), axis=1)
-    found = rng.integers(0, 256, (draws, -(-blocks // 8)), np.uint8)
-    found[:, -1] &= 256 - 2 ** (-blocks % 8)  # bits of no block
-    return found
+    signs = rng.integers(0, 256, (draws, -(-blocks // 8)), np.uint8)
+    signs[:, -1] &= 256 - 2 ** (-blocks % 8)  # bits of no block
+    return signs
 
 
 def _products(differences: Array, subsets: _Subsets) -> Array:
@@ -315,9 +315,9 @@ def _chance(size: float, n: int, tests: int) -> float:
     return float(1 - below + 1 - other)
 
 
-def _fewest(found: Callable[[int], bool], most: int = 2**20) -> int:
+def _fewest(enough: Callable[[int], bool], most: int = 2**20) -> int:
     """The smallest n from 2 on for which `found`, which stays true from there."""
-    n = bisect_left(range(most), True, lo=2, key=found)
+    n = bisect_left(range(most), True, lo=2, key=enough)
     if n == most:
         raise ValueError(f"more than {most:,} seeds would be needed")
     return n

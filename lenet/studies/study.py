@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 
 from lenet.config import CONF, FACTORS, Refusal, Value, composed, current, levels
+from lenet.records import contents, store
 from lenet.records import plan as plans
-from lenet.records import record, store
 from lenet.records.shapes import Plan, Record
 from lenet.studies import corrected_labels as by_votes
 from lenet.studies import effect
@@ -117,9 +117,9 @@ class Study:
     def new(self) -> str:
         """The other end of a ladder: its preset, or what the plan calls its levels."""
         end = self.of({factor: pair[1] for factor, pair in self.levels.items()})
-        for one in self.records:
-            if one["run_id"] in set(end["run_id"]):
-                treatment = settings_of(one)
+        for record in self.records:
+            if record["run_id"] in set(end["run_id"]):
+                treatment = settings_of(record)
                 chosen = {factor: treatment[factor] for factor in FACTORS}
                 for name, preset in presets().items():
                     if preset == chosen:
@@ -133,8 +133,8 @@ class Study:
     def treatments(self) -> list[dict[str, Level]]:
         """Every treatment once, by its levels of the factors, the reference first."""
         rows = self.runs[list(self.reference)].drop_duplicates().to_dict("records")
-        found = [{str(key): value for key, value in row.items()} for row in rows]
-        return sorted(found, key=lambda row: row != self.reference)
+        treatments = [{str(key): value for key, value in row.items()} for row in rows]
+        return sorted(treatments, key=lambda row: row != self.reference)
 
     def of(self, treatment: Mapping[str, Level]) -> pd.DataFrame:
         """The runs of one treatment."""
@@ -146,14 +146,14 @@ class Study:
     @cached_property
     def names(self) -> dict[tuple[str, str], dict[str, Level]]:
         """The plan's factor and level for what an arm changes, where it has such."""
-        tried, found = self.treatments, {}
+        tried, names = self.treatments, {}
         for arm in (self.plan or {}).get("arms", []):
             factors = self.settings.items()
             treatment = {f: level(arm["treatment"], keys) for f, keys in factors}
             if len(arm.get("levels", ())) == 1 and treatment in tried:
                 (name,) = arm["levels"].items()
-                found[name] = self.changed(treatment)
-        return found
+                names[name] = self.changed(treatment)
+        return names
 
     def changed(self, treatment: Mapping[str, Level]) -> dict[str, Level]:
         """What differs from the reference."""
@@ -198,52 +198,58 @@ class Study:
     @property
     def origin(self) -> Origin:
         """What the caption of every figure says of the runs."""
-        one = self.records[0]
-        digits = f"{one['images']:,} test images"
+        record = self.records[0]
+        digits = f"{record['images']:,} test images"
         if self.response == HELD_OUT:
-            digits = f"{one['treatment']['validation_size']:,} held-out training images"
+            digits = (
+                f"{record['treatment']['validation_size']:,} held-out training images"
+            )
         elif self.response == CORRECTED:
             digits += " with corrected labels"
-        data = f"{one['treatment']['data']}, {digits}"
-        dirty = {one["code"]["commit"] for one in self.records if one["code"]["dirty"]}
+        data = f"{record['treatment']['data']}, {digits}"
+        dirty = {
+            record["code"]["commit"]
+            for record in self.records
+            if record["code"]["dirty"]
+        }
         commits = [
             f"{str(commit)[:10]}{'+' if commit in dirty else ''}"
-            for commit in unique(one["code"]["commit"] for one in self.records)
+            for commit in unique(record["code"]["commit"] for record in self.records)
         ]
-        torch = unique(one["versions"]["torch"] for one in self.records)
+        torch = unique(record["versions"]["torch"] for record in self.records)
         code = f"commit {', '.join(commits)}, torch {', '.join(torch)}"
         return Origin(self.remark, data, code)
 
 
 def published(folder: Path, allow_partial: bool = False, mix: bool = False) -> Study:
     """The study in a folder, with no run missing unless that is allowed."""
-    plan, found = read(folder)
+    plan, records = read(folder)
     planned = set(plan["runs"])
-    found = [one for one in found if one["run_id"] in planned]
-    missing = len(planned) - len({one["run_id"] for one in found})
+    records = [record for record in records if record["run_id"] in planned]
+    missing = len(planned) - len({record["run_id"] for record in records})
     said = f"{missing} of {len(planned)} runs missing" if missing else ""
-    if missing and not (allow_partial and found):
+    if missing and not (allow_partial and records):
         raise Refusal(
             f"{folder}: {said}; the sweep's command again trains them, and "
             "allow_partial=true draws what there is and says so"
         )
     return gathered(
-        plan["study"], found, plan["reference"], plan=plan, remark=said, mix=mix
+        plan["study"], records, plan["reference"], plan=plan, remark=said, mix=mix
     )
 
 
-def corrected(found: Study) -> Study:
+def corrected(study: Study) -> Study:
     """The same study by the corrected labels of its test images."""
-    if found.response != TEST_ERROR:
-        raise Refusal(f"{found.name}: a tuning has no test error to correct")
-    records = [by_votes.record(one) for one in found.records]
-    name, held_out = CORRECTED.name, found.held_out
+    if study.response != TEST_ERROR:
+        raise Refusal(f"{study.name}: a tuning has no test error to correct")
+    records = [by_votes.record(record) for record in study.records]
+    name, held_out = CORRECTED.name, study.held_out
     if held_out is not None:  # of training images: what they are called alone changes
         held_out = held_out.rename(columns={TEST_ERROR.name: name})
     return replace(
-        found,
+        study,
         records=records,
-        runs=frame(records, found.settings, CORRECTED),
+        runs=frame(records, study.settings, CORRECTED),
         response=CORRECTED,
         held_out=held_out,
     )
@@ -272,11 +278,11 @@ def named(
 def read(folder: Path) -> tuple[Plan, list[Record]]:
     """The plan of a study and the records that it was published with, or that a sweep
     that did not come to its end left in runs/; every seal checked."""
-    plan, found = plans.read(folder), plans.published(folder)
+    plan, records = plans.read(folder), plans.published(folder)
     for name in plan["runs"]:
-        if name not in found and (one := plans.peek(str(folder.parent), name)):
-            found[name] = one
-    return plan, list(found.values())
+        if name not in records and (record := plans.peek(str(folder.parent), name)):
+            records[name] = record
+    return plan, list(records.values())
 
 
 def adhoc(
@@ -292,62 +298,62 @@ def adhoc(
     letters of one run's id.
     """
     every = list(store.records(output_dir))
-    found = [one for one in every if fits(one, narrow)]
+    records = [record for record in every if fits(record, narrow)]
     if not every:
         raise Refusal(
             f"{Path(output_dir) / 'runs'} has no finished run: train some, or say "
             "study=<name> for a published study"
         )
-    if not found:
+    if not records:
         kept = " ".join(f"{key}={value}" for key, value in narrow.items())
         raise Refusal(f"none of the {len(every)} runs in {output_dir} fits {kept}")
-    alike(found, mix)
-    columns = differing(map(settings_of, found))
-    base = chosen(found, columns, reference)
-    return gathered(name, found, base, mix=mix)
+    alike(records, mix)
+    columns = differing(map(settings_of, records))
+    base = chosen(records, columns, reference)
+    return gathered(name, records, base, mix=mix)
 
 
 @cache
 def presets() -> dict[str, dict[str, Value]]:
     """The level of every factor in each preset."""
-    found = {}
+    levels_of = {}
     for path in sorted((CONF / "preset").glob("*.yaml")):
         treatment = composed([f"preset={path.stem}"])[0][0].treatment
-        found[path.stem] = {factor: treatment[factor] for factor in FACTORS}
-    return found
+        levels_of[path.stem] = {factor: treatment[factor] for factor in FACTORS}
+    return levels_of
 
 
-def converged(one: Record) -> bool:
+def converged(record: Record) -> bool:
     """Whether a run came to its end and does not err like a guess there."""
-    limit = record.guessing(one)
-    return one["status"] == "finished" and record.test_error(one) < limit
+    limit = contents.guessing(record)
+    return record["status"] == "finished" and contents.test_error(record) < limit
 
 
-def settings_of(one: Record) -> Mapping[str, Value]:
+def settings_of(record: Record) -> Mapping[str, Value]:
     """The settings of a run, those of factors that came later among them."""
-    return current(one["treatment"])
+    return current(record["treatment"])
 
 
-def fits(one: Record, narrow: Mapping[str, str]) -> bool:
+def fits(record: Record, narrow: Mapping[str, str]) -> bool:
     """Whether a run's treatment has these settings; `code` and `torch` by prefix."""
-    about = {"code": code_of(one), "torch": one["versions"]["torch"]}
+    about = {"code": code_of(record), "torch": record["versions"]["torch"]}
     for key, typed in narrow.items():
         if key in about and not about[key].startswith(typed):
             return False
-        if key not in about and not same(settings_of(one).get(key), typed):
+        if key not in about and not same(settings_of(record).get(key), typed):
             return False
     return True
 
 
-def code_of(one: Record) -> str:
+def code_of(record: Record) -> str:
     """What trained a run: its edition, or, before there were any, its code."""
-    edition, fingerprint = record.edition(one), str(one["code"]["fingerprint"])
+    edition, fingerprint = contents.edition(record), str(record["code"]["fingerprint"])
     return f"edition-{edition}" if edition > 1 else fingerprint[:10]
 
 
-def bound_to(one: Record, what: str) -> str:
+def bound_to(record: Record, what: str) -> str:
     """What the bits of a run depend on; "any" for those that do not."""
-    return "any" if record.portable(one) else what
+    return "any" if contents.portable(record) else what
 
 
 def same(value: Value, typed: str) -> bool:
@@ -361,7 +367,7 @@ def same(value: Value, typed: str) -> bool:
 
 
 def chosen(
-    found: Sequence[Record],
+    records: Sequence[Record],
     columns: Mapping[str, list[Value]],
     reference: Sequence[str],
 ) -> Mapping[str, Value]:
@@ -369,10 +375,10 @@ def chosen(
     typed = dict(text.split("=", 1) for text in reference if "=" in text)
     if not typed:
         start = next(iter(reference), "-")
-        runs = [one for one in found if one["run_id"].startswith(start)]
+        runs = [record for record in records if record["run_id"].startswith(start)]
     else:
-        runs = [one for one in found if fits(one, typed)]
-    treatments = {tuple(settings_of(one)[c] for c in columns) for one in runs}
+        runs = [record for record in records if fits(record, typed)]
+    treatments = {tuple(settings_of(record)[c] for c in columns) for record in runs}
     if len(treatments) == 1:
         return settings_of(runs[0])
     offered = ", ".join(
@@ -388,7 +394,7 @@ def chosen(
 
 def gathered(
     name: str,
-    found: Sequence[Record],
+    records: Sequence[Record],
     base: Mapping[str, Value],
     *,
     plan: Mapping[str, Any] | None = None,
@@ -396,16 +402,20 @@ def gathered(
     mix: bool = False,
 ) -> Study:
     """The Study of these records, with effects measured from the treatment `base`."""
-    mixed, plan, base = alike(found, mix), plan or {}, current(base)
+    mixed, plan, base = alike(records, mix), plan or {}, current(base)
     key, search = "validation_size", plan.get("kind") == "path"
     measured = [
-        one for one in found if not search or settings_of(one)[key] == base[key]
+        record
+        for record in records
+        if not search or settings_of(record)[key] == base[key]
     ]
     columns = differing([base, *map(settings_of, measured)])
     if not columns:
-        raise Refusal(f"{name}: all {len(found)} runs are of one treatment: no effect")
+        raise Refusal(
+            f"{name}: all {len(records)} runs are of one treatment: no effect"
+        )
     if tuning := plan.get("kind") == "tuning":
-        measured = [{**one, "right": None} for one in measured]  # of test images
+        measured = [{**record, "right": None} for record in measured]  # of test images
     settings, response = joined(columns, plan), HELD_OUT if tuning else TEST_ERROR
     reference = {factor: level(base, keys) for factor, keys in settings.items()}
     return Study(
@@ -417,56 +427,58 @@ def gathered(
         base=base_name(plan, reference),
         response=response,
         seeds=plan.get("seeds", []),
-        held_out=frame(validated(found, measured), settings) if search else None,
+        held_out=frame(validated(records, measured), settings) if search else None,
         remark="; ".join(filter(None, [remark, mixed])),
         plan=plan,
     )
 
 
 def frame(
-    found: Sequence[Record],
+    records: Sequence[Record],
     settings: Mapping[str, tuple[str, ...]],
     response: Response = TEST_ERROR,
 ) -> pd.DataFrame:
     """One row per run, with a column per factor; the status says which collapsed."""
-    runs = record.frame(found)
+    runs = contents.frame(records)
     about = ["run_id", "seed", "status", "seconds", "right"]
-    runs = runs[[*about, *found[0]["response"]]].copy()
-    for measured in found[0]["response"]:  # diverged runs have none
+    runs = runs[[*about, *records[0]["response"]]].copy()
+    for measured in records[0]["response"]:  # diverged runs have none
         runs[measured] = pd.to_numeric(runs[measured])
-    guesses = [record.guessing(one) for one in found]
+    guesses = [contents.guessing(record) for record in records]
     runs.loc[runs[response.name] >= guesses, "status"] = "collapsed"
     for factor, keys in settings.items():
-        levels = [level(settings_of(one), keys) for one in found]
+        levels = [level(settings_of(record), keys) for record in records]
         runs[factor] = pd.Series(levels, runs.index, dtype=object)
     return runs
 
 
-def validated(found: Sequence[Record], measured: Sequence[Record]) -> list[Record]:
+def validated(records: Sequence[Record], measured: Sequence[Record]) -> list[Record]:
     """The runs that are not measured, with their held-out error as the response."""
-    names = {one["run_id"] for one in measured}
+    names = {record["run_id"] for record in measured}
     return [
         {
-            **one,
+            **record,
             "right": None,
-            "response": {"test_error": one["curve"][-1].get("validation_error")},
+            "response": {"test_error": record["curve"][-1].get("validation_error")},
         }
-        for one in found
-        if one["run_id"] not in names
+        for record in records
+        if record["run_id"] not in names
     ]
 
 
-def alike(found: Sequence[Record], mix: bool) -> str:
+def alike(records: Sequence[Record], mix: bool) -> str:
     """What a chart of these runs mixes, in words; a Refusal unless that is allowed."""
     about: dict[str, Callable[[Record], str]] = {
-        "data": lambda one: f"{one['treatment']['data']} {one['data'][:10]}",
+        "data": lambda record: f"{record['treatment']['data']} {record['data'][:10]}",
         "code": code_of,
-        "torch": lambda one: bound_to(one, one["versions"]["torch"]),
-        "hardware": lambda one: bound_to(one, one["hardware"]),
+        "torch": lambda record: bound_to(record, record["versions"]["torch"]),
+        "hardware": lambda record: bound_to(record, record["hardware"]),
     }
     remarks = []
     for key, read in about.items():
-        counts = pd.Series([read(one) for one in found]).value_counts(sort=False)
+        counts = pd.Series([read(record) for record in records]).value_counts(
+            sort=False
+        )
         if len(counts) == 1:
             continue
         listed = ", ".join(f"{value} ({runs} runs)" for value, runs in counts.items())
@@ -500,9 +512,9 @@ def differing(treatments: Iterable[Mapping[str, Value]]) -> dict[str, list[Value
     }
 
 
-def settles(one: Sequence[Value], other: Sequence[Value]) -> bool:
+def settles(level: Sequence[Value], other: Sequence[Value]) -> bool:
     """Whether the value of one setting says that of the other."""
-    return len(set(zip(one, other, strict=True))) == len(set(one))
+    return len(set(zip(level, other, strict=True))) == len(set(level))
 
 
 def joined(
@@ -567,22 +579,24 @@ def estimated(study: Study) -> Effects:
     """All effects that a study's runs allow: of a factorial, a ladder, or of arms."""
     about: dict[str, Any] = {"study": study.name, "seeds": study.seeds}
     about |= {"response": study.response}
-    found = []
+    tables = []
     try:
         if study.factorial:
             ends = study.base, study.new
-            found.append(effect.factorial(study.runs, study.levels, ends=ends, **about))
+            tables.append(
+                effect.factorial(study.runs, study.levels, ends=ends, **about)
+            )
         if study.rungs:
-            found.append(effect.ladder(study.runs, study.rungs, **about))
+            tables.append(effect.ladder(study.runs, study.rungs, **about))
         if study.held_out is not None:
             pair = study.held_out, study.runs
-            found.append(effect.path(*pair, study.levels, **about))
-        if not found:
+            tables.append(effect.path(*pair, study.levels, **about))
+        if not tables:
             about |= {"names": study.names, "base": study.base}
-            found.append(effect.arms(study.runs, study.reference, **about))
+            tables.append(effect.arms(study.runs, study.reference, **about))
     except ValueError as problem:
         raise Refusal(f"{study.name}: {problem}") from None
-    return Effects(*map(pd.concat, zip(*found, strict=True)))
+    return Effects(*map(pd.concat, zip(*tables, strict=True)))
 
 
 def unique(values: Iterable[Any]) -> list[Any]:

@@ -83,13 +83,13 @@ def json_lines(path: Path) -> pd.DataFrame:
 
 def flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """A nested mapping as one of plain values, keys joined with dots."""
-    found: dict[str, Any] = {}
+    row: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{above}{key}.")
+            row |= flat(value, f"{above}{key}.")
         else:
-            found[f"{above}{key}"] = str(value) if isinstance(value, list) else value
-    return found
+            row[f"{above}{key}"] = str(value) if isinstance(value, list) else value
+    return row
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
@@ -266,7 +266,7 @@ def tensorboard(folder: str | Path) -> pd.DataFrame:
         )
     root = Path(folder).expanduser()
     events = sorted({path.parent for path in root.rglob("*tfevents*")})
-    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for run in events:
         seen = EventAccumulator(str(run), size_guidance={"scalars": 0})
         seen.Reload()
@@ -280,11 +280,11 @@ def tensorboard(folder: str | Path) -> pd.DataFrame:
         name = str(run.relative_to(root))
         row = {**hparams(seen), **in_name(name), **tensors, **scalars}
         # add_hparams writes a run of its own below the one that it is about
-        above = next((one for one in found if name.startswith(f"{one}/")), name)
-        found[above] = {"run": above, **found.get(above, {}), **row}
-    if not found:
+        above = next((known for known in rows if name.startswith(f"{known}/")), name)
+        rows[above] = {"run": above, **rows.get(above, {}), **row}
+    if not rows:
         raise ValueError(f"{root} has no event file of TensorBoard")
-    return pd.DataFrame(list(found.values()))
+    return pd.DataFrame(list(rows.values()))
 
 
 def last_tensor(seen: Any, tag: str) -> Any:

@@ -161,15 +161,17 @@ def effects(
     ).table
 
 
-def estimated(found: Comparison, study: str = "") -> Effects:
+def estimated(comparison: Comparison, study: str = "") -> Effects:
     """All effects that the design allows: of a factorial, a ladder, or of arms."""
-    about: dict[str, Any] = {"study": study, "response": found.response}
-    if found.kind == "factorial":
-        ends = found.base, "all changed"
-        return effect.factorial(found.runs, found.pairs, ends=ends, **about)
-    if found.kind == "ladder":
-        return effect.ladder(found.runs, found.rungs, **about)
-    return effect.arms(found.runs, found.reference, base=found.base, **about)
+    about: dict[str, Any] = {"study": study, "response": comparison.response}
+    if comparison.kind == "factorial":
+        ends = comparison.base, "all changed"
+        return effect.factorial(comparison.runs, comparison.pairs, ends=ends, **about)
+    if comparison.kind == "ladder":
+        return effect.ladder(comparison.runs, comparison.rungs, **about)
+    return effect.arms(
+        comparison.runs, comparison.reference, base=comparison.base, **about
+    )
 
 
 def compared(
@@ -217,8 +219,8 @@ def compared(
     base = reference_level(runs, columns, levels, reference or {})
     single(runs, list(columns), rows, seed, factors is None)
     notes += lacking(runs, base, seed, blocks)
-    found = Comparison(runs, meant, columns, base, blocks, notes)
-    return with_cells(found)
+    comparison = Comparison(runs, meant, columns, base, blocks, notes)
+    return with_cells(comparison)
 
 
 def require(rows: pd.DataFrame, column: str, what: str) -> None:
@@ -335,7 +337,7 @@ def way(response: str, better: str | None) -> str:
     words = response.lower().replace("/", "_").replace("-", "_").replace(".", "_")
     parts = words.replace(" ", "_").split("_")
     says = {"higher": set(HIGHER) & set(parts), "lower": set(LOWER) & set(parts)}
-    sure = [side for side, found in says.items() if found]
+    sure = [side for side, hint in says.items() if hint]
     if len(sure) != 1:
         raise ValueError(f"is a higher {response} better? say better=higher or lower")
     return sure[0]
@@ -343,17 +345,17 @@ def way(response: str, better: str | None) -> str:
 
 def numbers(column: pd.Series, response: str, notes: list[str]) -> pd.Series:
     """The responses as numbers; rows that have none are noted, and lost."""
-    found = pd.to_numeric(column, errors="coerce").astype(float)
-    if odd := [i for i in column.index if pd.isna(found[i]) and a_text(column[i])]:
+    values = pd.to_numeric(column, errors="coerce").astype(float)
+    if odd := [i for i in column.index if pd.isna(values[i]) and a_text(column[i])]:
         listed = shortened([f"{i + 1} ({column[i]!r})" for i in odd])
         raise ValueError(f"{response} is no number in the rows {listed}")
-    found = found.where(np.isfinite(found))
-    if found.isna().all():
+    values = values.where(np.isfinite(values))
+    if values.isna().all():
         raise ValueError(f"{response} is empty in every row")
-    if found.isna().any():
-        listed = shortened([i + 1 for i in found.index[found.isna()]])
+    if values.isna().any():
+        listed = shortened([i + 1 for i in values.index[values.isna()]])
         notes.append(f"lost, without a finite {response}: rows {listed}")
-    return found
+    return values
 
 
 def a_text(value: Any) -> bool:
@@ -445,7 +447,7 @@ def lacking(
     called = dict(zip(every, blocks, strict=True))
     own = seeds[tuple(base.values())]
     absent = {
-        named(factors, key): [called[one] for one in every if one not in there]
+        named(factors, key): [called[block] for block in every if block not in there]
         for key, there in seeds.items()
     }
     rows = [
@@ -463,22 +465,22 @@ def lacking(
     return [f"paired where both runs are there: {'; '.join(rows)}"] if rows else []
 
 
-def with_cells(found: Comparison) -> Comparison:
+def with_cells(comparison: Comparison) -> Comparison:
     """The Comparison with a note of the cells that it lacks to be a factorial, or a
     ValueError if no block has all of them."""
-    cells, kind = found.lacking_cells, found.kind
-    few = len(cells) <= 2 ** len(found.pairs) // 2
+    cells, kind = comparison.lacking_cells, comparison.kind
+    few = len(cells) <= 2 ** len(comparison.pairs) // 2
     if kind == "treatments against a reference" and cells and few:
         said = f"for main effects and interactions run {shortened(cells)}"
-        return replace(found, notes=[*found.notes, said])
+        return replace(comparison, notes=[*comparison.notes, said])
     if kind in ("factorial", "ladder"):
-        tried = len(found.treatments)
-        counts = found.runs.groupby("seed").size()
+        tried = len(comparison.treatments)
+        counts = comparison.runs.groupby("seed").size()
         if not (counts == tried).any():
             lost = shortened(
-                [f"{found.blocks[i]} has {n}" for i, n in enumerate(counts)]
+                [f"{comparison.blocks[i]} has {n}" for i, n in enumerate(counts)]
             )
             raise ValueError(
                 f"a {kind} needs one block with all {tried} treatments: {lost}"
             )
-    return found
+    return comparison

@@ -108,8 +108,8 @@ def file(name: str) -> Path:
         if not path.is_file():
             raise Refusal(f"design={name}: there is no such file")
         return path
-    found = [place / f"{name}.yaml" for place in folders()]
-    there = [path for path in found if path.is_file()]
+    files = [place / f"{name}.yaml" for place in folders()]
+    there = [path for path in files if path.is_file()]
     if not there:
         listed = suggest(name, available(), "design", "designs")
         raise Refusal(f"{listed}; or give a file, design=my_design.yaml")
@@ -149,7 +149,7 @@ def read(name: str) -> dict[str, Any]:
     for key in content.keys() - {"kind"}:
         if not isinstance(content[key], dict):
             raise Refusal(f"design {name}: {key} is to hold settings, each key: value")
-        odd = [one for one in content[key] if not isinstance(one, str)]
+        odd = [entry for entry in content[key] if not isinstance(entry, str)]
         if odd and key != "factors":
             raise Refusal(f"design {name}: {odd[0]!r} is no key of {key}")
     return content
@@ -160,17 +160,21 @@ def levels(factor: str, given: Any, notes: list[str]) -> Levels:
     if isinstance(given, list):
         for value in {str(value) for value in given if given.count(value) > 1}:
             notes.append(f"{factor}={value} is there twice: trained once")
-        found = {str(value): {factor: value} for value in given}
+        levels_set = {str(value): {factor: value} for value in given}
     elif isinstance(given, dict):
-        found = {str(name): settings for name, settings in given.items()}
+        levels_set = {str(name): settings for name, settings in given.items()}
     else:
-        found = {}
-    if odd := [name for name in found if not name.isprintable()]:
+        levels_set = {}
+    if odd := [name for name in levels_set if not name.isprintable()]:
         raise Refusal(f"factor {factor}: {odd[0]!r} cannot be shown as a level's name")
-    groups = [one for one in found.values() if isinstance(one, dict) and one]
-    if not found or len(groups) < len(found):
+    groups = [
+        settings
+        for settings in levels_set.values()
+        if isinstance(settings, dict) and settings
+    ]
+    if not levels_set or len(groups) < len(levels_set):
         raise Refusal(f"factor {factor}: list its levels, or what each of them sets")
-    return found
+    return levels_set
 
 
 def load(name: str, overrides: Sequence[str], yes: bool = False) -> Design:
@@ -229,13 +233,13 @@ def check_factors(name: str, kind: str, factors: Mapping[str, Levels]) -> None:
     """Refuse factors that contradict each other or do not fit the kind of design."""
     if kind in ALONE:
         return
-    for one, other in combinations(factors, 2):
+    for first, second in combinations(factors, 2):
         keys = [
             {key for settings in factors[factor].values() for key in settings}
-            for factor in (one, other)
+            for factor in (first, second)
         ]
         if both := keys[0] & keys[1]:
-            raise Refusal(f"design {name}: {one} and {other} both set {both.pop()}")
+            raise Refusal(f"design {name}: {first} and {second} both set {both.pop()}")
     for factor, tried in factors.items():
         if kind != "grid" and len(tried) != 2:
             raise Refusal(f"design {name}: {factor} needs two levels in a {kind}")
@@ -283,10 +287,10 @@ def arm(
 def unique(arms: Sequence[Arm], notes: list[str]) -> list[Arm]:
     """The arms whose treatments differ, with a note for each that is left out."""
     kept: dict[tuple[tuple[str, Value], ...], Arm] = {}
-    for one in arms:
-        first = kept.setdefault(tuple(sorted(one.treatment.items())), one)
-        if first is not one:
-            notes.append(f"{one.name} is the same as {first.name}: trained once")
+    for arm in arms:
+        first = kept.setdefault(tuple(sorted(arm.treatment.items())), arm)
+        if first is not arm:
+            notes.append(f"{arm.name} is the same as {first.name}: trained once")
     return list(kept.values())
 
 

@@ -33,10 +33,10 @@ def seconds(
         defaultdict[Any, list[float]](list),
         defaultdict[Any, list[float]](list),
     )
-    for one in known:
-        if one["hardware"] == hardware and one["curve"]:
-            rate = one["seconds"] / len(one["curve"])
-            config = Config(current(one["treatment"]), one["seed"])
+    for record in known:
+        if record["hardware"] == hardware and record["curve"]:
+            rate = record["seconds"] / len(record["curve"])
+            config = Config(current(record["treatment"]), record["seed"])
             exact[shape(config)].append(rate)
             alike[kin(config)].append(rate)
     total = 0.0
@@ -69,13 +69,13 @@ def spread(runs: Sequence[Run]) -> float | None:
         if run.error is not None:
             errors[run.arm][run.seed] = run.error
     reference = errors[runs[0].arm]
-    found = []
+    spreads = []
     for arm, measured in errors.items():
         seeds = measured.keys() & reference.keys()
         if arm != runs[0].arm and len(seeds) > 2:
             differences = [measured[seed] - reference[seed] for seed in seeds]
-            found.append(statistics.stdev(differences))
-    return statistics.median(found) if found else None
+            spreads.append(statistics.stdev(differences))
+    return statistics.median(spreads) if spreads else None
 
 
 def tests(plan: Plan) -> int:

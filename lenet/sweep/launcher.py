@@ -66,8 +66,8 @@ def watched(
 
     def look() -> None:
         for name in runs.keys() - done.keys():
-            if one := plan.peek(places.output_dir, name):
-                done[name] = one["status"]
+            if record := plan.peek(places.output_dir, name):
+                done[name] = record["status"]
         tell(done, {n: cause for n, cause in causes.items() if n not in done})
 
     def watch() -> None:
@@ -108,7 +108,7 @@ def jobs(
             for first in range(0, len(alike), size):
                 part = alike[first : first + size]
                 seed = (f"seed={part[0]}", f"replicates={len(part)}")
-                yield (*line, *seed, *where), [seeds[one] for one in part]
+                yield (*line, *seed, *where), [seeds[chosen] for chosen in part]
 
 
 def quoted(path: str) -> str:
@@ -130,7 +130,7 @@ def launch(
             HydraContext(hydra.config_loader, Callbacks(tree)), train.job, tree
         )
         done = launcher.launch([list(line) for line in lines], initial_job_idx=0)
-        failures = [one._return_value for one in done]
+        failures = [record._return_value for record in done]
         causes = [repr(e) if e else "it left no record" for e in failures]
     except (Exception, SystemExit) as problem:  # whatever an engine may raise
         causes = [f"{type(problem).__name__}: {problem}"] * len(lines)

@@ -38,7 +38,7 @@ def board(console: Console) -> Iterator[Show]:
 
 def lines(state: State) -> list[str]:
     """The sweep's line, then the workers'."""
-    return [overall(state), *(of_worker(one) for one in state.workers)]
+    return [overall(state), *(of_worker(process) for process in state.workers)]
 
 
 def overall(state: State) -> str:
@@ -53,9 +53,11 @@ def overall(state: State) -> str:
     return f"{text}, {duration(left)} left"
 
 
-def of_worker(one: Worker) -> str:
+def of_worker(process: Worker) -> str:
     """What a worker trains, and how far it is."""
-    if not one.job:
-        return "  idle" if one.ready else "  starting"
-    seeds = sorted(config.seed for config in one.job.runs.values())
-    return f"  {one.part:4.0%} of {len(seeds)} runs, seeds {seeds[0]} to {seeds[-1]}"
+    if not process.job:
+        return "  idle" if process.ready else "  starting"
+    seeds = sorted(config.seed for config in process.job.runs.values())
+    return (
+        f"  {process.part:4.0%} of {len(seeds)} runs, seeds {seeds[0]} to {seeds[-1]}"
+    )

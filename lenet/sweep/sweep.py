@@ -19,15 +19,15 @@ from typing import Any
 
 from lenet import train
 from lenet.config import Config, Places, Refusal
+from lenet.records import contents, store, tracker
 from lenet.records import plan as plans
-from lenet.records import record, store, tracker
 from lenet.records.shapes import Arm, Plan, Record
-from lenet.sweep import forecast, launcher, worker
+from lenet.sweep import forecast, launcher
 from lenet.sweep.design import Design
-from lenet.sweep.worker import Job, Message, Worker
+from lenet.sweep.worker import COMMAND, Job, Message, Worker, start
 from lenet.training.edition import EDITION
 
-STACK = 8  # runs in one stack on one processor core: the lanes of lenet/pattern.py
+STACK = 8  # runs in one stack on one processor core: the lanes of lenet/training/loops
 TRIES = 2  # of a run by itself, after the stacks that it was in have failed
 PATIENCE = 600.0  # seconds without a word after which a worker hangs
 MEMORY = 0.8e9  # bytes of a worker: torch, the compiled loops, a stack
@@ -70,7 +70,7 @@ def silent(state: State) -> None:
 def make(design: Design) -> tuple[Plan, dict[str, Config]]:
     """The plan of a design, and its runs by run id; nothing is written."""
     data = train.identities(design.runs, design.places)
-    runs = {record.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs}
+    runs = {contents.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs}
     ids, count = list(runs), len(design.seeds)
     searched = len(design.arms) * count
     each = len(design.search) // len(design.arms)
@@ -98,9 +98,9 @@ def make(design: Design) -> tuple[Plan, dict[str, Config]]:
         "search_seeds": [run.seed for run in design.search[:each]],
         "search_changes": changed(design),
         "runs": ids,
-        "data": {name: one.sha256 for name, one in sorted(data.items())},
+        "data": {name: data_set.sha256 for name, data_set in sorted(data.items())},
         "edition": EDITION,
-        "code": record.code(),
+        "code": contents.code(),
     }
     return plan, runs
 
@@ -130,7 +130,7 @@ def carry_out(
     places: Places,
     workers: int | None = None,
     show: Show = silent,
-    command: Sequence[str] = worker.COMMAND,
+    command: Sequence[str] = COMMAND,
     engine: Sequence[str] = (),
 ) -> Path:
     """The folder of a study, once every run of its plan has a record.
@@ -147,16 +147,16 @@ def carry_out(
     if kept is not plan:  # nothing is to be trained
         runs = {}
     shown = plans.shown(kept)
-    found = recorded(places.output_dir, runs, shown)
-    found |= plans.kept(folder, runs.keys() - found.keys(), earlier)
-    missing = {name: config for name, config in runs.items() if name not in found}
+    records = recorded(places.output_dir, runs, shown)
+    records |= plans.kept(folder, runs.keys() - records.keys(), earlier)
+    missing = {name: config for name, config in runs.items() if name not in records}
     if not engine:  # what is wrong with the data is said before a file is made
         train.read(missing.values(), places)
     store.prepare(places.output_dir)
     if kept is plan:
         store.replace(folder / plans.PLAN, plans.text(plan))
     plan = kept
-    agree(found, earlier, missing)
+    agree(records, earlier, missing)
     with tracker.mirroring(places, plan["study"], list(runs)):
         if engine and missing:
             failures = launcher.train_all(
@@ -164,16 +164,16 @@ def carry_out(
             )
         else:
             failures = train_all(missing, places, workers, show, command)
-    found |= recorded(places.output_dir, missing, set())
+    records |= recorded(places.output_dir, missing, set())
     with plans.held(folder):  # against another sweep, with more seeds, of this study
-        plans.publish(folder, plan, found)
+        plans.publish(folder, plan, records)
         if failures:
             raise Refusal(table(failures, runs, len(runs)), 1)
-        if lost := len(runs) - len(found):
+        if lost := len(runs) - len(records):
             raise Refusal(f"{lost} records were lost meanwhile: run it again", 1)
-        for name in shown & found.keys():  # of a published record there may be none
+        for name in shown & records.keys():  # of a published record there may be none
             if store.weights_path(places.output_dir, name).exists():
-                content = store.weights(places.output_dir, found[name])
+                content = store.weights(places.output_dir, records[name])
                 store.replace(folder / "weights" / f"{name}.safetensors", content)
     return folder
 
@@ -185,25 +185,27 @@ def recorded(
 
     Of those that are `shown` the weights are looked at too.
     """
-    found = {}
+    records = {}
     for name in runs:
-        one = store.find(output_dir, name)
-        if one and name in shown and store.fault(output_dir, name):
-            one = store.quarantine(output_dir, name)
-        if one:
-            found[name] = one
-    return found
+        record = store.find(output_dir, name)
+        if record and name in shown and store.fault(output_dir, name):
+            record = store.quarantine(output_dir, name)
+        if record:
+            records[name] = record
+    return records
 
 
 def agree(
-    found: Mapping[str, Record],
+    records: Mapping[str, Record],
     earlier: Mapping[str, Record],
     missing: Mapping[str, Config],
 ) -> None:
     """A Refusal where one run has two results, or where what is missing would be
     trained with another torch than the rest."""
-    twice = [n for n, one in found.items() if n in earlier and earlier[n] != one]
-    if unlike := [n for n in twice if record.different(found[n], earlier[n])]:
+    twice = [
+        n for n, record in records.items() if n in earlier and earlier[n] != record
+    ]
+    if unlike := [n for n in twice if contents.different(records[n], earlier[n])]:
         raise Refusal(
             f"{len(unlike)} runs have one result in runs/ and another among the "
             f"published records, such as {unlike[0]}: training was not deterministic. "
@@ -211,8 +213,8 @@ def agree(
             "other away",
             4,
         )
-    own, kept = record.versions()["torch"], found.values()
-    others = {r["versions"]["torch"] for r in kept if not record.portable(r)} - {own}
+    own, kept = contents.versions()["torch"], records.values()
+    others = {r["versions"]["torch"] for r in kept if not contents.portable(r)} - {own}
     if missing and others:
         raise Refusal(
             f"the runs that are done are of torch {', '.join(sorted(others))}, this is "
@@ -293,7 +295,7 @@ def outlook(
 def time_needed(missing: Sequence[Config], places: Places, workers: int | None) -> str:
     """What runs took on this machine, summed up for those that are missing."""
     count = count_workers(workers, places)
-    hardware = record.hardware(device(places))
+    hardware = contents.hardware(device(places))
     taken = forecast.seconds(missing, plans.sound(places.output_dir), hardware)
     if taken is None:
         return "unknown: no record of this machine tells"
@@ -313,8 +315,8 @@ def free_memory() -> float | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
-    free = 1024.0 * int(found[0]) if found else math.inf
+    available = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
+    free = 1024.0 * int(available[0]) if available else math.inf
     for limit, used in GROUPS:  # of a container or a job
         with contextlib.suppress(OSError, ValueError):  # "max": no limit
             free = min(free, int(limit.read_text()) - int(used.read_text()))
@@ -352,7 +354,7 @@ def train_all(
     places: Places,
     workers: int | None,
     show: Show = silent,
-    command: Sequence[str] = worker.COMMAND,
+    command: Sequence[str] = COMMAND,
 ) -> dict[str, str]:
     """Train runs in worker processes; the causes of those that failed, by run id."""
     if not missing:
@@ -366,15 +368,15 @@ def train_all(
     state = State(len(missing), work, deque(jobs), time.monotonic())
     count = min(count, len(jobs))
     try:
-        while state.waiting or any(one.job for one in state.workers):
+        while state.waiting or any(worker.job for worker in state.workers):
             while len(state.workers) < min(count, unfinished(state)):
-                state.workers.append(worker.start(max(1, cores() // count), command))
+                state.workers.append(start(max(1, cores() // count), command))
             hand_out(state, places)
             listen(state, places)
             show(state)
     finally:
-        for one in state.workers:
-            one.stop()
+        for worker in state.workers:
+            worker.stop()
     return state.failures
 
 
@@ -402,7 +404,9 @@ def cost(job: Job) -> float:
 
 def seconds_left(state: State) -> float | None:
     """How long a sweep takes yet if it goes on as it did; None before any progress."""
-    parts = sum(one.part * cost(one.job) for one in state.workers if one.job)
+    parts = sum(
+        worker.part * cost(worker.job) for worker in state.workers if worker.job
+    )
     worked = state.worked + parts
     if not worked:
         return None
@@ -411,53 +415,55 @@ def seconds_left(state: State) -> float | None:
 
 def unfinished(state: State) -> int:
     """Jobs that wait or are in work."""
-    return len(state.waiting) + sum(one.job is not None for one in state.workers)
+    return len(state.waiting) + sum(worker.job is not None for worker in state.workers)
 
 
 def hand_out(state: State, places: Places) -> None:
     """Give a job to every worker that is ready for one."""
-    for one in state.workers:
+    for worker in state.workers:
         due = [job for job in state.waiting if job.not_before <= time.monotonic()]
-        if one.ready and not one.job and due:
+        if worker.ready and not worker.job and due:
             state.waiting.remove(due[0])
-            one.hand(due[0], places)
+            worker.hand(due[0], places)
 
 
 def listen(state: State, places: Places) -> None:
     """Take in what the workers say within a moment, and end those that are silent."""
-    pipes = [one.process.stdout for one in state.workers if one.process.stdout]
+    pipes = [worker.process.stdout for worker in state.workers if worker.process.stdout]
     speaking, _, _ = select.select(pipes, [], [], 0.2)
-    for one in list(state.workers):
+    for worker in list(state.workers):
         messages: list[Message] | None = []
-        if one.process.stdout in speaking:
-            messages = one.messages()
-        elif one.job and time.monotonic() - one.heard > PATIENCE:
+        if worker.process.stdout in speaking:
+            messages = worker.messages()
+        elif worker.job and time.monotonic() - worker.heard > PATIENCE:
             messages = [{"failed": f"no word for {PATIENCE:.0f} s: hung"}]
         if messages is None:
-            messages = [{"failed": death(one)}]
+            messages = [{"failed": death(worker)}]
         for message in messages:
-            take(state, one, message, places)
+            take(state, worker, message, places)
 
 
-def death(one: Worker) -> str:
+def death(worker: Worker) -> str:
     """What ended a worker."""
-    code = one.process.wait()
+    code = worker.process.wait()
     if code >= 0:
         return f"exit code {code}"
     memory = " (out of memory?)" if code == -9 else ""
-    known = -code in {one.value for one in Signals}  # a real-time signal has no name
+    known = -code in {
+        known.value for known in Signals
+    }  # a real-time signal has no name
     return f"killed by {Signals(-code).name if known else f'signal {-code}'}{memory}"
 
 
-def take(state: State, one: Worker, message: Message, places: Places) -> None:
+def take(state: State, worker: Worker, message: Message, places: Places) -> None:
     """Take in one message of a worker."""
-    job = one.job
+    job = worker.job
     if "ready" in message:
-        one.ready = True
+        worker.ready = True
     if "refused" in message:
         raise Refusal(message["refused"], message["code"])
     if "part" in message:
-        one.part = message["part"]
+        worker.part = message["part"]
     if "done" in message and job:
         done = message["done"]
         state.done += len(done)
@@ -470,16 +476,16 @@ def take(state: State, one: Worker, message: Message, places: Places) -> None:
                 print(told, file=sys.stderr)
             state.told = told
             state.waiting.append(Job(others, job.tries, time.monotonic() + WAIT))
-        one.job = None
-        if said := one.complaints():
+        worker.job = None
+        if said := worker.complaints():
             print(said, file=sys.stderr)
     if "failed" in message:
-        said = one.complaints()
-        one.stop()
-        state.workers.remove(one)
+        said = worker.complaints()
+        worker.stop()
+        state.workers.remove(worker)
         if job:
             give_up(state, job, message, said, places)
-        elif not one.ready:
+        elif not worker.ready:
             raise Refusal(f"no worker can start: {message['failed']}\n{said}", 3)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lenet import train
 from lenet.config import Config, Places, Refusal, current
-from lenet.records import plan, record, store
+from lenet.records import contents, plan, store
 from lenet.records.shapes import Plan, Record, StackPlace
 from lenet.training.edition import EDITION
 
@@ -26,9 +26,11 @@ def everything(output_dir: str) -> str:
     for name in broken:
         store.quarantine(output_dir, name)
     studies = sorted(path.parent for path in Path(output_dir).glob("*/plan.json"))
-    wrong = {study.name: found for study in studies if (found := faults(study))}
-    for found in (*wrong.values(), aside(output_dir)):
-        said += found
+    wrong = {
+        study.name: complaints for study in studies if (complaints := faults(study))
+    }
+    for complaints in (*wrong.values(), aside(output_dir)):
+        said += complaints
     text = f"{len(names) - bad} of {len(names)} runs and "
     text += f"{len(studies) - len(wrong)} of {len(studies)} studies are sound"
     if broken:
@@ -51,8 +53,8 @@ def faults(study: Path) -> list[str]:
     except Refusal as refusal:
         return [*said, f"{refusal}; the same sweep again makes it anew"]
     for name, _, seed, treatment in plan.planned(planned) if planned else ():
-        one = known.get(name)
-        if one and (one["seed"], current(one["treatment"])) != (
+        record = known.get(name)
+        if record and (record["seed"], current(record["treatment"])) != (
             seed,
             current(treatment),
         ):
@@ -95,10 +97,10 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     first = store.select(run, output_dir)
     config = Config(current(first["treatment"]), first["seed"])
     name = first["run_id"]
-    if record.edition(first) != EDITION:
+    if contents.edition(first) != EDITION:
         commit = first["code"]["commit"]
         raise Refusal(
-            f"run {name} is of edition {record.edition(first)} of training, this is "
+            f"run {name} is of edition {contents.edition(first)} of training, this is "
             f"edition {EDITION}: git worktree add ../earlier {commit} has the code of "
             "that one"
         )
@@ -109,9 +111,9 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     places = Places(data_dir, output_dir, device)
     data = train.load([config], places)[str(config.treatment["data"])]
     result = stack.train([config], data)[0]
-    weights = save(dict(result.weights)) if record.finished(result) else None
-    again = record.content(config, data, result, alone, weights)
-    different = record.different(first, again)
+    weights = save(dict(result.weights)) if contents.finished(result) else None
+    again = contents.content(config, data, result, alone, weights)
+    different = contents.different(first, again)
     if not different:
         return f"run {name}: the same bits again (weights {first['weights']})"
     place = Path(output_dir) / "reruns" / f"{name}-{secrets.token_hex(4)}"
@@ -129,7 +131,7 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
 
 def by_how_much(first: Record, again: Record) -> str:
     """The test error that was and that is, where there are both."""
-    was, now = (one["response"]["test_error"] for one in (first, again))
+    was, now = (record["response"]["test_error"] for record in (first, again))
     if was is None or now is None:
         return ""
     return f" (test error {100 * now:.2f} % where the record has {100 * was:.2f} %)"

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from lenet import train
 from lenet.config import Config, Places, Refusal
-from lenet.records import record
+from lenet.records import contents
 
 if TYPE_CHECKING:
     from lenet.training.stack import Progress
@@ -61,7 +61,7 @@ class Worker:
         self.part = 0.0
         message = {
             "configs": [dataclasses.asdict(config) for config in job.runs.values()],
-            "fingerprint": record.fingerprint(),
+            "fingerprint": contents.fingerprint(),
             "places": dataclasses.asdict(places),
         }
         assert self.process.stdin is not None
@@ -114,19 +114,25 @@ def start(threads: int, command: Sequence[str] = COMMAND) -> Worker:
 
 def work(job: Message, tell: Callable[[Message], None]) -> None:
     """Train a job's stack and tell what became of it."""
-    configs = [Config(**one) for one in job["configs"]]
+    configs = [Config(**config) for config in job["configs"]]
 
     def report(now: "Progress") -> None:
         part = (now.epoch + now.step / now.steps) / configs[0].number("epochs")
         tell({"part": part, "train_error": now.train_error})
 
     try:
-        if record.fingerprint() != job["fingerprint"]:
+        if contents.fingerprint() != job["fingerprint"]:
             raise Refusal(
                 "the training code changed while the sweep ran: start it again"
             )
-        found = train.attempt(configs, Places(**job["places"]), lambda stack: report)
-        tell({"done": {name: one["status"] for name, one in found.items() if one}})
+        records = train.attempt(configs, Places(**job["places"]), lambda stack: report)
+        tell(
+            {
+                "done": {
+                    name: record["status"] for name, record in records.items() if record
+                }
+            }
+        )
     except Refusal as refusal:
         tell({"refused": str(refusal), "code": refusal.code})
     except Exception as problem:  # any: the sweep records it, goes on

@@ -279,12 +279,12 @@ def pgd(
             ]
         )
         clean = Found(given, logits, goal.loss("margin", logits))
-        found, trace, flat = search(attack, goal, clean, starts, steps, keep)
+        best, trace, flat = search(attack, goal, clean, starts, steps, keep)
     return Adversarial(
-        images=found.point.unflatten(-1, shape),
-        perturbation=(found.point - given).unflatten(-1, shape),
-        logits=found.logits,
-        reached=goal.reached(found.logits),
+        images=best.point.unflatten(-1, shape),
+        perturbation=(best.point - given).unflatten(-1, shape),
+        logits=best.logits,
+        reached=goal.reached(best.logits),
         trace=trace,
         flat=flat,
     )
@@ -295,9 +295,9 @@ def search(
 ) -> tuple[Found, Tensor, Tensor]:
     """What the paths from all starts find, the losses along them, and where no start
     has a gradient."""
-    found, trace = clean, []
+    best, trace = clean, []
     if keep == "last":
-        found = clean._replace(margin=torch.full_like(clean.margin, math.inf))
+        best = clean._replace(margin=torch.full_like(clean.margin, math.inf))
     flat = torch.ones_like(clean.margin, dtype=torch.bool)
     for start in starts:
         for count, (point, logits, gradient) in enumerate(attack.path(start, steps)):
@@ -306,8 +306,8 @@ def search(
                 flat = flat & ~gradient.ne(0).any(-1)
             if keep == "best" or count == steps:
                 margins = goal.loss("margin", logits)
-                found = found.or_smaller(Found(point, logits, margins))
-    return found, torch.stack(trace).unflatten(0, (len(starts), -1)), flat
+                best = best.or_smaller(Found(point, logits, margins))
+    return best, torch.stack(trace).unflatten(0, (len(starts), -1)), flat
 
 
 def column(size: Size, images: Tensor) -> Tensor:

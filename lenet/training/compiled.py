@@ -72,13 +72,13 @@ def answers(
     stack: "Stack", images: Tensor, labels: Tensor
 ) -> Int64[Tensor, "run image"]:
     """The class that each run gives each image; -1 where a score is no number."""
-    found, _ = passes.answers_of(
+    logits, _ = passes.answers_of(
         arrays(stack),
         seen_by_all(stack, images, labels),
         network(stack),
         threads=torch.get_num_threads(),
     )
-    return torch.from_numpy(found)
+    return torch.from_numpy(logits)
 
 
 def withstood(
@@ -102,10 +102,10 @@ def curvature(
     """h_kk of every trainable parameter, the mean over each run's samples."""
     labels = data.train_labels[samples].numpy()
     seen = passes.Shown(data.train_images.numpy(), samples.numpy(), labels)
-    found = passes.curvature_of(
+    estimate = passes.curvature_of(
         arrays(stack), seen, network(stack), torch.get_num_threads()
     )
-    return {name: torch.from_numpy(values) for name, values in found.items()}
+    return {name: torch.from_numpy(values) for name, values in estimate.items()}
 
 
 def arrays(stack: "Stack") -> dict[str, np.ndarray]:
@@ -155,10 +155,10 @@ def shown(stack: "Stack", batch: Batch, epoch: int, data: "Data") -> passes.Show
 
 def remembered(stack: "Stack", kind: str) -> Mapping[str, np.ndarray]:
     """What the optimizer keeps for every weight, to be changed in place."""
-    found = {}
+    arrays_of = {}
     for name, weight in stack.model.named_parameters():
         memory = stack.memory.setdefault(name, {})
         if kind not in memory:
             memory[kind] = torch.zeros_like(weight)
-        found[name] = memory[kind].detach().numpy()
-    return found
+        arrays_of[name] = memory[kind].detach().numpy()
+    return arrays_of

@@ -43,7 +43,7 @@ def summed(model: LeNet5, images: Images) -> Curvature:
     signals = [model.input(images)]
     for name in LAYERS:
         signals.append(output(getattr(model, name), signals[-1]))
-    found = Curvature()
+    total = Curvature()
     if isinstance(model.output, Dense):
         p = signals[-1].softmax(-1)
         second = p * (1 - p)
@@ -57,8 +57,8 @@ def summed(model: LeNet5, images: Images) -> Curvature:
             here, second = through_sums(layer, inputs, second)
         else:
             continue  # the RBF units, where the recursion begins
-        found |= {f"{name}.{kind}": values for kind, values in here.items()}
-    return found
+        total |= {f"{name}.{kind}": values for kind, values in here.items()}
+    return total
 
 
 def output(layer: torch.nn.Module, inputs: Tensor) -> Tensor:
@@ -127,12 +127,12 @@ def through_subsampling(
     layer: Subsampling, inputs: Tensor, second: Tensor
 ) -> tuple[Curvature, Tensor]:
     """h_kk of coefficients and biases, and d2E/dx^2 at the inputs."""
-    found = {}
+    estimates = {}
     if layer.bias is not None:
         second = second * slope(layer.squash, layer.sums(inputs)) ** 2
-        found["coefficient"] = (second * layer.pooled(inputs) ** 2).sum((1, 3, 4))
-        found["bias"] = second.sum((1, 3, 4))
+        estimates["coefficient"] = (second * layer.pooled(inputs) ** 2).sum((1, 3, 4))
+        estimates["bias"] = second.sum((1, 3, 4))
         second = second * layer.coefficient[:, None, :, None, None] ** 2
     (into,) = backward(layer.pooled, (inputs,), second)
     (share,) = backward(layer.pooled, (inputs,), torch.ones_like(second))
-    return found, into * share  # its square: once through each
+    return estimates, into * share  # its square: once through each

@@ -109,7 +109,7 @@ def place(name: str, root: Path) -> Path:
     if name != "mnist":
         return folder
     others = (folder, root / "raw", root / FOLDERS[name], root)
-    whole = (one for one in others if all(find(one, file) for file in FILES))
+    whole = (tried for tried in others if all(find(tried, file) for file in FILES))
     return next(whole, folder)
 
 
@@ -145,11 +145,11 @@ def read(folder: Path, file: str, expected: str, name: str) -> "np.ndarray":
         ) from None
     header = 16 if "images" in file else 8
     body = np.frombuffer(decoded, np.uint8, offset=min(header, len(decoded)))
-    found = sha256(body) if name == "mnist" else hashlib.sha256(content).hexdigest()
-    if found != expected:
+    hashed = sha256(body) if name == "mnist" else hashlib.sha256(content).hexdigest()
+    if hashed != expected:
         raise Refusal(
             f"{path} is not {FOLDERS[name]}'s {file}: {len(content):,} bytes, SHA-256 "
-            f"{found}, expected {expected}; delete it to download it again, or point "
+            f"{hashed}, expected {expected}; delete it to download it again, or point "
             "data_dir= or LENET_DATA to a good copy",
             3,
         )

@@ -150,13 +150,13 @@ def machine() -> str:
 def goldens() -> list[Golden]:
     """The goldens of the edition."""
     content = json.loads(GOLDENS.read_text(encoding="utf-8"))
-    found: list[Golden] = content["goldens"]
+    known: list[Golden] = content["goldens"]
     if content["edition"] != EDITION:
         raise Refusal(
             f"goldens.json is of edition {content['edition']}, the code of "
             f"{EDITION}: python -m lenet.training.edition write"
         )
-    return found
+    return known
 
 
 def trained(golden: Golden) -> Golden:
@@ -205,7 +205,7 @@ def write() -> None:
         content = json.loads(GOLDENS.read_text(encoding="utf-8"))
         if content["edition"] == EDITION:
             kept = {golden["name"]: golden for golden in content["goldens"]}
-    found = []
+    written = []
     for name, changes in cases():
         if name not in kept:
             preset, *_ = name.split()
@@ -216,8 +216,8 @@ def write() -> None:
             (config,), _ = composed(line)
             golden = {"name": name, "treatment": dict(config.treatment), "seed": 1}
             kept[name] = trained(golden)
-        found.append(kept[name])
-    lines = ",\n".join(json.dumps(golden) for golden in found)
+        written.append(kept[name])
+    lines = ",\n".join(json.dumps(golden) for golden in written)
     text = f'{{"edition": {EDITION}, "goldens": [\n{lines}\n]}}\n'
     GOLDENS.write_text(text, encoding="utf-8")
 

@@ -66,8 +66,8 @@ def wave(turns: Numbers) -> Numbers:
 
 def power(base: float, exponents: "np.ndarray") -> "np.ndarray":
     """base^n for whole n >= 0, by squaring: float64 of the shape of the exponents."""
-    found, square = np.ones(exponents.shape), base
+    product, square = np.ones(exponents.shape), base
     for bit in range(int(exponents.max(initial=0)).bit_length()):
-        found = np.where(exponents >> bit & 1, found * square, found)
+        product = np.where(exponents >> bit & 1, product * square, product)
         square = square * square
-    return found
+    return product

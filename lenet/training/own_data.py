@@ -184,9 +184,9 @@ def folder(name: str, root: Path) -> Arrays:
     classes = sorted(path.name for path in subfolders(parts[0] if split else root))
     images: list[list[Bytes]] = [[], []]
     labels: list[list[int]] = [[], []]
-    for label, one in enumerate(classes):
+    for label, labelled in enumerate(classes):
         for at, part in enumerate(parts if split else [root]):
-            pictures = [as_image(path) for path in files(part / one)]
+            pictures = [as_image(path) for path in files(part / labelled)]
             chosen = np.full(len(pictures), at) if split else tests(len(pictures))
             for picture, place in zip(pictures, chosen, strict=True):
                 images[place].append(picture)

@@ -315,8 +315,8 @@ class Stack:
             decay = config.number("optimizer.weight_decay") * level.decoupled
             rates = plain[:, run].cpu().numpy()
             columns.append(np.stack([rates * rate, rates * decay, epsilon]))
-        found = torch.from_numpy(np.stack(columns, -1)).to(plain.device)
-        return found.to(torch.get_default_dtype()).unbind()
+        numbers = torch.from_numpy(np.stack(columns, -1)).to(plain.device)
+        return numbers.to(torch.get_default_dtype()).unbind()
 
     def estimate_curvature(self, epoch: int, data: Data) -> None:
         """Put 1 / (mu + h_kk), from some images, where the optimizer looks, and note
@@ -329,16 +329,16 @@ class Stack:
         """
         chosen, sizes = self.samples(epoch), []
         rates = self.rates(epoch)[0].to(self.numbers["optimizer.mu"])
-        for name, found in self.curvature(data, chosen).items():
+        for name, estimates in self.curvature(data, chosen).items():
             memory = self.memory.setdefault(name, {})
             mu, scale, kept = (
-                self.numbers[f"optimizer.{key}"].view(-1, *[1] * (found.ndim - 1))
+                self.numbers[f"optimizer.{key}"].view(-1, *[1] * (estimates.ndim - 1))
                 for key in ("mu", "curvature_scale", "curvature_kept")
             )
-            values = found * scale
+            values = estimates * scale
             before = memory.get("curvature", values)
             values = values * (1 - kept) + before * kept
-            least = self.number("curvature_least").view(-1, *[1] * (found.ndim - 1))
+            least = self.number("curvature_least").view(-1, *[1] * (estimates.ndim - 1))
             bounded = (mu + values).maximum(least)
             memory["curvature"], memory["step_size"] = values, 1 / bounded
             sizes.append((rates / bounded.flatten(1).mT).mT)
@@ -525,7 +525,7 @@ class Stack:
             start = draws.fold(keys, 0)  # as `pgd` has it for its first start
             return compiled.withstood(self, data.train_images[images], labels, start)
         parts = zip(images.split(TEST_BATCH), keys.split(TEST_BATCH, 1), strict=True)
-        found = [
+        kept = [
             adversary.withstood(
                 self.model,
                 data.train_images[part] / 255,
@@ -535,7 +535,7 @@ class Stack:
             )
             for part, key in parts
         ]
-        return torch.cat(found, 1)
+        return torch.cat(kept, 1)
 
     def results(
         self, data: Data, curves: Sequence[Curve], spent: tuple[float, float]

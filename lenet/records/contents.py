@@ -98,11 +98,11 @@ def finished(result: "Result") -> bool:
 
 def responses(result: "Result") -> Response:
     """What is measured after the last epoch; the held-out images only if there are."""
-    found: Response = {"test_error": error(result) if finished(result) else None}
+    response: Response = {"test_error": error(result) if finished(result) else None}
     if result.curve and "validation_error" in result.curve[-1]:
         held_out = result.curve[-1]["validation_error"]
-        found["validation_error"] = held_out if finished(result) else None
-    return found
+        response["validation_error"] = held_out if finished(result) else None
+    return response
 
 
 def test_error(record: Record) -> float:
@@ -200,14 +200,14 @@ def commit() -> tuple[str | None, bool | None]:
 
 def versions() -> dict[str, str]:
     """The versions that a result may depend on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     libraries = ("torch", "numpy", "numba", "llvmlite", "scikit-learn")
     for name in ("lenet", *libraries):
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # lenet in a checkout, not installed
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def hardware(device: str) -> str:
@@ -224,7 +224,7 @@ def hardware(device: str) -> str:
     return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def frame(found: Sequence[Record]) -> "pd.DataFrame":
+def frame(records: Sequence[Record]) -> "pd.DataFrame":
     """One row per run: run_id, seed, status, test_error, right, and every factor."""
     import pandas as pd
 
@@ -240,12 +240,12 @@ def frame(found: Sequence[Record]) -> "pd.DataFrame":
             if record["right"]
             else None,
         }
-        for record in found
+        for record in records
     ]
     return pd.DataFrame(rows)
 
 
-def load(found: Sequence[Record], output_dir: str) -> "LeNet5":
+def load(records: Sequence[Record], output_dir: str) -> "LeNet5":
     """The trained stack of these runs, in order, from their weights.
 
     Their hash comes first: nothing is read as tensors but what the record says.
@@ -254,20 +254,22 @@ def load(found: Sequence[Record], output_dir: str) -> "LeNet5":
 
     from lenet.training.model import STRUCTURE, LeNet5
 
-    levels = [{key: record["treatment"][key] for key in STRUCTURE} for record in found]
-    if not found or any(other != levels[0] for other in levels):
+    levels = [
+        {key: record["treatment"][key] for key in STRUCTURE} for record in records
+    ]
+    if not records or any(other != levels[0] for other in levels):
         raise Refusal("a stack is loaded from runs that share their structure")
     states = []
-    for record in found:
+    for record in records:
         if record["weights"] is None:
             raise Refusal(f"run {record['run_id']} diverged: it has no weights")
         states.append(tensors(store.weights(output_dir, record), record))
-    classes = {int(record.get("classes", 10)) for record in found}
+    classes = {int(record.get("classes", 10)) for record in records}
     if len(classes) > 1:
         raise Refusal("a stack is loaded from runs that share their classes")
-    model = LeNet5(len(found), **levels[0], classes=classes.pop())
+    model = LeNet5(len(records), **levels[0], classes=classes.pop())
     expected = {key: tensor.shape[1:] for key, tensor in model.state_dict().items()}
-    for record, state in zip(found, states, strict=True):
+    for record, state in zip(records, states, strict=True):
         if {key: tensor.shape for key, tensor in state.items()} != expected:
             raise Refusal(f"the weights of run {record['run_id']} fit no such net", 4)
     model.load_state_dict(
@@ -300,9 +302,9 @@ def different(first: Record, again: Record) -> list[str]:
     return [key for key in SAME if bits(first, key) != bits(again, key)]
 
 
-def bits(one: Record, key: str) -> Any:
+def bits(record: Record, key: str) -> Any:
     """What must be the same when a run is trained again: all but the time it took."""
     if key == "curve":
-        points = one["curve"]
+        points = record["curve"]
         return [{k: v for k, v in point.items() if k != "seconds"} for point in points]
-    return dict(one).get(key)  # edition 1 has no answers
+    return dict(record).get(key)  # edition 1 has no answers
