@@ -1,6 +1,7 @@
 """Cut the power at every step of the store's writing, in every way that POSIX allows.
 
-    python tests/power.py          prints the line that docs/reliability.md shows
+    python tests/power.py 400      every disk that docs/reliability.md counts;
+                                   so many of one step at most, by default 30
 
 A sweep of a stub is carried out once, and what it asks of the file system is written
 down: files made, synced, linked, renamed and removed, folders made and synced. A crash
@@ -26,7 +27,7 @@ from lenet.config import Refusal
 from lenet.records import store
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # where disks are laid out
-MOST = 100  # disks of one step: all, or so many drawn at random
+MOST = int(sys.argv[1]) if sys.argv[1:] else 30  # disks of a step; if more, drawn
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def disks(
         for bit, change in enumerate(disk.pending):
             if mask >> bit & 1:
                 apply(names, *change)
-        shares = (0.0, 0.5, 1.0) if disk.volatile else (1.0,)
+        shares = (0, 0.25, 0.5, 0.75, 1) if disk.volatile else (1,)
         for share in shares:
             cut = {n: b[: int(share * len(b))] for n, b in disk.volatile.items()}
             yield names, {**disk.durable, **cut}

@@ -104,7 +104,7 @@ def lines(draw: st.DrawFn) -> list[str]:
     return typed
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(typed=lines())
 def test_tree_is_the_one_that_hydra_composes(typed: list[str]) -> None:
     """Hydra is the slow oracle: the same values, and what it refuses is refused."""

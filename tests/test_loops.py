@@ -1,11 +1,13 @@
 """The compiled loops against PyTorch's autograd in float64, one run at a time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL
 from numba import njit
 from torch.nn import functional
 
@@ -332,7 +334,7 @@ CROSSED: tuple[dict[str, Any], ...] = (
     TRAINED[0] | {"norm": "batch", "batch_size": 13},
     {"norm": "batch", "batch_size": 1, "train_size": 20},
     TRAINED[0] | {"adversary": "fgsm", "adversary.held_out": 9},
-    TRAINED[0] | {"adversary": "pgd", "adversary.steps": 2, "norm": "batch"},
+    TRAINED[0] | {"adversary": "pgd", "norm": "batch"} | SMALL,
     TRAINED[0] | {"batch_size": 300, "train_size": 290},  # three rounds a batch
     *(
         TRAINED[0]
@@ -351,15 +353,17 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
 ) -> None:
     """stack.train gives the same weights, errors and curve through either loop."""
     overrides = {"preset": "paper", "data": "digits", "epochs": 2, "replicates": 3}
-    overrides |= {"train_size": 60, **change}
+    overrides |= {"train_size": 24, **change}
     configs, _ = composed([f"{key}={value}" for key, value in overrides.items()])
     if configs[0].number("batch_size") < 100:
-        monkeypatch.setattr(compiled, "IMAGES", 25)  # pieces, the last one smaller
-        monkeypatch.setattr(stack, "AVERAGED", 25)
-    assert compiled.can_run(stack.Stack.start(configs, digits))
-    fast = stack.train(configs, digits)
+        monkeypatch.setattr(compiled, "IMAGES", 10)  # pieces, the last one smaller
+        monkeypatch.setattr(stack, "AVERAGED", 10)
+    tested = {"test_images": digits.test_images[:30]}
+    few = replace(digits, **tested, test_labels=digits.test_labels[:30])
+    assert compiled.can_run(stack.Stack.start(configs, few))
+    fast = stack.train(configs, few)
     monkeypatch.setattr(compiled, "can_run", lambda stack: False)
-    plain = stack.train(configs, digits)
+    plain = stack.train(configs, few)
     for one, other in zip(fast, plain, strict=True):
         assert [p["train_error"] for p in one.curve] == [
             p["train_error"] for p in other.curve
