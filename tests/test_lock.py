@@ -26,6 +26,30 @@ with store.claim(sys.argv[1], sys.argv[2:]) as mine:
 """
 
 
+CROWD = """
+import os, sys, time
+from pathlib import Path
+from lenet.records import store
+names, output = [str(n) * 16 for n in range(8)], sys.argv[1]
+children = []
+for _ in range(64):
+    if child := os.fork():
+        children.append(child)
+        continue
+    for name in names * 3:
+        with store.claim(output, [name]) as mine:
+            if mine:  # alone here: two at once would meet an existing file
+                inside = os.path.join(output, f"inside-{name}")
+                os.close(os.open(inside, os.O_CREAT | os.O_EXCL))
+                with open(os.path.join(output, f"done-{os.getpid()}"), "a") as done:
+                    done.write(".")
+                time.sleep(0.001)
+                os.unlink(inside)
+    os._exit(0)
+print(sum(os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) != 0 for c in children))
+"""
+
+
 def holding(output_dir: Path, *names: str) -> "subprocess.Popen[str]":
     """Another process, which holds these runs."""
     process = subprocess.Popen(
@@ -49,6 +73,18 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         with store.claim(str(tmp_path), ["0" * 16]) as mine:
             assert mine == ["0" * 16]
     assert not list((tmp_path / "runs").iterdir())
+
+
+def test_sixty_four_processes_never_hold_one_run_at_once(tmp_path: Path) -> None:
+    """Each claims eight runs three times, which no other process has meanwhile."""
+    done = subprocess.run(
+        [sys.executable, "-c", CROWD, str(tmp_path)],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout.strip() == "0", done.stderr
+    claims = sum(path.stat().st_size for path in tmp_path.glob("done-*"))
+    assert 64 <= claims <= 64 * 24
+    assert not list(tmp_path.glob("inside-*")) and not list(tmp_path.glob("runs/*"))
 
 
 def test_holder_of_a_run_is_named(tmp_path: Path) -> None:

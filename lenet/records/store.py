@@ -32,6 +32,7 @@ SCHEMA = 1
 RUN = re.compile("[0-9a-f]{16}")  # the name of a run's folder
 SEAL = len(',"seal":"') + 64 + len('"}')  # bytes at the end of a sealed text
 LOCK, PROBE = ".lock", ".probe"
+GONE = 100  # times in a row that a folder may vanish: then it is no folder at all
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -197,14 +198,17 @@ def claim(output_dir: str, names: Sequence[str]) -> Iterator[list[str]]:
 
 def hold(place: Path) -> int | None:
     """A handle that locks a run's folder; None while another process has the lock."""
+    tries = 0
     while True:
         try:
             place.mkdir(parents=True, exist_ok=True)
             return lock.take(place / LOCK)
-        except FileNotFoundError:  # moved to quarantine, or removed, in between
-            continue
         except OSError as problem:
-            raise unwritable(place, problem) from None
+            # Moved to quarantine, or removed, after mkdir made it or saw it there.
+            gone = isinstance(problem, FileNotFoundError | FileExistsError)
+            tries += 1
+            if not gone or tries > GONE:
+                raise unwritable(place, problem) from None
 
 
 def busy(output_dir: str, names: Iterable[str]) -> bool:
