@@ -44,6 +44,8 @@ def page(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str:
     )
     if len(found) > 2:
         raise Refusal(f"{len(found)} runs: the page shows one or two")
+    if any(one.get("classes", 10) != 10 for one in found):
+        raise Refusal("the page is of networks of ten classes, which read digits")
     data = datasets.load(found[0]["treatment"]["data"], data_dir)
     if any(one["data"] != data.sha256 for one in found):
         raise Refusal("the runs were trained on another data set than lies here", 3)
