@@ -42,7 +42,7 @@ from lenet.config import (
     names,
     resolve,
 )
-from lenet.records import contents, outcome, store, tracker
+from lenet.records import contents, outcome, own_pictures, store, tracker
 from lenet.records.overfitting import overfitting
 from lenet.records.shapes import Record, StackPlace
 from lenet.terminal import JSON, command, refusals, say
@@ -161,7 +161,7 @@ def attempt(
             rest = [stack[name] for name in mine if not records[name]]
             if rest:
                 dataset = data[str(rest[0].treatment["data"])]
-                done = carry(rest, dataset, places.output_dir, begin(rest))
+                done = carry(rest, dataset, places, begin(rest))
                 records |= {record["run_id"]: record for record in done}
     return records
 
@@ -185,14 +185,14 @@ def load_one(name: str, places: Places) -> "Data":
 
 
 def carry(
-    stack: Sequence[Config], data: "Data", output_dir: str, report: "Report"
+    stack: Sequence[Config], data: "Data", places: Places, report: "Report"
 ) -> list[Record]:
     """Train the claimed runs of one stack and write their records."""
     import torch
 
     from lenet.training.stack import train
 
-    done = []
+    own, done = own_pictures.described(data, places.data_dir), []
     for position, result in enumerate(train(stack, data, report)):
         about: StackPlace = {
             "size": len(stack),
@@ -200,7 +200,8 @@ def carry(
             "threads": torch.get_num_threads(),
             "device": str(data.train_images.device),
         }
-        done.append(contents.write(output_dir, stack[position], data, result, about))
+        run = places.output_dir, stack[position], data, result
+        done.append(contents.write(*run, about, own))
     return done
 
 

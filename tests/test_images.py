@@ -163,9 +163,9 @@ def test_one_class_explains_every_image(name: str, classes: Any) -> None:
 def test_classes_that_are_none_are_refused(classes: Any, said: str) -> None:
     """With what was found, and for labels under that name."""
     with pytest.raises(Refusal, match=f"classes.*{said}"):
-        checked_classes(classes, PIXELS)
+        checked_classes(classes, PIXELS, 10)
     with pytest.raises(Refusal, match=f"labels.*{said}"):
-        checked_labels(classes, PIXELS)
+        checked_labels(classes, PIXELS, 10)
     for name in EXPLAINED:
         with pytest.raises(Refusal, match=said):
             EXPLAINED[name](network(), PIXELS, classes)
@@ -174,7 +174,7 @@ def test_classes_that_are_none_are_refused(classes: Any, said: str) -> None:
 def test_class_per_run_stays_with_its_run() -> None:
     """[run, n]."""
     classes = torch.tensor([[0, 1, 2], [3, 4, 5]])
-    assert torch.equal(checked_classes(classes, PIXELS, 2), classes)
+    assert torch.equal(checked_classes(classes, PIXELS, 10, 2), classes)
     maps = saliency(network(2), PIXELS, "gradient", classes)
     last = saliency(network(1, seed=1), PIXELS, "gradient", classes[1])
     torch.testing.assert_close(maps[1:], last)

@@ -113,7 +113,7 @@ def test_the_treatments_of_a_study_stand_side_by_side(outputs, two):
     assert set(table["network"]) == {"paper", "modern"}
     assert set(table["seed"]) == {0, 1}
     pair = pd.read_csv(two / "probe_networks.csv")
-    digit = table[(table["task"] == "digit") & (table["weights"] == "trained")]
+    digit = table[(table["task"] == "class") & (table["weights"] == "trained")]
     clean = digit[(digit["images"] == "clean") & (digit["layer"] == "S4")]
     means = clean.groupby("network")["accuracy"].mean()
     row = pair.query("layer == 'S4' and weights == 'trained' and images == 'clean'")

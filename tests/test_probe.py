@@ -53,12 +53,12 @@ def test_every_layer_is_probed_on_its_own_features(sets):
     byhand = fit((learned - mean) / scale, train[1].numpy(), spec)
     right = (byhand.predict((seen - mean) / scale) == labels.numpy()).mean()
     row = table.query(
-        "run == 1 and layer == 'F6' and task == 'digit' and images == 'clean'"
+        "run == 1 and layer == 'F6' and task == 'class' and images == 'clean'"
     )
     assert row["accuracy"].item() == pytest.approx(right, abs=0.02)
     assert row["n_train"].item() == 300
     assert row["n_test"].item() == 100
-    blank = table.query("images == 'empty' and task == 'digit'")["accuracy"]
+    blank = table.query("images == 'empty' and task == 'class'")["accuracy"]
     assert (blank < 0.3).all()
 
 
@@ -72,7 +72,7 @@ def test_the_control_is_at_chance_on_test_images(sets):
     assert control.loc["C1", "train_accuracy"] == 1
     assert control.loc["output", "train_accuracy"] < 0.4
     chosen = selectivity(table).set_index("layer")
-    digit = table[table["task"] == "digit"].set_index("layer")
+    digit = table[table["task"] == "class"].set_index("layer")
     for layer in LAYERS:
         expected = digit.loc[layer, "accuracy"] - control.loc[layer, "train_accuracy"]
         assert chosen.loc[layer, "selectivity"] == pytest.approx(expected)
@@ -82,7 +82,7 @@ def test_an_untrained_network_is_read_almost_perfectly(sets):
     """A random LeNet-5 keeps the digits: without this baseline a probe says nothing."""
     train, images, labels = sets
     table = probes(network(), train, {"clean": images}, labels)
-    digit = table[table["task"] == "digit"].set_index("layer")["accuracy"]
+    digit = table[table["task"] == "class"].set_index("layer")["accuracy"]
     assert digit["S4"] > 0.85
 
 
@@ -101,7 +101,7 @@ def test_images_of_each_run_may_differ(sets):
     train, images, labels = sets
     each = torch.stack([images, torch.zeros_like(images)])
     table = probes(network(2), train, {"attacked": each}, labels, Probe(iterations=50))
-    rows = table[table["task"] == "digit"].set_index(["run", "layer"])["accuracy"]
+    rows = table[table["task"] == "class"].set_index(["run", "layer"])["accuracy"]
     assert rows[0, "S4"] > 0.8
     assert rows[1, "S4"] < 0.3
 

@@ -280,12 +280,14 @@ def test_runs_are_attacked_as_each_alone() -> None:
 
 def test_picture_aims_at_neither_the_label_nor_the_answer() -> None:
     """Without a target: the likeliest of the other classes, also if already misread."""
-    logits = torch.tensor([0.0, 3, 1, 2])
-    found = command.targets({"target": ""}, logits, 3)
+    logits, names = torch.tensor([0.0, 3, 1, 2]), list("0123")
+    found = command.targets({"target": ""}, logits, 3, names)
     assert found == {"untargeted": None, "to 2": 2}
-    assert command.targets({"target": "1"}, logits, 3) == {"to 1": 1}
+    assert command.targets({"target": "1"}, logits, 3, names) == {"to 1": 1}
+    two = command.targets({"target": ""}, torch.tensor([0.0, 3]), 0, names[:2])
+    assert two == {"untargeted": None}  # label and answer are all that there is
     with pytest.raises(Refusal, match="target=3 is the label of image 61"):
-        command.targets({"target": "3", "image": "61"}, logits, 3)
+        command.targets({"target": "3", "image": "61"}, logits, 3, names)
 
 
 @pytest.mark.parametrize(

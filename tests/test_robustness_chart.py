@@ -261,9 +261,12 @@ def test_auto_attack_gets_what_is_left_of_each_run_alone(
     class AutoAttack:  # what pyautoattack's does: it turns the image 0.25
         def __init__(self, model: Any, norm: str, eps: float, seed: int) -> None:
             self.model, self.eps = model, eps
+            self.apgd_targeted = self.fab = SimpleNamespace(n_target_classes=9)
+            self.attacks_to_run = ["apgd-t"]
 
         def run_standard_evaluation(self, images: Any, labels: Any) -> Any:
             assert self.model(images).shape == (len(images), 2)
+            assert self.fab.n_target_classes == 1 and not self.attacks_to_run
             seen.append((self.eps, images[:, 0, 0, 0].tolist()))
             return torch.where(images == 0.25, 1.0, images), labels
 

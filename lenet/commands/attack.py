@@ -6,7 +6,7 @@ lenet attack run=3f2a image=2 attack=pgd target=8 epsilon=0.2
     run=         the first letters of a run's id, or its folder
     image=0      which test image
     attack=      fgsm or pgd; both, unless one is named
-    target=      a class; without one, untargeted too
+    target=      a class, by number or name; without one, untargeted too
     epsilon=0.2  the ball's radius, also as 8/255; norm=linf or l2
     loss=margin  or cross_entropy
     steps=40     of PGD, each of 2.5 radii / steps
@@ -29,6 +29,7 @@ from lenet.interpret import robustness
 from lenet.interpret.adversarial import ATTACKS, MOST, adversarial
 from lenet.interpret.images import checked_images
 from lenet.records import contents, store
+from lenet.records.own_pictures import class_names
 from lenet.records.store import Record
 from lenet.report import report
 from lenet.studies.origin import Origin
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str]) -> Said:
     place = Path(given["run"])  # a run's folder, or else it lies in output_dir
     if not (place / "record.json").is_file():
         place = store.folder(given["output_dir"], one["run_id"])
-    rows = attacked(given, contents.load([one], str(place.parent.parent)), data)
+    model = contents.load([one], str(place.parent.parent))
+    rows = attacked(given, model, data, class_names(one))
     epsilon, norm = number("epsilon", given["epsilon"]), given["norm"]
     pgd_too = f", PGD of {given['steps']} steps" if given["attack"] != "fgsm" else ""
     figure = attack_picture.attack_picture(
@@ -103,24 +105,31 @@ def whole(given: Mapping[str, str], key: str, most: int) -> int:
 
 
 def targets(
-    given: Mapping[str, str], logits: Tensor, label: int
+    given: Mapping[str, str], logits: Tensor, label: int, names: Sequence[str]
 ) -> dict[str, int | None]:
     """What is attempted: a target, or no target and the likeliest class that is neither
-    the label nor the answer."""
-    if given["target"]:
-        target = whole(given, "target", 9)
+    the label nor the answer, if there is a third."""
+    if typed := given["target"]:
+        known = typed in names
+        target = names.index(typed) if known else whole(given, "target", len(names) - 1)
         if target == label:
             raise Refusal(
-                f"target={target} is the label of image {given['image']}: "
+                f"target={typed} is the label of image {given['image']}: "
                 "choose another class"
             )
-        return {f"to {target}": target}
-    known = torch.stack([torch.tensor(label), logits.argmax()])
-    other = int(logits.scatter(-1, known, -torch.inf).argmax())
-    return {"untargeted": None, f"to {other}": other}
+        return {f"to {names[target]}": target}
+    aims: dict[str, int | None] = {"untargeted": None}
+    taken = torch.stack([torch.tensor(label), logits.argmax()])
+    left = logits.scatter(-1, taken, -torch.inf)
+    if bool(left.isfinite().any()):
+        other = int(left.argmax())
+        aims[f"to {names[other]}"] = other
+    return aims
 
 
-def attacked(given: Mapping[str, str], model: LeNet5, data: Data) -> list[Row]:
+def attacked(
+    given: Mapping[str, str], model: LeNet5, data: Data, names: Sequence[str]
+) -> list[Row]:
     """A row of the picture for every attack and goal."""
     place = whole(given, "image", len(data.test_labels) - 1)
     label, image = int(data.test_labels[place]), checked_images(data.test_images[place])
@@ -128,7 +137,7 @@ def attacked(given: Mapping[str, str], model: LeNet5, data: Data) -> list[Row]:
         logits = model(image)[0, 0]
     keys, rows = robustness.starts(torch.tensor([place])), []
     for name in [given["attack"]] if given["attack"] else ATTACKS:
-        for words, target in targets(given, logits, label).items():
+        for words, target in targets(given, logits, label, names).items():
             found = adversarial(
                 model,
                 image,
@@ -142,7 +151,7 @@ def attacked(given: Mapping[str, str], model: LeNet5, data: Data) -> list[Row]:
                 keys=keys,
             )
             title = f"{name.upper()}, {words}"
-            rows.append(Row(title, image[0], label, logits, found))
+            rows.append(Row(title, image[0], label, logits, found, names))
     return rows
 
 

@@ -24,6 +24,9 @@ lenet chart mlruns=mlruns response=accuracy ...   or tensorboard=runs
     seed=seed           the column of what pairs runs: a seed, a fold, a subject
     factors=[lr,depth]  by default all other columns that are no mark of a single run
     margin=0.001        an effect within +-margin counts as none
+    unit=seconds        what the response is measured in; or share (0 to 1), or percent,
+                        shown in percentage points. By default as its name and numbers
+                        say: a loss, an RMSE, seconds or numbers above 100 are no shares
     a run without a response is lost, and is left out with its seed and counted
     output_dir=charts study=<name of the folder>, by default that of the file
 """
@@ -47,7 +50,7 @@ SOURCES: dict[str, Callable[..., pd.DataFrame]] = {
     "mlruns": table_io.mlruns,
     "tensorboard": table_io.tensorboard,
 }
-OTHERS = ("response", "better", "seed", "factors", "margin", "metrics")
+OTHERS = ("response", "better", "seed", "factors", "margin", "metrics", "unit")
 
 
 def main(arguments: Sequence[str]) -> Said:
@@ -104,6 +107,7 @@ def of_table(given: Mapping[str, str]) -> list[Path]:
     try:
         rows = SOURCES[source](given[source], *extra)
         found = table_study.compared(rows, **wanted(given))
+        found = table_study.in_unit(found, given.get("unit", ""))
     except ValueError as problem:
         raise Refusal(str(problem)) from None
     files = table_report.write(folder, found, Path(given[source]).name)

@@ -2,7 +2,7 @@
 
 lenet export run=modern format=onnx
     a network: onnx, torchscript, exported (torch.export), safetensors, c; images
-    [n, 1, 28, 28] in [0, 1], light ink on black, to logits [n, 10]; or hub, a folder
+    [n, 1, 28, 28] in [0, 1], light ink on black, to logits [n, class]; or hub, a folder
     with a model card. run= is modern or paper, the start of a run's id, or a folder
 lenet export run=modern format=onnx_int8 data_dir=<folder>
     the same in whole numbers of 8 bits, with the errors on the test images of both
@@ -56,7 +56,7 @@ def network(given: Mapping[str, str]) -> Said:
 
     net = trained.load(given["run"], given["output_dir"])
     path = Path(given["to"]).expanduser() if given["to"] else None
-    if net.record.get("classes", 10) != 10 and given["format"] in TEN:
+    if len(net.class_names) != 10 and given["format"] in TEN:
         raise Refusal(f"format={given['format']} is for networks of ten classes")
     if given["format"] == "hub":
         return Said.of_files(model_card.write(net, path or Path(f"{net.name}_hub")))

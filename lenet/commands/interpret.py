@@ -30,6 +30,7 @@ from lenet.figures import interpretation_curves, interpretation_maps
 from lenet.interpret import analysis, overview, probe
 from lenet.interpret.analysis import METHODS, SPECS, Result
 from lenet.records import store
+from lenet.records.own_pictures import class_names
 from lenet.records.store import Record
 from lenet.report import report
 from lenet.studies import study
@@ -238,18 +239,18 @@ def of_probes(found: Sequence[Analysed]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Accuracy and selectivity by layer, over seeds."""
     table = joined(found, "probe", "probes")
     keys = ["network", "weights", "images", "layer"]
-    digit = table[table["task"] == "digit"]
+    right = table[table["task"] == "class"]
     chosen = probe.selectivity(table, [*keys, "seed"])
     return (
-        interpretation_curves.over_seeds(digit, keys, "accuracy"),
+        interpretation_curves.over_seeds(right, keys, "accuracy"),
         interpretation_curves.over_seeds(chosen, keys, "selectivity"),
     )
 
 
 def of_differences(probes: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Accuracies within seeds: trained minus untrained, one network minus another."""
-    digit = probes[probes["task"] == "digit"]
-    clean = digit[digit["images"] == "clean"]
+    right = probes[probes["task"] == "class"]
+    clean = right[right["images"] == "clean"]
     keys = ["network", "layer"]
     ends = ("untrained", "trained")
     training = interpretation_curves.paired(clean, "weights", ends, keys, "accuracy")
@@ -259,7 +260,7 @@ def of_differences(probes: pd.DataFrame) -> dict[str, pd.DataFrame]:
         keys = ["weights", "images", "layer"]
         pair = (names[0], names[1])
         networks = interpretation_curves.paired(
-            digit, "network", pair, keys, "accuracy"
+            right, "network", pair, keys, "accuracy"
         )
         found["probe_networks"] = networks
     return found
@@ -348,6 +349,7 @@ def portrayed(
 ) -> dict[str, Figure]:
     """The pictures of one run."""
     images, results = data.test_images.numpy(), run.results
+    names = class_names(run.one)
     about = origin._replace(
         data=f"{run.network}, seed {run.one['seed']}; {origin.data}"
     )
@@ -356,22 +358,26 @@ def portrayed(
         place = specs["layers"].image
         label = int(data.test_labels[place])
         maps = arrays(results["layers"])
-        drawn["layers"] = interpretation_maps.layers(maps, images[place], label, about)
+        drawn["layers"] = interpretation_maps.layers(
+            maps, images[place], label, about, names
+        )
     for method in {"saliency", "gradcam"} & results.keys():
         maps = arrays(results[method])
         first = analysis.first_of_each(data.test_labels)
         digits = images[first], data.test_labels[first].tolist()
-        drawn[method] = interpretation_maps.ten_digits(method, maps, *digits, about)
+        drawn[method] = interpretation_maps.ten_digits(
+            method, maps, *digits, about, names
+        )
     if "sae" in results:
         latents = results["sae"]["latents"]
         spec = specs["sae"]
         drawn["latents"] = interpretation_maps.latents(
-            latents, images, spec.layer, spec.shown, about
+            latents, images, spec.layer, spec.shown, about, names
         )
     if "mistakes" in results:
         answers = results["mistakes"]["answers"]
-        drawn["confusion"] = interpretation_maps.confusion_matrix(answers, about)
-        drawn["mistakes"] = interpretation_maps.gallery(answers, images, about)
+        drawn["confusion"] = interpretation_maps.confusion_matrix(answers, about, names)
+        drawn["mistakes"] = interpretation_maps.gallery(answers, images, about, names)
     return drawn
 
 

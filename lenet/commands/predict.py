@@ -1,7 +1,9 @@
 """What a trained network reads in a picture: lenet predict seven.png
 
-The digit and the runners-up; beside the picture, in <name>_layers.svg and .png, what
-every layer saw. Any size, dark on light or light on dark; several pictures at once.
+The digit, or the class by its name, and the runners-up; beside the picture, in
+<name>_layers.svg and .png, what every layer saw (of one's own pictures .svg alone: a
+.png would become one of them). Any size, dark on light or light on dark; several
+pictures at once.
     run=modern       published with lenet (modern, paper), the first letters of a run's
                      id in output_dir, or a run's folder
     draw=false       no picture of the layers
@@ -15,6 +17,7 @@ from typing import Any
 from lenet.config import Refusal
 from lenet.interpret import trained
 from lenet.interpret.trained import Prediction, Trained
+from lenet.records.own_pictures import OWN
 from lenet.terminal import Said, typed
 
 KEYS = {"run": "modern", "output_dir": "outputs", "draw": "true"}
@@ -43,7 +46,9 @@ def about(name: str, seen: Prediction, files: Sequence[Path]) -> dict[str, Any]:
     """A prediction for a program."""
     return {
         "picture": name,
-        "digit": seen.digit,
+        **({"digit": seen.digit} if seen.name == str(seen.digit) else {}),
+        "label": seen.label,
+        "name": seen.name,
         "shares": list(seen.shares),
         "files": [str(path) for path in files],
     }
@@ -61,5 +66,9 @@ def drawn(net: Trained, seen: Prediction, picture: Path) -> list[Path]:
     maps = overview.maps(net.model, seen.picture)
     run = f"network {net.name}, run {net.record['run_id']}"
     origin = Origin(data=f"{picture.name}, {run}")
-    figure = interpretation_maps.layers(maps, seen.picture, seen.digit, origin)
-    return report.save(figure, picture.with_name(f"{picture.stem}_layers"))
+    figure = interpretation_maps.layers(
+        maps, seen.picture, seen.label, origin, seen.names
+    )
+    own = net.record["treatment"]["data"] in OWN  # where a .png is one more picture
+    forms = ["svg"] if own else ["svg", "png"]
+    return report.save(figure, picture.with_name(f"{picture.stem}_layers"), forms)

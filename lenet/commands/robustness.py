@@ -34,6 +34,7 @@ from lenet.interpret.robustness import EFFORTS, Effort
 from lenet.interpret.swift import Swift
 from lenet.records import contents
 from lenet.records.overfitting import overfitting
+from lenet.records.own_pictures import class_names
 from lenet.records.store import Record, replace
 from lenet.report import effect_tables, report
 from lenet.studies import study
@@ -244,8 +245,9 @@ def write(
     )
     pairs = robustness_chart.atlas_table(atlas)
     second = robustness_chart.atlas_chart(
-        atlas, task.atlas, about="The L-infinity ball.", origin=found.origin
-    )
+        atlas, task.atlas, about="The L-infinity ball.", origin=found.origin,
+        classes=class_names(found.records[0]),
+    )  # fmt: skip
     stem = "_".join(["robustness", *unlike(given)])
     texts = [
         effect_tables.as_markdown(named_rows, about),

@@ -1,8 +1,8 @@
 """A trained network for others: ONNX, TorchScript, torch.export, C, safetensors.
 
 What is exported takes images [n, 1, 28, 28] in [0, 1], light ink on black, any n, and
-gives logits [n, 10]: padding and normalisation are inside. It is built of the plainest
-operations (`Plain`), equal to our network's logits up to rounding.
+gives logits [n, class]: padding and normalisation are inside. It is built of the
+plainest operations (`Plain`), equal to our network's logits up to rounding.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ class Plain(nn.Module):
         for name, tensor in folded(net).items():
             self.register_buffer(name, tensor)
 
-    def forward(self, images: Batch) -> Float[Tensor, "n 10"]:
+    def forward(self, images: Batch) -> Float[Tensor, "n class"]:
         """The logits."""
         scale, shift = self.get_buffer("scale"), self.get_buffer("shift")
         signal = functional.pad(images, (2, 2, 2, 2)) * scale + shift
@@ -137,7 +137,8 @@ def about(net: Trained) -> dict[str, Any]:
         "test_error": net.test_error,
         "test_images": net.record["images"],
         "input": "images [n, 1, 28, 28] in [0, 1], light ink on black",
-        "output": "logits [n, 10]",
+        "output": f"logits [n, {len(net.class_names)}]",
+        "classes": net.class_names,
     }
 
 

@@ -1,10 +1,11 @@
 """The ablation chart: the effects of one estimand, or of several side by side.
 
 A row per change, a panel per factor that has several levels, the effect in percentage
-points; better is on one side everywhere. Sides share their rows: what a change does to
-one network stands beside what it does to another, and a main effect beside the simple
-effects at both ends. On a narrow page the sides stand below each other. What is too far
-out for the axis is an arrow at its edge, and the number stands beside it.
+points, or in the response's own unit; better is on one side everywhere. Sides share
+their rows: what a change does to one network stands beside what it does to another, and
+a main effect beside the simple effects at both ends. On a narrow page the sides stand
+below each other. What is too far out for the axis is an arrow at its edge, and the
+number stands beside it.
 """
 
 import math
@@ -29,6 +30,7 @@ from lenet.figures.canvas import (
     INK,
     LINE,
     MARGIN,
+    MINUS,
     SMALL,
     STYLE,
     VERDICTS,
@@ -38,7 +40,9 @@ from lenet.figures.canvas import (
     measured,
     plain,
     points,
+    scale,
     sheet,
+    unit_of,
     wrap,
 )
 from lenet.figures.words import Words, listed
@@ -298,7 +302,8 @@ def notes(arm: Any) -> str:
 
 def size(arm: Any) -> str:
     """The effect of an arm in brackets."""
-    return f"({points(arm['mean'])} points)"
+    unit = unit_of(arm)
+    return f"({points(arm['mean'], unit)} {unit or 'points'})"
 
 
 def measured_as(effects: pd.DataFrame) -> str:
@@ -319,6 +324,11 @@ def lost(effects: pd.DataFrame) -> str:
     """What a caption says of runs that diverged or collapsed, if there are such."""
     if not effects["left_out"].any():
         return ""
+    if "unit" in effects:
+        return (
+            "A run without a response is lost: its seed is left out of the effects "
+            "that it is part of."
+        )
     return (
         f"A run that diverges, or ends at {100 * GUESSING:g} % or more (collapses: it "
         "guesses), is an outcome of its own; its seed is left out of the effects that "
@@ -418,13 +428,14 @@ def _beside(arm: Any, brief: bool, width: float) -> tuple[list[str], list[str]]:
     mark = DAGGER if len(kept) < len(reasons) else ""
     if brief:
         kept = [r for r in kept if not any(word in r for word in IN_THE_TABLE)]
-    said = filter(None, [interval(arm.low, arm.high), "; ".join(kept)])
-    effect = wrap(f"{points(arm.mean)} {arm.verdict}{mark}", width, BODY)
+    unit = unit_of(arm)
+    said = filter(None, [interval(arm.low, arm.high, unit), "; ".join(kept)])
+    effect = wrap(f"{points(arm.mean, unit)} {arm.verdict}{mark}", width, BODY)
     return effect, wrap(" ".join(said), width, SMALL)
 
 
 def _limits(rows: list[_Row], sides: int) -> list[tuple[float, float]]:
-    """Percentage points that each axis shows: the same ones, unless that hides one."""
+    """Numbers that each axis shows: the same ones, unless that hides one."""
     each = [_reach([row.cells[i] for row in rows]) for i in range(sides)]
     lengths = [high - low for low, high in each]
     if max(lengths) > 4 * min(lengths):
@@ -439,7 +450,8 @@ def _reach(cells: Sequence[_Cell | None]) -> tuple[float, float]:
         arm = cell.arm
         values = [arm.low, arm.high, arm.low_digits, arm.high_digits, arm.mean]
         values += cell.dots["difference"].tolist()
-        shown = [100 * value for value in values if math.isfinite(value)] or [0.0]
+        size = scale(unit_of(arm))
+        shown = [size * value for value in values if math.isfinite(value)] or [0.0]
         ends.append((min(0.0, *shown, 0.0), max(0.0, *shown, 0.0)))
     reach = sorted(max(-low, high) for low, high in ends)
     most = 5 * reach[(len(reach) - 1) // 2] or reach[-1] or 0.1
@@ -562,10 +574,13 @@ def _dress(
     plain(axes)
     axes.set(xlim=limits, ylim=ylim, yticks=[])
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
-    seen = 100 * response.margin > 0.008 * (limits[1] - limits[0])  # beside the zero
-    for margin in [-100 * response.margin, 100 * response.margin] if seen else []:
-        axes.axvline(margin, color=GREY, linewidth=0.7, linestyle=":", zorder=1)
+    margin = scale(response.unit) * response.margin
+    seen = margin > 0.008 * (limits[1] - limits[0])  # beside the zero
+    for end in [-margin, margin] if seen else []:
+        axes.axvline(end, color=GREY, linewidth=0.7, linestyle=":", zorder=1)
     axes.locator_params(axis="x", nbins=5)
+    if response.unit:  # of any size: no common power of ten at the end of the axis
+        axes.xaxis.set_major_formatter(lambda at, _: f"{at:g}".replace("-", MINUS))
     axes.tick_params(axis="x", labelbottom=False, length=0)
 
 
@@ -579,13 +594,14 @@ def _write(page: Page, cell: _Cell, x: float, y: float, height: float) -> None:
 def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
     arm, (low, high) = cell.arm, axes.get_xlim()
     color, middle = VERDICTS[arm.verdict][0], y + height / 2 - 0.04
-    if math.isfinite(reach := 100 * arm.power_80):
+    size = scale(unit_of(arm))
+    if math.isfinite(reach := size * arm.power_80):
         ends = max(low, -reach), min(high, reach)
         band = [y + 0.03, y + height - 0.03]
         axes.fill_betweenx(band, *ends, color=BAND, linewidth=0, zorder=0)
     for start, end, width, cap in (
-        (100 * arm.low_digits, 100 * arm.high_digits, 1.1, "|"),
-        (100 * arm.low, 100 * arm.high, 4.0, ""),
+        (size * arm.low_digits, size * arm.high_digits, 1.1, "|"),
+        (size * arm.low, size * arm.high, 4.0, ""),
     ):
         if math.isfinite(start) and start < high and end > low:
             limits = [max(start, low), min(end, high)]
@@ -593,10 +609,10 @@ def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
             bar.set(solid_capstyle="butt", zorder=3)
             caps = [x for x in (start, end) if cap and low < x < high]
             axes.plot(caps, [middle] * len(caps), cap, color=color, markersize=7)
-    seen = (100 * cell.dots["difference"]).tolist()
+    seen = (size * cell.dots["difference"]).tolist()
     which = [int(seed) for seed in cell.dots["seed"]]
     draw_dots(axes, seen, middle + 0.11, color, cell.name, which)
-    mean = 100 * arm.mean
+    mean = size * arm.mean
     if mean > high or mean < low:
         tip, edge = (CARETRIGHT, high) if mean > high else (CARETLEFT, low)
         axes.plot(edge, middle, marker=tip, color=color, ms=9, clip_on=False)
@@ -654,7 +670,11 @@ def _handles(sides: Sequence[Side]) -> list[Any]:
 def _axis_label(response: Response) -> str:
     what = response.name.replace("_", " ")
     good = "left" if response.lower_is_better else "right"
-    return f"{what}, percentage points: {good} is better"
+    if response.unit in ("", what):
+        what = what if response.unit else f"{what}, percentage points"
+    else:
+        what += f", {response.unit}"
+    return f"{what}: {good} is better"
 
 
 def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
@@ -680,7 +700,8 @@ def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
         f"{DAGGER}: found there, so likely overstated." if weak else "",
         verdicts(effects),
         "Equivalent: two one-sided tests, by Holm over the same, show less than",
-        f"\N{PLUS-MINUS SIGN}{100 * response.margin:g} points (dotted, if apart).",
+        f"\N{PLUS-MINUS SIGN}{scale(response.unit) * response.margin:g} "
+        f"{response.unit or 'points'} (dotted, if apart).",
         lost(effects),
         "The axes differ in scale." if any(a != b for a, b in pairwise(limits)) else "",
     ]

@@ -24,6 +24,7 @@ from lenet.figures.canvas import (
     Page,
     sheet,
 )
+from lenet.figures.words import DIGITS, fitting, name_ticks
 from lenet.interpret.robustness import distances
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.training.attack import Adversarial
@@ -33,13 +34,15 @@ BEFORE, AFTER = "#999999", VERDICTS["worse"][0]
 
 
 class Row(NamedTuple):
-    """One attack on one image by one run: a batch of one in a stack of one."""
+    """One attack on one image by one run: a batch of one in a stack of one; `names` are
+    those of the classes."""
 
     name: str
     image: Float[Tensor, "28 28"]
     label: int
     logits: Float[Tensor, "class"]
     found: Adversarial
+    names: Sequence[str] = DIGITS
 
 
 def attack_picture(
@@ -63,20 +66,27 @@ def finding(rows: Sequence[Row], epsilon: float) -> str:
     reached = sum(bool(row.found.reached.all()) for row in rows)
     return (
         f"At epsilon {epsilon:g}, {reached} of {len(rows)} "
-        f"attack{'s' if len(rows) > 1 else ''} on this {rows[0].label} "
+        f"attack{'s' if len(rows) > 1 else ''} on this {rows[0].names[rows[0].label]} "
         f"reach{'es' if reached == 1 else ''} the goal"
     )
 
 
 def _draw(page: Page, y: float, row: Row, scale: float) -> None:
     x, step = MARGIN, SIDE + SPACE
-    before, after = int(row.logits.argmax()), int(row.found.logits.argmax())
+    label, before, after = (
+        row.names[int(at)]
+        for at in (row.label, row.logits.argmax(), row.found.logits.argmax())
+    )
     change = row.found.perturbation.view(28, 28)
     size = {name: float(norm) for name, norm in distances(change[None]).items()}
     goal = "goal reached" if bool(row.found.reached.all()) else "goal not reached"
     page.write(x, y, [f"{row.name}: {goal}"], BODY, weight="bold")
     words = "L1 {l1:.1f}, L2 {l2:.2f}, L-infinity {linf:.2f}".format(**size)
-    titles = (f"label {row.label}, read as {before}", words, f"read as {after}")
+    titles = (
+        fitting(f"label {label}, read as {before}", step),
+        words,
+        fitting(f"read as {after}", step),
+    )
     y += LINE * BODY + 0.04
     pictures = (row.image, change, row.found.images.view(28, 28))
     for i, (title, picture) in enumerate(zip(titles, pictures, strict=True)):
@@ -94,11 +104,11 @@ def _draw(page: Page, y: float, row: Row, scale: float) -> None:
 
 def _logits(axes: Axes, row: Row) -> None:
     """Both logits of each class, side by side."""
-    places = np.arange(10)
+    places = np.arange(len(row.names))
     axes.bar(places - 0.2, row.logits.numpy(), 0.4, color=BEFORE)
     axes.bar(places + 0.2, row.found.logits.view(-1).numpy(), 0.4, color=AFTER)
     axes.axhline(0, color="black", linewidth=0.7)
-    axes.set_xticks(places)
+    name_ticks(axes.xaxis, row.names, LOGITS)
     axes.tick_params(labelsize=SMALL, length=0, pad=2)
     axes.spines[["right", "top", "bottom"]].set_visible(False)
 

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
 
 from lenet.studies.origin import Origin
-from lenet.studies.rounding import decimals
+from lenet.studies.rounding import decimals, significant
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
@@ -140,17 +140,29 @@ def plain(axes: Axes) -> None:
     axes.tick_params(axis="x", labelsize=SMALL + 0.5)
 
 
-def points(fraction: float) -> str:
-    """A fraction in percentage points, signed with a true minus."""
-    if math.isnan(fraction):
+def unit_of(effect: Any) -> str:
+    """What a row of effects is measured in; empty of shares, shown in points."""
+    return str(getattr(effect, "unit", ""))
+
+
+def scale(unit: str) -> float:
+    """What numbers are multiplied by where they are drawn: 100 for a share."""
+    return 1.0 if unit else 100.0
+
+
+def points(value: float, unit: str = "") -> str:
+    """A fraction in percentage points, or a number in a unit of its own, signed with a
+    true minus."""
+    if math.isnan(value):
         return "no effect"
-    return decimals(100 * fraction, sign="+").replace("-", MINUS)
+    form = significant if unit else decimals
+    return form(scale(unit) * value, sign="+").replace("-", MINUS)
 
 
-def interval(low: float, high: float) -> str:
-    """Limits in percentage points, in brackets; nothing where there are none."""
+def interval(low: float, high: float, unit: str = "") -> str:
+    """Limits as `points`, in brackets; nothing where there are none."""
     finite = math.isfinite(low) and math.isfinite(high)
-    return f"[{points(low)}, {points(high)}]" if finite else ""
+    return f"[{points(low, unit)}, {points(high, unit)}]" if finite else ""
 
 
 def wrap(text: str, width: float, size: float, weight: str = "normal") -> list[str]:

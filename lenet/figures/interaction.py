@@ -23,6 +23,7 @@ from lenet.figures.canvas import (
     measured,
     points,
     sheet,
+    unit_of,
     wrap,
 )
 from lenet.studies.effect import MAIN, PAIR, of
@@ -41,7 +42,7 @@ def heat_map(
     title: str = "",
     origin: Origin = NOWHERE,
 ) -> Figure:
-    """Interactions below the diagonal, main effects on it, in percentage points.
+    """Interactions below the diagonal, main effects on it, in the response's unit.
 
     `effects` has the main effects and interactions of `effect.factorial`.
     """
@@ -107,11 +108,15 @@ def _cell(page: Page, row: Any, x: float, y: float, color: tuple[str, float]) ->
     weight = "bold" if proven else "normal"
     y, middle = y + 0.08, x + CELL / 2
     weak = proven and abs(row.mean) < row.power_80
-    number = [points(row.mean) + " *" * proven + DAGGER * weak]
+    unit = unit_of(row)
+    number = [points(row.mean, unit) + " *" * proven + DAGGER * weak]
     y = page.write(middle, y, number, BODY + 1, ha="center", weight=weight)
-    limits = interval(row.low, row.high), interval(row.low_digits, row.high_digits)
-    lines = [limits[0], limits[1].replace("[", "(").replace("]", ")")]
-    y = page.write(middle, y, list(filter(None, lines)), SMALL, ha="center")
+    digits = interval(row.low_digits, row.high_digits, unit)
+    lines = [
+        *wrap(interval(row.low, row.high, unit), CELL, SMALL),
+        *wrap(digits.replace("[", "(").replace("]", ")"), CELL, SMALL),
+    ]
+    y = page.write(middle, y, lines, SMALL, ha="center")
     said = WORDS.get(row.verdict, row.verdict) if ":" in row.factor else row.verdict
     page.write(middle, y, [said], SMALL, ha="center", color=INK)
 
@@ -123,9 +128,12 @@ def _caption(effects: pd.DataFrame) -> str:
         "less than their sum."
     )
     digits = effects["low_digits"].notna().any()
+    what, unit = measured_as(effects), unit_of(effects.iloc[0])
+    shown = f"Percentage points of {what}"
+    if unit:
+        shown = f"Effects on {what}{'' if unit == what else f', {unit}'}"
     parts = [
-        f"{seeds(effects['n'])}. Percentage points of {measured_as(effects)} [95 % "
-        "interval].",
+        f"{seeds(effects['n'])}. {shown} [95 % interval].",
         "(In round brackets: for new seeds and new digits.)" if digits else "",
         f"Diagonal: {of(effects, MAIN)['estimand'].iloc[0]}.",
         below,

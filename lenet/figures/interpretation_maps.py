@@ -24,9 +24,11 @@ from lenet.figures.canvas import (
     SMALL,
     STYLE,
     Page,
+    measured,
     sheet,
 )
 from lenet.figures.interpretation_curves import NAMES
+from lenet.figures.words import DIGITS, FEW, about_images, fitting, name_ticks
 from lenet.interpret.overview import confusion, mistakes
 from lenet.interpret.saliency import METHODS
 from lenet.studies.origin import NOWHERE, Origin
@@ -77,14 +79,18 @@ def frame(page: Page, x: float, y: float, size: float, values: Array) -> Axes:
 
 
 def layers(
-    maps: Mapping[str, Array], image: Array, label: int, origin: Origin = NOWHERE
+    maps: Mapping[str, Array],
+    image: Array,
+    label: int,
+    origin: Origin = NOWHERE,
+    names: Sequence[str] = DIGITS,
 ) -> Figure:
-    """The kernels of C1 and C3 and the maps of all layers for one digit.
+    """The kernels of C1 and C3 and the maps of all layers for one image.
 
-    maps: `overview.maps`; image: the digit's pixels.
+    maps: `overview.maps`; image: its pixels; names: those of the classes.
     """
-    answer = int(maps["output"].argmax())
-    title = f"What the layers make of a {label}: the network says {answer}"
+    answer = names[int(maps["output"].argmax())]
+    title = f"What the layers make of a {names[label]}: the network says {answer}"
     caption = (
         "Red is positive, blue negative, white 0, each map and kernel to its own "
         "largest size. C3's kernels: a column per map, a row per map of S2 that feeds "
@@ -97,7 +103,7 @@ def layers(
         ink(page, MARGIN, top + 0.2, 1.0, image)
         first_maps(page, maps, top)
         second_maps(page, maps, top + 1.75)
-        units(page, maps, top + 5.9)
+        units(page, maps, top + 5.9, names)
     return page.figure
 
 
@@ -125,15 +131,17 @@ def second_maps(page: Page, maps: Mapping[str, Array], y: float) -> None:
         tile(page, x, y + 3.5, 0.56, maps["S4"][i])
 
 
-def units(page: Page, maps: Mapping[str, Array], y: float) -> None:
+def units(
+    page: Page, maps: Mapping[str, Array], y: float, names: Sequence[str]
+) -> None:
     """C5, F6 and the output."""
     for name, left, size in (("C5", MARGIN, 1.2), ("F6", 1.6, 0.7)):
         heading(page, y, name, left)
         tile(page, left, y + 0.2, size, maps[name].reshape(GRIDS[name]))
     heading(page, y, "output, by class", 2.6)
     axes = page.axes(2.9, y + 0.2, 3.5, 1.0)
-    axes.bar(range(10), maps["output"], color=GREY)
-    axes.set_xticks(range(10))
+    axes.bar(range(len(names)), maps["output"], color=GREY)
+    name_ticks(axes.xaxis, names, 3.5)
     axes.tick_params(labelsize=SMALL, length=2)
     axes.spines[["right", "top"]].set_visible(False)
 
@@ -149,20 +157,27 @@ def ten_digits(
     images: Array,
     labels: Sequence[int],
     origin: Origin = NOWHERE,
+    names: Sequence[str] = DIGITS,
 ) -> Figure:
     """A column per digit: the image, then a row per kind of map [digit, 28, 28].
 
-    method: a key of ROWS; maps: its maps, and `classes`, what the run sees.
+    method: a key of ROWS; maps: its maps, and `classes`, what the run sees; names:
+    those of the classes.
     """
     title, named = TITLES[method], ROWS[method]
     side, left = 0.78, 1.75
     with matplotlib.style.context(["default", STYLE]):
         width = left + (side + 0.04) * len(images) + MARGIN
         body = 0.2 + (side + 0.04) * (len(named) + 1)
-        page, top = sheet(width, body, title, CAPTION, origin)
+        caption = about_images(CAPTION, names)
+        page, top = sheet(width, body, title, caption, origin)
         for i, image in enumerate(images):
             x = left + (side + 0.04) * i
-            page.write(x, top, [f"{labels[i]}, read as {maps['classes'][i]}"], SMALL)
+            seen = names[maps["classes"][i]]
+            said = f"{names[labels[i]]}, read as {seen}"
+            if measured(said, SMALL) > side:
+                said = f"{names[labels[i]]} as {seen}"
+            page.write(x, top, [fitting(said, side)], SMALL)
             ink(page, x, top + 0.17, side, image)
             for row, name in enumerate(named, 1):
                 y, values = top + 0.17 + (side + 0.04) * row, maps[name][i]
@@ -184,6 +199,7 @@ def latents(
     layer: str,
     active: int,
     origin: Origin = NOWHERE,
+    names: Sequence[str] = DIGITS,
 ) -> Figure:
     """The most used latents: digits that activate them most, classes, direction.
 
@@ -199,9 +215,10 @@ def latents(
     caption = (
         f"TopK autoencoder, {active} latents per image. Latents in the order of their "
         "share of all activation: none is chosen by eye. For each: the test digits "
-        "that activate it most; its activation by class, 0 to 9; its direction in the "
-        f"layer's units, {rows} x {columns}."
+        f"that activate it most; its activation by class, {numbered(names)}; its "
+        f"direction in the layer's units, {rows} x {columns}."
     )
+    title, caption = about_images(title, names), about_images(caption, names)
     width, height = 5.42, 0.62
     with matplotlib.style.context(["default", STYLE]):
         body = height * -(-len(shown) // 2)
@@ -210,6 +227,13 @@ def latents(
             at = MARGIN + width * (i % 2), top + height * (i // 2)
             portrait(page, *at, latent, images, (rows, columns))
     return page.figure
+
+
+def numbered(names: Sequence[str]) -> str:
+    """The numbers of the classes, each with its name if that is no number too."""
+    if len(names) > FEW or names[-1].isdecimal():
+        return f"0 to {len(names) - 1}"
+    return ", ".join(f"{i} {name}" for i, name in enumerate(names))
 
 
 def portrait(
@@ -229,7 +253,7 @@ def portrait(
             ink(page, x + (side + 0.02) * j, y, side, images[place])
     shares = latent.filter(like="class_").astype(float)
     axes = page.axes(x + 3.62, y, 0.9, side)
-    axes.bar(range(10), shares, color=BLUE, width=0.8)
+    axes.bar(range(len(shares)), shares, color=BLUE, width=0.8)
     axes.set(ylim=(0, 1), yticks=[], xticks=[])
     axes.spines[["left", "right", "top"]].set_visible(False)
     for c in np.flatnonzero(shares > 0.2).tolist():
@@ -238,13 +262,16 @@ def portrait(
     tile(page, x + 4.72, y, min(0.6, side * shape[1] / shape[0]), direction)
 
 
-def confusion_matrix(table: pd.DataFrame, origin: Origin = NOWHERE) -> Figure:
+def confusion_matrix(
+    table: pd.DataFrame, origin: Origin = NOWHERE, names: Sequence[str] = DIGITS
+) -> Figure:
     """How often each digit is read as each, runs added up: of `overview.answers`."""
-    counts = confusion(table).to_numpy()
-    wrong = counts * (1 - np.eye(10, dtype=int))
+    counts = confusion(table, len(names)).to_numpy()
+    wrong = counts * (1 - np.eye(len(names), dtype=int))
     runs = table["run"].nunique()
     total = f"{wrong.sum():,} of {counts.sum():,} digits are misread"
     title = f"{total}, no digit as one other more than {wrong.max()} times"
+    title = about_images(title, names)
     over = f", {runs} runs added up" if runs > 1 else ""
     caption = f"Counts of test images{over}; the colour is that of the mistakes alone."
     with matplotlib.style.context(["default", STYLE]):
@@ -252,7 +279,7 @@ def confusion_matrix(table: pd.DataFrame, origin: Origin = NOWHERE) -> Figure:
         axes = page.axes(0.75, top + 0.1, 4.4, 4.4)
         axes.imshow(wrong, cmap="Oranges", vmax=max(wrong.max() * 1.4, 1))
         for (i, j), count in np.ndenumerate(counts):
-            if count:
+            if count and len(names) <= FEW:
                 color = GREY if i == j else "black"
                 axes.text(
                     j,
@@ -263,14 +290,21 @@ def confusion_matrix(table: pd.DataFrame, origin: Origin = NOWHERE) -> Figure:
                     color=color,
                     fontsize=SMALL,
                 )
-        axes.set(xticks=range(10), yticks=range(10), ylabel="label")
+        axes.set_ylabel("label")
+        name_ticks(axes.xaxis, names, 4.4)
+        name_ticks(axes.yaxis, names, 0.5 * len(names))
         axes.set_xlabel("answer", labelpad=1)
         axes.tick_params(length=0, labelsize=BODY)
         axes.spines[:].set_visible(False)
     return page.figure
 
 
-def gallery(table: pd.DataFrame, images: Array, origin: Origin = NOWHERE) -> Figure:
+def gallery(
+    table: pd.DataFrame,
+    images: Array,
+    origin: Origin = NOWHERE,
+    names: Sequence[str] = DIGITS,
+) -> Figure:
     """The digits that one run gets wrong, the surest first: `overview.answers`."""
     wrong = mistakes(table)
     shown = wrong.head(MISTAKES)
@@ -292,8 +326,9 @@ def gallery(table: pd.DataFrame, images: Array, origin: Origin = NOWHERE) -> Fig
         for i, row in enumerate(shown.to_dict("records")):
             x = MARGIN + (side + 0.08) * (i % across)
             y = top + (side + 0.42) * (i // across)
-            said = f"{row['label']} > {row['answer']}  {row['probability']:.0%}"
-            page.write(x, y, [said], SMALL)
+            said = f"{names[row['label']]} > {names[row['answer']]}"
+            said += f"  {row['probability']:.0%}"
+            page.write(x, y, [fitting(said, side + 0.06)], SMALL)
             ink(page, x, y + 0.15, side, images[row["image"]])
             page.write(x, y + side + 0.17, [str(row["image"])], SMALL - 1, color=GREY)
     return page.figure

@@ -1,6 +1,7 @@
 """The robustness chart and the atlas, from the tables of interpret/robustness.py."""
 
 import math
+from collections.abc import Sequence
 
 import matplotlib.style
 import numpy as np
@@ -25,6 +26,7 @@ from lenet.figures.canvas import (
     sheet,
     wrap,
 )
+from lenet.figures.words import DIGITS, name_ticks
 from lenet.interpret.robustness import LIMITS
 from lenet.studies.effect import Effects, Response, arms
 from lenet.studies.origin import NOWHERE, Origin
@@ -366,10 +368,12 @@ def atlas_chart(
     *,
     about: str,
     origin: Origin = NOWHERE,
+    classes: Sequence[str] = DIGITS,
 ) -> Figure:
     """Per treatment, source by target: success at epsilon, and median smallest epsilon.
 
-    rows: treatment and the columns of `robustness.atlas`, at this epsilon.
+    rows: treatment and the columns of `robustness.atlas`, at this epsilon. classes:
+    what they are called.
     """
     names = list(dict.fromkeys(rows["treatment"]))
     with matplotlib.style.context(["default", STYLE]):
@@ -380,7 +384,7 @@ def atlas_chart(
         heads = [max(LINE * SMALL * len(labels[n]) for n in line) for line in lines]
         body = 0.1 + sum(heads) + len(lines) * (SQUARE + 0.75)
         width = 2 * MARGIN + 2 * cell
-        title, said = atlas_finding(rows), f"{about} {_atlas_caption(rows)}"
+        title, said = atlas_finding(rows, classes), f"{about} {_atlas_caption(rows)}"
         page, y = sheet(width, body, title, said, origin)
         for line, head in zip(lines, heads, strict=True):
             for i, name in enumerate(line):
@@ -388,7 +392,7 @@ def atlas_chart(
                 below = y + head - LINE * SMALL * len(labels[name])
                 page.write(x, below, labels[name], SMALL, weight="bold")
                 mine = rows[rows["treatment"] == name]
-                _maps(page, (x, y + head + 0.22), mine, epsilon)
+                _maps(page, (x, y + head + 0.22), mine, epsilon, classes)
             y += head + SQUARE + 0.75
     return page.figure
 
@@ -407,20 +411,25 @@ def atlas_table(rows: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index()
 
 
-def atlas_finding(rows: pd.DataFrame) -> str:
+def atlas_finding(rows: pd.DataFrame, classes: Sequence[str] = DIGITS) -> str:
     """One sentence: the easiest and the hardest pair, over all treatments."""
     pairs = rows.groupby(["source", "target"])["epsilon"].median()
-    (a, b), (c, d) = pairs.idxmin(), pairs.idxmax()
-    sure = math.isfinite(pairs.max())
-    most = f"{decimals(pairs.max())}" if sure else "the attack mostly fails"
+    ends = [*pairs.idxmin(), *pairs.idxmax()]
+    a, b, c, d = (classes[at] for at in ends)
+    low, high = float(pairs.min()), float(pairs.max())
+    most = decimals(high) if math.isfinite(high) else "the attack mostly fails"
     return (
-        f"A {a} becomes a {b} most easily (median radius {decimals(pairs.min())}), "
+        f"A {a} becomes a {b} most easily (median radius {decimals(low)}), "
         f"a {c} a {d} least ({most})"
     )
 
 
 def _maps(
-    page: Page, at: tuple[float, float], mine: pd.DataFrame, epsilon: float
+    page: Page,
+    at: tuple[float, float],
+    mine: pd.DataFrame,
+    epsilon: float,
+    classes: Sequence[str],
 ) -> None:
     """The two maps of one treatment with their scales."""
     x, y = at
@@ -431,6 +440,8 @@ def _maps(
     )
     for i, (column, text, colors, top) in enumerate(shown):
         square = table.pivot(index="source", columns="target", values=column)
+        every = range(len(classes))
+        square = square.reindex(index=every, columns=every)
         square = square.replace(math.inf, 9.0)  # drawn as the end of the scale
         left = x + i * (SQUARE + 0.75)
         axes = page.axes(left, y, SQUARE, SQUARE)
@@ -441,7 +452,8 @@ def _maps(
                 Rectangle(corner, 1, 1, fill=False, ec=HATCH, hatch="////", lw=0)
             )
         axes.set_title(text, fontsize=SMALL, pad=3)
-        axes.set(xticks=range(10), yticks=range(10))
+        name_ticks(axes.xaxis, classes, SQUARE)
+        name_ticks(axes.yaxis, classes, 0.35 * len(classes))
         axes.tick_params(labelsize=SMALL - 1, length=0, pad=2)
         axes.set_xlabel("target", fontsize=SMALL, labelpad=1)
         axes.set_ylabel("source", fontsize=SMALL, labelpad=1)

@@ -5,17 +5,22 @@ A change is named by what it is, "ReLU for scaled tanh"; levels of somebody else
 have no labels and keep their names.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from matplotlib.axis import Axis
+
 from lenet.config import FACTORS, levels
+from lenet.figures.canvas import SMALL, measured
 from lenet.studies.effect import ALONE
 from lenet.studies.study import Study, level, presets, unique
 
 NETWORKS = {"paper": "LeNet-5 of 1998", "modern": "LeNet-5 of today"}
 NOTHING = "none"  # the level of a factor that does nothing
 NULL = "null"  # a number that is not set
+FEW = 20  # classes at most of which each is named
+DIGITS = tuple("0123456789")  # what classes are called, unless they have other names
 
 
 class Words(NamedTuple):
@@ -46,6 +51,29 @@ class Words(NamedTuple):
         """A text with the year of a level behind it, if that is known."""
         year = self.years.get(factor, {}).get(level)
         return f"{text} ({year})" if year else text
+
+
+def about_images(text: str, names: Sequence[str]) -> str:
+    """A text about digits, as of images where the classes are none."""
+    if tuple(names) == DIGITS:
+        return text
+    text = text.replace("to one digit", "to one class").replace("no digit", "no class")
+    return text.replace("digit", "image").replace("Digit", "Image")
+
+
+def fitting(text: str, width: float) -> str:
+    """A small text, cut where it is wider than so many inches."""
+    while measured(text, SMALL) > width:
+        text = f"{text.rstrip('.')[:-1]}."
+    return text
+
+
+def name_ticks(axis: Axis, names: Sequence[str], inches: float) -> None:
+    """A tick for each class, by its name, on an axis so long; none where there are
+    more than FEW."""
+    if len(names) <= FEW:
+        each = 0.9 * inches / len(names)
+        axis.set_ticks(range(len(names)), [fitting(name, each) for name in names])
 
 
 def without_shared_end(old: str, new: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lenet.config import Refusal, suggest
 from lenet.interpret.images import checked_labels
-from lenet.interpret.robustness import PACE, Indices, entrance
+from lenet.interpret.robustness import PACE, Indices, entrance, told_apart
 from lenet.training.attack import (
     Adversarial,
     Goal,
@@ -50,7 +50,8 @@ def adversarial(
     with entrance(model, images, labels, keys) as problem:
         goal: Goal = Untargeted(problem.labels)
         if target is not None:
-            classes = checked_labels(target, problem.images, "targets")
+            count = told_apart(model, problem.images)
+            classes = checked_labels(target, problem.images, count, "targets")
             goal = Targeted(classes.clone(), problem.labels)
         if attack == "fgsm":
             return fgsm(

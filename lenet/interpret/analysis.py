@@ -53,6 +53,7 @@ CODE = (
     "saliency",
     "sanity",
 )
+SHOWN = 20  # classes at most of which an image is drawn
 OTHER = 1_000_000  # added to a run's seed: weights that it never had
 
 
@@ -79,7 +80,7 @@ class Subject(NamedTuple):
         some, _ = self.data.split(min(count, len(self.data.train_images)), 0)
         return self.data.train_images[some] / 255, self.data.train_labels[some]
 
-    def ten(self) -> tuple[Tensor, Tensor]:
+    def one_of_each(self) -> tuple[Tensor, Tensor]:
         """The first test image of each class, and the classes that the run sees."""
         first = first_of_each(self.data.test_labels)
         images = self.data.test_images[first] / 255
@@ -87,8 +88,9 @@ class Subject(NamedTuple):
 
 
 def first_of_each(labels: Tensor) -> Tensor:
-    """The place of the first image of each class."""
-    return torch.stack([(labels == c).nonzero()[0, 0] for c in range(10)])
+    """The place of the first image of each class, of the first SHOWN that have one."""
+    classes = labels.unique()[:SHOWN]
+    return torch.stack([(labels == c).nonzero()[0, 0] for c in classes])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +127,8 @@ def of_layers(subject: Subject, specs: Specs) -> Result:
 
 
 def of_saliency(subject: Subject, specs: Specs) -> Result:
-    """The signed maps of ten digits, [digit, 28, 28] by method."""
-    images, classes = subject.ten()
+    """The signed maps of an image of each class, [class, 28, 28] by method."""
+    images, classes = subject.one_of_each()
     methods = sanity.explainers(specs["saliency"], specs["gradcam"], subject.seed)
     return {
         name: explain(subject.model, images, classes)[0].numpy()
@@ -135,8 +137,8 @@ def of_saliency(subject: Subject, specs: Specs) -> Result:
 
 
 def of_gradcam(subject: Subject, specs: Specs) -> Result:
-    """Grad-CAM of ten digits: signed, as published, and stretched over the image."""
-    images, classes = subject.ten()
+    """Grad-CAM of an image of each class: signed, as published, and stretched."""
+    images, classes = subject.one_of_each()
     layer = specs["gradcam"].layer
     signed = cells(subject.model, images, classes, layer)
     field = receptive_field(subject.model, layer)
@@ -276,10 +278,6 @@ def subject(one: store.Record, root: str, data: Data) -> Subject:
             f"run {one['run_id']} was trained on other data than the "
             f"{data.name} that lies here: give its data_dir",
             4,
-        )
-    if data.classes != 10:
-        raise Refusal(
-            f"{data.name} has {data.classes} classes: methods look into networks of ten"
         )
     model, treatment, seed = contents.load([one], root), one["treatment"], one["seed"]
     began, other = (

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lenet.config import Refusal
 
-SIDE, CLASSES = 28, 10
+SIDE = 28
 SHAPES = "[28, 28], [n, 28, 28] or [n, 1, 28, 28]"
 INTEGERS = (
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
@@ -103,34 +103,34 @@ def border(images: Tensor) -> Tensor:
 
 
 def checked_classes(
-    classes: Any, images: Tensor, runs: int = 1, what: str = "classes"
+    classes: Any, images: Tensor, count: int, runs: int = 1, what: str = "classes"
 ) -> Int64[Tensor, "run n"]:
     """Classes or labels as one for each run and image.
 
-    classes: whole numbers of any type, [] for all, [n] for all runs, or [run, n]; 0 to
-    9. images: as `checked_images` returns them.
+    classes: whole numbers of any type, [] for all, [n] for all runs, or [run, n]; from
+    0, of so many as `count`. images: as `checked_images` returns them.
     """
     found = as_tensor(classes, what)
-    count = images.shape[-3]
+    n = images.shape[-3]
     if found.dtype not in INTEGERS:
         raise Refusal(f"{what} are {found.dtype}: give whole numbers")
     found = found.to(torch.int64).to(images.device)
-    if tuple(found.shape) not in ((), (count,), (runs, count)):
+    if tuple(found.shape) not in ((), (n,), (runs, n)):
         raise Refusal(
-            f"{what} have the shape {list(found.shape)}: give one number, [{count}], "
-            f"a class for each image, or [{runs}, {count}]"
+            f"{what} have the shape {list(found.shape)}: give one number, [{n}], "
+            f"a class for each image, or [{runs}, {n}]"
         )
-    if found.numel() and not 0 <= found.min() <= found.max() < CLASSES:
+    if found.numel() and not 0 <= found.min() <= found.max() < count:
         low, high = int(found.min()), int(found.max())
-        raise Refusal(f"{what} lie in {low} to {high}: they are 0 to {CLASSES - 1}")
-    return found.expand(runs, count)
+        raise Refusal(f"{what} lie in {low} to {high}: they are 0 to {count - 1}")
+    return found.expand(runs, n)
 
 
 def checked_labels(
-    labels: Any, images: Tensor, what: str = "labels"
+    labels: Any, images: Tensor, count: int, what: str = "labels"
 ) -> Int64[Tensor, "n"]:
     """One label for each image, as `checked_classes` takes them for one run."""
-    return checked_classes(labels, images, what=what)[0]
+    return checked_classes(labels, images, count, what=what)[0]
 
 
 def as_tensor(values: Any, what: str) -> Tensor:

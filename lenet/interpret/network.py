@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lenet.config import Refusal, Value, suggest
 from lenet.interpret.images import checked_classes, checked_images
-from lenet.training.model import LAYERS, Convolution, LeNet5
+from lenet.training.model import LAYERS, Convolution, Dense, LeNet5
 
 Images = Float[Tensor, "*run batch 28 28"]
 Pictures = Float[Tensor, "run batch 28 28"]  # a map in the place of each image
@@ -33,11 +33,17 @@ def checked(model: LeNet5, images: Any) -> Images:
     return checked_images(images, len(scale), scale)
 
 
+def class_count(model: LeNet5) -> int:
+    """How many classes a network tells apart: its units of the output."""
+    output = model.output
+    return len(output.weight[0] if isinstance(output, Dense) else output.bitmaps)
+
+
 def chosen(model: LeNet5, images: Images, classes: Any) -> Classes:
     """The classes that are explained: as given, or those that each run sees."""
     if classes is None:
         return predictions(model, images)
-    return checked_classes(classes, images, len(model.input.scale))
+    return checked_classes(classes, images, class_count(model), len(model.input.scale))
 
 
 def check_layer(layer: str, known: Iterable[str] = LAYERS) -> None:

@@ -1,4 +1,4 @@
-"""What a network does with digits, at a glance: what it answers, and its maps."""
+"""What a network does with images, at a glance: what it answers, and its maps."""
 
 from typing import Any
 
@@ -8,10 +8,8 @@ import pandas as pd
 import torch
 
 from lenet.interpret.images import checked_labels
-from lenet.interpret.network import checked, logits
+from lenet.interpret.network import checked, class_count, logits
 from lenet.training.model import LAYERS, LeNet5
-
-CLASSES = range(10)
 
 
 def answers(model: LeNet5, images: Any, labels: Any) -> pd.DataFrame:
@@ -20,7 +18,8 @@ def answers(model: LeNet5, images: Any, labels: Any) -> pd.DataFrame:
     probability: softmax of the answer; margin: its logit minus the next largest.
     """
     images = checked(model, images)
-    labels, seen = checked_labels(labels, images), logits(model, images)
+    labels = checked_labels(labels, images, class_count(model))
+    seen = logits(model, images)
     best = seen.topk(2, -1)
     sure = seen.softmax(-1).amax(-1)
     runs, count = best.indices.shape[:2]
@@ -36,13 +35,14 @@ def answers(model: LeNet5, images: Any, labels: Any) -> pd.DataFrame:
     )
 
 
-def confusion(table: pd.DataFrame) -> pd.DataFrame:
+def confusion(table: pd.DataFrame, classes: int = 10) -> pd.DataFrame:
     """How often each label (row) gets each answer (column), over the rows of `answers`.
 
     Several runs are added up.
     """
+    every = range(classes)
     counts = pd.crosstab(table["label"], table["answer"])
-    return counts.reindex(index=CLASSES, columns=CLASSES, fill_value=0)
+    return counts.reindex(index=every, columns=every, fill_value=0)
 
 
 def mistakes(table: pd.DataFrame) -> pd.DataFrame:

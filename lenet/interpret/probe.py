@@ -1,7 +1,7 @@
 """Linear probes: what a linear map can read from each layer, beside what it could read
 without training.
 
-A probe is multinomial logistic regression from a layer's features to the digit, learned
+A probe is multinomial logistic regression from a layer's features to the class, learned
 on training images and tested on test images. Two baselines say what its accuracy is
 worth: the same layer of the untrained network, and a control task, shuffled labels
 (after Hewitt and Liang, EMNLP 2019). An image is shown once, so shuffled labels can be
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lenet.config import Refusal
 from lenet.interpret.images import checked_labels
-from lenet.interpret.network import checked, features
+from lenet.interpret.network import checked, class_count, features
 from lenet.training import draws
 from lenet.training.model import LAYERS, LeNet5
 
@@ -35,7 +35,7 @@ Features = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
 
 
-FEWEST = 100  # images, of which every digit is sure to be one
+FEWEST = 100  # images, of which each of ten classes is sure to have one
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Probe:
             )
         if self.train < FEWEST:
             raise Refusal(
-                f"probe.train={self.train}: a probe of ten digits is learned on "
-                f"{FEWEST} images or more"
+                f"probe.train={self.train}: a probe is learned on {FEWEST} images or "
+                "more, or on all that there are"
             )
 
 
@@ -99,16 +99,16 @@ def probes(
 
     tests: the test images by kind, such as clean and attacked, of one order, with their
     labels; the probes are learned on `train`. The seed shuffles the control's labels.
-    Columns: run, layer, features, task (digit | control), images, accuracy and
+    Columns: run, layer, features, task (class | control), images, accuracy and
     train_accuracy (fractions), n_train, n_test, converged.
     """
     some = next(iter(tests.values()))
     answers = [
-        checked_labels(given, checked(model, seen))
+        checked_labels(given, checked(model, seen), class_count(model))
         for given, seen in ((train[1], train[0]), (labels, some))
     ]
     tasks = {
-        "digit": [some.cpu().numpy() for some in answers],
+        "class": [some.cpu().numpy() for some in answers],
         "control": [shuffled(some, seed).cpu().numpy() for some in answers],
     }
     rows = []
@@ -154,13 +154,13 @@ def readings(
 def selectivity(
     table: pd.DataFrame, keys: Sequence[str] = ("run", "layer", "images")
 ) -> pd.DataFrame:
-    """Test accuracy on digits minus the control's accuracy on its training images.
+    """Test accuracy on the classes minus the control's accuracy on its training images.
 
     One row per combination of the keys, with both accuracies.
     """
     tasks = dict(list(table.groupby("task")))
-    digit = tasks["digit"][[*keys, "accuracy"]]
+    right = tasks["class"][[*keys, "accuracy"]]
     control = tasks["control"][[*keys, "train_accuracy"]]
-    both = digit.merge(control, on=list(keys), validate="one_to_one", sort=False)
+    both = right.merge(control, on=list(keys), validate="one_to_one", sort=False)
     both = both.rename(columns={"train_accuracy": "memorised"})
     return both.assign(selectivity=both["accuracy"] - both["memorised"])

@@ -151,10 +151,16 @@ def entrance(
     with gradients(module):
         seen = checked_images(images, like=next(module.parameters(), None)).clone()
         seen = seen[0] if seen.ndim > 3 else seen  # one batch, for all runs
-        classes = checked_labels(labels, seen).clone()
+        classes = checked_labels(labels, seen, told_apart(model, seen)).clone()
         if keys is None:
             keys = starts(torch.arange(len(classes), device=classes.device))
         yield Problem(model, seen, classes, keys.clone())
+
+
+def told_apart(model: Model, images: Batch) -> int:
+    """How many classes the model gives a logit for."""
+    with as_found(model), torch.no_grad():
+        return model(images[:1]).shape[-1]
 
 
 def chosen(count: int, of: int) -> Indices:
@@ -428,11 +434,11 @@ def atlas(
     target. Takes the first `effort.atlas` images of each class.
     """
     with entrance(model, images, labels, keys) as problem:
-        labels = problem.labels
-        rank = torch.stack([(labels == c).cumsum(0) for c in range(10)])
+        labels, count = problem.labels, told_apart(model, problem.images)
+        rank = torch.stack([(labels == c).cumsum(0) for c in range(count)])
         few = (rank.gather(0, labels[None])[0] <= effort.atlas).nonzero()[:, 0]
-        sources, targets = few.repeat_interleave(9), torch.arange(1, 10)
-        targets = (labels[sources] + targets.repeat(len(few))) % 10
+        sources, targets = few.repeat_interleave(count - 1), torch.arange(1, count)
+        targets = (labels[sources] + targets.repeat(len(few))) % count
         pairs = zip(sources.split(AT_ONCE), targets.split(AT_ONCE), strict=True)
         parts = [row for pair in pairs for row in reach(problem, *pair, effort, radius)]
     return pd.concat(parts, ignore_index=True)
@@ -481,9 +487,18 @@ def auto_attack(
             "effort=full needs AutoAttack: pip install -e '.[robust]'", 3
         ) from None
     names = {"linf": "Linf", "l2": "L2"}
-    with entrance(model, images, labels) as problem, torch.random.fork_rng():
+
+    def stack(images: Tensor) -> Tensor:
+        return model(images[:, None])[None]
+
+    with entrance(stack, images, labels) as problem, torch.random.fork_rng():
         attacker = AutoAttack(model, norm=names[norm], eps=epsilon, seed=0)
         attacker.verbose = False
+        if (count := told_apart(stack, problem.images)) != 10:  # for which it is set
+            attacker.apgd_targeted.n_target_classes = count - 1
+            attacker.fab.n_target_classes = count - 1
+            if count < 4:  # its targeted loss takes the four largest logits
+                attacker.attacks_to_run.remove("apgd-t")
         images, labels = problem.images[:, None], problem.labels
         moved, _ = attacker.run_standard_evaluation(images, labels)
         with torch.no_grad():

@@ -21,7 +21,13 @@ from torch import Tensor
 
 from lenet.config import Refusal
 from lenet.interpret.images import checked_labels
-from lenet.interpret.network import check_layer, checked, features, onward
+from lenet.interpret.network import (
+    check_layer,
+    checked,
+    class_count,
+    features,
+    onward,
+)
 from lenet.training import draws
 from lenet.training.model import LAYERS, LeNet5
 
@@ -200,7 +206,7 @@ def curve(
     error: of the network on the n test images with the layer rebuilt; n_train.
     train, test: images; labels: of the test images.
     """
-    labels = checked_labels(labels, checked(model, test))
+    labels = checked_labels(labels, checked(model, test), class_count(model))
     given, seen = (features(model, some, spec.layer) for some in (train, test))
     none, units = torch.zeros(len(given)), given.shape[-1]
     mean = given.mean(1, keepdim=True).expand_as(seen)
@@ -239,16 +245,17 @@ def portraits(
     """The latents of the first run's TopK autoencoder, the most used ones first.
 
     latent; fires, the share of the test images; mass, the latent's share of all that
-    latents give; class_0 to class_9, the shares of its mass by label; image_0 to
+    latents give; class_0, class_1 ..., the shares of its mass by label; image_0 to
     image_7, the test images that activate it most, -1 where it fires on fewer;
     unit_0 ..., its direction in D.
     """
-    labels = checked_labels(labels, checked(model, test))
+    labels = checked_labels(labels, checked(model, test), class_count(model))
     given, seen = (features(model, some, spec.layer)[:1] for some in (train, test))
     auto = trained(given, [spec.shown], True, spec, seed)[0]
     codes = auto.encode(seen)[0].T  # [latent, image]
     mass = codes.sum(1)
-    classes = torch.stack([codes[:, labels == c].sum(1) for c in range(10)], 1)
+    every = range(class_count(model))
+    classes = torch.stack([codes[:, labels == c].sum(1) for c in every], 1)
     top = codes.topk(min(TOP, codes.shape[1]), 1)
     parts = {
         "class": classes / mass.clamp(min=1e-12)[:, None],

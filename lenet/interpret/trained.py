@@ -1,7 +1,7 @@
-"""A trained network as an object: images of any kind in, digits out.
+"""A trained network as an object: images of any kind in, classes out.
 
 net = load("modern")            published with lenet; or a run id, or a folder
-net(images)                     logits [n, 10]
+net(images)                     logits [n, class]
 net.predict("seven.png")        Prediction: 7 (99.9 %), then 1 (0.1 %)
 """
 
@@ -26,36 +26,50 @@ from lenet.interpret import drawing
 from lenet.interpret.images import checked_images
 from lenet.records import contents, store
 from lenet.records.contents import test_error
+from lenet.records.own_pictures import OWN, class_names
 from lenet.records.shapes import Record
+from lenet.training import own_data
 from lenet.training.model import STRUCTURE, LeNet5
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 PUBLISHED = Path(__file__).parent / "weights"  # <name>.safetensors and <name>.json
-SHOWN = 3  # digits that a prediction names at most
+SHOWN = 3  # classes that a prediction names at most
 
 
 @dataclass(frozen=True)
 class Prediction:
     """What a network reads in one picture.
 
-    shares: the softmax of its logits [10]; picture: what it saw, as MNIST's images are.
+    label: the number of the likeliest class; shares: the softmax of its logits, by
+    class; names: what the classes are called (the digits' are "0" to "9"); picture:
+    what it saw, 28x28 bytes, light ink on black. Printed, it names the likeliest three.
     """
 
-    digit: int
+    label: int
     shares: tuple[float, ...]
+    names: tuple[str, ...]
     picture: npt.NDArray[np.uint8]
 
     @property
+    def digit(self) -> int:
+        """The label of a network that reads digits."""
+        return self.label
+
+    @property
+    def name(self) -> str:
+        """What the likeliest class is called."""
+        return self.names[self.label]
+
+    @property
     def ranked(self) -> list[tuple[int, float]]:
-        """Every digit with its share, the likeliest first."""
+        """Every class by its number with its share, the likeliest first."""
         return sorted(enumerate(self.shares), key=lambda pair: (-pair[1], pair[0]))
 
     def __str__(self) -> str:
-        first, *others = self.ranked[:SHOWN]
-        rest = ", ".join(f"{digit} ({share:.1%})" for digit, share in others)
-        return f"{first[0]} ({first[1]:.1%}), then {rest}".replace("%", " %")
+        named = [f"{self.names[i]} ({share:.1%})" for i, share in self.ranked[:SHOWN]]
+        return f"{named[0]}, then {', '.join(named[1:])}".replace("%", " %")
 
 
 @dataclass(frozen=True)
@@ -76,13 +90,18 @@ class Trained:
         """Its share of misread test images, as it was recorded."""
         return test_error(self.record)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What its classes are called, by their numbers."""
+        return class_names(self.record)
+
     @cached_property
     def like(self) -> Tensor:
         """A tensor of the network, whose type and device images get."""
         return self.model.input.scale
 
     @torch.no_grad()
-    def __call__(self, images: Any) -> Float[Tensor, "n 10"]:
+    def __call__(self, images: Any) -> Float[Tensor, "n class"]:
         """The logits of images as `images.checked_images` takes them: [n, 28, 28] in
         [0, 1] or bytes, light ink on black."""
         return self.model(checked_images(images, 1, self.like))[0]
@@ -100,11 +119,26 @@ class Trained:
 
         image: a file, a PIL image, or an array [height, width] or [height, width,
         colour] of bytes, or of floats in [0, 1]. It is scaled and centred as MNIST's
-        were; a Refusal if it cannot be read, or is blank.
+        were, or, for a network of one's own pictures, as those were; a Refusal if it
+        cannot be read, or, of digits, is blank.
         """
-        seen = drawing.as_mnist(grey(image))
+        own = str(self.record["treatment"]["data"]) in OWN
+        seen = self.as_own(image) if own else drawing.as_mnist(grey(image))
         shares = self(seen[None])[0].double().softmax(-1)
-        return Prediction(int(shares.argmax()), tuple(shares.tolist()), seen)
+        label = int(shares.argmax())
+        return Prediction(label, tuple(shares.tolist()), self.class_names, seen)
+
+    def as_own(self, image: Any) -> npt.NDArray[np.uint8]:
+        """A picture as the ones of data=folder or data=idx were made 28x28 in training.
+
+        They were inverted all or none; where no record says which, a light border does.
+        """
+        if isinstance(image, str | PathLike):
+            seen = own_data.as_image(Path(image))
+        else:
+            seen = own_data.fitted(grey(image))
+        light = bool(np.median(own_data.border(seen[None])) > 127)
+        return 255 - seen if self.record.get("inverted", light) else seen
 
 
 def load(name: str, output_dir: str = "outputs") -> Trained:

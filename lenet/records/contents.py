@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lenet.catalogue import Known
 from lenet.config import Config, Refusal, current
 from lenet.records import store
+from lenet.records.own_pictures import NONE, OwnPictures
 from lenet.records.shapes import Code, Point, Record, Response, StackPlace
 from lenet.records.store import SCHEMA, digest
 from lenet.training.edition import EDITION, identity
@@ -44,15 +45,21 @@ def write(
     data: "Data",
     result: "Result",
     stack: StackPlace,
+    own: OwnPictures = NONE,
 ) -> Record:
     """Write a claimed run's weights, then its sealed record, and return the record.
 
-    stack: size, position, threads and device of the stack it was trained in.
+    stack: size, position, threads and device of the stack it was trained in. own: what
+    is to be said of one's own pictures.
     """
     from safetensors.torch import save
 
     weights = save(dict(result.weights)) if finished(result) else None
     record = content(config, data, result, stack, weights)
+    if own.class_names is not None:
+        record["class_names"] = own.class_names
+    if own.inverted is not None:
+        record["inverted"] = own.inverted
     return store.write(output_dir, record, weights)
 
 

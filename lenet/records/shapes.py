@@ -96,6 +96,8 @@ class Record(TypedDict):
     answers: NotRequired[str | None]
     portable: NotRequired[bool]
     classes: NotRequired[int]  # 10 where it is not said
+    class_names: NotRequired[list[str]]  # these two: of one's own pictures
+    inverted: NotRequired[bool]
     processor_seconds: NotRequired[float]
     seal: NotRequired[str]
 

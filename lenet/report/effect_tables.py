@@ -1,6 +1,7 @@
 """Tables of numbers as CSV, Markdown, LaTeX and HTML: the same rows, the same names.
 
-CSV keeps fractions in full; the others show percentage points as the figures do.
+CSV keeps numbers in full; the others show percentage points as the figures do, or the
+response's own unit.
 """
 
 import html
@@ -12,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from lenet.figures.canvas import MINUS, interval, points
+from lenet.figures.canvas import MINUS, interval, points, unit_of
 from lenet.studies.effect import COLUMNS
-from lenet.studies.rounding import decimals
+from lenet.studies.rounding import decimals, significant
 
 EFFECTS = ("mean", "low", "high", "low_digits", "high_digits", "sd")
 COUNTS = ("n", "left_out", "missing")
@@ -32,8 +33,8 @@ LEVELS = (
 )  # in %
 HIDDEN = ("study", "response", "sd", "p_better", "missing")
 # Of a page's table: what fewer readers look for stands last.
-LAST = ("p family", "80 % power from, points", "p equivalent")
-POINTS = {"mean": "effect, points", "power_80": "80 % power from, points"}
+LAST = ("p family", "80 % power from", "p equivalent")
+IN_UNIT = {"mean": "effect", "power_80": "80 % power from"}  # in points, or its own
 RANGES = {  # heads of the columns of two limits in %, where they are no effects
     "low": "seeds, %",
     "share": "95 % of share",
@@ -126,7 +127,7 @@ def as_html(table: pd.DataFrame, chosen: Sequence[str] = ("factor", "verdict")) 
     rows = shown(table)
     if "p family" in rows:  # the one that decides; the files beside the page have all
         rows = rows.drop(columns=["p", "p holm"])
-    rows = rows[sorted(rows.columns, key=lambda name: name in LAST)]
+    rows = rows[sorted(rows.columns, key=lambda name: name.startswith(LAST))]
     names = [name.replace("_", " ") for name in chosen]
     head = "".join(
         f'<th scope="col"{" data-choose" * (name in names)}>'
@@ -163,25 +164,26 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     if "collapsed" in table:
         table = lost_together(table)
     effects, losses = "verdict" in table, "share" in table
+    unit = own_unit(table)
     for name in table.columns:
         values = table[name].tolist()
         single = name == "estimand" and len(set(values)) == 1
-        if name in HIDDEN or name.startswith("high") or single:
+        if name in HIDDEN or single or (effects and name == "unit"):
             continue
-        if name.startswith("low"):
-            pairs = zip(
-                values, table[name.replace("low", "high")].tolist(), strict=True
-            )
+        if name.startswith("high") and name.replace("high", "low") in table:
+            continue
+        if name.startswith("low") and (end := name.replace("low", "high")) in table:
+            pairs = zip(values, table[end].tolist(), strict=True)
             if effects:
                 what = "95 %" if name == "low" else "95 %, new digits"
-                columns[what] = [interval(low, high) for low, high in pairs]
+                columns[what] = [interval(low, high, unit) for low, high in pairs]
             else:
                 columns[RANGES["share" if losses and name == "low" else name]] = [
                     f"{decimals(100 * a)} to {decimals(100 * b)}" for a, b in pairs
                 ]
-        elif name in POINTS and effects:
-            written = points if name == "mean" else percent
-            columns[POINTS[name]] = [written(value) for value in values]
+        elif name in IN_UNIT and effects:
+            written = points if name == "mean" else size
+            columns[headed(name, unit)] = [written(value, unit) for value in values]
         elif name == "mean" or name in LEVELS:
             head = f"{'test error' if name == 'mean' else name.replace('_', ' ')}, %"
             columns[head] = [percent(value) for value in values]
@@ -216,7 +218,7 @@ def sorting(table: pd.DataFrame) -> dict[str, list[float]]:
     """The numbers behind the shown columns, by which a reader may sort."""
     rows = shown(table)
     keys: dict[str, list[float]] = {}
-    renamed = {head: name for name, head in POINTS.items()}
+    renamed = {headed(name, own_unit(table)): name for name in IN_UNIT}
     renamed |= {"test error, %": "mean", "95 %": "low", "share, %": "share"}
     renamed |= {"95 %, new digits": "low_digits", "seeds, %": "low"}
     renamed |= {"train error, %": "train_error"}
@@ -234,6 +236,23 @@ def numeric(column: pd.Series) -> bool:
         not value or is_number(value.replace(MINUS, "-").replace(",", ""))
         for value in column
     )
+
+
+def own_unit(table: pd.DataFrame) -> str:
+    """What a table of effects is measured in; empty of shares, and of other tables."""
+    return unit_of(table.iloc[0]) if "verdict" in table and len(table) else ""
+
+
+def headed(name: str, unit: str) -> str:
+    """The head of a column of effects with its unit."""
+    return f"{IN_UNIT[name]}, {unit or 'points'}"
+
+
+def size(value: float, unit: str) -> str:
+    """A number without a sign, in percent or in its own unit."""
+    if not unit:
+        return percent(value)
+    return significant(value) if math.isfinite(value) else ""
 
 
 def percent(fraction: float) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lenet.config import Refusal
 from lenet.records.contents import right
+from lenet.records.own_pictures import OWN
 from lenet.studies.rounding import decimals
 from lenet.studies.study import Study, converged
 from lenet.training import data as datasets
@@ -56,7 +57,9 @@ def section(study: Study) -> str:
 def images(name: str, sha256: str) -> tuple[datasets.Data | None, str]:
     """The data set, if it lies here and is the one of the runs; else why it is not."""
     root = Path(os.environ.get("LENET_DATA") or "data")
-    if name != "digits":
+    if name in OWN:
+        return None, "The pictures lie where data_dir= was: none are shown."
+    if name in datasets.FOLDERS:  # which would be downloaded
         place = root / datasets.FOLDERS[name] / "raw"
         if not all(datasets.find(place, file) for file in datasets.FILES):
             return None, f"{name} is not on this machine: no pictures."

@@ -4,7 +4,6 @@ The same figures and the same words as those of a study; only what is known of o
 runs alone (curves, seconds, missed digits, provenance) is not there.
 """
 
-import dataclasses
 import html
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,9 +27,9 @@ CHARTED = {"factorial": effect.MAIN, "ladder": effect.LADDER}  # of the rest, th
 def write(folder: Path, found: Comparison, source: str) -> list[Path]:
     """Write the effects, figures, tables and page of a comparison; their paths.
 
-    source: where the table came from, for the captions.
+    found: as `table_study.in_unit` gives it. source: where the table came from, for the
+    captions.
     """
-    found = in_shares(found)
     effects = estimate(found, folder.name)
     exhibits = drawn(found, effects, Origin("; ".join(found.notes), source))
     files = {"effects.csv": effect_tables.as_csv(effects.table).encode()}
@@ -47,26 +46,6 @@ def write(folder: Path, found: Comparison, source: str) -> list[Path]:
     for name, content in files.items():
         replace(folder / name, content)
     return [folder / name for name in files]
-
-
-def in_shares(found: Comparison) -> Comparison:
-    """The same runs with a response in percent as a share, which is what is drawn."""
-    answers = found.runs[found.response.name]
-    low, high = float(answers.min()), float(answers.max())
-    if 0 <= low and high <= 1:
-        return found
-    if not 0 <= low <= high <= 100:
-        raise Refusal(
-            f"{found.response.name} lies in [{low:g}, {high:g}]: a chart is of shares, "
-            "0 to 1, or of percentages, 0 to 100; lenet.effects takes any number"
-        )
-    runs = found.runs.assign(**{found.response.name: answers / 100})
-    margin = found.response.margin / 100
-    response = dataclasses.replace(found.response, margin=margin)
-    said = f"{found.response.name} was in percent"
-    return dataclasses.replace(
-        found, runs=runs, response=response, notes=[*found.notes, said]
-    )
 
 
 def estimate(found: Comparison, study: str) -> Effects:

@@ -87,15 +87,20 @@ LADDER, PATH = "step of the ladder", "step of the path"
 
 @dataclass(frozen=True)
 class Response:
-    """What is measured, which way is better, and which effect is nil."""
+    """What is measured, which way is better, and which effect is nil.
+
+    unit: what its numbers are shown in; of a share, shown in percentage points, empty.
+    """
 
     name: str = "test_error"
     lower_is_better: bool = True
     margin: float = 0.0005
+    unit: str = ""
 
 
 class Effects(NamedTuple):
-    """`table` has COLUMNS, one row per effect; `differences` one row per block of it;
+    """`table` has COLUMNS (and `unit`, if the response has one of its own), one row per
+    effect; `differences` one row per block of it;
     `losses` has LOSSES, one row for each effect of one level against one other.
 
     Columns of `differences`: estimand, factor, level, seed, difference (a fraction).
@@ -371,6 +376,7 @@ def _effects(
         raise ValueError("no effect: every run is of the reference")
     losses = _losses(blocks, contrasts, study)
     about, rows, dots = {"study": study, "response": response.name}, [], []
+    about |= {"unit": response.unit} if response.unit else {}
     for estimand in dict.fromkeys(contrast.estimand for contrast in contrasts):
         family = [contrast for contrast in contrasts if contrast.estimand == estimand]
         estimates = [
@@ -385,7 +391,8 @@ def _effects(
             reasons = [row["reason"], _left_out(row), _of_losses(loss)]
             rows.append({**about, **row, "reason": "; ".join(filter(None, reasons))})
         dots += [seen for _, seen in estimates]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    columns = [*COLUMNS, *(about.keys() - COLUMNS)]
+    table = pd.DataFrame(rows, columns=columns)
     return Effects(table, pd.concat(dots, ignore_index=True), losses)
 
 

@@ -3,6 +3,7 @@
 import math
 from decimal import ROUND_HALF_UP, Decimal
 
+FIXED = range(-4, 6)  # powers of ten between which a number is written in full
 DIGITS = 12  # that a number is taken to have; beyond are the sums' rounding errors
 
 
@@ -21,3 +22,17 @@ def decimals(value: float, places: int = 2, sign: str = "") -> str:
     exact = Decimal(f"{value:.{DIGITS}g}")
     rounded = exact.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
     return f"{rounded:{sign}f}" if rounded else f"{abs(rounded):f}"
+
+
+def significant(value: float, digits: int = 3, sign: str = "") -> str:
+    """The number with so many digits, whatever its size; `sign` "+" signs it.
+
+    >>> significant(0.031416), significant(-412.6), significant(2.5e-7, sign="+")
+    ('0.0314', '-413', '+2.50e-07')
+    """
+    if not math.isfinite(value) or not value:
+        return f"{value:g}"
+    power = math.floor(math.log10(abs(value)))
+    if power not in FIXED:
+        return f"{value:{sign}.{digits - 1}e}"
+    return decimals(value, max(digits - 1 - power, 0), sign)

@@ -7,6 +7,7 @@ with what to say. Imports pandas, numpy and scipy alone.
 """
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
@@ -28,6 +29,12 @@ HIGHER = (
 LOWER = (
     *("error", "err", "loss", "rmse", "mse", "mae", "nll", "perplexity", "ppl"),
     *("seconds", "time", "latency", "fid", "wer", "cer", "regret", "cost", "memory"),
+)
+# Words in the name of a response that is no share, whatever its size.
+NO_SHARE = (
+    *("loss", "rmse", "mse", "mae", "nll", "perplexity", "ppl", "entropy", "psnr"),
+    *("seconds", "time", "latency", "fid", "regret", "cost", "memory", "reward"),
+    "return",
 )
 SHOWN = 8  # rows, treatments or levels that a message lists at most
 ROW = "row"  # the number of a run's row, the first being 1
@@ -334,13 +341,47 @@ def way(response: str, better: str | None) -> str:
         return better
     if better is not None:
         raise ValueError(f"better={better}: say better=higher or better=lower")
-    words = response.lower().replace("/", "_").replace("-", "_").replace(".", "_")
-    parts = words.replace(" ", "_").split("_")
-    says = {"higher": set(HIGHER) & set(parts), "lower": set(LOWER) & set(parts)}
+    parts = words_of(response)
+    says = {"higher": parts & set(HIGHER), "lower": parts & set(LOWER)}
     sure = [side for side, hint in says.items() if hint]
     if len(sure) != 1:
         raise ValueError(f"is a higher {response} better? say better=higher or lower")
     return sure[0]
+
+
+def words_of(response: str) -> set[str]:
+    """The words that the name of a response is made of."""
+    return set(re.split(r"[/\-._ ]", response.lower()))
+
+
+def in_unit(found: Comparison, unit: str = "") -> Comparison:
+    """The same runs with the response as it is shown: as a share, or in its own unit.
+
+    unit: share, percent (which becomes a share), or what the numbers are of; by default
+    a response that lies in [0, 1] is a share and one in [0, 100] in percent, unless
+    there is a word of NO_SHARE in its name: those and all others are numbers of what
+    the response is called. A ValueError where numbers are no such shares.
+    """
+    name, answers = found.response.name, found.runs[found.response.name]
+    low, high = float(answers.min()), float(answers.max())
+    most = {"share": 1, "percent": 100}
+    if not unit:
+        fits = [u for u, end in most.items() if 0 <= low <= high <= end]
+        own = words_of(name) & set(NO_SHARE) or not fits
+        unit = name.replace("_", " ") if own else fits[0]
+    if unit not in most:
+        response = replace(found.response, unit=unit)
+        return replace(found, response=response)
+    if not 0 <= low <= high <= most[unit]:
+        raise ValueError(
+            f"unit={unit}: {name} lies in [{low:g}, {high:g}], beyond 0 to {most[unit]}"
+        )
+    if unit == "share":
+        return found
+    response = replace(found.response, margin=found.response.margin / 100)
+    notes = [*found.notes, f"{name} was in percent"]
+    runs = found.runs.assign(**{name: answers / 100})
+    return replace(found, runs=runs, response=response, notes=notes)
 
 
 def numbers(column: pd.Series, response: str, notes: list[str]) -> pd.Series:
