@@ -217,7 +217,11 @@ class Study:
             for commit in unique(record["code"]["commit"] for record in self.records)
         ]
         torch = unique(record["versions"]["torch"] for record in self.records)
-        code = f"commit {', '.join(commits)}, torch {', '.join(torch)}"
+        editions = unique(str(contents.edition(record)) for record in self.records)
+        code = (
+            f"edition {', '.join(editions)}, commit {', '.join(commits)}, "
+            f"torch {', '.join(torch)}"
+        )
         return Origin(self.remark, data, code)
 
 
