@@ -79,7 +79,9 @@ def test_two_sides_share_their_rows_and_do_not_overlap(arms, narrow):
     """Each change is one row of the wide chart, and one of each part of the narrow."""
     first, undone = two_sides(arms)
     sides = first, ablation_chart.turned(undone)
-    figure = ablation_chart.ablation_chart(*sides, narrow=narrow)
+    figure = ablation_chart.ablation_chart(
+        *sides, look=canvas.PHONE if narrow else canvas.SCREEN
+    )
     check_texts(figure)
     said = content(figure)
     assert "added to 1998" in said and "kept" in said

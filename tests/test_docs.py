@@ -39,9 +39,15 @@ def test_your_own_runs(
 ) -> None:
     """Models of scikit-learn, from a CSV file to the chart, as the page says."""
     monkeypatch.chdir(tmp_path)
-    _, chart, effects, few = followed("your_own_runs.md", capsys)
+    _, chart, effects, paper, few = followed("your_own_runs.md", capsys)
     assert "charts/runs/ablation_chart.svg" in chart.splitlines()
     for path in chart.splitlines():
+        assert (tmp_path / path).stat().st_size > 0
+    assert {Path(path).name for path in paper.splitlines()} >= {
+        f"ablation_chart.{kind}" for kind in ("pdf", "csv", "md", "tex", "txt")
+    }
+    for path in paper.splitlines():
+        assert path.startswith("charts/runs/paper/")
         assert (tmp_path / path).stat().st_size > 0
     assert re.search(r"model .* better\n", effects)
     assert re.search(r"scaling .* worse\n", effects)

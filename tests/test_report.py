@@ -22,6 +22,7 @@ from lenet.records import contents
 from lenet.report import (
     answer,
     effect_tables,
+    files,
     index,
     missed_digits,
     report,
@@ -44,7 +45,7 @@ def draw(*typed):
 @pytest.fixture
 def svg_alone(monkeypatch):
     """Figures as SVG only: the page needs no more, and the rest takes seconds."""
-    monkeypatch.setattr(report, "FORMATS", {"svg": FORMATS["svg"]})
+    monkeypatch.setattr(files, "FORMATS", {"svg": FORMATS["svg"]})
 
 
 @pytest.fixture(scope="module")

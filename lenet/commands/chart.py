@@ -12,6 +12,16 @@ mix=true draws runs of different code or torch together, and says so;
 response=corrected_error takes MNIST's test labels as human votes correct them, in a
 folder of its own.
 
+For a paper, of records and of anybody's runs alike, in <the study's folder>/paper/:
+
+lenet chart study=leave_one_out title=none caption=none width=3.3 format=pdf
+    any of these keys; the letters have at least 7 pt
+    columns=1           over a column: 3.3 inches, labels above what they name
+    columns=2           over both: 6.9 inches; width=<inches> is that of your columns
+    title=none caption=none     their words are in a .txt beside each figure instead
+    format=[pdf,png]    by default pdf; or svg; a png has 300 dpi
+    beside a figure its rows in its order, in percentage points: CSV, Markdown, LaTeX
+
 Anybody's runs, a row or a job each:
 
 lenet chart table=runs.csv response=accuracy reference=[optimizer=sgd,augment=none]
@@ -33,7 +43,7 @@ lenet chart mlruns=mlruns response=accuracy ...   or tensorboard=runs
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -42,7 +52,11 @@ from lenet.records import store
 from lenet.studies import table_io
 from lenet.terminal import Said, pair
 
-OWN = ("study", "output_dir", "reference", "allow_partial", "mix", "response")
+if TYPE_CHECKING:  # it imports what draws
+    from lenet.report.paper import Paper
+
+PAPER = ("title", "caption", "width", "columns", "format")
+OWN = ("study", "output_dir", "reference", "allow_partial", "mix", "response", *PAPER)
 RESPONSES = ("test_error", "corrected_error")  # of records
 SOURCES: dict[str, Callable[..., pd.DataFrame]] = {
     "table": table_io.read,
@@ -50,7 +64,10 @@ SOURCES: dict[str, Callable[..., pd.DataFrame]] = {
     "mlruns": table_io.mlruns,
     "tensorboard": table_io.tensorboard,
 }
-OTHERS = ("response", "better", "seed", "factors", "margin", "metrics", "unit")
+OTHERS = ("response", "better", "seed", "factors", "margin", "metrics", "unit", *PAPER)
+WIDTHS = {1: 3.3, 2: 6.9}  # inches of one and of two columns
+BOTH = 5.0  # inches from which on a width is that of two columns
+LEAST, MOST = 2.5, 20.0  # inches
 
 
 def main(arguments: Sequence[str]) -> Said:
@@ -99,6 +116,7 @@ def of_table(given: Mapping[str, str]) -> list[Path]:
     if extra and source != "multirun":
         raise Refusal("metrics= names the file of a Hydra job: it goes with multirun=")
     name = given.get("study", Path(given[source]).stem or "table")
+    how = for_paper(given)
     if not set(name) <= set(SAFE):
         raise Refusal(f"study={name!r}: use letters, digits, '_' and '-'")
     folder = Path(given.get("output_dir", "charts")).expanduser() / name
@@ -110,8 +128,51 @@ def of_table(given: Mapping[str, str]) -> list[Path]:
         found = table_study.in_unit(found, given.get("unit", ""))
     except ValueError as problem:
         raise Refusal(str(problem)) from None
-    files = table_report.write(folder, found, Path(given[source]).name)
-    return [*files, index.write(folder.parent)]
+    origin = Path(given[source]).name
+    if how:
+        return table_report.write_paper(folder, found, origin, how)
+    return [*table_report.write(folder, found, origin), index.write(folder.parent)]
+
+
+def for_paper(given: Mapping[str, str]) -> "Paper | None":
+    """How figures are drawn for a paper; None if nothing of that is typed."""
+    if not given.keys() & set(PAPER):
+        return None
+    from lenet.figures.canvas import FORMATS, Look
+    from lenet.report.paper import Paper
+
+    for key in ("title", "caption"):
+        if given.get(key, "none") != "none":
+            raise Refusal(f"{key}={given[key]}: write {key}=none, or leave it out")
+    if given.get("columns", "1") not in ("1", "2"):
+        raise Refusal(f"columns={given['columns']}: write columns=1 or columns=2")
+    width = inches(given["width"]) if "width" in given else None
+    columns = int(given.get("columns", 2 if width and width >= BOTH else 1))
+    formats = tuple(dict.fromkeys(listed(given.get("format", "pdf"))))
+    for form in formats:
+        if form not in FORMATS:
+            raise Refusal(suggest(form, FORMATS, "format", "formats"))
+    if not formats:
+        raise Refusal("format= needs one of svg, png, pdf, or several: [pdf,png]")
+    look = Look(
+        width or WIDTHS[columns],
+        columns,
+        title="title" not in given,
+        caption="caption" not in given,
+    )
+    return Paper(look, formats)
+
+
+def inches(text: str) -> float:
+    """The width of a page that was typed."""
+    try:
+        width = float(text)
+    except ValueError:
+        width = 0.0
+    if not LEAST <= width <= MOST:
+        what = f"inches, from {LEAST:g} to {MOST:g}, as width=3.3"
+        raise Refusal(f"width={text}: write {what}")
+    return width
 
 
 def wanted(given: Mapping[str, str]) -> dict[str, Any]:
@@ -151,6 +212,7 @@ def of_records(arguments: Sequence[str]) -> list[Path]:
 
     known = (*OWN, *study.NARROWED, *RANGES)
     given = {"output_dir": "outputs"} | typed(arguments, known)
+    how = for_paper(given)
     found = adhoc(given) if "reference" in given else published(given)
     names, response = [one.name for one in found], given.get("response", RESPONSES[0])
     if response not in RESPONSES:
@@ -160,7 +222,10 @@ def of_records(arguments: Sequence[str]) -> list[Path]:
     if response != RESPONSES[0]:
         found, names = list(map(study.corrected, found)), [*names, response]
     root = Path(given["output_dir"])
-    return [*report.write(root / "-".join(names), found), index.write(root)]
+    folder = root / "-".join(names)
+    if how:
+        return report.write_paper(folder, found, how)
+    return [*report.write(folder, found), index.write(root)]
 
 
 def published(given: Mapping[str, str]) -> "list[Any]":

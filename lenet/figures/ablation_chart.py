@@ -29,13 +29,14 @@ from lenet.figures.canvas import (
     GREY,
     INK,
     LINE,
-    MARGIN,
     MINUS,
+    SCREEN,
     SMALL,
-    STYLE,
     VERDICTS,
+    Look,
     Page,
     interval,
+    legend_lines,
     marker,
     measured,
     plain,
@@ -45,13 +46,13 @@ from lenet.figures.canvas import (
     unit_of,
     wrap,
 )
+from lenet.figures.rows import Layout, fitted, head, write_label
 from lenet.figures.words import Words, listed
 from lenet.studies.effect import ALONE, GUESSING, TEST_ERROR, Response
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.statistics import blocks_needed
 
 AXIS, ABOVE, KEY = 0.25, 0.1, 0.22  # inches of height
-PAPER = "#FFFFFF"
 OVERSTATED = "likely overstated"  # how a reason begins
 IN_THE_TABLE = ("p = ", "but by less than the margin")  # of reasons left out if brief
 DAGGER = "\N{DAGGER}"
@@ -78,25 +79,13 @@ class Side(NamedTuple):
         return str(self.effects["estimand"].iloc[0])
 
 
-class _Layout(NamedTuple):
-    """Inches of a label, a plot and the numbers beside it; labels may stand above."""
-
-    label: float
-    plot: float
-    notes: float
-    above: bool = False
-
-    @property
-    def side(self) -> float:
-        """From the left end of one side's plot to that of the next."""
-        return self.plot + GAP + self.notes + GAP
-
-
 # By the number of sides: texts keep 11 pixels where 1 or 2 sides are 830 pixels wide,
 # and where the narrow chart is 380.
-WIDE = {1: _Layout(2.3, 3.3, 2.2), 2: _Layout(1.9, 1.55, 1.22)}
-WIDER = _Layout(2.3, 1.9, 1.3)
-NARROW = _Layout(0.0, 1.95, 1.2, above=True)
+WIDE = {1: Layout(2.3, 3.3, 2.2), 2: Layout(1.9, 1.55, 1.22)}
+WIDER = Layout(2.3, 1.9, 1.3)
+NARROW = Layout(3.15, 1.95, 1.2, above=True)
+# In a paper: whether labels stand above, and the inches of the numbers.
+BESIDE, BELOW = ((False, 1.55), (False, 1.2), (True, 0.95)), ((True, 1.2),)
 
 
 class _Cell(NamedTuple):
@@ -122,7 +111,7 @@ class _Row(NamedTuple):
     @property
     def head(self) -> float:
         """Inches of the label, where it stands above."""
-        return LINE * BODY * len(self.label) + 0.04 if self.above else 0.0
+        return head(self.label, self.above)
 
     @property
     def height(self) -> float:
@@ -142,43 +131,64 @@ def ablation_chart(
     words: Words | None = None,
     origin: Origin = NOWHERE,
     response: Response = TEST_ERROR,
-    narrow: bool = False,
+    look: Look = SCREEN,
 ) -> Figure:
     """Each arm's effect with two intervals and its seeds.
 
-    Thick is the 95 % interval on this test set, thin for new digits. narrow: the sides
-    below each other, as a telephone has room for.
+    Thick is the 95 % interval on this test set, thin for new digits. In a narrow look
+    the sides stand below each other.
     """
     if any(side.effects["estimand"].nunique() != 1 for side in sides):
         raise ValueError("a chart shows one estimand: select its rows of the effects")
     words = words or Words()
-    with matplotlib.style.context(["default", STYLE]):
-        layout = NARROW if narrow else WIDE.get(len(sides), WIDER)
+    with matplotlib.style.context(["default", look.style]):
+        layout = _layout(look, sides, words)
         panels = _panels(sides, words, layout)
         rows = [row for group in panels.values() for row in group]
         limits = _limits(rows, len(sides))
         every = list(range(len(sides)))
-        blocks = [[i] for i in every] if narrow else [every]
-        label = max(measured(line) for row in rows for line in row.label)
-        left = MARGIN + (0.0 if narrow else max(label, 0.8) + GAP)
-        width = left + len(blocks[0]) * layout.side - GAP + MARGIN
+        blocks = [[i] for i in every] if look.narrow else [every]
+        left, width = _widths(look, layout, rows, len(blocks[0]))
+        inner = width - 2 * look.margin
         parts = [
-            _Block(panels, some, sides, layout, width, response) for some in blocks
+            _Block(panels, some, sides, layout, inner, response) for some in blocks
         ]
-        handles = _handles(sides)
-        body = sum(part.height for part in parts) + KEY * (1 + narrow)
-        page, y = sheet(
-            width,
-            body,
-            title or finding(*sides, words=words),
-            _caption(sides, limits, response),
-            origin,
-        )
-        page.legend(y, handles, -(-len(handles) // (1 + narrow)), numpoints=2)
-        y += KEY * (1 + narrow)
+        handles = _handles(sides, brief=look.narrow and look.width is not None)
+        lines, columns = legend_lines(handles, look)
+        body = sum(part.height for part in parts) + KEY * lines
+        said = _caption(sides, limits, response)
+        title = title or finding(*sides, words=words)
+        page, y = sheet(width, body, title, said, origin, look)
+        page.legend(y, handles, columns, numpoints=2)
+        y += KEY * lines
         for part in parts:
             y = part.draw(page, (left, y), limits)
     return page.figure
+
+
+def _layout(look: Look, sides: Sequence[Side], words: Words) -> Layout:
+    """The layout of a look, for as many sides as stand beside each other."""
+    if look.width is None:
+        return NARROW if look.narrow else WIDE.get(len(sides), WIDER)
+    labels = [
+        _labels(arm, words, _flat(sides), len(sides) > 1)[1]
+        for side in sides
+        for arm in side.effects.itertuples(index=False)
+    ]
+    if look.narrow:
+        return fitted("ablation_chart", look, labels, BELOW)
+    return fitted("ablation_chart", look, labels, BESIDE, len(sides))
+
+
+def _widths(
+    look: Look, layout: Layout, rows: Sequence[_Row], sides: int
+) -> tuple[float, float]:
+    """Inches from the left edge to the first plot, and of the page."""
+    if look.width:
+        return look.margin + layout.left(layout.label), look.width
+    label = max(measured(line) for row in rows for line in row.label)
+    left = look.margin + (0.0 if layout.above else max(label, 0.8) + GAP)
+    return left, left + sides * layout.side - GAP + look.margin
 
 
 def turned(side: Side) -> Side:
@@ -381,7 +391,7 @@ def _panel(key: _Key) -> str:
     return "" if "+" in key[1] else key[0]
 
 
-def _panels(sides: Sequence[Side], words: Words, layout: _Layout) -> Panels:
+def _panels(sides: Sequence[Side], words: Words, layout: Layout) -> Panels:
     """Rows in the order of the chart, by the heading of their panel."""
     cells: dict[_Key, list[_Cell | None]] = {}
     places = {key: place for place, key in enumerate(order(sides))}
@@ -393,11 +403,10 @@ def _panels(sides: Sequence[Side], words: Words, layout: _Layout) -> Panels:
             name = f"dots-{i}-{places[_key(arm)]}"
             row[i] = _Cell(arm, seen, name, *_beside(arm, len(sides) > 1, layout.notes))
     panels: dict[str, list[_Row]] = {}
-    wide = layout.plot + layout.notes if layout.above else layout.label
     for key in order(sides):
         arm = next(cell for cell in cells[key] if cell).arm
         heading, label = _labels(arm, words, _flat(sides), len(sides) > 1)
-        drawn = _Row(wrap(label, wide, BODY), cells[key], layout.above)
+        drawn = _Row(wrap(label, layout.label, BODY), cells[key], layout.above)
         panels.setdefault(heading, []).append(drawn)
     return panels
 
@@ -474,8 +483,8 @@ class _Block:
         panels: Panels,
         columns: Sequence[int],
         sides: Sequence[Side],
-        layout: _Layout,
-        width: float,
+        layout: Layout,
+        inner: float,
         response: Response,
     ) -> None:
         kept = {
@@ -484,7 +493,7 @@ class _Block:
         }
         self.panels = {heading: rows for heading, rows in kept.items() if rows}
         self.columns, self.layout, self.response = columns, layout, response
-        self.width = width
+        self.inner = inner
         several = len(sides) > 1
         side = layout.plot + GAP + layout.notes
         self.heads = [
@@ -505,8 +514,7 @@ class _Block:
         """Inches of all that is drawn."""
         rows = sum(row.height for group in self.panels.values() for row in group)
         panels = sum(
-            _headed(wrap(heading, self.width - 2 * MARGIN, BODY, "bold"))
-            for heading in self.panels
+            _headed(wrap(heading, self.inner, BODY, "bold")) for heading in self.panels
         )
         return self.above + panels + rows + AXIS + LINE * SMALL * len(self.foot) + 0.05
 
@@ -520,8 +528,8 @@ class _Block:
         y += self.above
         axes: list[Axes] = []
         for heading, rows in self.panels.items():
-            lines = wrap(heading, page.width - 2 * MARGIN, BODY, "bold")
-            page.write(MARGIN, y + 0.05, lines, BODY, weight="bold")
+            lines = wrap(heading, self.inner, BODY, "bold")
+            page.write(page.margin, y + 0.05, lines, BODY, weight="bold")
             y += _headed(lines)
             axes = self._panel(page, rows, (starts, y), limits)
             y += sum(row.height for row in rows)
@@ -544,10 +552,10 @@ class _Block:
         every = []
         for i, x in zip(self.columns, starts, strict=True):
             axes = page.axes(x, y, plot, height)
-            _dress(axes, limits[i], (y + height, y), self.response)
+            _dress(axes, limits[i], (y + height, y), self.response, self.layout.ticks)
             every.append(axes)
         for row in rows:
-            self._label(page, row, starts[0], y)
+            write_label(page, row.label, (starts[0], y), row.height, self.layout)
             for i, x, axes in zip(self.columns, starts, every, strict=True):
                 if cell := row.cells[i]:
                     room = y + row.head, row.height - row.head
@@ -556,20 +564,13 @@ class _Block:
             y += row.height
         return every
 
-    def _label(self, page: Page, row: _Row, left: float, y: float) -> None:
-        if row.above:
-            paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}
-            page.write(left, y + 0.04, row.label, BODY, bbox=paper)
-            return
-        middle = y + (row.height - LINE * BODY * len(row.label)) / 2
-        page.write(left - GAP, middle, row.label, BODY, ha="right")
-
 
 def _dress(
     axes: Axes,
     limits: tuple[float, float],
     ylim: tuple[float, float],
     response: Response,
+    ticks: int,
 ) -> None:
     plain(axes)
     axes.set(xlim=limits, ylim=ylim, yticks=[])
@@ -578,7 +579,7 @@ def _dress(
     seen = margin > 0.008 * (limits[1] - limits[0])  # beside the zero
     for end in [-margin, margin] if seen else []:
         axes.axvline(end, color=GREY, linewidth=0.7, linestyle=":", zorder=1)
-    axes.locator_params(axis="x", nbins=5)
+    axes.locator_params(axis="x", nbins=ticks)
     if response.unit:  # of any size: no common power of ten at the end of the axis
         axes.xaxis.set_major_formatter(lambda at, _: f"{at:g}".replace("-", MINUS))
     axes.tick_params(axis="x", labelbottom=False, length=0)
@@ -646,8 +647,8 @@ def draw_dots(
             line.set_gid("-".join([name, *(str(seed) for _, seed in chosen)]))
 
 
-def _handles(sides: Sequence[Side]) -> list[Any]:
-    """One line that says what is drawn, in the marks that are drawn."""
+def _handles(sides: Sequence[Side], brief: bool) -> list[Any]:
+    """What is drawn, in the marks that are drawn; brief: for a column of a paper."""
     effects = pd.concat([side.effects for side in sides])
     n = effects["n"].max()
     seed = Line2D([], [], color=GREY, marker="o", markersize=2.8, linewidth=0)
@@ -662,7 +663,8 @@ def _handles(sides: Sequence[Side]) -> list[Any]:
         thin.set_label("on new digits")
         handles.append(thin)
     if effects["power_80"].map(math.isfinite).any():
-        band = Patch(color=BAND, label=f"too small for {n} seeds to be sure of")
+        surely = "" if brief else " to be sure of"
+        band = Patch(color=BAND, label=f"too small for {n} seeds{surely}")
         handles.append(band)
     return handles
 

@@ -1,15 +1,19 @@
 """What every figure is drawn on: a page in inches, measured texts, and its bytes.
 
 Every text is measured and given its own space before anything is drawn, so nothing
-overlaps whatever the names are.
+overlaps whatever the names are. A `Look` says for which medium: letters have the same
+size in points on a screen and in a paper, so that a narrower page has less beside them.
 """
 
 import io
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import matplotlib.style
+import numpy as np
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +21,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
 
+from lenet.config import Refusal
 from lenet.studies.origin import Origin
 from lenet.studies.rounding import decimals, significant
 
@@ -47,17 +52,72 @@ INK, GREY, PALE, BAND = "#000000", "#444444", "#DDDDDD", "#E6EBF0"
 MINUS = "\N{MINUS SIGN}"
 
 
+@dataclass(frozen=True)
+class Look:
+    """How a figure is laid out: as wide as it comes, or as a paper has room for.
+
+    width: inches of the page; None is as wide as it comes. columns: of a two-column
+    page that it spans; in one, labels stand above what they name, and parts below each
+    other. title, caption: whether they stand on the figure.
+    """
+
+    width: float | None = None
+    columns: int = 2
+    title: bool = True
+    caption: bool = True
+
+    @property
+    def narrow(self) -> bool:
+        """Whether labels stand above, and parts below each other."""
+        return self.columns == 1
+
+    @property
+    def margin(self) -> float:
+        """Inches around the figure: a paper has its own."""
+        return MARGIN if self.width is None else 0.03
+
+    @property
+    def style(self) -> dict[str, Any]:
+        """Of matplotlib: in a paper grids lie below, and a PDF has whole fonts, since
+        journals refuse the kind (Type 3) that it embeds by default."""
+        paper = {"axes.axisbelow": True, "pdf.fonttype": 42}
+        return STYLE | (paper if self.width else {})
+
+    @property
+    def heading(self) -> float:
+        """Points of the title: in a paper those of the text, bold."""
+        return TITLE if self.width is None else BODY
+
+
+SCREEN, PHONE = Look(), Look(columns=1)
+
+
+class TooNarrow(Refusal):
+    """A figure cannot be drawn so narrow; the message says from which width on."""
+
+    def __init__(self, figure: str, look: Look, fits: Callable[[Look], object]) -> None:
+        """fits: whether the figure can be drawn in another look."""
+        start = math.floor(10 * (look.width or 0.0)) + 1
+        wider = (replace(look, width=tenths / 10) for tenths in range(start, 1000))
+        least = next(filter(fits, wider))
+        super().__init__(
+            f"{figure} does not fit into width={look.width:g} with columns="
+            f"{look.columns}: it takes width={least.width:g}"
+        )
+
+
 class Page(NamedTuple):
     """A figure addressed in inches from its upper left corner."""
 
     figure: Figure
     width: float
     height: float
+    margin: float
 
     @classmethod
-    def blank(cls, width: float, height: float) -> "Page":
+    def blank(cls, width: float, height: float, margin: float = MARGIN) -> "Page":
         """An empty page of this size."""
-        return cls(Figure(figsize=(width, height)), width, height)
+        return cls(Figure(figsize=(width, height)), width, height, margin)
 
     def write(
         self, x: float, y: float, lines: list[str], size: float, **style: Any
@@ -83,7 +143,7 @@ class Page(NamedTuple):
         self.figure.legend(
             handles=handles,
             loc="upper left",
-            bbox_to_anchor=(MARGIN / self.width, 1 - y / self.height),
+            bbox_to_anchor=(self.margin / self.width, 1 - y / self.height),
             ncols=columns or len(handles),
             fontsize=SMALL,
             frameon=False,
@@ -95,30 +155,66 @@ class Page(NamedTuple):
         )
 
 
+def legend_lines(handles: Sequence[Any], look: Look) -> tuple[int, int]:
+    """Lines and columns of a legend: in a paper the columns that there is room for."""
+    if look.width is None:
+        lines = 1 + look.narrow
+        return lines, -(-len(handles) // lines)
+    texts = [measured(handle.get_label(), SMALL) for handle in handles]
+    for columns in range(len(handles), 1, -1):
+        parts = np.array_split(texts, columns)  # as matplotlib does
+        needed = sum(max(part) + 2.5 * SMALL / 72 for part in parts)
+        needed += 1.2 * SMALL / 72 * (columns - 1)
+        if needed <= look.width - 2 * look.margin:
+            return -(-len(handles) // columns), columns
+    return len(handles), 1
+
+
 def sheet(
-    width: float, body: float, title: str, caption: str, origin: Origin
+    width: float,
+    body: float,
+    title: str,
+    caption: str,
+    origin: Origin,
+    look: Look = SCREEN,
 ) -> tuple[Page, float]:
     """A page with its title, what is missing and its caption; where the body begins.
 
-    The body is `body` inches high and lies between the title and the caption.
+    The body is `body` inches high and lies between the title and the caption. What the
+    look leaves off is the figure's `left_off`.
     """
-    inner = width - 2 * MARGIN
-    heading = wrap(title, inner, TITLE, "bold")
-    lacking = wrap(origin.lacking, inner, BODY)
-    below = wrap(f"{caption} {origin}", inner, SMALL)
-    texts = TITLE * len(heading) + BODY * len(lacking) + SMALL * len(below)
-    page = Page.blank(width, LINE * texts + body + 2 * MARGIN + 0.2)
-    y = page.write(MARGIN, MARGIN, heading, TITLE, weight="bold") + 0.05
-    y = page.write(MARGIN, y, lacking, BODY, color=VERDICTS["worse"][0]) + 0.05
-    page.write(MARGIN, y + body + 0.1, below, SMALL, color=GREY)
+    said = f"{caption} {origin}"
+    inner, margin = width - 2 * look.margin, look.margin
+    heading = wrap(title, inner, look.heading, "bold") if look.title else []
+    lacking = wrap(origin.lacking, inner, BODY) if look.caption else []
+    below = wrap(said, inner, SMALL) if look.caption else []
+    texts = look.heading * len(heading) + BODY * len(lacking) + SMALL * len(below)
+    above, under = 0.05 * (look.title or look.caption), 0.1 * look.caption
+    height = LINE * texts + body + 2 * margin + (2 * above + under)
+    page = Page.blank(width, height, margin)
+    y = page.write(margin, margin, heading, look.heading, weight="bold") + above
+    y = page.write(margin, y, lacking, BODY, color=VERDICTS["worse"][0]) + above
+    page.write(margin, y + body + under, below, SMALL, color=GREY)
+    left = [] if look.title else [title]
+    left += [] if look.caption else [origin.lacking, said]
+    page.figure.set_label(" ".join(f"{text.rstrip('.')}." for text in left if text))
     return page, y
 
 
-def rendered(figure: Figure, suffix: str) -> bytes:
-    """The figure as a file of one of FORMATS; the same bytes for the same figure."""
+def left_off(figure: Figure) -> str:
+    """What a figure would say in its title and caption, were they not left off."""
+    return str(figure.get_label())
+
+
+def rendered(figure: Figure, suffix: str, look: Look = SCREEN) -> bytes:
+    """The figure as a file of one of FORMATS; the same bytes for the same figure.
+
+    A PNG has 150 pixels an inch, and 300 for a paper.
+    """
     stream = io.BytesIO()
-    with matplotlib.style.context(["default", STYLE]):
-        figure.savefig(stream, format=suffix, dpi=150, metadata=FORMATS[suffix])
+    dpi = 300 if look.width else 150
+    with matplotlib.style.context(["default", look.style]):
+        figure.savefig(stream, format=suffix, dpi=dpi, metadata=FORMATS[suffix])
     return stream.getvalue()
 
 

@@ -1,7 +1,7 @@
 """How often runs are lost, by level: those that diverge, and those that collapse, which
 come to their end and err like a guess."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.style
 import pandas as pd
@@ -14,21 +14,43 @@ from lenet.figures.canvas import (
     GAP,
     GREY,
     LINE,
-    MARGIN,
     ORANGE,
+    SCREEN,
     SMALL,
-    STYLE,
+    Look,
     measured,
     plain,
     sheet,
     wrap,
 )
+from lenet.figures.rows import Layout, fitted, head, write_label
 from lenet.figures.words import Words
 from lenet.studies.effect import GUESSING
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.rounding import decimals
 
-PLOT, NOTES = 3.6, 2.9  # inches
+
+class _Row(NamedTuple):
+    label: list[str]
+    lines: list[str]  # beside the plot
+    loss: Any  # a row of losses
+    above: bool
+
+    @property
+    def head(self) -> float:
+        """Inches of the label, where it stands above."""
+        return head(self.label, self.above)
+
+    @property
+    def height(self) -> float:
+        label = 0.0 if self.above else BODY * len(self.label)
+        return self.head + 0.1 + LINE * max(label, SMALL * len(self.lines))
+
+
+WIDE = Layout(2.6, 3.6, 2.9)
+# In a paper: whether labels stand above, and the inches of the counts.
+BESIDE, BELOW = ((False, 2.1),), ((True, 1.35),)
+AXIS = "share of the level's runs that are lost, %"
 
 
 def shares(
@@ -37,6 +59,7 @@ def shares(
     title: str,
     words: Words | None = None,
     origin: Origin = NOWHERE,
+    look: Look = SCREEN,
 ) -> Figure:
     """The share of lost runs of each level, with its interval, above that of its
     reference; where neither loses one there is no row.
@@ -44,39 +67,43 @@ def shares(
     `losses` are those of `effect.Effects` of one estimand, some of them of lost runs.
     """
     drawn = losses[(losses["share"] > 0) | (losses["share_reference"] > 0)]
-    with matplotlib.style.context(["default", STYLE]):
-        rows = list(drawn.itertuples(index=False))
-        words = words or Words()
-        labels = [wrap(words.change(row), 2.6, BODY) for row in rows]
-        label = max(measured(line) for lines in labels for line in lines)
-        left = MARGIN + label + GAP
-        width = left + PLOT + GAP + NOTES + MARGIN
-        said = [_said(row) for row in rows]
-        heights = [
-            0.1 + LINE * max(BODY * len(lines), SMALL * len(texts))
-            for lines, texts in zip(labels, said, strict=True)
-        ]
-        page, top = sheet(
-            width, sum(heights) + 0.8, title, _caption(losses, drawn), origin
-        )
+    with matplotlib.style.context(["default", look.style]):
+        rows, layout = _rows(drawn, words or Words(), look)
+        label = max(measured(line) for row in rows for line in row.label)
+        left = look.margin + layout.left(label)
+        width = look.width or left + layout.plot + GAP + layout.notes + look.margin
+        body, said = sum(row.height for row in rows), _caption(losses, drawn, layout)
+        foot = wrap(AXIS, layout.plot if layout.above else 3.0, BODY)
+        height = body + 0.8 + LINE * BODY * (len(foot) - 1)
+        page, top = sheet(width, height, title, said, origin, look)
         page.legend(top, _handles())
         top += 0.3
-        axes = page.axes(left, top, PLOT, sum(heights))
+        axes = page.axes(left, top, layout.plot, body)
         most = 100 * max(drawn["high"].max(), drawn["high_reference"].max())
-        axes.set(xlim=(-0.03 * most, 1.05 * most), yticks=[])
-        axes.set_ylim(top + sum(heights), top)
+        axes.set(xlim=(-0.03 * most, 1.05 * most), yticks=[], ylim=(top + body, top))
         plain(axes)
         y = top
-        for row, lines, texts, height in zip(rows, labels, said, heights, strict=True):
-            above = y + (height - LINE * BODY * len(lines)) / 2
-            page.write(left - GAP, above, lines, BODY, ha="right")
-            above = y + (height - LINE * SMALL * len(texts)) / 2
-            page.write(left + PLOT + GAP, above, texts, SMALL)
-            _draw(axes, row, y + height / 2)
-            y += height
-        foot = ["share of the level's runs that are lost, %"]
-        page.write(left + PLOT / 2, y + 0.27, foot, BODY, ha="center")
+        for row in rows:
+            write_label(page, row.label, (left, y), row.height, layout)
+            room = row.height - row.head
+            above = y + row.head + (room - LINE * SMALL * len(row.lines)) / 2
+            page.write(left + layout.plot + GAP, above, row.lines, SMALL)
+            _draw(axes, row.loss, y + row.head + room / 2)
+            y += row.height
+        page.write(left + layout.plot / 2, y + 0.27, foot, BODY, ha="center")
     return page.figure
+
+
+def _rows(losses: pd.DataFrame, words: Words, look: Look) -> tuple[list[_Row], Layout]:
+    """The rows, and how they are laid out."""
+    arms = list(losses.itertuples(index=False))
+    names, layout = list(map(words.change, arms)), WIDE
+    if look.width:
+        layout = fitted("collapse", look, names, BELOW if look.narrow else BESIDE)
+    return [
+        _Row(wrap(name, layout.label, BODY), _said(row, layout), row, layout.above)
+        for name, row in zip(names, arms, strict=True)
+    ], layout
 
 
 def finding(status: pd.Series) -> str:
@@ -87,15 +114,19 @@ def finding(status: pd.Series) -> str:
     return f"Of {len(status):,} runs {' and '.join(said) or 'none is lost'}"
 
 
-def _said(row: Any) -> list[str]:
-    """The counts of a level and of its reference, and the p of the pairs."""
+def _said(row: Any, layout: Layout) -> list[str]:
+    """The counts of a level and of its reference, and the p of the pairs.
+
+    In a column there is no room for names: the first is the level's, as of the dots.
+    """
     lines = []
     for end, name in (("", row.level), ("_reference", row.reference)):
         keys = ("collapsed", "diverged", "runs", "low", "high")
         collapsed, diverged, runs, *limits = (getattr(row, key + end) for key in keys)
         low, high = (decimals(100 * limit) for limit in limits)
         said = f"{collapsed + diverged} of {runs} [{low}, {high}]"
-        lines += wrap(f"{said} with {name}", NOTES, SMALL)
+        said += f" with {name}" * (not layout.above)
+        lines += wrap(said, layout.notes, SMALL)
     return [*lines, f"p = {row.p_holm:.2g}"]
 
 
@@ -118,13 +149,15 @@ def _handles() -> list[Line2D]:
     return [level, reference]
 
 
-def _caption(losses: pd.DataFrame, drawn: pd.DataFrame) -> str:
+def _caption(losses: pd.DataFrame, drawn: pd.DataFrame, layout: Layout) -> str:
     others = len(losses) - len(drawn)
     without = f" The other {others} levels and their references lose none."
+    first = "First the level, then its reference. " if layout.above else ""
     return (
-        f"A run collapses if it ends at an error of {100 * GUESSING:g} % or more, "
-        "and diverges if its loss is not finite. In brackets: exact 95 % intervals "
-        "(Clopper and Pearson), in %. p: exact paired test of runs that differ in this "
-        f"alone (McNemar; by seeds), after Holm over {len(losses)} tests."
+        f"{first}A run collapses if it ends at an error of {100 * GUESSING:g} % or "
+        "more, and diverges if its loss is not finite. In brackets: exact 95 % "
+        "intervals (Clopper and Pearson), in %. p: exact paired test of runs that "
+        "differ in this alone (McNemar; by seeds), after Holm over "
+        f"{len(losses)} tests."
         f"{without if others else ''}"
     )

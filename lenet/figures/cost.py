@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import matplotlib.style
 import pandas as pd
@@ -17,11 +18,12 @@ from lenet.figures.canvas import (
     GAP,
     GREY,
     LINE,
-    MARGIN,
     PALE,
+    SCREEN,
     SMALL,
-    STYLE,
+    Look,
     Page,
+    TooNarrow,
     measured,
     sheet,
     wrap,
@@ -36,8 +38,9 @@ from lenet.studies.study import converged
 from lenet.training import model
 
 WIDTH, LEAST = 3.4, 2.6  # inches: width of a panel, height at least
-LEFT = 0.5
-KEYS = ("seconds", "parameters")
+LEFT, THIN = 0.5, 1.0  # inches: of numbers beside it; its width in a paper at least
+BETWEEN = 0.15  # inches between a panel and the one below it
+PANELS = {"seconds": "seconds to train a run", "parameters": "trainable parameters"}
 GUESS = 0.90  # where a treatment of which no run converged is drawn
 
 
@@ -101,38 +104,75 @@ def error_against_cost(
     title: str = "",
     origin: Origin = NOWHERE,
     hardware: str = "",
+    look: Look = SCREEN,
 ) -> Figure:
     """Test error against seconds and against parameters; names stand between the two.
 
     `costs` is a `summary`. Names are in the order of the errors, so that no two cover
-    each other, and lines lead from each to its points.
+    each other, and lines lead from each to its points. In a narrow look the panels
+    stand below each other, each with the names beside it.
     """
-    costs = costs.sort_values(["mean", "treatment"], ascending=[False, True])
-    with matplotlib.style.context(["default", STYLE]):
-        labels = [wrap(name, 2.6, SMALL) for name in costs["treatment"]]
-        column = max(
-            measured(line, SMALL, "bold") for lines in labels for line in lines
-        )
+    costs = ordered(costs)
+    with matplotlib.style.context(["default", look.style]):
+        labels, column, wide = _fitted(look, costs["treatment"].tolist())
         body = max(LEAST, sum(map(_height, labels)))
-        between = column + 5 * GAP
-        width = MARGIN + LEFT + 2 * WIDTH + between + LEFT + MARGIN
-        title = title or finding(costs, reference)
-        caption = _caption(costs, hardware)
-        page, top = sheet(width, body + 0.65, title, caption, origin)
-        page.write(MARGIN, top, ["test error, %"], SMALL, color=GREY)
-        x, top = MARGIN + LEFT, top + 0.2
-        places = [x, x + WIDTH + between]
-        panels = [page.axes(at, top, WIDTH, body) for at in places]
-        texts = ("seconds to train a run", "trainable parameters")
-        for axes, at, key, text in zip(panels, places, KEYS, texts, strict=True):
-            _draw(axes, costs, key, reference)
-            page.write(at + WIDTH / 2, top + body + 0.25, [text], BODY, ha="center")
-        panels[1].yaxis.tick_right()
-        panels[1].spines["left"].set_visible(False)
-        panels[1].spines["right"].set_visible(True)
-        middle = x + WIDTH + between / 2
-        _connect(page, panels, costs, labels, (middle, column, top, body), reference)
+        between = column + (4 if look.narrow else 5) * GAP
+        x = look.margin + LEFT
+        width = look.width or x + 2 * wide + between + LEFT + look.margin
+        lines = [[key] for key in PANELS] if look.narrow else [[*PANELS]]
+        height = len(lines) * (body + 0.65) + (len(lines) - 1) * BETWEEN
+        texts = title or finding(costs, reference), _caption(costs, hardware)
+        page, top = sheet(width, height, *texts, origin, look)
+        for keys in lines:
+            page.write(look.margin, top, ["test error, %"], SMALL, color=GREY)
+            top += 0.2
+            panels = {}
+            for at, key in zip([x, x + wide + between], keys, strict=False):
+                panels[key] = page.axes(at, top, wide, body)
+                _draw(panels[key], costs, key, reference, right=at > x)
+                at, foot = at + wide / 2, top + body + 0.25
+                page.write(at, foot, [PANELS[key]], BODY, ha="center")
+            place = x + wide + between / 2, column, top, body
+            _connect(page, panels, costs, labels, place, reference)
+            top += body + 0.45 + BETWEEN
     return page.figure
+
+
+class _Layout(NamedTuple):
+    """The lines of the names, the inches of their column and those of a panel."""
+
+    names: list[list[str]]
+    column: float
+    panel: float
+
+
+def _fitted(look: Look, names: Sequence[str]) -> _Layout:
+    """The layout of a look; in a paper a panel has what the names leave, but THIN."""
+
+    def layout(look: Look, room: float) -> _Layout:
+        labels = [wrap(name, room, SMALL) for name in names]
+        lines = [line for label in labels for line in label]
+        column = max(measured(line, SMALL, "bold") for line in lines)
+        inner = (look.width or 0.0) - 2 * look.margin
+        if look.narrow:
+            return _Layout(labels, column, inner - LEFT - column - 2 * GAP)
+        return _Layout(labels, column, (inner - column - 5 * GAP) / 2 - LEFT)
+
+    def paper(look: Look) -> _Layout | None:
+        share = 0.38 if look.narrow else 0.24
+        found = layout(look, share * (look.width or 0.0))
+        return found if found.panel >= THIN else None
+
+    if look.width is None:
+        return layout(look, 2.6)._replace(panel=WIDTH)
+    if found := paper(look):
+        return found
+    raise TooNarrow("costs", look, paper)
+
+
+def ordered(costs: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of the names, from the highest error to the lowest."""
+    return costs.sort_values(["mean", "treatment"], ascending=[False, True])
 
 
 def finding(costs: pd.DataFrame, reference: str) -> str:
@@ -147,7 +187,10 @@ def finding(costs: pd.DataFrame, reference: str) -> str:
     return f"{lead}, at {ratio:.2g} times the seconds of {reference}"
 
 
-def _draw(axes: Axes, costs: pd.DataFrame, key: str, reference: str) -> None:
+def _draw(
+    axes: Axes, costs: pd.DataFrame, key: str, reference: str, right: bool
+) -> None:
+    """The points of a panel; right: its numbers stand on its right side."""
     for row in costs.itertuples(index=False):
         x = getattr(row, key)
         color = "black" if row.treatment == reference else BLUE
@@ -174,7 +217,9 @@ def _draw(axes: Axes, costs: pd.DataFrame, key: str, reference: str) -> None:
     axes.tick_params(labelsize=SMALL + 0.5, length=2)
     axes.tick_params(which="minor", length=0)
     axes.grid(color=PALE, linewidth=0.5)
-    axes.spines[["right", "top"]].set_visible(False)
+    axes.spines[["left" if right else "right", "top"]].set_visible(False)
+    if right:
+        axes.yaxis.tick_right()
 
 
 def _tick(value: float, _: int) -> str:
@@ -183,7 +228,7 @@ def _tick(value: float, _: int) -> str:
 
 def _connect(
     page: Page,
-    panels: Sequence[Axes],
+    panels: Mapping[str, Axes],
     costs: pd.DataFrame,
     labels: list[list[str]],
     place: tuple[float, float, float, float],
@@ -197,7 +242,7 @@ def _connect(
             turned.transform(
                 axes.transData.transform((getattr(row, key), 100 * row.mean))
             )
-            for axes, key in zip(panels, KEYS, strict=True)
+            for key, axes in panels.items()
         ]
         for row in costs.itertuples(index=False)
     ]
@@ -212,7 +257,7 @@ def _connect(
         page.write(middle, at, lines, SMALL, ha="center", weight=weight)
         level = 1 - y / page.height
         widest = max(measured(line, SMALL, weight) for line in lines)
-        for (x, end), side in zip(ends, (-1, 1), strict=True):
+        for (x, end), side in zip(ends, (-1, 1)[: len(ends)], strict=True):
             start = (middle + side * (widest / 2 + 0.04)) / page.width
             edge = (middle + side * (column / 2 + 0.08)) / page.width
             line = Line2D([start, edge, x], [level, level, end])

@@ -1,5 +1,6 @@
 """The heat map of a factorial: what each change does, and what two do to each other."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.style
@@ -14,11 +15,12 @@ from lenet.figures.canvas import (
     GREY,
     INK,
     LINE,
-    MARGIN,
+    SCREEN,
     SMALL,
-    STYLE,
     VERDICTS,
+    Look,
     Page,
+    TooNarrow,
     interval,
     measured,
     points,
@@ -30,7 +32,7 @@ from lenet.studies.effect import MAIN, PAIR, of
 from lenet.studies.origin import NOWHERE, Origin
 
 PLAIN = "#F2F2F2", 1.0  # a color and its strength
-CELL, LOW = 1.25, 0.74  # inches: width and height of a cell
+CELL, MOST, LOW = 1.25, 1.9, 0.74  # inches: width of a cell, its most, its height
 DAGGER = "\N{DAGGER}"
 WORDS = {"better": "help each other", "worse": "overlap"}
 
@@ -41,6 +43,7 @@ def heat_map(
     reference: str,
     title: str = "",
     origin: Origin = NOWHERE,
+    look: Look = SCREEN,
 ) -> Figure:
     """Interactions below the diagonal, main effects on it, in the response's unit.
 
@@ -48,20 +51,21 @@ def heat_map(
     """
     main, pairs = of(effects, MAIN), of(effects, PAIR)
     factors = main["factor"].tolist()
-    with matplotlib.style.context(["default", STYLE]):
-        label = min(2.0, max(measured(factor, BODY, "bold") for factor in factors))
-        left = MARGIN + label + GAP
-        width = max(left + CELL * len(factors) + MARGIN, 6.5)
+    with matplotlib.style.context(["default", look.style]):
+        letters = SMALL if look.width else BODY  # of the labels
+        label, cell = _fitted(look, factors, pd.concat([main, pairs]))
+        left = look.margin + label + GAP
+        width = look.width or max(left + cell * len(factors) + look.margin, 6.5)
         body, title = LOW * len(factors), title or finding(pairs, reference)
-        page, top = sheet(width, body + 0.35, title, _caption(effects), origin)
+        page, top = sheet(width, body + 0.35, title, _caption(effects), origin, look)
         most = max(float(pairs["mean"].abs().max()), 1e-9)
-        _draw(page, main, pairs, (left, top), most)
+        _draw(page, main, pairs, (left, top, cell), most)
         for i, factor in enumerate(factors):
-            lines = wrap(factor, label, BODY, "bold")
-            y = top + LOW * (i + 0.5) - LINE * BODY * len(lines) / 2
-            page.write(left - GAP, y, lines, BODY, ha="right", weight="bold")
-            lines = wrap(factor, CELL - 0.1, SMALL)[:2]
-            x = left + CELL * (i + 0.5)
+            lines = wrap(factor, label, letters, "bold")
+            y = top + LOW * (i + 0.5) - LINE * letters * len(lines) / 2
+            page.write(left - GAP, y, lines, letters, ha="right", weight="bold")
+            lines = wrap(factor, cell - 0.1, SMALL)[:2]
+            x = left + cell * (i + 0.5)
             page.write(x, top + body + 0.05, lines, SMALL, ha="center", color=GREY)
     return page.figure
 
@@ -82,43 +86,79 @@ def finding(pairs: pd.DataFrame, reference: str) -> str:
     )
 
 
-def _draw(
-    page: Page,
-    main: pd.DataFrame,
-    pairs: pd.DataFrame,
-    at: tuple[float, float],
-    most: float,
-) -> None:
-    factors, (left, top) = main["factor"].tolist(), at
-    for i, row in enumerate(main.itertuples(index=False)):
-        _cell(page, row, left + CELL * i, top + LOW * i, PLAIN)
-    for row in pairs.itertuples(index=False):
-        j, i = sorted(factors.index(name) for name in row.factor.split(":"))
-        color = VERDICTS[row.verdict][0], 0.7 * abs(row.mean) / most
-        color = color if row.verdict in WORDS else PLAIN
-        _cell(page, row, left + CELL * j, top + LOW * i, color)
+def _fitted(
+    look: Look, factors: Sequence[str], rows: pd.DataFrame
+) -> tuple[float, float]:
+    """Inches of the labels and of a cell; in a paper a cell has what the labels leave,
+    but no less than its texts."""
+    if look.width is None:
+        label = max(measured(factor, BODY, "bold") for factor in factors)
+        return min(2.0, label), CELL
+    label = max(measured(factor, SMALL, "bold") for factor in factors)
+    least = 0.02 + max(
+        measured(*line) for row in rows.itertuples(index=False) for line in _texts(row)
+    )
+
+    def paper(look: Look) -> tuple[float, float] | None:
+        width = look.width or 0.0
+        beside = min(label, 0.16 * width)
+        cell = (width - 2 * look.margin - beside - GAP) / len(factors)
+        return (beside, min(cell, MOST)) if cell >= least else None
+
+    if found := paper(look):
+        return found
+    raise TooNarrow("interactions", look, paper)
 
 
-def _cell(page: Page, row: Any, x: float, y: float, color: tuple[str, float]) -> None:
-    corner = (x + 0.015) / page.width, 1 - (y + LOW - 0.015) / page.height
-    size = (CELL - 0.03) / page.width, (LOW - 0.03) / page.height
-    box = Rectangle(corner, *size, facecolor=color, edgecolor="none")
-    page.figure.add_artist(box)
+def _texts(row: Any) -> list[tuple[str, float, str]]:
+    """The lines of a cell with their points and weights."""
     proven = row.verdict in WORDS
-    weight = "bold" if proven else "normal"
-    y, middle = y + 0.08, x + CELL / 2
     weak = proven and abs(row.mean) < row.power_80
     unit = unit_of(row)
-    number = [points(row.mean, unit) + " *" * proven + DAGGER * weak]
-    y = page.write(middle, y, number, BODY + 1, ha="center", weight=weight)
+    number = points(row.mean, unit) + " *" * proven + DAGGER * weak
     digits = interval(row.low_digits, row.high_digits, unit)
     lines = [
         *wrap(interval(row.low, row.high, unit), CELL, SMALL),
         *wrap(digits.replace("[", "(").replace("]", ")"), CELL, SMALL),
     ]
-    y = page.write(middle, y, lines, SMALL, ha="center")
-    said = WORDS.get(row.verdict, row.verdict) if ":" in row.factor else row.verdict
-    page.write(middle, y, [said], SMALL, ha="center", color=INK)
+    lines.append(
+        WORDS.get(row.verdict, row.verdict) if ":" in row.factor else row.verdict
+    )
+    return [
+        (number, BODY + 1, "bold" if proven else "normal"),
+        *((line, SMALL, "normal") for line in lines if line),
+    ]
+
+
+def _draw(
+    page: Page,
+    main: pd.DataFrame,
+    pairs: pd.DataFrame,
+    at: tuple[float, float, float],
+    most: float,
+) -> None:
+    factors, (left, top, cell) = main["factor"].tolist(), at
+    for i, row in enumerate(main.itertuples(index=False)):
+        _cell(page, row, (left + cell * i, top + LOW * i, cell), PLAIN)
+    for row in pairs.itertuples(index=False):
+        j, i = sorted(factors.index(name) for name in row.factor.split(":"))
+        color = VERDICTS[row.verdict][0], 0.7 * abs(row.mean) / most
+        color = color if row.verdict in WORDS else PLAIN
+        _cell(page, row, (left + cell * j, top + LOW * i, cell), color)
+
+
+def _cell(
+    page: Page, row: Any, at: tuple[float, float, float], color: tuple[str, float]
+) -> None:
+    x, y, width = at
+    corner = (x + 0.015) / page.width, 1 - (y + LOW - 0.015) / page.height
+    inner = (width - 0.03) / page.width, (LOW - 0.03) / page.height
+    box = Rectangle(corner, *inner, facecolor=color, edgecolor="none")
+    page.figure.add_artist(box)
+    y += 0.08
+    for text, letters, weight in _texts(row):
+        style = {"ha": "center", "weight": weight, "color": INK}
+        y = page.write(x + width / 2, y, [text], letters, **style)
 
 
 def _caption(effects: pd.DataFrame) -> str:

@@ -28,11 +28,11 @@ from lenet.figures.canvas import (
     GAP,
     GREY,
     LINE,
-    MARGIN,
     PALE,
+    SCREEN,
     SMALL,
-    STYLE,
     VERDICTS,
+    Look,
     Page,
     interval,
     measured,
@@ -41,11 +41,19 @@ from lenet.figures.canvas import (
     sheet,
     wrap,
 )
+from lenet.figures.rows import ON_PAPER, Layout, fitted, head
 from lenet.figures.words import Words
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.rounding import decimals
 
-PLOT, NOTES, COST = 4.2, 2.0, 1.5  # inches
+HEAD = "step [95 % interval], verdict"  # what is written beside the bars
+HEAD_BELOW = "step, verdict [95 % interval]"  # the interval stands below the step
+
+
+WIDE, COST = Layout(2.6, 4.2, 2.0), 1.5  # inches
+# In a paper: whether labels stand above, and the inches of what is written.
+BESIDE, BELOW = ((False, 1.6),), ((True, 1.2),)
+SECONDS = "seconds to train a run"
 
 
 class Ends(NamedTuple):
@@ -64,11 +72,23 @@ class _Rung(NamedTuple):
     start: float
     end: float
     dots: Sequence[float]
+    above: bool
+
+    @property
+    def head(self) -> float:
+        """Inches of the label, where it stands above."""
+        return head(self.label, self.above)
 
     @property
     def height(self) -> float:
+        label = 0.0 if self.above else BODY * len(self.label)
         lines = BODY + SMALL * (len(self.lines) - 1)
-        return max(0.34, 0.12 + LINE * max(BODY * len(self.label), lines))
+        return self.head + max(0.34, 0.12 + LINE * max(label, lines))
+
+    @property
+    def middle(self) -> float:
+        """Inches from the rung's upper end to its bar."""
+        return self.head + (self.height - self.head) / 2
 
 
 def waterfall(
@@ -81,6 +101,7 @@ def waterfall(
     title: str = "",
     words: Words | None = None,
     origin: Origin = NOWHERE,
+    look: Look = SCREEN,
 ) -> Figure:
     """A bar per step from the response before it to that after it, with its interval.
 
@@ -88,28 +109,26 @@ def waterfall(
     `order` is the sentence that says by which rule; `seconds` are those to train one
     run at the start and after each step.
     """
-    with matplotlib.style.context(["default", STYLE]):
-        words = words or Words()
-        rungs = _rungs(effects, differences, ends, words)
+    with matplotlib.style.context(["default", look.style]):
+        labels = _labels(effects, ends, words or Words())
+        layout, cost = _layout(look, labels, seconds)
+        rungs = _rungs(effects, differences, ends, labels, layout)
+        rungs = _timed(rungs, seconds) if layout.above else rungs
         label = max(measured(line) for rung in rungs for line in rung.label)
-        left = MARGIN + label + GAP
-        width = left + PLOT + GAP + NOTES + GAP + COST + 2 * MARGIN
+        left = look.margin + layout.left(label)
+        x = left + layout.plot + GAP
+        width = look.width or x + layout.notes + GAP + COST + 2 * look.margin
         body = sum(rung.height for rung in rungs)
-        title = title or finding(effects, ends, words)
-        page, top = sheet(width, body + 0.75, title, _caption(effects, order), origin)
-        x = left + PLOT + GAP
-        page.write(x, top, ["step [95 % interval], verdict"], SMALL, color=GREY)
-        top += 0.2
-        _draw(page, page.axes(left, top, PLOT, body), rungs, left, top)
-        foot = top + body + 0.27
-        page.write(
-            left + PLOT / 2, foot, [f"{measured_as(effects)}, %"], BODY, ha="center"
-        )
-        if len(seconds):
-            x = left + PLOT + GAP + NOTES + GAP
-            _draw_cost(page.axes(x, top, COST, body), rungs, seconds)
-            text = ["seconds to train a run"]
-            page.write(x + COST / 2, foot, text, BODY, ha="center")
+        timed = wrap(SECONDS, cost + 0.2, BODY) if cost else []
+        height = body + 0.75 + LINE * BODY * (len(timed) > 1)
+        texts = title or finding(effects, ends, words), _caption(effects, order)
+        page, top = sheet(width, height, *texts, origin, look)
+        what = f"{measured_as(effects)}, %"
+        foot = _draw(page, rungs, layout, (left, x, top), what)
+        if timed:
+            x = x + layout.notes + GAP
+            _draw_cost(page.axes(x, top + 0.2, cost, body), rungs, seconds)
+            page.write(x + cost / 2, foot, timed, BODY, ha="center")
     return page.figure
 
 
@@ -128,51 +147,126 @@ def finding(effects: pd.DataFrame, ends: Ends, words: Words | None = None) -> st
     )
 
 
+def _labels(effects: pd.DataFrame, ends: Ends, words: Words) -> list[str]:
+    """What stands beside the bars: the old end, each step, and the new end."""
+    said = [
+        words.dated(words.change(step), str(step.factor), str(step.level))
+        for step in effects.itertuples(index=False)
+    ]
+    return [ends.old, *(f"+ {change}" for change in said), ends.new]
+
+
+def _layout(
+    look: Look, labels: Sequence[str], seconds: Sequence[float]
+) -> tuple[Layout, float]:
+    """The layout, and the inches of the costs: in a column they are written instead."""
+    if look.width is None:
+        return WIDE, COST if len(seconds) else 0.0
+    if look.narrow:
+        return fitted("ladder", look, labels, BELOW), 0.0
+    cost = 1.0 if len(seconds) else 0.0
+    beyond = GAP + cost + 0.1 if cost else 0.0
+    return fitted("ladder", look, labels, BESIDE, beyond=beyond), cost
+
+
 def _rungs(
     effects: pd.DataFrame,
     differences: pd.DataFrame,
     ends: Ends,
-    words: Words,
+    labels: Sequence[str],
+    layout: Layout,
 ) -> list[_Rung]:
     dots = dict(list(differences.groupby("factor")["difference"]))
     sums = list(accumulate(effects["mean"], initial=ends.start))
     first, last = (
         _Rung(
-            wrap(name, 2.6, BODY, "bold"), [f"{decimals(100 * at)} %"], None, 0, at, []
+            wrap(name, layout.label, BODY, "bold"),
+            [f"{decimals(100 * at)} %"],
+            None,
+            0,
+            at,
+            [],
+            layout.above,
         )
         for name, at in ((ends.old, ends.start), (ends.new, ends.end))
     )
     rungs = [first]
     for i, step in enumerate(effects.itertuples(index=False)):
-        number = f"{points(step.mean)} {interval(step.low, step.high)}".strip()
-        change = words.dated(words.change(step), str(step.factor), str(step.level))
-        label = wrap(f"+ {change}", 2.6, BODY)
-        lines = [number, *wrap(notes(step), NOTES, SMALL)]
+        label = wrap(labels[i + 1], layout.label, BODY)
         seen = sorted(dots.get(step.factor, []))
-        rungs.append(_Rung(label, lines, step, sums[i], sums[i + 1], seen))
+        ends_of = sums[i], sums[i + 1]
+        lines = _lines(step, layout)
+        rungs.append(_Rung(label, lines, step, *ends_of, seen, layout.above))
     return [*rungs, last]
 
 
-def _draw(page: Page, axes: Axes, rungs: list[_Rung], left: float, top: float) -> None:
-    y = top
-    bottom = top + sum(rung.height for rung in rungs)
-    axes.set(xlim=_limits(rungs), ylim=(bottom, top), yticks=[])
+def _timed(rungs: Sequence[_Rung], seconds: Sequence[float]) -> list[_Rung]:
+    """The rungs with the seconds, if there are any, among what is written."""
+    if not len(seconds):
+        return list(rungs)
+    return [
+        rung._replace(lines=[*rung.lines, f"{second:.3g} s to train"])
+        for rung, second in zip(rungs, [*seconds, seconds[-1]], strict=True)
+    ]
+
+
+def _lines(step: Any, layout: Layout) -> list[str]:
+    """What is written beside the bar of a step: number, interval, verdict, reason."""
+    number, limits = points(step.mean), interval(step.low, step.high)
+    if layout.above:
+        first, *rest = wrap(f"{number} {step.verdict}", layout.notes, BODY)
+        return [
+            first,
+            *wrap(" ".join([*rest, limits, step.reason]), layout.notes, SMALL),
+        ]
+    return [f"{number} {limits}".strip(), *wrap(notes(step), layout.notes, SMALL)]
+
+
+def _draw(
+    page: Page,
+    rungs: list[_Rung],
+    layout: Layout,
+    at: tuple[float, float, float],
+    what: str,
+) -> float:
+    """Bars below each other; where their axis says `what` it is of.
+
+    `at` is where bars begin, where notes begin, and the y of what heads these.
+    """
+    left, x, top = at
+    start, said = (page.margin, HEAD_BELOW) if layout.above else (x, HEAD)
+    page.write(start, top, [said], SMALL, color=GREY)
+    top += 0.2
+    y, body = top, sum(rung.height for rung in rungs)
+    axes = page.axes(left, top, layout.plot, body)
+    axes.set(xlim=_limits(rungs), ylim=(top + body, top), yticks=[])
     plain(axes)
     for i, rung in enumerate(rungs):
-        middle = y + rung.height / 2
-        above = middle - LINE * BODY * len(rung.label) / 2
+        middle = y + rung.middle
         weight = "normal" if rung.step else "bold"
-        page.write(left - GAP, above, rung.label, BODY, ha="right", weight=weight)
+        _label(page, rung, left, y, weight)
         above = middle - LINE * (BODY + SMALL * (len(rung.lines) - 1)) / 2
-        x = left + PLOT + GAP
         above = page.write(x, above, rung.lines[:1], BODY, weight=weight)
         color = VERDICTS[rung.step.verdict][0] if rung.step else GREY
         page.write(x, above, rung.lines[1:], SMALL, color=color)
         _draw_rung(axes, rung, middle)
         if i + 1 < len(rungs):
-            link = [middle, y + rung.height + rungs[i + 1].height / 2]
+            link = [middle, y + rung.height + rungs[i + 1].middle]
             axes.plot([100 * rung.end] * 2, link, color=GREY, linewidth=0.7, zorder=1)
         y += rung.height
+    foot = top + body + 0.27
+    page.write(left + layout.plot / 2, foot, [what], BODY, ha="center")
+    return foot
+
+
+def _label(page: Page, rung: _Rung, left: float, y: float, weight: str) -> None:
+    """Beside the bar, or above it from the left margin."""
+    if rung.above:
+        style = {"weight": weight, "bbox": ON_PAPER}
+        page.write(page.margin, y + 0.04, rung.label, BODY, **style)
+        return
+    y = y + rung.middle - LINE * BODY * len(rung.label) / 2
+    page.write(left - GAP, y, rung.label, BODY, ha="right", weight=weight)
 
 
 def _draw_rung(axes: Axes, rung: _Rung, y: float) -> None:

@@ -16,10 +16,11 @@ from lenet.figures.canvas import (
     BLUE,
     BODY,
     LINE,
-    MARGIN,
     PALE,
+    SCREEN,
     SMALL,
-    STYLE,
+    Look,
+    legend_lines,
     sheet,
     wrap,
 )
@@ -30,6 +31,7 @@ from lenet.studies.study import converged
 
 WIDTH, HEIGHT, LEFT, BELOW = 1.75, 1.25, 0.5, 0.32  # inches of a panel and around it
 COLUMNS = 4
+LEAST, KEY = 1.05, 0.22  # inches: a panel's width in a paper, a line of the legend
 RANGE, OTHER = "#99C7E0", "#999999"
 
 
@@ -76,34 +78,48 @@ def learning_curves(
     reference: str,
     title: str = "",
     origin: Origin = NOWHERE,
+    look: Look = SCREEN,
 ) -> Figure:
     """Mean test error with the band of its seeds, beside that of the reference.
 
     `curves` is a `summary`; `lost` counts the runs that diverged or collapsed.
     """
     names = list(dict.fromkeys(curves["treatment"]))
-    with matplotlib.style.context(["default", STYLE]):
-        labels = {name: _label(name, lost.get(name, 0)) for name in names}
-        columns = min(COLUMNS, max(3, len(names)))
+    with matplotlib.style.context(["default", look.style]):
+        columns, wide, high = _panels(look, len(names))
+        labels = {name: _label(name, lost.get(name, 0), wide) for name in names}
         lines = [names[i : i + columns] for i in range(0, len(names), columns)]
         heads = [max(LINE * SMALL * len(labels[n]) for n in row) for row in lines]
-        width = MARGIN + columns * (LEFT + WIDTH) + 2 * MARGIN
-        body = 0.35 + sum(heads) + len(lines) * (HEIGHT + BELOW) + 0.15
+        width = look.width or look.margin + columns * (LEFT + wide) + 2 * look.margin
+        handles = _handles(_other(reference, look), curves)
+        rows, beside = legend_lines(handles, look)
+        key = 0.13 + KEY * rows
+        body = key + sum(heads) + len(lines) * (high + BELOW) + 0.15
         title = title or finding(curves, reference, lost)
-        page, top = sheet(width, body, title, _caption(curves), origin)
-        page.legend(top, _handles(reference, curves))
-        y, tables = top + 0.35, dict(list(curves.groupby("treatment")))
+        page, top = sheet(width, body, title, _caption(curves), origin, look)
+        page.legend(top, handles, beside)
+        y, tables = top + key, dict(list(curves.groupby("treatment")))
         for row, head in zip(lines, heads, strict=True):
             for i, name in enumerate(row):
-                x = MARGIN + LEFT + i * (LEFT + WIDTH)
+                x = look.margin + LEFT + i * (LEFT + wide)
                 below = y + head - LINE * SMALL * len(labels[name])
                 page.write(x, below, labels[name], SMALL)
-                axes = page.axes(x, y + head, WIDTH, HEIGHT)
+                axes = page.axes(x, y + head, wide, high)
                 _draw(axes, tables[name], tables.get(reference, curves[:0]))
                 _dress(axes, curves)
-            y += head + HEIGHT + BELOW
+            y += head + high + BELOW
         page.write(width / 2, y - 0.02, ["epoch"], BODY, ha="center")
     return page.figure
+
+
+def _panels(look: Look, treatments: int) -> tuple[int, float, float]:
+    """How many panels stand beside each other, and their width and height in inches."""
+    if look.width is None:
+        return min(COLUMNS, max(3, treatments)), WIDTH, HEIGHT
+    inner = look.width - 2 * look.margin - 0.1  # half of the last epoch's number
+    most = max(1, min(treatments, int(inner / (LEFT + LEAST))))
+    wide = min(inner / most - LEFT, 2 * WIDTH)
+    return most, wide, min(HEIGHT, 0.6 * wide)
 
 
 def finding(
@@ -128,9 +144,9 @@ def finding(
     return f"{lead}; {reference} ends at {decimals(100 * at.iloc[0])} %"
 
 
-def _label(name: str, lost: int) -> list[str]:
-    said = [f"{lost} diverged or collapsed"] if lost else []
-    return wrap(name, WIDTH, SMALL) + said
+def _label(name: str, lost: int, width: float) -> list[str]:
+    said = wrap(f"{lost} diverged or collapsed", width, SMALL) if lost else []
+    return wrap(name, width, SMALL) + said
 
 
 def _draw(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame) -> None:
@@ -184,12 +200,19 @@ def _ticks(first: int, last: int) -> list[int]:
     return [first, *(e for e in range(step, last + 1, step) if 2 * (e - first) >= step)]
 
 
-def _handles(reference: str, curves: pd.DataFrame) -> list[Line2D | Patch]:
+def _other(reference: str, look: Look) -> str:
+    """What the line of the reference is called; in a paper as far as there is room."""
+    said = f"test error of {reference}"[:60]
+    if look.width is None:
+        return said
+    return wrap(reference if look.narrow else said, look.width - 0.4, SMALL)[0]
+
+
+def _handles(other: str, curves: pd.DataFrame) -> list[Line2D | Patch]:
     """The marks as they are drawn: dots where there is one epoch alone."""
     one = curves[curves["epoch"] == curves["epoch"].iloc[0]].iloc[:1]
     single = curves["epoch"].nunique() == 1
     dot, cross = (_dots(one, shape) if single else {} for shape in "ox")
-    other = f"test error of {reference}"[:60]
     return [
         Line2D([], [], color=BLUE, lw=1.4, label="test error, %", **dot),
         Patch(color=RANGE, alpha=0.7, label="lowest to highest seed"),

@@ -6,11 +6,12 @@ light or dark. Knows neither studies nor runs, and does not wait for torch.
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from lenet.figures.canvas import BLUE, GREEN, ORANGE
 from lenet.report import effect_tables
@@ -36,15 +37,33 @@ USE = re.compile(r"(<use [^>]*?)/>")
 
 
 class Exhibit(NamedTuple):
-    """A figure with the table of its numbers; `about` is its finding in a sentence."""
+    """A figure with the table of its numbers; `about` is its finding in a sentence.
+
+    draw: the figure in a `look`. ordered: the table in the order of the figure, where
+    it has another. svg: the figure for a screen, and narrow: for a telephone, if it has
+    such a form, once they are drawn.
+    """
 
     name: str
     title: str
     about: str
-    figure: Any  # a Figure, or its SVG once it is drawn
+    draw: Callable[..., Figure]
     table: pd.DataFrame
-    narrow: Any = None  # the same figure for a telephone, if there is one
+    ordered: pd.DataFrame | None = None
+    phone: bool = False
     dots: Dots = {}
+    svg: str = ""
+    narrow: str = ""
+
+    @property
+    def caption(self) -> str:
+        """What its tables are called."""
+        return f"{self.title}: {self.about}"
+
+    @property
+    def figure(self) -> Figure:
+        """The figure for a screen."""
+        return self.draw()
 
 
 def document(
@@ -104,9 +123,9 @@ def figure(number: int, exhibit: Exhibit) -> str:
 
 def drawn(number: int, exhibit: Exhibit) -> str:
     """A figure as SVG, and as another for narrow windows if there is one."""
-    shapes = [("figure", exhibit.figure, f"f{number}-")]
+    shapes = [("figure", exhibit.svg, f"f{number}-")]
     if exhibit.narrow:
-        shapes = [("figure broad", exhibit.figure, f"f{number}-")]
+        shapes = [("figure broad", exhibit.svg, f"f{number}-")]
         shapes.append(("figure narrow", exhibit.narrow, f"n{number}-"))
     about = html.escape(exhibit.about)
     return "\n".join(

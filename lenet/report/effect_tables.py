@@ -81,7 +81,11 @@ def is_number(text: str) -> bool:
 
 def as_markdown(table: pd.DataFrame, caption: str) -> str:
     """The table as it is shown, with its caption above."""
-    rows = shown(table)
+    return markdown(shown(table), caption)
+
+
+def markdown(rows: pd.DataFrame, caption: str) -> str:
+    """Rows of texts with their caption above."""
     lines = [list(rows.columns), ["---"] * len(rows.columns), *rows.to_numpy().tolist()]
     cells = [[row if row == "---" else escaped(row) for row in line] for line in lines]
     body = "\n".join(f"| {' | '.join(line)} |" for line in cells)
@@ -96,22 +100,54 @@ def escaped(text: str) -> str:
 
 def as_latex(table: pd.DataFrame, caption: str) -> str:
     """The table as it is shown, for booktabs and longtable."""
-    rows = shown(table)
-    form = "".join("r" if numeric(rows[name]) else "l" for name in rows.columns)
-    head = " & ".join(map(typeset, rows.columns))
-    body = [" & ".join(map(typeset, row)) for row in rows.to_numpy().tolist()]
+    return latex(shown(table), caption)
+
+
+def latex(rows: pd.DataFrame, caption: str) -> str:
+    """Rows of texts for booktabs and longtable, over as many pages as they take."""
+    form, head, body = typeset_rows(rows)
     lines = [
         "% \\usepackage{booktabs,longtable}",
         f"\\begin{{longtable}}{{{form}}}",
         f"\\caption{{{typeset(caption)}}} \\\\",
         "\\toprule",
-        f"{head} \\\\",
+        head,
         "\\midrule \\endhead",
-        *[f"{line} \\\\" for line in body],
+        *body,
         "\\bottomrule",
         "\\end{longtable}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def floating(rows: pd.DataFrame, caption: str) -> str:
+    """Rows of texts for booktabs, over both columns of a paper: longtable takes one."""
+    form, head, body = typeset_rows(rows)
+    lines = [
+        "% \\usepackage{booktabs}",
+        "\\begin{table*}",
+        f"\\caption{{{typeset(caption)}}}",
+        "\\centering\\footnotesize",
+        f"\\begin{{tabular}}{{{form}}}",
+        "\\toprule",
+        head,
+        "\\midrule",
+        *body,
+        "\\bottomrule",
+        "\\end{tabular}",
+        "\\end{table*}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def typeset_rows(rows: pd.DataFrame) -> tuple[str, str, list[str]]:
+    """How the columns stand, their heads and the rows, as LaTeX."""
+    form = "".join("r" if numeric(rows[name]) else "l" for name in rows.columns)
+    head, *body = (
+        f"{' & '.join(map(typeset, row))} \\\\"
+        for row in [list(rows.columns), *rows.to_numpy().tolist()]
+    )
+    return form, head, body
 
 
 def typeset(text: str) -> str:
@@ -232,10 +268,12 @@ def sorting(table: pd.DataFrame) -> dict[str, list[float]]:
 
 def numeric(column: pd.Series) -> bool:
     """Whether a shown column is of numbers and empty cells."""
-    return all(
-        not value or is_number(value.replace(MINUS, "-").replace(",", ""))
-        for value in column
-    )
+    return all(not value or counted(value) for value in column)
+
+
+def counted(text: str) -> bool:
+    """Whether a shown text is a number: signed with a true minus, or in thousands."""
+    return is_number(text.replace(MINUS, "-").replace(",", ""))
 
 
 def own_unit(table: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@ bytes again."""
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from lenet.figures import (
     learning_curves,
     words,
 )
-from lenet.figures.canvas import FORMATS, rendered
+from lenet.figures.canvas import rendered
 from lenet.records.store import Record, replace
-from lenet.report import dots, effect_tables, study_page
+from lenet.report import dots, effect_tables, files, paper, study_page
 from lenet.report.document import Exhibit
+from lenet.report.paper import Paper
 from lenet.studies import effect
 from lenet.studies.corrected_labels import lacking
 from lenet.studies.effect import Effects, Response
@@ -35,6 +37,7 @@ from lenet.studies.study import (
     corrected,
     estimated,
     published,
+    unique,
 )
 
 MOST = 60  # treatments in one figure of curves or costs
@@ -68,6 +71,31 @@ def ablation(folder: Path) -> list[Path]:
 
 def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
     """Write what is known of one study, or of two side by side; the paths."""
+    shown, tables = gathered(studies)
+    made = {
+        f"{name}.csv": effect_tables.as_csv(found).encode()
+        for name, found in tables.items()
+    }
+    drawn: list[Exhibit] = []
+    for exhibit in shown:
+        exhibit, own = files.of(exhibit)
+        made |= own
+        drawn.append(exhibit)
+    made["report.html"] = study_page.page(studies, drawn).encode()
+    return files.write(folder, made)
+
+
+def write_paper(folder: Path, studies: Sequence[Study], how: Paper) -> list[Path]:
+    """Write the figures of one study, or of two side by side, for a paper."""
+    shown, _ = gathered(studies)
+    lacking = "; ".join(unique(study.origin.lacking for study in studies))
+    return files.write(folder / "paper", paper.files(shown, how, lacking))
+
+
+def gathered(
+    studies: Sequence[Study],
+) -> tuple[list[Exhibit], dict[str, pd.DataFrame]]:
+    """The figures of one study, or of two side by side, with the effects and losses."""
     effects = [estimated(study) for study in studies]
     if len(studies) == 1:
         shown = exhibits(studies[0], effects[0])
@@ -83,32 +111,10 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
             f"{headline.title}, corrected labels",
         )
         shown.append(headline._replace(name=name, title=title))
-    tables = {
+    return shown, {
         "effects": pd.concat([found.table for found in effects]),
         "losses": pd.concat(losses),
     }
-    files = {
-        f"{name}.csv": effect_tables.as_csv(found).encode()
-        for name, found in tables.items()
-    }
-    drawn: list[Exhibit] = []
-    for exhibit in shown:
-        rows, caption = exhibit.table, f"{exhibit.title}: {exhibit.about}"
-        name = exhibit.name
-        images = {form: rendered(exhibit.figure, form) for form in FORMATS}
-        files |= {f"{name}.{form}": content for form, content in images.items()}
-        if exhibit.narrow:
-            small = {form: rendered(exhibit.narrow, form) for form in FORMATS}
-            files |= {f"{name}_narrow.{form}": image for form, image in small.items()}
-            exhibit = exhibit._replace(narrow=small["svg"].decode())
-        files[f"{name}.csv"] = effect_tables.as_csv(rows).encode()
-        files[f"{name}.md"] = effect_tables.as_markdown(rows, caption).encode()
-        files[f"{name}.tex"] = effect_tables.as_latex(rows, caption).encode()
-        drawn.append(exhibit._replace(figure=images["svg"].decode()))
-    files["report.html"] = study_page.page(studies, drawn).encode()
-    for name, content in files.items():
-        replace(folder / name, content)
-    return [folder / name for name in files]
 
 
 def answered(study: Study) -> bool:
@@ -203,14 +209,13 @@ def beside(
     said = words.together(map(words.of_study, studies))
     about: dict[str, Any] = {"words": said, "origin": origin}
     about |= {"response": studies[0].response}
-    chart = ablation_chart.ablation_chart
     return Exhibit(
         "ablation_chart",
         "Ablation chart",
         ablation_chart.finding(*shown, words=said),
-        chart(*shown, **about),
+        partial(ablation_chart.ablation_chart, *shown, **about),
         ablation_chart.ordered(*shown),
-        narrow=chart(*shown, **about, narrow=True),
+        phone=True,
         dots=dots.told(studies, shown),
     )
 
@@ -222,7 +227,8 @@ def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
     old, new = (words.NETWORKS.get(end, end) for end in (study.base, study.new))
     ends = ladder.Ends(old, new, start, start + float(rows["mean"].sum()))
     said = words.of_study(study)
-    figure = ladder.waterfall(
+    draw = partial(
+        ladder.waterfall,
         rows,
         seen,
         ends,
@@ -232,7 +238,7 @@ def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
         origin=study.origin,
     )
     name, title = LADDERS[kind]
-    return Exhibit(name, title, ladder.finding(rows, ends, said), figure, rows)
+    return Exhibit(name, title, ladder.finding(rows, ends, said), draw, rows)
 
 
 def error(study: Study, seeds: pd.Series) -> float:
@@ -263,8 +269,10 @@ def pairs(study: Study, effects: Effects) -> Exhibit:
     some = [effect.of(effects.table, kind) for kind in (effect.MAIN, effect.PAIR)]
     rows, base = pd.concat(some), words.network(study)
     said = interaction.finding(some[1], base)
-    figure = interaction.heat_map(rows, reference=base, title=said, origin=study.origin)
-    return Exhibit("interactions", "Interactions", said, figure, rows)
+    draw = partial(
+        interaction.heat_map, rows, reference=base, title=said, origin=study.origin
+    )
+    return Exhibit("interactions", "Interactions", said, draw, rows)
 
 
 def collapses(study: Study, effects: Effects) -> Exhibit:
@@ -273,8 +281,8 @@ def collapses(study: Study, effects: Effects) -> Exhibit:
     rows = losses[losses["estimand"] == losses["estimand"].iloc[0]]
     said = collapse.finding(study.runs["status"])
     named = words.of_study(study)
-    figure = collapse.shares(rows, title=said, words=named, origin=study.origin)
-    return Exhibit("collapse", "Collapse", said, figure, rows)
+    draw = partial(collapse.shares, rows, title=said, words=named, origin=study.origin)
+    return Exhibit("collapse", "Collapse", said, draw, rows)
 
 
 def by_treatment(study: Study) -> dict[str, list[Record]]:
@@ -320,10 +328,14 @@ def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     lost = {n: sum(not converged(one) for one in r) for n, r in runs.items()}
     base = words.network(study)
     said = learning_curves.finding(rows, base, lost)
-    figure = learning_curves.learning_curves(
-        rows, lost, reference=base, origin=study.origin
+    draw = partial(
+        learning_curves.learning_curves,
+        rows,
+        lost,
+        reference=base,
+        origin=study.origin,
     )
-    return Exhibit("learning_curves", "Learning curves", said, figure, rows)
+    return Exhibit("learning_curves", "Learning curves", said, draw, rows)
 
 
 def costs(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
@@ -332,7 +344,12 @@ def costs(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     machines = ", ".join(sorted({one["hardware"] for one in study.records}))
     base = words.network(study)
     said = cost.finding(rows, base)
-    figure = cost.error_against_cost(
-        rows, reference=base, hardware=machines, origin=study.origin
+    draw = partial(
+        cost.error_against_cost,
+        rows,
+        reference=base,
+        hardware=machines,
+        origin=study.origin,
     )
-    return Exhibit("costs", "Error against cost", said, figure, rows)
+    ordered = cost.ordered(rows)
+    return Exhibit("costs", "Error against cost", said, draw, rows, ordered)

@@ -6,16 +6,16 @@ runs alone (curves, seconds, missed digits, provenance) is not there.
 
 import html
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from lenet.config import Refusal
 from lenet.figures import ablation_chart, interaction
-from lenet.figures.canvas import FORMATS, rendered
-from lenet.records.store import replace
-from lenet.report import document, effect_tables
+from lenet.report import document, effect_tables, files, paper
 from lenet.report.document import Exhibit
+from lenet.report.paper import Paper
 from lenet.studies import effect
 from lenet.studies.effect import Effects
 from lenet.studies.origin import Origin
@@ -30,22 +30,31 @@ def write(folder: Path, found: Comparison, source: str) -> list[Path]:
     found: as `table_study.in_unit` gives it. source: where the table came from, for the
     captions.
     """
-    effects = estimate(found, folder.name)
-    exhibits = drawn(found, effects, Origin("; ".join(found.notes), source))
-    files = {"effects.csv": effect_tables.as_csv(effects.table).encode()}
+    effects, exhibits = gathered(found, folder.name, source)
+    made = {"effects.csv": effect_tables.as_csv(effects.table).encode()}
     pages: list[Exhibit] = []
     for exhibit in exhibits:
-        rows, caption = exhibit.table, f"{exhibit.title}: {exhibit.about}"
-        images = {form: rendered(exhibit.figure, form) for form in FORMATS}
-        files |= {f"{exhibit.name}.{form}": image for form, image in images.items()}
-        files[f"{exhibit.name}.csv"] = effect_tables.as_csv(rows).encode()
-        files[f"{exhibit.name}.md"] = effect_tables.as_markdown(rows, caption).encode()
-        files[f"{exhibit.name}.tex"] = effect_tables.as_latex(rows, caption).encode()
-        pages.append(exhibit._replace(figure=images["svg"].decode()))
-    files["report.html"] = page(folder.name, found, pages, source).encode()
-    for name, content in files.items():
-        replace(folder / name, content)
-    return [folder / name for name in files]
+        exhibit, own = files.of(exhibit)
+        made |= own
+        pages.append(exhibit)
+    made["report.html"] = page(folder.name, found, pages, source).encode()
+    return files.write(folder, made)
+
+
+def write_paper(folder: Path, found: Comparison, source: str, how: Paper) -> list[Path]:
+    """Write the figures of a comparison for a paper; their paths."""
+    _, exhibits = gathered(found, folder.name, source)
+    lacking = Origin("; ".join(found.notes)).lacking
+    return files.write(folder / "paper", paper.files(exhibits, how, lacking))
+
+
+def gathered(
+    found: Comparison, name: str, source: str
+) -> tuple[Effects, list[Exhibit]]:
+    """The effects of a comparison and its figures."""
+    effects = estimate(found, name)
+    origin = Origin("; ".join(found.notes), source)
+    return effects, drawn(found, effects, origin)
 
 
 def estimate(found: Comparison, study: str) -> Effects:
@@ -61,17 +70,19 @@ def drawn(found: Comparison, effects: Effects, origin: Origin) -> list[Exhibit]:
     kind = CHARTED.get(found.kind, effect.ALONE)
     rows = effect.of(effects.table, kind)
     side = ablation_chart.Side(rows, effect.of(effects.differences, kind))
-    figure = ablation_chart.ablation_chart(side, origin=origin, response=found.response)
-    said = ablation_chart.finding(side)
-    shown = [Exhibit("ablation_chart", "Ablation chart", said, figure, rows)]
+    draw = partial(
+        ablation_chart.ablation_chart, side, origin=origin, response=found.response
+    )
+    said, ordered = ablation_chart.finding(side), ablation_chart.ordered(side)
+    shown = [Exhibit("ablation_chart", "Ablation chart", said, draw, rows, ordered)]
     if found.kind == "factorial":
         pairs = effect.of(effects.table, effect.PAIR)
         rows = pd.concat([rows, pairs])
         said = interaction.finding(pairs, found.base)
-        figure = interaction.heat_map(
-            rows, reference=found.base, title=said, origin=origin
+        draw = partial(
+            interaction.heat_map, rows, reference=found.base, title=said, origin=origin
         )
-        shown.append(Exhibit("interactions", "Interactions", said, figure, rows))
+        shown.append(Exhibit("interactions", "Interactions", said, draw, rows))
     return shown
 
 

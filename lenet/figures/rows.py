@@ -1,0 +1,93 @@
+"""Figures of rows: a label, a plot, and what is written beside it.
+
+In a column of a paper the label stands above the other two.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lenet.figures.canvas import BODY, GAP, LINE, Look, Page, TooNarrow, measured, wrap
+
+INDENT = 0.15  # inches of a plot below its label: half of its first number
+LEAST = 1.0  # inches of a plot in a paper
+ON_PAPER = {"facecolor": "#FFFFFF", "edgecolor": "none", "pad": 0.5}  # over a grid
+
+
+class Layout(NamedTuple):
+    """Inches of a label's lines, a plot and what is written beside it; labels may stand
+    above. ticks: the parts that an axis has at most.
+    """
+
+    label: float
+    plot: float
+    notes: float
+    above: bool = False
+    ticks: int = 5
+
+    @property
+    def side(self) -> float:
+        """From the left end of one plot to that of the next beside it."""
+        return self.plot + GAP + self.notes + GAP
+
+    def left(self, label: float) -> float:
+        """Inches from the margin to the plot, with labels as wide as this."""
+        return INDENT if self.above else label + GAP
+
+
+def fitted(
+    figure: str,
+    look: Look,
+    labels: Sequence[str],
+    tried: Sequence[tuple[bool, float]],
+    sides: int = 1,
+    beyond: float = 0.0,
+) -> Layout:
+    """The layout in a paper: as many plots as sides have the inches that the rest
+    leaves.
+
+    tried: whether labels stand above, and the inches of what is written beside a plot;
+    the first with which each plot has its LEAST is taken. beyond: inches that the
+    figure needs besides. A `TooNarrow` if none will do.
+    """
+
+    def layout(look: Look) -> Layout | None:
+        inner = (look.width or 0.0) - 2 * look.margin
+        label = max(widest(labels, inner * (0.28 if sides == 1 else 0.22)), 0.8)
+        for above, notes in tried:
+            found = Layout(inner if above else label, 0.0, notes, above)
+            room = inner - beyond - found.left(label) + GAP
+            plot = room / sides - 2 * GAP - notes
+            if plot >= LEAST:
+                return found._replace(plot=plot, ticks=min(5, int(plot / 0.35)))
+        return None
+
+    if found := layout(look):
+        return found
+    raise TooNarrow(figure, look, layout)
+
+
+def widest(texts: Sequence[str], most: float) -> float:
+    """Inches of the longest line of texts that are wrapped to `most` inches."""
+    return max(measured(line) for text in texts for line in wrap(text, most, BODY))
+
+
+def head(label: Sequence[str], above: bool) -> float:
+    """Inches that a label takes above its row."""
+    return LINE * BODY * len(label) + 0.04 if above else 0.0
+
+
+def write_label(
+    page: Page,
+    label: list[str],
+    at: tuple[float, float],
+    height: float,
+    layout: Layout,
+) -> None:
+    """Write a label in the middle of its row, which begins at the plot's left end and
+    y, or above it from the margin."""
+    left, y = at
+    if layout.above:
+        page.write(page.margin, y + 0.04, label, BODY, bbox=ON_PAPER)
+        return
+    middle = y + (height - LINE * BODY * len(label)) / 2
+    page.write(left - GAP, middle, label, BODY, ha="right")
