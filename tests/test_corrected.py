@@ -8,7 +8,7 @@ import pytest
 import studies
 
 from lenet.config import Refusal
-from lenet.report import effect_tables, report
+from lenet.report import effect_tables, files, report
 from lenet.studies import corrected_labels, study
 from lenet.training.data import Data
 
@@ -135,7 +135,7 @@ def make_study(folder, keep=True):
 def test_effects_are_given_on_the_corrected_labels_too(tmp_path, monkeypatch):
     """Beside each effect stands that by the votes, with a chart of its own; of records
     without answers the page says why there is none."""
-    monkeypatch.setattr(report, "FORMATS", {"svg": report.FORMATS["svg"]})
+    monkeypatch.setattr(files, "FORMATS", {"svg": files.FORMATS["svg"]})
     one = make_study(tmp_path / "s")
     report.write(tmp_path / "s", [one])
     rows = effect_tables.read(tmp_path / "s" / "effects.csv").set_index("response")

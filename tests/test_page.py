@@ -27,7 +27,7 @@ from lenet.page import ablation, build, screenshot
 from lenet.page import digits as page_digits
 from lenet.page import network as page_network
 from lenet.records import contents
-from lenet.report import report
+from lenet.report import files, report
 from lenet.studies import effect
 from lenet.studies.study import published
 from lenet.training.attack import Untargeted, pgd
@@ -250,7 +250,7 @@ def factorial_of(tmp_path, **other):
     folder = tmp_path / "outputs" / "factorial"
     found = studies.factorial(folder, factors, range(6), **other)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "FORMATS", {"svg": FORMATS["svg"]})
+        patch.setattr(files, "FORMATS", {"svg": FORMATS["svg"]})
         report.ablation(folder)
     return folder, found
 

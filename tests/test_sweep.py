@@ -534,7 +534,7 @@ def test_workers_share_the_cores(
         raise Refusal("enough")
 
     monkeypatch.setattr(sweep, "cores", lambda: 3)
-    monkeypatch.setattr(sweep.worker, "start", start)
+    monkeypatch.setattr(sweep, "start", start)
     with pytest.raises(Refusal, match="enough"):
         carry_out(tmp_path, seeds=20, workers=workers)
     assert asked == [threads]
