@@ -73,8 +73,8 @@ def start(
 ) -> Iterator[Start]:
     """`python -m lenet.train` in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    # Hydra's loggers of earlier tests write to streams that were captured, and closed.
-    monkeypatch.setattr(logging, "raiseExceptions", False)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     before = signal.getsignal(signal.SIGTERM)
 
     def command(*typed: str) -> Outcome:
@@ -88,6 +88,9 @@ def start(
 
     yield command
     signal.signal(signal.SIGTERM, before)
+    # Hydra's handlers write to this test's streams, which are closed after it.
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture

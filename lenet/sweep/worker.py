@@ -54,6 +54,7 @@ class Worker:
     part: float = 0.0
     ready: bool = False
     rest: bytes = b""
+    read: int = 0
 
     def hand(self, job: Job, places: Places) -> None:
         """Give it a stack to train."""
@@ -83,7 +84,10 @@ class Worker:
 
     def complaints(self) -> str:
         """What it has written to standard error since the last time."""
-        return self.errors.read().decode(errors="replace").strip()
+        # Not `read`: that would move the place at which the worker writes.
+        content = os.pread(self.errors.fileno(), 2**24, self.read)
+        self.read += len(content)
+        return content.decode(errors="replace").strip()
 
     def stop(self) -> int:
         """Kill it, as nothing of it can be lost; its exit code."""
@@ -100,16 +104,16 @@ class Worker:
 
 def start(threads: int, command: Sequence[str] = COMMAND) -> Worker:
     """A new worker that computes with so many threads."""
-    # Its own end of the file that the worker appends to: two places in one file.
-    with tempfile.NamedTemporaryFile() as file:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=file,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        )
-        return Worker(process, open(file.name, "rb"), time.monotonic())
+    # Not a named one: it has a finaliser, in which an interruption would be lost.
+    errors = tempfile.TemporaryFile()
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+    )
+    return Worker(process, errors, time.monotonic())
 
 
 def work(job: Message, tell: Callable[[Message], None]) -> None:
