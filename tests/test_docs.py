@@ -81,11 +81,12 @@ def test_command(
         pytest.importorskip(package, reason="format=onnx")
     monkeypatch.chdir(tmp_path)
     said = followed("command.md", capsys)
-    trained, searched, _, study, charted, _, read, exported = said
+    trained, searched, _, study, charted, _, read, looked, exported = said
     assert "best of 3 trials: optimizer.lr=0.0" in searched
     assert trained.startswith("test error ")
     assert "study my_design: 24 of 24 runs done" in study
     assert "outputs/my_design/report.html" in charted and "28 of 28 runs" in charted
+    assert "attack_2.svg" in looked and "interpretation/saliency.png" in looked
     assert read.startswith("seven.png: 7 (") and '"digit": 7' in read
     files = {line for line in exported.splitlines() if line}
     assert {"modern.onnx", "modern.c", "paper_hub/README.md", "my_design.csv"} <= files

@@ -22,6 +22,7 @@ from lenet.export import formats, model_card
 from lenet.export.formats import FORMATS, Plain
 from lenet.interpret import trained
 from lenet.interpret.trained import Trained
+from lenet.records import store
 from lenet.training.data import Data
 from lenet.training.factor.activation import LEVELS as ACTIVATIONS
 from lenet.training.factor.pooling import LEVELS as POOLINGS
@@ -84,7 +85,7 @@ def test_plain_network_gives_our_logits(changes: dict[str, str]) -> None:
         torch.testing.assert_close(found, net(images), **CLOSE)
 
 
-@pytest.fixture(scope="module", params=trained.names())
+@pytest.fixture(scope="module", params=store.networks())
 def net(request: pytest.FixtureRequest) -> Trained:
     """Every network that comes with lenet."""
     return trained.load(request.param)

@@ -282,6 +282,21 @@ def test_what_is_of_ten_digits_is_refused(pets: Path, run: str) -> None:
         export.main([f"run={run}", where(pets)[1], "format=c"])
 
 
+def test_export_in_whole_numbers_is_of_k_classes(
+    pets: Path, run: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the errors on its own test images, not on others; without advice."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    typed = [f"run={run}", where(pets)[1], "format=onnx_int8", f"to={tmp_path / 'n'}"]
+    said = export.main([*typed, where(pets)[0]])
+    assert "misread of 18 test images" in said.text
+    assert "pre-processing" not in capfd.readouterr().err
+    other = barred(tmp_path / "other", PETS, 10, paper=True)
+    with pytest.raises(Refusal, match="was trained on another data set"):
+        export.main([*typed, f"data_dir={other}"])
+
+
 def test_names_come_with_an_export(pets: Path, run: str, tmp_path: Path) -> None:
     """The file says how many logits there are, and of what."""
     path = tmp_path / "pets.safetensors"

@@ -17,7 +17,8 @@ from lenet.commands import predict
 from lenet.config import Refusal
 from lenet.interpret import trained
 from lenet.interpret.trained import as_bytes, grey
-from lenet.records import store
+from lenet.page.build import presets
+from lenet.records import contents, store
 from lenet.training.data import Data
 
 KEYS: dict[str, Any] = {
@@ -42,7 +43,7 @@ def seven(size: tuple[int, int] = (120, 90), light: bool = False) -> Image.Image
     return picture
 
 
-@pytest.fixture(scope="module", params=trained.names())
+@pytest.fixture(scope="module", params=store.networks())
 def net(request: pytest.FixtureRequest) -> trained.Trained:
     """Every network that comes with lenet."""
     return trained.load(request.param)
@@ -157,7 +158,7 @@ def test_run_is_found_again_and_loaded(tmp_path: Path) -> None:
     assert torch.equal(one(images), other(images))
     assert one.test_error == record["response"]["test_error"]
     assert str(other).startswith("Trained(name=")
-    with pytest.raises(Refusal, match="published: modern, paper"):
+    with pytest.raises(Refusal, match="comes with lenet: modern, paper"):
         lenet.load("modrn", place)
 
 
@@ -182,8 +183,8 @@ def test_published_weights_that_were_changed_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the hash in the record, and the record by its seal."""
-    shutil.copytree(trained.PUBLISHED, tmp_path / "weights")
-    monkeypatch.setattr(trained, "PUBLISHED", tmp_path / "weights")
+    shutil.copytree(store.PUBLISHED, tmp_path / "weights")
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path / "weights")
     path = tmp_path / "weights" / "modern.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -200,12 +201,32 @@ def test_publishing_makes_a_name(
 ) -> None:
     """A run's record and weights, byte for byte."""
     net = trained.load("modern")
-    weights = (trained.PUBLISHED / "modern.safetensors").read_bytes()
-    monkeypatch.setattr(trained, "PUBLISHED", tmp_path)
+    weights = (store.PUBLISHED / "modern.safetensors").read_bytes()
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path)
     trained.publish("best", net.record, weights)
-    assert trained.names() == ["best"]
+    assert store.networks() == ["best"]
     again, images = trained.load("best"), torch.rand(2, 28, 28)
     assert torch.equal(again(images), net(images)) and again.record == net.record
+
+
+@pytest.mark.parametrize("name", store.networks())
+def test_every_command_takes_a_network_that_comes_with_lenet(
+    name: str, tmp_path: Path
+) -> None:
+    """In an empty folder: its record by its name, and its weights by its run id; a run
+    that was trained here has its own."""
+    one = store.select(name, str(tmp_path))
+    model = contents.load([one], str(tmp_path))
+    images = torch.rand(2, 28, 28)
+    assert torch.equal(model(images)[0], trained.load(name)(images))
+    assert [network["run_id"] for network in presets([], str(tmp_path))] == [
+        store.select(preset, "")["run_id"] for preset in ("paper", "modern")
+    ]
+    own = store.folder(str(tmp_path), one["run_id"]) / "model.safetensors"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"")
+    with pytest.raises(Refusal, match="is not what was trained"):
+        contents.load([one], str(tmp_path))
 
 
 def test_predict_prints_the_digit_and_draws_the_layers(tmp_path: Path) -> None:

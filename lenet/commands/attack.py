@@ -3,7 +3,8 @@
 lenet attack run=3f2a image=2
     FGSM and PGD, away from the label and to the next likely class
 lenet attack run=3f2a image=2 attack=pgd target=8 epsilon=0.2
-    run=         the first letters of a run's id, or its folder
+    run=         modern or paper, which come with lenet, the first letters of a run's
+                 id, or its folder
     image=0      which test image
     attack=      fgsm or pgd; both, unless one is named
     target=      a class, by number or name; without one, untargeted too
@@ -91,7 +92,10 @@ def checked(arguments: Sequence[str]) -> dict[str, str]:
     """What the command line says; norm, loss and radius are checked by the attack."""
     given = typed(arguments, TYPED)
     if not given["run"]:
-        raise Refusal("run=<the first letters of a run's id> says which network")
+        raise Refusal(
+            "run=<the first letters of a run's id> says which network; run=modern is "
+            "one that comes with lenet"
+        )
     if given["attack"] not in ("", *ATTACKS):
         raise Refusal(suggest(given["attack"], ATTACKS, "attack", "attacks"))
     return given

@@ -23,7 +23,7 @@ KEYS |= {"data_dir": ""}
 TABLES = ("parquet", "csv", "jsonl")
 NETWORKS = ("onnx", "torchscript", "exported", "safetensors", "c", "hub", "onnx_int8")
 
-TEN = ("c", "hub", "onnx_int8")  # formats that state what ten digits need
+TEN = ("c", "hub")  # formats that state what ten digits need
 
 
 def main(arguments: Sequence[str]) -> Said:

@@ -1,8 +1,8 @@
 """What a trained run looks at, knows in each layer and gets wrong.
 
 lenet interpret run=3f2a
-    one run, by the first letters of its id or its folder; figures and tables go beside
-    its record
+    one run, by the first letters of its id or its folder, or modern or paper, which
+    come with lenet; figures and tables go beside its record
 lenet interpret study=quick treatment=[activation=relu]
     all seeds of one treatment of a study, named by its difference from the study's
     base; treatment=[] is the base
@@ -11,6 +11,7 @@ lenet interpret study=interpretation
     allow_partial=true also where some runs have no weights, as in a fresh clone
 
 methods=[saliency,probe] chooses; probe.train=2000 and the like change a number.
+output_dir=outputs data_dir=<folder>
 """
 
 import sys

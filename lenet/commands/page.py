@@ -3,7 +3,8 @@
 lenet page
     the published networks of 1998 and of today, in outputs/page/index.html
 lenet page runs=[3f2a,9c01]
-    any one or two runs, by the first letters of their ids or by their folders
+    any one or two runs, by the first letters of their ids, their folders, or modern
+    and paper, which come with lenet
 output_dir=outputs data_dir=<folder> file=<output_dir>/page/index.html
 picture=true takes a picture of it too, screenshot.png beside it, with a Chromium
 """

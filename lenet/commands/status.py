@@ -6,7 +6,6 @@ lenet status study=quick        one study: how far it is, and which runs failed
     runs=10         so many runs are listed, the newest first
 """
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,6 @@ from lenet.records.store import Record
 from lenet.terminal import Said, typed
 
 KEYS = {"study": "", "output_dir": "outputs", "runs": "10"}
-PUBLISHED = Path(__file__).parents[1] / "interpret" / "weights"  # and their records
 
 
 def main(arguments: Sequence[str]) -> Said:
@@ -117,10 +115,10 @@ def presets() -> dict[str, Mapping[str, Value]]:
 def nets() -> list[dict[str, Any]]:
     """The networks that come with lenet, each by the name that `run=` takes."""
     found = []
-    for path in sorted(PUBLISHED.glob("*.json")):
-        one = json.loads(path.read_text(encoding="utf-8"))
-        said = f"network {path.stem}: run={path.stem}, {outcome(one)}"
-        about = {"network": path.stem, "run_id": one["run_id"]}
+    for name in store.networks():
+        one = store.select(name, "")
+        said = f"network {name}: run={name}, {outcome(one)}"
+        about = {"network": name, "run_id": one["run_id"]}
         found.append({**about, "said": f"{said}, published with lenet"})
     return found
 

@@ -4,6 +4,8 @@ onnxruntime's static quantisation: the range of every layer is read from trainin
 images, weights get a scale for each map. What is stated is measured on all test images.
 """
 
+import contextlib
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +34,10 @@ def write(net: Trained, path: Path | None, data_dir: str | None) -> Said:
             "int8 needs onnxruntime: pip install 'lenet[export]'", 3
         ) from None
     data = datasets.load(str(net.treatment["data"]), data_dir)
+    if data.sha256 != net.record["data"]:
+        raise Refusal(f"{net.name} was trained on another data set", 3)
     target = path or Path(f"{net.name}_int8.onnx")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, without_advice():
         whole = formats.write(net, "onnx", Path(folder) / "whole.onnx")
         small = Path(folder) / "small.onnx"
         quantize_static(
@@ -55,11 +59,22 @@ def write(net: Trained, path: Path | None, data_dir: str | None) -> Said:
     return Said(text.replace("% ", " % "), about)
 
 
+@contextlib.contextmanager
+def without_advice() -> Iterator[None]:
+    """onnxruntime advises another graph, twice; what this one costs is measured."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 class Calibration:
     """Training images for onnxruntime, which asks for one batch after the other."""
 
     def __init__(self, data: Data) -> None:
-        chosen, _ = data.split(CALIBRATED, 0)
+        chosen, _ = data.split(min(CALIBRATED, len(data.train_images)), 0)
         self.batches = batches(data.train_images[chosen])
 
     def get_next(self) -> dict[str, Any] | None:

@@ -34,7 +34,6 @@ from lenet.training.model import STRUCTURE, LeNet5
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PUBLISHED = Path(__file__).parent / "weights"  # <name>.safetensors and <name>.json
 SHOWN = 3  # classes that a prediction names at most
 
 
@@ -144,24 +143,17 @@ class Trained:
 def load(name: str, output_dir: str = "outputs") -> Trained:
     """The trained network of this name.
 
-    name: published with lenet (`names()`), a run's folder, or the first letters of the
-    id of a run in output_dir, which may also be one whose weights a study publishes.
+    name: published with lenet (`store.networks()`), a run's folder, or the first
+    letters of the id of a run in output_dir, which may also be one whose weights a
+    study publishes.
     """
-    if name in names():
-        return assembled(name, PUBLISHED / f"{name}.json")
+    if name in store.networks():
+        return assembled(name, store.PUBLISHED / f"{name}.json")
     if (Path(name) / "model.safetensors").is_file():
         return assembled(Path(name).name, Path(name) / "record.json")
 
-    try:
-        one = store.select(name, output_dir)
-    except Refusal as refusal:
-        raise Refusal(f"{refusal}; published: {', '.join(names())}") from None
+    one = store.select(name, output_dir)
     return Trained(one["run_id"], one, contents.load([one], output_dir))
-
-
-def names() -> list[str]:
-    """The networks whose weights come with lenet."""
-    return sorted(path.stem for path in PUBLISHED.glob("*.json"))
 
 
 def assembled(name: str, path: Path) -> Trained:
@@ -183,7 +175,9 @@ def publish(name: str, one: Record, weights: bytes) -> list[Path]:
     """Put a network into the package under a name; the files."""
     if hashlib.sha256(weights).hexdigest() != one["weights"]:
         raise Refusal(f"{name}: these are not the weights of run {one['run_id']}", 4)
-    paths = [PUBLISHED / f"{name}{suffix}" for suffix in (".json", ".safetensors")]
+    paths = [
+        store.PUBLISHED / f"{name}{suffix}" for suffix in (".json", ".safetensors")
+    ]
     store.replace(paths[0], json.dumps(one, indent=1).encode())
     store.replace(paths[1], weights)
     return paths

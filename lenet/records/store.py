@@ -9,6 +9,7 @@ looking through ten thousand of them does not wait for torch.
 import base64
 import contextlib
 import errno
+import functools
 import gzip
 import hashlib
 import json
@@ -33,6 +34,8 @@ RUN = re.compile("[0-9a-f]{16}")  # the name of a run's folder
 SEAL = len(',"seal":"') + 64 + len('"}')  # bytes at the end of a sealed text
 LOCK, PROBE = ".lock", ".probe"
 GONE = 100  # times in a row that a folder may vanish: then it is no folder at all
+# What comes with lenet, <name>.json and <name>.safetensors, in every command a run=.
+PUBLISHED = Path(__file__).parents[1] / "interpret" / "weights"
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -391,9 +394,23 @@ def identity(record: Record) -> str:
 
 def weights_path(output_dir: str, name: str) -> Path:
     """Where a run's weights are, or would be: beside its record, or published."""
-    published = Path(output_dir).glob(f"*/weights/{name}.safetensors")
     own = folder(output_dir, name) / "model.safetensors"
-    return own if own.exists() else next(published, own)
+    if own.exists():
+        return own
+    studies = Path(output_dir).glob(f"*/weights/{name}.safetensors")
+    return next(studies, None) or packaged(PUBLISHED).get(name, own)
+
+
+@functools.cache
+def packaged(place: Path) -> dict[str, Path]:
+    """The weights that come with lenet, by the ids of their runs."""
+    paths = place.glob("*.json")
+    return {read(one)["run_id"]: one.with_suffix(".safetensors") for one in paths}
+
+
+def networks() -> list[str]:
+    """The names of the networks whose weights come with lenet."""
+    return sorted(path.stem for path in PUBLISHED.glob("*.json"))
 
 
 def weights(output_dir: str, record: Record) -> bytes:
@@ -494,7 +511,10 @@ def published(path: Path) -> list[Record]:
 
 def select(run: str, output_dir: str) -> Record:
     """The record that a unique prefix of a run id, or a run's folder, means: of a run
-    that was trained here or, if it fits none, of a published one."""
+    that was trained here or, if it fits none, of a published one; or that of a network
+    which comes with lenet, by its name."""
+    if run in networks():
+        return read(PUBLISHED / f"{run}.json")
     with contextlib.suppress(OSError):  # too long for a path: a prefix, or nothing
         if (Path(run) / "record.json").is_file():
             return read(Path(run) / "record.json")
@@ -510,5 +530,6 @@ def select(run: str, output_dir: str) -> Record:
     fits, count = len(matches or others), len({*names, *every})
     raise Refusal(
         f"run={run} fits {fits} of the {count} runs in {output_dir}: "
-        "give more of the run id, or a run's folder"
+        "give more of the run id, a run's folder, or what comes with lenet: "
+        f"{', '.join(networks())}"
     )
