@@ -280,8 +280,8 @@ def _of_several(sides: Sequence[Side], words: Words) -> str:
 def _listed_places(places: Sequence[str]) -> str:
     """The places of several sides: "in LeNet-5 of 1998 and of today"."""
     start = "in LeNet-5 "
-    if all(one.startswith(start) for one in places):
-        return start + listed(one.removeprefix(start) for one in places)
+    if all(group.startswith(start) for group in places):
+        return start + listed(group.removeprefix(start) for group in places)
     return listed(places)
 
 
@@ -368,7 +368,7 @@ def order(sides: Sequence[Side]) -> list[_Key]:
     for side in sides:
         for arm in side.effects.itertuples(index=False):
             means[_key(arm)].append(float(arm.mean))
-    score = {key: sum(found) / len(found) for key, found in means.items()}
+    score = {key: sum(positions) / len(positions) for key, positions in means.items()}
     keys = sorted(means, key=lambda key: (math.isnan(score[key]), score[key], key))
     if _flat(sides):
         return keys
@@ -533,8 +533,8 @@ class _Block:
             y += _headed(lines)
             axes = self._panel(page, rows, (starts, y), limits)
             y += sum(row.height for row in rows)
-        for x, one in zip(starts, axes, strict=True):
-            one.tick_params(axis="x", labelbottom=True, length=3)
+        for x, panel in zip(starts, axes, strict=True):
+            panel.tick_params(axis="x", labelbottom=True, length=3)
             middle = x + self.layout.plot / 2
             page.write(middle, y + AXIS, self.foot, SMALL, ha="center")
         return y + AXIS + LINE * SMALL * len(self.foot) + 0.05

@@ -52,19 +52,25 @@ def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     that of a guess where all did.
     """
     rows = []
-    for treatment, found in runs.items():
+    for treatment, records in runs.items():
         errors = pd.Series(
-            [one["response"]["test_error"] for one in found if converged(one)]
+            [
+                record["response"]["test_error"]
+                for record in records
+                if converged(record)
+            ]
             or [GUESS],
             dtype="float64",
         )
-        structure = [found[0]["treatment"][key] for key in model.STRUCTURE]
+        structure = [records[0]["treatment"][key] for key in model.STRUCTURE]
         rows.append(
             {
                 "treatment": treatment,
-                "n": len(found),
-                "lost": sum(not converged(one) for one in found),
-                "seconds": float(pd.Series([spent(one) for one in found]).median()),
+                "n": len(records),
+                "lost": sum(not converged(record) for record in records),
+                "seconds": float(
+                    pd.Series([spent(record) for record in records]).median()
+                ),
                 "parameters": parameters(*structure),
                 "mean": float(errors.mean()),
                 "low": float(errors.min()),
@@ -76,8 +82,8 @@ def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
 
 def incomparable(records: Sequence[Record]) -> str:
     """Why the seconds of these runs cannot be compared; empty if they can."""
-    kinds = {contents.edition(one) for one in records}
-    machines = sorted({one["hardware"] for one in records})
+    kinds = {contents.edition(record) for record in records}
+    machines = sorted({record["hardware"] for record in records})
     if len(kinds) > 1:
         return "they are of several editions, which measure another time"
     if max(kinds) > 1 and len(machines) > 1:
@@ -160,13 +166,13 @@ def _fitted(look: Look, names: Sequence[str]) -> _Layout:
 
     def paper(look: Look) -> _Layout | None:
         share = 0.38 if look.narrow else 0.24
-        found = layout(look, share * (look.width or 0.0))
-        return found if found.panel >= THIN else None
+        placed = layout(look, share * (look.width or 0.0))
+        return placed if placed.panel >= THIN else None
 
     if look.width is None:
         return layout(look, 2.6)._replace(panel=WIDTH)
-    if found := paper(look):
-        return found
+    if placed := paper(look):
+        return placed
     raise TooNarrow("costs", look, paper)
 
 

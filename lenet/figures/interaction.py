@@ -78,11 +78,11 @@ def finding(pairs: pd.DataFrame, reference: str) -> str:
     if proven.empty:
         return f"No proof that any of {len(pairs)} pairs of changes interacts"
     first = proven.loc[proven["mean"].abs().idxmax()]
-    one, other = first["factor"].split(":")
+    first_factor, other = first["factor"].split(":")
     does = "more" if first["verdict"] == "better" else "less"
     return (
         f"{len(proven)} of {len(pairs)} pairs of changes to {reference} interact: most "
-        f"of all, {one} helps {does} with {other} {size(first)}"
+        f"of all, {first_factor} helps {does} with {other} {size(first)}"
     )
 
 
@@ -105,8 +105,8 @@ def _fitted(
         cell = (width - 2 * look.margin - beside - GAP) / len(factors)
         return (beside, min(cell, MOST)) if cell >= least else None
 
-    if found := paper(look):
-        return found
+    if shown := paper(look):
+        return shown
     raise TooNarrow("interactions", look, paper)
 
 

@@ -153,7 +153,10 @@ def probe_finding(accuracy: pd.DataFrame) -> str:
         best = {
             w: some.loc[some["mean"].idxmax()] for w, some in rows.groupby("weights")
         }
-        each = [f"{100 * one['mean']:.1f} % at {one['layer']}" for one in best.values()]
+        each = [
+            f"{100 * layer['mean']:.1f} % at {layer['layer']}"
+            for layer in best.values()
+        ]
         said.append(f"{called(network)} {each[0]}, untrained {each[1]}")
     return f"What a linear probe reads at best: {'; '.join(said)}"
 

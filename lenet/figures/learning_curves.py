@@ -43,20 +43,20 @@ def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     the test error, and train_error, the mean over the seeds.
     """
     kept = {
-        treatment: [one for one in found if converged(one)] or found
-        for treatment, found in runs.items()
+        treatment: [record for record in records if converged(record)] or records
+        for treatment, records in runs.items()
     }
     rows = [
         {
             "treatment": treatment,
-            "seed": one["seed"],
+            "seed": record["seed"],
             "epoch": point["epoch"],
             "test": point["test_error"],
             "train": point.get("train_error", math.nan),
         }
-        for treatment, found in kept.items()
-        for one in found
-        for point in one["curve"]
+        for treatment, records in kept.items()
+        for record in records
+        for point in record["curve"]
         if point.get("test_error") is not None
     ]
     columns = ["treatment", "seed", "epoch", "test", "train"]
@@ -210,9 +210,9 @@ def _other(reference: str, look: Look) -> str:
 
 def _handles(other: str, curves: pd.DataFrame) -> list[Line2D | Patch]:
     """The marks as they are drawn: dots where there is one epoch alone."""
-    one = curves[curves["epoch"] == curves["epoch"].iloc[0]].iloc[:1]
+    start = curves[curves["epoch"] == curves["epoch"].iloc[0]].iloc[:1]
     single = curves["epoch"].nunique() == 1
-    dot, cross = (_dots(one, shape) if single else {} for shape in "ox")
+    dot, cross = (_dots(start, shape) if single else {} for shape in "ox")
     return [
         Line2D([], [], color=BLUE, lw=1.4, label="test error, %", **dot),
         Patch(color=RANGE, alpha=0.7, label="lowest to highest seed"),

@@ -108,14 +108,14 @@ def differences(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
     """
     tables = []
     for epsilon, some in runs.groupby("epsilon"):
-        found: Effects = arms(
+        effects: Effects = arms(
             some,
             {"treatment": reference},
             study=study,
             response=ACCURACY,
             base=reference,
         )
-        tables.append(found.table.assign(epsilon=epsilon))
+        tables.append(effects.table.assign(epsilon=epsilon))
     every = pd.concat(tables, ignore_index=True)
     return every[["epsilon", *every.columns.drop("epsilon")]]
 
@@ -128,9 +128,9 @@ def smallest(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
     runs: treatment, seed, status, smallest_epsilon.
     """
     levels = {"treatment": reference}
-    found = arms(runs, levels, study=study, response=SMALLEST, base=reference).table
+    table = arms(runs, levels, study=study, response=SMALLEST, base=reference).table
     columns = ["mean", "low", "high", "p_family", "verdict"]
-    effects = found.set_index("level")[columns].add_prefix("difference_")
+    effects = table.set_index("level")[columns].add_prefix("difference_")
     alive = runs[runs["status"] == "finished"].groupby("treatment", sort=False)
     rows = [
         {"treatment": name, **over_seeds(values)}
@@ -259,9 +259,9 @@ def _panel(
     accuracy.set_ylim(0, 100)
     _strongest(accuracy, mine)
     _hatch(accuracy, mine)
-    found = effects[effects["level"] == name]
-    reach = found[["low", "high", "mean"]].abs().to_numpy()
-    _differences(difference, found)
+    of_level = effects[effects["level"] == name]
+    reach = of_level[["low", "high", "mean"]].abs().to_numpy()
+    _differences(difference, of_level)
     limit = max(1.0, *(110 * reach[np.isfinite(reach)]), 1.0)
     difference.set_ylim(-limit, limit)
     difference.axhline(0, color=INK, linewidth=0.9, zorder=1)
@@ -402,13 +402,13 @@ def atlas_table(rows: pd.DataFrame) -> pd.DataFrame:
     mostly fails), and the share that it reaches at no radius."""
     unreached = rows.assign(unreached=rows["epsilon"] == math.inf)
     grouped = unreached.groupby(["treatment", "source", "target"], sort=False)
-    found = grouped.agg(
+    table = grouped.agg(
         n=("epsilon", "count"),
         success=("success", "mean"),
         median=("epsilon", "median"),
         unreached=("unreached", "mean"),
     )
-    return found.reset_index()
+    return table.reset_index()
 
 
 def atlas_finding(rows: pd.DataFrame, classes: Sequence[str] = DIGITS) -> str:

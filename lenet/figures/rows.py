@@ -54,15 +54,15 @@ def fitted(
         inner = (look.width or 0.0) - 2 * look.margin
         label = max(widest(labels, inner * (0.28 if sides == 1 else 0.22)), 0.8)
         for above, notes in tried:
-            found = Layout(inner if above else label, 0.0, notes, above)
-            room = inner - beyond - found.left(label) + GAP
+            placed = Layout(inner if above else label, 0.0, notes, above)
+            room = inner - beyond - placed.left(label) + GAP
             plot = room / sides - 2 * GAP - notes
             if plot >= LEAST:
-                return found._replace(plot=plot, ticks=min(5, int(plot / 0.35)))
+                return placed._replace(plot=plot, ticks=min(5, int(plot / 0.35)))
         return None
 
-    if found := layout(look):
-        return found
+    if placed := layout(look):
+        return placed
     raise TooNarrow(figure, look, layout)
 
 

@@ -84,12 +84,12 @@ def without_shared_end(old: str, new: str) -> str:
 
 def of_study(study: Study) -> Words:
     """The words of a study's levels, and of the joint changes that its plan names."""
-    found: dict[str, dict[str, str]] = {}
+    names: dict[str, dict[str, str]] = {}
     for factor, keys in study.settings.items():
         for value in unique(study.runs[factor]):
             values = str(value).split("+") if len(keys) > 1 else [str(value)]
             if label := joint(zip(keys, values, strict=True)):
-                found.setdefault(factor, {})[str(value)] = label
+                names.setdefault(factor, {})[str(value)] = label
     for (factor, name), changed in study.names.items():
         parts: list[tuple[str, str]] = []
         for key, value in changed.items():
@@ -97,8 +97,8 @@ def of_study(study: Study) -> Words:
             values = str(value).split("+") if len(keys) > 1 else [str(value)]
             parts += zip(keys, values, strict=True)
         if label := joint(parts):
-            found.setdefault(factor, {})[name] = label
-    return Words(found, study.years)
+            names.setdefault(factor, {})[name] = label
+    return Words(names, study.years)
 
 
 def network(study: Study) -> str:
@@ -127,10 +127,10 @@ def together(several: Iterable[Words]) -> Words:
     """The words of several studies."""
     labels: dict[str, dict[str, str]] = {}
     years: dict[str, dict[str, int]] = {}
-    for one in several:
-        for factor, known in one.labels.items():
+    for name in several:
+        for factor, known in name.labels.items():
             labels.setdefault(factor, {}).update(known)
-        for factor, dated in one.years.items():
+        for factor, dated in name.years.items():
             years.setdefault(factor, {}).update(dated)
     return Words(labels, years)
 

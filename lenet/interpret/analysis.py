@@ -122,8 +122,8 @@ def of_layers(subject: Subject, specs: Specs) -> Result:
         raise Refusal(
             f"layers.image={place}: the test images are 0 to {len(images) - 1}"
         )
-    found: Result = dict(overview.maps(subject.model, images[place] / 255))
-    return found
+    results: Result = dict(overview.maps(subject.model, images[place] / 255))
+    return results
 
 
 def of_saliency(subject: Subject, specs: Specs) -> Result:
@@ -188,7 +188,7 @@ def of_probe(subject: Subject, specs: Specs) -> Result:
 def attacked(model: LeNet5, images: Tensor, labels: Tensor, spec: Probe) -> Tensor:
     """The images of each run, changed by at most epsilon a pixel to be misread."""
     images = checked(model, images)
-    found = [
+    adversarial = [
         pgd(
             model,
             some,
@@ -199,7 +199,7 @@ def attacked(model: LeNet5, images: Tensor, labels: Tensor, spec: Probe) -> Tens
         ).images
         for some, answers in zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
     ]
-    return torch.cat(found, 1)
+    return torch.cat(adversarial, 1)
 
 
 def of_sae(subject: Subject, specs: Specs) -> Result:
@@ -247,8 +247,8 @@ def with_number(specs: Specs, key: str, text: str) -> dict[str, Any]:
     if name not in specs:
         raise Refusal(suggest(name, specs, "method with numbers", "methods"))
     known = {
-        one.name: getattr(specs[name], one.name)
-        for one in dataclasses.fields(specs[name])
+        field.name: getattr(specs[name], field.name)
+        for field in dataclasses.fields(specs[name])
     }
     if field not in known:
         raise Refusal(suggest(field, known, f"number of {name}", "numbers"))
@@ -271,15 +271,19 @@ def read(key: str, text: str, like: Any) -> Any:
         raise Refusal(f"{key}={text} is not {kind}") from None
 
 
-def subject(one: store.Record, root: str, data: Data) -> Subject:
+def subject(record: store.Record, root: str, data: Data) -> Subject:
     """A run, loaded from root/runs after its hash is checked, with its data."""
-    if data.sha256 != one["data"]:
+    if data.sha256 != record["data"]:
         raise Refusal(
-            f"run {one['run_id']} was trained on other data than the "
+            f"run {record['run_id']} was trained on other data than the "
             f"{data.name} that lies here: give its data_dir",
             4,
         )
-    model, treatment, seed = contents.load([one], root), one["treatment"], one["seed"]
+    model, treatment, seed = (
+        contents.load([record], root),
+        record["treatment"],
+        record["seed"],
+    )
     began, other = (
         untrained(model, [treatment], [start]) for start in (seed, seed + OTHER)
     )
@@ -288,7 +292,7 @@ def subject(one: store.Record, root: str, data: Data) -> Subject:
 
 def result(
     method: str,
-    one: store.Record,
+    record: store.Record,
     root: str,
     specs: Specs,
     load: Callable[[], Subject],
@@ -299,15 +303,15 @@ def result(
     """
     numbers = {name: dataclasses.asdict(specs[name]) for name in METHODS[method].reads}
     key = store.digest(
-        [method, one["weights"], one["data"], one["seed"], numbers, code()]
+        [method, record["weights"], record["data"], record["seed"], numbers, code()]
     )
     place = (
-        store.folder(root, one["run_id"]) / "interpretation" / f"{method}-{key[:16]}"
+        store.folder(root, record["run_id"]) / "interpretation" / f"{method}-{key[:16]}"
     )
     if place.is_dir():
         return opened(place), True
-    found = METHODS[method].result(load(), specs)
-    keep(place, found)
+    result = METHODS[method].result(load(), specs)
+    keep(place, result)
     return opened(place), False
 
 
@@ -334,12 +338,12 @@ def is_text(node: ast.AST) -> bool:
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
-def keep(place: Path, found: Result) -> None:
+def keep(place: Path, result: Result) -> None:
     """Write a result so that its folder is there whole or not at all."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-        for name, value in found.items():
+        for name, value in result.items():
             if isinstance(value, pd.DataFrame):
                 value.to_csv(aside / f"{name}.csv", index=False)
             else:
@@ -356,11 +360,11 @@ def keep(place: Path, found: Result) -> None:
 
 def opened(place: Path) -> Result:
     """A result that was kept."""
-    found: Result = {
+    result: Result = {
         path.stem: np.load(path, allow_pickle=False)
         for path in sorted(place.glob("*.npy"))
     }
     for path in sorted(place.glob("*.csv")):
         # Names stay texts: the layer "none" is no missing value.
-        found[path.stem] = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    return found
+        result[path.stem] = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    return result

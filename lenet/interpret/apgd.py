@@ -153,12 +153,12 @@ class Pace:
 def checkpoints(steps: int) -> dict[int, int]:
     """After how many steps a step may be halved, each with the steps since the one
     before: first 22 % of all, then 3 % less each time, but never less than 6 %."""
-    gap, at, found = max(int(FIRST * steps), 1), 0, {}
+    gap, at, ends = max(int(FIRST * steps), 1), 0, {}
     while at + gap <= steps:
         at += gap
-        found[at] = gap
+        ends[at] = gap
         gap = max(gap - max(int(SOONER * steps), 1), int(LEAST * steps), 1)
-    return found
+    return ends
 
 
 def apgd(

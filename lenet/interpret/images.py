@@ -110,20 +110,20 @@ def checked_classes(
     classes: whole numbers of any type, [] for all, [n] for all runs, or [run, n]; from
     0, of so many as `count`. images: as `checked_images` returns them.
     """
-    found = as_tensor(classes, what)
+    tensor = as_tensor(classes, what)
     n = images.shape[-3]
-    if found.dtype not in INTEGERS:
-        raise Refusal(f"{what} are {found.dtype}: give whole numbers")
-    found = found.to(torch.int64).to(images.device)
-    if tuple(found.shape) not in ((), (n,), (runs, n)):
+    if tensor.dtype not in INTEGERS:
+        raise Refusal(f"{what} are {tensor.dtype}: give whole numbers")
+    tensor = tensor.to(torch.int64).to(images.device)
+    if tuple(tensor.shape) not in ((), (n,), (runs, n)):
         raise Refusal(
-            f"{what} have the shape {list(found.shape)}: give one number, [{n}], "
+            f"{what} have the shape {list(tensor.shape)}: give one number, [{n}], "
             f"a class for each image, or [{runs}, {n}]"
         )
-    if found.numel() and not 0 <= found.min() <= found.max() < count:
-        low, high = int(found.min()), int(found.max())
+    if tensor.numel() and not 0 <= tensor.min() <= tensor.max() < count:
+        low, high = int(tensor.min()), int(tensor.max())
         raise Refusal(f"{what} lie in {low} to {high}: they are 0 to {count - 1}")
-    return found.expand(runs, n)
+    return tensor.expand(runs, n)
 
 
 def checked_labels(

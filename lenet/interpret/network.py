@@ -104,10 +104,14 @@ def untrained(
     """
     fresh = copy.deepcopy(model)
     numbers = [
-        torch.tensor([float(one.get(f"init.{key}") or 0) for one in treatments])
+        torch.tensor(
+            [float(treatment.get(f"init.{key}") or 0) for treatment in treatments]
+        )
         for key in ("coefficient", "bias")
     ]
-    fresh.initialise(seeds, [str(one["init"]) for one in treatments], *numbers)
+    fresh.initialise(
+        seeds, [str(treatment["init"]) for treatment in treatments], *numbers
+    )
     for layer in fresh.children():
         if isinstance(layer, Convolution):
             layer.mean.zero_()

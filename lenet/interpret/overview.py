@@ -56,12 +56,12 @@ def maps(model: LeNet5, image: Any) -> dict[str, npt.NDArray[np.float32]]:
     """What every layer of the first run gives for one image, and the kernels that make
     C1's and C3's maps: [map, input, 5, 5], NaN where Table I has none."""
     seen = model.activations(checked(model, image))
-    found = {name: seen[name][0, 0].cpu().numpy() for name in LAYERS}
+    pictures = {name: seen[name][0, 0].cpu().numpy() for name in LAYERS}
     for name in ("C1", "C3"):
         layer = getattr(model, name)
         kernels = layer.dense()[0].clone()
         there = torch.zeros(kernels.shape[:2], dtype=torch.bool).flatten()
         there[layer.kernels.cpu()] = True
         kernels[~there.view(kernels.shape[:2])] = torch.nan
-        found[f"{name} kernels"] = kernels.cpu().numpy()
-    return found
+        pictures[f"{name} kernels"] = kernels.cpu().numpy()
+    return pictures

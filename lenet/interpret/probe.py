@@ -124,8 +124,8 @@ def probes(
             }
             for task, (wanted, right) in tasks.items():
                 about = {"run": run, "layer": layer, "task": task}
-                found = readings(inputs, wanted, others, right, spec)
-                rows += [{**about, **one} for one in found]
+                accuracies = readings(inputs, wanted, others, right, spec)
+                rows += [{**about, **accuracy} for accuracy in accuracies]
     return pd.DataFrame(rows)
 
 

@@ -235,12 +235,12 @@ def assault(
     hits = attacked(problem, before, epsilon, tries, norm)
     chance = by_chance(problem, before, epsilon, norm)
     lost = (before & ~hits.right).double().mean(1)
-    found = {
+    counts = {
         "flat": (before & hits.flat).double().mean(1),
         "falling": (hits.falling & hits.right).double().mean(1),
         "black_box": (before & (hits.transferred | chance)).double().mean(1) - lost,
     }
-    shares = {name: share.tolist() for name, share in found.items()}
+    shares = {name: share.tolist() for name, share in counts.items()}
     return hits.right, pd.DataFrame(shares)
 
 
@@ -333,7 +333,7 @@ def smallest_radii(
     images: Any,
     labels: Any,
     keys: Indices | None,
-    found: Curve,
+    curve: Curve,
     effort: Effort,
     norm: str = "linf",
 ) -> Radii:
@@ -344,12 +344,12 @@ def smallest_radii(
     more than half of a run's images withstand at the curve's largest radius, the radius
     is doubled until they do not, or until the ball holds all images.
     """
-    epsilons = sorted(found.cells["epsilon"].unique())
+    epsilons = sorted(curve.cells["epsilon"].unique())
     with entrance(model, images, labels, keys) as problem:
         wrong = logits(problem).argmax(-1) != problem.labels
         low = torch.zeros(wrong.shape).to(problem.images)
         high = torch.full_like(low, math.inf).masked_fill(wrong, 0)
-        for epsilon, right in zip(epsilons, found.right, strict=True):
+        for epsilon, right in zip(epsilons, curve.right, strict=True):
             lost = ~right & high.isinf()
             high, low = high.masked_fill(lost, epsilon), low.masked_fill(right, epsilon)
         epsilon = epsilons[-1]
@@ -408,8 +408,11 @@ def smallest_epsilon(
     low = torch.where(high == rungs[-1], 0.0, high / 2)
     for _ in range(halvings):
         between = (low + high) / 2
-        found = walk(epsilon=between).reached
-        low, high = torch.where(found, low, between), torch.where(found, between, high)
+        reached = walk(epsilon=between).reached
+        low, high = (
+            torch.where(reached, low, between),
+            torch.where(reached, between, high),
+        )
     return high.masked_fill(never, math.inf).masked_fill(goal.reached(scores), 0)
 
 
@@ -465,8 +468,8 @@ def reach(
     success = at.reached | (smallest <= radius)
     about = {"source": labels, "target": target}
     for run in range(runs):
-        found = {"epsilon": smallest[run], "success": success[run]}
-        yield pd.DataFrame({"run": run, **about, **found})
+        table = {"epsilon": smallest[run], "success": success[run]}
+        yield pd.DataFrame({"run": run, **about, **table})
 
 
 def auto_attack(

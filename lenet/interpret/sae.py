@@ -211,17 +211,20 @@ def curve(
     none, units = torch.zeros(len(given)), given.shape[-1]
     mean = given.mean(1, keepdim=True).expand_as(seen)
     few = [count for count in spec.active if count <= units]
-    found = [("mean", 0.0, mean, none, none), ("itself", 0.0, seen, none + units, none)]
+    points = [
+        ("mean", 0.0, mean, none, none),
+        ("itself", 0.0, seen, none + units, none),
+    ]
     for count, rebuilt in zip(few, principal(given, seen, few), strict=True):
-        found.append(("pca", count, rebuilt, none + count, none))
+        points.append(("pca", count, rebuilt, none + count, none))
     for method, settings in (("topk", spec.active), ("l1", spec.penalty)):
         autos = trained(given, settings, method == "topk", spec, seed)
         for setting, auto in zip(settings, autos, strict=True):
             codes, unused = auto.encode(seen), dead(auto.encode(given))
             l0, share = (codes > 0).double().sum(-1).mean(1), unused.double().mean(1)
-            found.append((method, setting, auto.decode(codes), l0, share))
+            points.append((method, setting, auto.decode(codes), l0, share))
     rows = []
-    for method, setting, rebuilt, l0, share in found:
+    for method, setting, rebuilt, l0, share in points:
         with torch.no_grad():
             answers = onward(model, spec.layer, rebuilt).argmax(-1)
         wrong = (answers != labels).double().mean(1)
@@ -268,6 +271,10 @@ def portraits(
         "mass": mass / mass.sum().clamp(min=1e-12),
     }
     for name, part in parts.items():
-        columns |= {f"{name}_{i}": one for i, one in enumerate(part.unbind(1))}
-    table = pd.DataFrame({name: one.cpu().numpy() for name, one in columns.items()})
+        columns |= {
+            f"{name}_{i}": run_columns for i, run_columns in enumerate(part.unbind(1))
+        }
+    table = pd.DataFrame(
+        {name: column.cpu().numpy() for name, column in columns.items()}
+    )
     return table.sort_values(["mass", "latent"], ascending=[False, True])

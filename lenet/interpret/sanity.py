@@ -166,11 +166,11 @@ def randomisation(
 
 
 def likeness(
-    one: Float[Tensor, "run batch *place"], other: Float[Tensor, "run batch *place"]
+    first: Float[Tensor, "run batch *place"], other: Float[Tensor, "run batch *place"]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int_]]:
     """Spearman's correlation per run, the mean over images, and of how many."""
     each = []
-    for maps in (one, other):
+    for maps in (first, other):
         ranks = stats.rankdata(maps.flatten(2).double().cpu().numpy(), axis=-1)
         ranks -= ranks.mean(-1, keepdims=True)
         length = np.sqrt((ranks**2).sum(-1, keepdims=True))

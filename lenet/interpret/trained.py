@@ -152,33 +152,33 @@ def load(name: str, output_dir: str = "outputs") -> Trained:
     if (Path(name) / "model.safetensors").is_file():
         return assembled(Path(name).name, Path(name) / "record.json")
 
-    one = store.select(name, output_dir)
-    return Trained(one["run_id"], one, contents.load([one], output_dir))
+    record = store.select(name, output_dir)
+    return Trained(record["run_id"], record, contents.load([record], output_dir))
 
 
 def assembled(name: str, path: Path) -> Trained:
     """A network from its record and the weights beside it; the record's seal and the
     weights' hash are checked first."""
-    one, own = store.read(path), path.with_suffix(".safetensors")
+    record, own = store.read(path), path.with_suffix(".safetensors")
     content = (own if own.exists() else path.parent / "model.safetensors").read_bytes()
-    if hashlib.sha256(content).hexdigest() != one["weights"]:
+    if hashlib.sha256(content).hexdigest() != record["weights"]:
         raise Refusal(f"{name}: the weights are not those of its record", 4)
-    levels = {key: one["treatment"][key] for key in STRUCTURE}
-    model = LeNet5(1, **levels, classes=int(one.get("classes", 10)))
+    levels = {key: record["treatment"][key] for key in STRUCTURE}
+    model = LeNet5(1, **levels, classes=int(record.get("classes", 10)))
     model.load_state_dict(
         {key: tensor[None] for key, tensor in load_tensors(content).items()}
     )
-    return Trained(name, one, model.eval())
+    return Trained(name, record, model.eval())
 
 
-def publish(name: str, one: Record, weights: bytes) -> list[Path]:
+def publish(name: str, record: Record, weights: bytes) -> list[Path]:
     """Put a network into the package under a name; the files."""
-    if hashlib.sha256(weights).hexdigest() != one["weights"]:
-        raise Refusal(f"{name}: these are not the weights of run {one['run_id']}", 4)
+    if hashlib.sha256(weights).hexdigest() != record["weights"]:
+        raise Refusal(f"{name}: these are not the weights of run {record['run_id']}", 4)
     paths = [
         store.PUBLISHED / f"{name}{suffix}" for suffix in (".json", ".safetensors")
     ]
-    store.replace(paths[0], json.dumps(one, indent=1).encode())
+    store.replace(paths[0], json.dumps(record, indent=1).encode())
     store.replace(paths[1], weights)
     return paths
 

@@ -138,8 +138,8 @@ def drawn(number: int, exhibit: Exhibit) -> str:
 def told(svg: str, dots: Dots) -> str:
     """A figure whose dots say what they are, and hold the commands of their runs."""
 
-    def named(found: re.Match[str]) -> str:
-        side, row, seeds, body = found.groups()
+    def named(match: re.Match[str]) -> str:
+        side, row, seeds, body = match.groups()
         which = iter(seeds.split("-"))
 
         def titled(use: re.Match[str]) -> str:
@@ -160,7 +160,7 @@ def inline(svg: str, prefix: str, dots: Dots | None = None) -> str:
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", body)
     return re.sub(
         r"(?<![\w&])#[0-9a-fA-F]{6}\b",
-        lambda found: ink(found.group().lower()),
+        lambda match: ink(match.group().lower()),
         body,
     )
 

@@ -20,7 +20,7 @@ def told(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
     """
     known = {study.name: study for study in studies}
     rows = {key: row for row, key in enumerate(ablation_chart.order(sides))}
-    found: Dots = {}
+    dots: Dots = {}
     for at, side in enumerate(sides):
         study = known[str(side.effects["study"].iloc[0])]
         runs = runs_of(study) if side.estimand.startswith(ALONE) else {}
@@ -37,20 +37,20 @@ def told(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
                 new, before = pair[::-1] if turned else pair
                 text += f", run {new} minus {before}"
             place = at, rows[factor, level, reference], int(dot.seed)
-            found[place] = text, trained.get(run, "")
-    return found
+            dots[place] = text, trained.get(run, "")
+    return dots
 
 
 def runs_of(study: Study) -> dict[tuple[str, str], dict[int, str]]:
     """The run ids of each arm, by its factor and level and by seed."""
     names = {frozenset(v.items()): key for key, v in study.names.items()}
-    found = {}
+    by_seed = {}
     for treatment in study.treatments:
         if changed := study.changed(treatment):
             joined = "+".join(changed), "+".join(map(str, changed.values()))
             name = names.get(frozenset(changed.items()), joined)
-            found[name] = ids(study, treatment)
-    return found
+            by_seed[name] = ids(study, treatment)
+    return by_seed
 
 
 def ids(study: Study, treatment: Mapping[str, Level]) -> dict[int, str]:
@@ -61,5 +61,5 @@ def ids(study: Study, treatment: Mapping[str, Level]) -> dict[int, str]:
 
 def by_run(study: Study) -> dict[str, str]:
     """The command of each run by its id."""
-    names = [one["run_id"] for one in study.records]
+    names = [record["run_id"] for record in study.records]
     return dict(zip(names, commands(study), strict=True))

@@ -243,7 +243,7 @@ def lost_together(table: pd.DataFrame) -> pd.DataFrame:
             for pair in pairs
         ]
         said[f"collapsed{end}"] = [
-            ", ".join(one for one in pair if not one.startswith("0 ")) or "0"
+            ", ".join(side for side in pair if not side.startswith("0 ")) or "0"
             for pair in counts
         ]
         said = said.drop(columns=f"diverged{end}")

@@ -22,25 +22,27 @@ WORST = 40  # images shown
 
 def section(study: Study) -> str:
     """The test images that most runs get wrong, with how many of the runs do."""
-    answered = [one for one in study.records if one["right"]]
-    kept = [one for one in answered if converged(one)] or answered
+    answered = [record for record in study.records if record["right"]]
+    kept = [record for record in answered if converged(record)] or answered
     opening = '<section id="missed"><h2>Digits that runs miss most</h2>\n'
     if not kept:
         return f"{opening}<p>No run kept which images it got right.</p></section>"
     wrong = np.zeros(kept[0]["images"])
-    for one in kept:
-        wrong += ~right(one)
+    for answers in kept:
+        wrong += ~right(answers)
     order = np.lexsort((np.arange(len(wrong)), -wrong))[:WORST]
     order = order[wrong[order] > 0]
     name, sha256 = str(kept[0]["treatment"]["data"]), kept[0]["data"]
-    found, why = images(name, sha256)
+    pictures, why = images(name, sha256)
     cells = []
     for place in order:
         share = f"{decimals(100 * wrong[place] / len(kept), 0)} %"
         text, picture = f"test image {place}", ""
-        if found is not None:
-            text = f"{text}, a {int(found.test_labels[place])}"
-            content = base64.b64encode(png(found.test_images[place].numpy())).decode()
+        if pictures is not None:
+            text = f"{text}, a {int(pictures.test_labels[place])}"
+            content = base64.b64encode(
+                png(pictures.test_images[place].numpy())
+            ).decode()
             picture = f'<img alt="{text}" src="data:image/png;base64,{content}">'
         cells.append(f"<li>{picture}<b>{share}</b><span>{text}</span></li>")
     never = int((wrong == 0).sum())
@@ -64,10 +66,10 @@ def images(name: str, sha256: str) -> tuple[datasets.Data | None, str]:
         if not all(datasets.find(place, file) for file in datasets.FILES):
             return None, f"{name} is not on this machine: no pictures."
     try:
-        found = datasets.load(name, None)
+        data = datasets.load(name, None)
     except Refusal as problem:
         return None, f"No pictures: {problem}"
-    return (found, "") if found.sha256 == sha256 else (None, "Other data lie here.")
+    return (data, "") if data.sha256 == sha256 else (None, "Other data lie here.")
 
 
 def png(image: "np.ndarray[Any, np.dtype[np.uint8]]") -> bytes:

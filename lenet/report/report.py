@@ -73,8 +73,8 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
     """Write what is known of one study, or of two side by side; the paths."""
     shown, tables = gathered(studies)
     made = {
-        f"{name}.csv": effect_tables.as_csv(found).encode()
-        for name, found in tables.items()
+        f"{name}.csv": effect_tables.as_csv(table).encode()
+        for name, table in tables.items()
     }
     drawn: list[Exhibit] = []
     for exhibit in shown:
@@ -101,7 +101,7 @@ def gathered(
         shown = exhibits(studies[0], effects[0])
     else:
         shown = [side_by_side(studies, effects)]
-    losses = [found.losses for found in effects]
+    losses = [effect.losses for effect in effects]
     if all(answered(study) for study in studies):
         again = [corrected(study) for study in studies]
         effects += [estimated(study) for study in again]
@@ -112,7 +112,7 @@ def gathered(
         )
         shown.append(headline._replace(name=name, title=title))
     return shown, {
-        "effects": pd.concat([found.table for found in effects]),
+        "effects": pd.concat([effect.table for effect in effects]),
         "losses": pd.concat(losses),
     }
 
@@ -127,10 +127,10 @@ def first(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
     """The figure that a study is known by: its chart, or its ladder."""
     if len(studies) > 1:
         return side_by_side(studies, effects)
-    study, found = studies[0], effects[0]
-    if sides(study, found):
-        return forest(study, found)
-    return steps(study, found, effect.LADDER)
+    study, pair = studies[0], effects[0]
+    if sides(study, pair):
+        return forest(study, pair)
+    return steps(study, pair, effect.LADDER)
 
 
 def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
@@ -165,19 +165,21 @@ def sides(study: Study, effects: Effects) -> list[ablation_chart.Side]:
     """
     kinds = (effect.MAIN, effect.SIMPLE) if study.factorial else (effect.ALONE,)
     rows, seen = effects.table, effects.differences
-    chosen = [one for one in rows["estimand"].unique() if one.startswith(kinds)]
-    found = [
+    chosen = [
+        estimand for estimand in rows["estimand"].unique() if estimand.startswith(kinds)
+    ]
+    sides = [
         ablation_chart.Side(
-            rows[rows["estimand"] == one],
-            seen[seen["estimand"] == one],
-            words.heading(study, one),
-            words.place(study, one),
+            rows[rows["estimand"] == estimand],
+            seen[seen["estimand"] == estimand],
+            words.heading(study, estimand),
+            words.place(study, estimand),
         )
-        for one in chosen
+        for estimand in chosen
     ]
     if not study.factorial and words.puts_back(study):
-        return [ablation_chart.turned(side) for side in found]
-    return found
+        return [ablation_chart.turned(side) for side in sides]
+    return sides
 
 
 def forest(study: Study, effects: Effects) -> Exhibit:
@@ -189,8 +191,8 @@ def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibi
     """The ablation chart of two studies on the same rows, 1998 first: of a factorial
     its main effects."""
     shown = []
-    for study, found in zip(studies, effects, strict=True):
-        if not (several := sides(study, found)):
+    for study, table in zip(studies, effects, strict=True):
+        if not (several := sides(study, table)):
             raise Refusal(f"from {study.base} there are no arms to show side by side")
         shown.append(several[0])
     if len({study.response for study in studies}) > 1:
@@ -222,7 +224,7 @@ def beside(
 
 def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
     """A ladder: one change at a time, or the Shapley values as a waterfall."""
-    rows, seen = (effect.of(found, kind) for found in effects[:2])
+    rows, seen = (effect.of(table, kind) for table in effects[:2])
     start = error(study, seen["seed"])
     old, new = (words.NETWORKS.get(end, end) for end in (study.base, study.new))
     ends = ladder.Ends(old, new, start, start + float(rows["mean"].sum()))
@@ -256,10 +258,10 @@ def seconds(study: Study, rows: pd.DataFrame, kind: str) -> list[float]:
     pairs = {factor: study.levels[factor] for factor in rows["factor"]}
     timed = study.runs.drop(columns="right").assign(status="finished")
     measure = effect.factorial if kind == effect.SHAPLEY else effect.ladder
-    found = measure(timed, pairs, response=Response("seconds")).table
+    table = measure(timed, pairs, response=Response("seconds")).table
     if kind == effect.SHAPLEY:
-        found = effect.of(found, kind)
-    means = found.set_index("factor")["mean"]
+        table = effect.of(table, kind)
+    means = table.set_index("factor")["mean"]
     start = float(study.of(study.reference)["seconds"].mean())
     return list(accumulate(means[rows["factor"]], initial=start))
 
@@ -290,8 +292,8 @@ def by_treatment(study: Study) -> dict[str, list[Record]]:
 
     Of a ladder or a factorial, the rungs by what each adds; of many treatments, MOST.
     """
-    records = {one["run_id"]: one for one in study.records}
-    treatments = {words.treatment(study, one): one for one in listed(study)}
+    records = {record["run_id"]: record for record in study.records}
+    treatments = {words.treatment(study, record): record for record in listed(study)}
     if study.rungs:
         rung = dict(study.reference)
         treatments = {words.network(study): rung}
@@ -300,15 +302,15 @@ def by_treatment(study: Study) -> dict[str, list[Record]]:
             change = words.treatment(study, {**study.reference, factor: new})
             treatments[f"+ {change}"] = rung
     return {
-        label: [records[name] for name in study.of(one)["run_id"]]
-        for label, one in treatments.items()
+        label: [records[name] for name in study.of(record)["run_id"]]
+        for label, record in treatments.items()
     }
 
 
 def listed(study: Study) -> list[dict[str, Any]]:
     """The first MOST treatments: the reference, then from factor to factor, numbers in
     their order and names in that of the records."""
-    found = study.treatments[:MOST]
+    treatments = study.treatments[:MOST]
     factors = list(study.reference)
 
     def place(treatment: Mapping[str, Any]) -> list[tuple[int, float]]:
@@ -319,13 +321,13 @@ def listed(study: Study) -> list[dict[str, Any]]:
             if (value := changed.get(factor)) is not None
         ]
 
-    return sorted(found, key=place)
+    return sorted(treatments, key=place)
 
 
 def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The learning curves of the treatments."""
     rows = learning_curves.summary(runs)
-    lost = {n: sum(not converged(one) for one in r) for n, r in runs.items()}
+    lost = {n: sum(not converged(record) for record in r) for n, r in runs.items()}
     base = words.network(study)
     said = learning_curves.finding(rows, base, lost)
     draw = partial(
@@ -341,7 +343,7 @@ def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
 def costs(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The errors of the treatments against their seconds and parameters."""
     rows = cost.summary(runs)
-    machines = ", ".join(sorted({one["hardware"] for one in study.records}))
+    machines = ", ".join(sorted({record["hardware"] for record in study.records}))
     base = words.network(study)
     said = cost.finding(rows, base)
     draw = partial(

@@ -10,12 +10,12 @@ from lenet.studies.study import Study, settings_of, shown
 def commands(study: Study) -> list[str]:
     """The command that trains each run again: the modern preset and what differs."""
     base = composed(["preset=modern"])[0][0].treatment
-    return [command(one, base) for one in study.records]
+    return [command(record, base) for record in study.records]
 
 
-def command(one: Record, base: Mapping[str, Value]) -> str:
+def command(record: Record, base: Mapping[str, Value]) -> str:
     """What to type for one run, given what the modern preset would set."""
-    treatment = settings_of(one)
+    treatment = settings_of(record)
     words = [
         f"{factor}={treatment[factor]}"
         for factor in (*FACTORS, "data")
@@ -32,4 +32,4 @@ def command(one: Record, base: Mapping[str, Value]) -> str:
         for key in sorted(numbers)
         if key not in default or treatment[key] != default[key]
     ]
-    return " ".join(["python -m lenet.train", *words, f"seed={one['seed']}"])
+    return " ".join(["python -m lenet.train", *words, f"seed={record['seed']}"])

@@ -70,18 +70,18 @@ def about(study: Study) -> list[str]:
 def provenance(study: Study) -> pd.DataFrame:
     """What the numbers come from: each fact with how many of the runs share it."""
     facts: dict[tuple[str, str], int] = {}
-    for one in study.records:
-        edited = " (edited)" if one["code"]["dirty"] else ""
-        stack = one["stack"]
+    for record in study.records:
+        edited = " (edited)" if record["code"]["dirty"] else ""
+        stack = record["stack"]
         stated = {
-            "commit": f"{one['code']['commit']}{edited}",
-            "training": f"edition {contents.edition(one)}, code SHA-256 "
-            f"{one['code']['fingerprint']}",
-            "data": f"{one['treatment']['data']}, SHA-256 {one['data']}",
-            "hardware": f"{one['hardware']}, {stack['device']}, "
+            "commit": f"{record['code']['commit']}{edited}",
+            "training": f"edition {contents.edition(record)}, code SHA-256 "
+            f"{record['code']['fingerprint']}",
+            "data": f"{record['treatment']['data']}, SHA-256 {record['data']}",
+            "hardware": f"{record['hardware']}, {stack['device']}, "
             f"{stack['threads']} threads",
-            "versions": ", ".join(f"{k} {v}" for k, v in one["versions"].items()),
-            "status": one["status"],
+            "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
+            "status": record["status"],
         }
         for fact in stated.items():
             facts[fact] = facts.get(fact, 0) + 1
@@ -92,9 +92,9 @@ def provenance(study: Study) -> pd.DataFrame:
         rows.append(
             ("seal of the plan", str(study.plan.get("seal")), len(study.records))
         )
-    ids = "".join(sorted(one["seal"] for one in study.records))
+    ids = "".join(sorted(record["seal"] for record in study.records))
     seal = hashlib.sha256(ids.encode()).hexdigest()
     rows.append(("seal of the records", seal, len(study.records)))
-    total = sum(one["seconds"] for one in study.records)
+    total = sum(record["seconds"] for record in study.records)
     rows.append(("training", f"{total:,.0f} seconds in all", len(study.records)))
     return pd.DataFrame(rows, columns=["what", "which", "runs"])

@@ -24,79 +24,85 @@ from lenet.studies.table_study import Comparison, estimated
 CHARTED = {"factorial": effect.MAIN, "ladder": effect.LADDER}  # of the rest, the arms
 
 
-def write(folder: Path, found: Comparison, source: str) -> list[Path]:
+def write(folder: Path, comparison: Comparison, source: str) -> list[Path]:
     """Write the effects, figures, tables and page of a comparison; their paths.
 
     found: as `table_study.in_unit` gives it. source: where the table came from, for the
     captions.
     """
-    effects, exhibits = gathered(found, folder.name, source)
+    effects, exhibits = gathered(comparison, folder.name, source)
     made = {"effects.csv": effect_tables.as_csv(effects.table).encode()}
     pages: list[Exhibit] = []
     for exhibit in exhibits:
         exhibit, own = files.of(exhibit)
         made |= own
         pages.append(exhibit)
-    made["report.html"] = page(folder.name, found, pages, source).encode()
+    made["report.html"] = page(folder.name, comparison, pages, source).encode()
     return files.write(folder, made)
 
 
-def write_paper(folder: Path, found: Comparison, source: str, how: Paper) -> list[Path]:
+def write_paper(
+    folder: Path, comparison: Comparison, source: str, how: Paper
+) -> list[Path]:
     """Write the figures of a comparison for a paper; their paths."""
-    _, exhibits = gathered(found, folder.name, source)
-    lacking = Origin("; ".join(found.notes)).lacking
+    _, exhibits = gathered(comparison, folder.name, source)
+    lacking = Origin("; ".join(comparison.notes)).lacking
     return files.write(folder / "paper", paper.files(exhibits, how, lacking))
 
 
 def gathered(
-    found: Comparison, name: str, source: str
+    comparison: Comparison, name: str, source: str
 ) -> tuple[Effects, list[Exhibit]]:
     """The effects of a comparison and its figures."""
-    effects = estimate(found, name)
-    origin = Origin("; ".join(found.notes), source)
-    return effects, drawn(found, effects, origin)
+    effects = estimate(comparison, name)
+    origin = Origin("; ".join(comparison.notes), source)
+    return effects, drawn(comparison, effects, origin)
 
 
-def estimate(found: Comparison, study: str) -> Effects:
+def estimate(comparison: Comparison, study: str) -> Effects:
     """The effects of a comparison; a Refusal where the table allows none."""
     try:
-        return estimated(found, study)
+        return estimated(comparison, study)
     except ValueError as problem:
         raise Refusal(str(problem)) from None
 
 
-def drawn(found: Comparison, effects: Effects, origin: Origin) -> list[Exhibit]:
+def drawn(comparison: Comparison, effects: Effects, origin: Origin) -> list[Exhibit]:
     """The ablation chart, and of a factorial the heat map of the interactions."""
-    kind = CHARTED.get(found.kind, effect.ALONE)
+    kind = CHARTED.get(comparison.kind, effect.ALONE)
     rows = effect.of(effects.table, kind)
     side = ablation_chart.Side(rows, effect.of(effects.differences, kind))
     draw = partial(
-        ablation_chart.ablation_chart, side, origin=origin, response=found.response
+        ablation_chart.ablation_chart, side, origin=origin, response=comparison.response
     )
     said, ordered = ablation_chart.finding(side), ablation_chart.ordered(side)
     shown = [Exhibit("ablation_chart", "Ablation chart", said, draw, rows, ordered)]
-    if found.kind == "factorial":
+    if comparison.kind == "factorial":
         pairs = effect.of(effects.table, effect.PAIR)
         rows = pd.concat([rows, pairs])
-        said = interaction.finding(pairs, found.base)
+        said = interaction.finding(pairs, comparison.base)
         draw = partial(
-            interaction.heat_map, rows, reference=found.base, title=said, origin=origin
+            interaction.heat_map,
+            rows,
+            reference=comparison.base,
+            title=said,
+            origin=origin,
         )
         shown.append(Exhibit("interactions", "Interactions", said, draw, rows))
     return shown
 
 
 def page(
-    title: str, found: Comparison, exhibits: Sequence[Exhibit], source: str
+    title: str, comparison: Comparison, exhibits: Sequence[Exhibit], source: str
 ) -> str:
     """One self-contained page: the figures with their numbers, and the runs."""
     links = [(exhibit.name, exhibit.title) for exhibit in exhibits]
     sections = [document.figure(i, exhibit) for i, exhibit in enumerate(exhibits)]
-    about = html.escape(f"{source}: {found.kind}, {len(found.runs)} runs")
+    about = html.escape(f"{source}: {comparison.kind}, {len(comparison.runs)} runs")
     sections.append(
         f'<section id="runs"><h2>Runs</h2><p>{about}</p>\n<details>'
-        f"<summary>All {len(found.runs)} runs</summary>\n"
-        f"{effect_tables.as_html(found.runs)}</details></section>"
+        f"<summary>All {len(comparison.runs)} runs</summary>\n"
+        f"{effect_tables.as_html(comparison.runs)}</details></section>"
     )
     links.append(("runs", "Runs"))
-    return document.document(title, found.notes, links, sections, "ablation chart")
+    return document.document(title, comparison.notes, links, sections, "ablation chart")
