@@ -148,9 +148,10 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "# {quick} small networks",
         *(single(*change) for change in SINGLE),
         *(group(*change) for change in GROUP),
-        "n = {one_factor[reference].n} seeds; main effect: "
-        "n = {factorial.main[units].effect[n]}; Adam today: "
-        "n = {leave_one_out[optimizer=sdlm].effect[n]}",
+        "n = {one_factor[reference].n} seeds; single changes today: "
+        "n = {leave_one_out[reference].n}, Adam: "
+        "n = {leave_one_out[optimizer=sdlm].effect[n]}; main effect: "
+        "n = {factorial.main[units].effect[n]}",
         "LeNet-5 misreads {paper_1998[reference].test[20].mean:.2f} % of the test "
         "digits as trained in 1998 and "
         "{modern[reference].test[20].mean:.2f} % as trained today",
