@@ -553,8 +553,8 @@ def check_with_hydra(overrides: Sequence[str]) -> None:
         for text in overrides:
             if text.startswith("hydra/launcher=") and "hydra/launcher/" in str(error):
                 raise Refusal(
-                    f"{text} is not installed: pip install -e '.[submitit]' for SLURM, "
-                    "'.[ray]' for Ray"
+                    f"{text} is not installed: pip install 'lenet[submitit]' for "
+                    "SLURM, 'lenet[ray]' for Ray"
                 ) from None
         first, *_ = str(error).split("To append")  # which is refused here
         said = shortened(" ".join(first.split()).removesuffix("."))
@@ -579,7 +579,7 @@ def alternatives(overrides: Sequence[str]) -> list[list[str]]:
         said = f"{count:,}" if count < math.inf else "endlessly many"
         raise Refusal(
             f"-m means {said} command lines, and {RUNS:,} are the most: larger studies "
-            "are a sweep's, scripts/sweep.py design=<name> replicates=<number>"
+            "are a sweep's, lenet sweep design=<name> replicates=<number>"
         )
     return [list(line) for line in product(*map(values, parsed))]
 

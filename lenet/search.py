@@ -196,7 +196,7 @@ def run(search: Search, train: Train) -> Said:
         import optuna
     except ImportError:
         raise Refusal(
-            "hydra/sweeper=optuna needs Optuna: pip install -e '.[optuna]'"
+            "hydra/sweeper=optuna needs Optuna: pip install 'lenet[optuna]'", 3
         ) from None
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

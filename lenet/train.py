@@ -1,4 +1,6 @@
-"""Train the runs that a command line means: `python -m lenet.train activation=relu`.
+"""Train the runs that a command line means: lenet train activation=tanh seed=3
+
+From a checkout also `python -m lenet.train`.
 
 What is typed is composed and checked first; then only the runs that have no record are
 trained. Every run ends as a record, and the command says where it lies. Help, refusals
@@ -40,6 +42,7 @@ from lenet.config import (
     composed,
     levels,
     names,
+    parse,
     resolve,
 )
 from lenet.records import contents, outcome, own_pictures, store, tracker
@@ -58,11 +61,11 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 STACK = 16  # runs in one stack at most; docs/speed.md has the measurement
 MANY = 100  # command lines whose check takes so long that it is told
 EXAMPLES = """\
-  python -m lenet.train                                    the modern preset on MNIST
-  python -m lenet.train activation=relu replicates=5       seeds 0 to 4 as one stack
-  python -m lenet.train preset=paper activation=relu       1998 with one level changed
-  python -m lenet.train data=digits epochs=5               no download, seconds
-  python -m lenet.train -m activation=relu,tanh seed=0,1,2 Hydra's multirun"""
+  lenet train                                        the modern preset on MNIST
+  lenet train activation=tanh replicates=6           seeds 0 to 5 as one stack
+  lenet train preset=paper activation=relu           1998 with one level changed
+  lenet train data=digits epochs=5                   no download, seconds
+  lenet train -m activation=relu,tanh seed=0,1,2,3,4,5     Hydra's multirun"""
 
 
 def choose_device(name: str) -> "torch.device":
@@ -280,8 +283,9 @@ def explain() -> str:
     lines += ["", "Numbers (key=number):"]
     lines += [f"  {key:<28}{allowed}" for key, allowed in RANGES.items()]
     lines += ["", "Places: data_dir (or LENET_DATA), output_dir, device, study."]
-    lines += ["Hydra's own flags: --hydra-help. Tab completion, of this name in bash:"]
-    lines += ['  eval "$(python lenet/train.py -sc install=bash)"']
+    lines += [
+        "Hydra's own flags: --hydra-help. Tab completion: lenet completion --help."
+    ]
     return "\n".join(lines)
 
 
@@ -392,6 +396,15 @@ def main() -> None:
     sys.argv[1:] = [*quiet * as_json, *arguments]  # Hydra reads them there
     task = job_as_json if as_json else job
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
+    if {"-m", "--multirun"} & {*arguments}:
+        say(charted(overrides), sys.stderr)
+
+
+def charted(overrides: Sequence[str]) -> str:
+    """What comes after a multirun."""
+    swept = [o.key_or_group for o in parse(overrides) if o.is_sweep_override()]
+    (first, *_), places = composed(alternatives(overrides)[0])
+    return outcome.of_multirun(first.treatment, swept, places.output_dir)
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def test_launcher_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:
     """A launcher that is not there is refused before anything is trained."""
     planned, runs = small()
     places, engine = Places(output_dir=str(tmp_path)), ["hydra/launcher=kubernetes"]
-    with pytest.raises(Refusal, match=r"pip install -e '.\[submitit\]'") as caught:
+    with pytest.raises(Refusal, match=r"pip install 'lenet\[submitit\]'") as caught:
         sweep.carry_out(planned, runs, places, engine=engine)
     assert caught.value.code == 2
 

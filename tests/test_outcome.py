@@ -19,6 +19,7 @@ def ended(error: float | None, seed: int = 0, epochs: int = 3) -> dict[str, Any]
         "response": {"test_error": error},
         "diverged_step": 12 if error is None else None,
         "curve": points,
+        "treatment": {"epochs": 3, "data": "digits"},
     }
 
 
@@ -72,4 +73,14 @@ def test_what_comes_next_can_be_typed(seeds: int, said: str) -> None:
     runs = [ended(0.1, seed) for seed in range(seeds)]
     text = outcome.following(runs, Places(output_dir="here"))
     assert said in text and "output_dir=here" in text
+    assert ("epochs=3 data=digits" in text) == (seeds == 6)  # and no other runs there
     assert "smaller step" in outcome.following([ended(None)], Places())
+
+
+def test_multirun_ends_with_the_command_of_its_chart() -> None:
+    """Measured from its first treatment, and of its own runs alone."""
+    treatment = {"activation": "relu", "optimizer.lr": 0.002, "epochs": 3, "data": "d"}
+    said = outcome.of_multirun(treatment, ["activation", "seed"], "trial")
+    chart = 'output_dir=trial "reference=[activation=relu]" epochs=3 data=d'
+    assert said == f"next: lenet chart {chart}"
+    assert "lenet status" in outcome.of_multirun(treatment, ["seed"], "trial")

@@ -137,7 +137,7 @@ def test_missing_optuna_names_the_extra(
 ) -> None:
     """As every optional library does."""
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(Refusal, match=r"pip install -e '.\[optuna\]'"):
+    with pytest.raises(Refusal, match=r"pip install 'lenet\[optuna\]'"):
         search.run(search.read(line(tmp_path, 2)), Trainer())
 
 

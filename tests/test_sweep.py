@@ -697,6 +697,8 @@ def test_outlook_tells_time_disk_and_the_least_number_of_seeds(tmp_path: Path) -
     places = Places(output_dir=str(tmp_path))
     text = sweep.outlook(plan, runs, places, 1)
     assert "time: unknown" in text and "MB needed" in text
+    first, other, *_ = text.splitlines()  # a line for each arm, not for each run
+    assert first.endswith(", seeds 0 to 3: never trained") and other.count("seeds") == 1
     assert (
         "n = 4 over 1 effects: no verdict possible, replicates=6 is the least" in text
     )

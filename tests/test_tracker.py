@@ -145,7 +145,7 @@ def test_wandb_mirrors_config_curve_and_result(
     before = only(output)
     planned(output, "a-study", "activation=relu")
     mirror(output, "wandb", study="a-study")
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", f"{tracker.where('wandb', output)}\n")
     assert only(output) == before
     (path,) = Path(output).glob(f"wandb/offline-run-*/run-{before['run_id']}.wandb")
     found = events(path)
@@ -177,7 +177,7 @@ def test_tensorboard_mirrors_config_and_curve(
     before = only(output)
     planned(output, "a-study", "activation=relu")
     mirror(output, "tensorboard", study="a-study")
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", f"{tracker.where('tensorboard', output)}\n")
     assert only(output) == before
     study = Path(output) / "tensorboard" / "a-study"
     folder = study / "activation=relu" / before["run_id"]
@@ -210,7 +210,7 @@ def test_mlflow_mirrors_settings_curve_and_result(
     that was interrupted is replaced."""
     pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
     one, place = only(output), Path(output)
     planned(output, "a-study", "activation=relu")
     for _ in range(2):
@@ -277,7 +277,7 @@ def test_run_that_another_process_mirrors_is_left_to_it(
     with mark.open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         mirror(output, "tensorboard")
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", f"{tracker.where('tensorboard', output)}\n")
     assert [path.name for path in mark.parent.parent.iterdir()] == ["mirrored"]
 
 
@@ -352,7 +352,34 @@ def test_missing_extra_is_named(
     """Where the package is missing the warning says how to install it."""
     broken(FAULTS["absent"])
     mirror(output, "wandb")
-    assert "pip install -e '.[wandb]'" in capfd.readouterr().err
+    assert "pip install 'lenet[wandb]'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tensorboard", "tensorboard --logdir 'my runs/tensorboard'"),
+        ("mlflow", "mlflow ui --backend-store-uri 'my runs/mlruns'"),
+        ("wandb", "wandb sync 'my runs/wandb'/offline-run-*"),
+    ],
+)
+def test_tracker_says_what_shows_its_copies(
+    offline: None, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    """A command that can be typed as it stands."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert said in tracker.where(name, "my runs")
+
+
+def test_tracker_elsewhere_is_named(
+    offline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server has what was sent there, and no folder here."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
+    assert "sqlite:///runs.db" in tracker.where("mlflow", "outputs")
+    monkeypatch.setenv("WANDB_API_KEY", "x")
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    assert "the project mine" in tracker.where("wandb", "outputs")
 
 
 def test_tracker_that_hangs_is_stopped(

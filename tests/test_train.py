@@ -384,7 +384,7 @@ def test_help_lists_everything_that_may_be_typed(start: Start) -> None:
 
 def examples() -> list[list[str]]:
     """What the examples of --help type."""
-    lines = [line.partition("lenet.train")[2] for line in train.EXAMPLES.splitlines()]
+    lines = [line.partition("lenet train")[2] for line in train.EXAMPLES.splitlines()]
     return [
         [word for word in line.split() if "=" in word or word == "-m"] for line in lines
     ]

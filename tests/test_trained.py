@@ -244,7 +244,11 @@ def test_predict_prints_the_digit_and_draws_the_layers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "said"),
-    [([], "say which picture"), (["a.png", "draw=no"], "draw=true or draw=false")],
+    [
+        ([], "say which picture"),
+        (["a.png", "draw=no"], "draw=true or draw=false"),
+        (["a.png", "runs=paper"], "key 'runs' is unknown; did you mean run?"),
+    ],
 )
 def test_predict_refuses_with_the_fix(typed: list[str], said: str) -> None:
     """What is missing or is none."""

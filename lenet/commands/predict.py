@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet.config import Refusal
+from lenet.config import Refusal, suggest
 from lenet.interpret import trained
 from lenet.interpret.trained import Prediction, Trained
 from lenet.records.own_pictures import OWN
@@ -30,6 +30,10 @@ def main(arguments: Sequence[str]) -> Said:
     given = typed([text for text in arguments if text not in names], KEYS)
     if given["draw"] not in ("true", "false"):
         raise Refusal(f"draw={given['draw']}: say draw=true or draw=false")
+    for name in names:
+        key, sign, _ = name.partition("=")
+        if sign and not Path(name).exists():
+            raise Refusal(suggest(key, KEYS, "key", "keys"))
     if not names:
         raise Refusal("say which picture: lenet predict seven.png")
     net = trained.load(given["run"], given["output_dir"])

@@ -151,7 +151,7 @@ def prepared(given: Mapping[str, str], found: Study) -> Task:
     if len(atlas) > 1:
         raise Refusal(f"atlas={given['atlas']}: the atlas counts at one radius")
     if effort.auto_attack and not importlib.util.find_spec("pyautoattack"):
-        raise Refusal("effort=full needs AutoAttack: pip install -e '.[robust]'", 3)
+        raise Refusal("effort=full needs AutoAttack: pip install 'lenet[robust]'", 3)
     return Task(images, labels, keys, epsilons, effort, given["norm"], atlas[0])
 
 

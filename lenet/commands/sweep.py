@@ -3,7 +3,7 @@
 The same command again trains what is missing and nothing else.
 
   action=run      train what has no record, then write the study (the default)
-  action=plan     each run: done, missing, failed, stale; time, disk, verdict or not
+  action=plan     each arm: done, missing, failed, stale; time, disk, verdict or not
   action=status   how far a study is, from its plan: study=<name>
   action=verify   check the seal of every record and the hash of every weight file
   action=rerun    train one run again and compare its bits: run=<start of its id>
@@ -14,7 +14,7 @@ The same command again trains what is missing and nothing else.
 
 A design is one of lenet's, a file in ./conf/design, or design=my_design.yaml.
 
-Other keys are those of lenet.train and hold for all runs: replicates=5, epochs=3,
+Other keys are those of lenet train and hold for all runs: replicates=5, epochs=3,
 data=mnist, output_dir=outputs, study=name.
 """
 

@@ -487,7 +487,7 @@ def auto_attack(
         from pyautoattack import AutoAttack
     except ModuleNotFoundError:
         raise Refusal(
-            "effort=full needs AutoAttack: pip install -e '.[robust]'", 3
+            "effort=full needs AutoAttack: pip install 'lenet[robust]'", 3
         ) from None
     names = {"linf": "Linf", "l2": "L2"}
 

@@ -5,9 +5,9 @@ that reads no better than a guess, and the command that comes next.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from lenet.config import Places
+from lenet.config import Places, Value, as_typed
 from lenet.records.contents import guessing, test_error
 from lenet.records.store import Record
 
@@ -81,7 +81,28 @@ def following(records: Sequence[Record], places: Places) -> str:
             f"replicates={VERDICT} trains {VERDICT} seeds, with an interval; or lenet "
             f"predict <picture> run={record['run_id'][:8]}{output}"
         )
+    treatment = record["treatment"]
+    where = output or " output_dir=outputs"
     return (
-        "the same with one level changed, then lenet chart"
-        f'{output or " output_dir=outputs"} "reference=[{record["run_id"][:8]}]"'
+        f"the same with one level changed, then lenet chart{where} "
+        f'"reference=[{record["run_id"][:8]}]" '
+        f"epochs={treatment['epochs']} data={treatment['data']}"
     )
+
+
+def of_multirun(treatment: Mapping[str, Value], swept: Sequence[str], root: str) -> str:
+    """What a multirun ends with: the command that charts it.
+
+    treatment: that of its first job; swept: the keys that have several values.
+    """
+    factors = [key for key in swept if key in treatment]
+    if not factors:
+        return "next: lenet status lists the runs"
+    levels = ",".join(f"{key}={as_typed(treatment[key])}" for key in factors)
+    alike = [
+        f"{key}={as_typed(treatment[key])}"
+        for key in ("epochs", "data")
+        if key not in factors
+    ]
+    words = [f"output_dir={root}", f'"reference=[{levels}]"', *alike]
+    return f"next: lenet chart {' '.join(words)}"

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +44,12 @@ class Run:
     error: float | None = None
 
     def __str__(self) -> str:
-        why = f": {self.why}" if self.why else ""
-        return f"{self.state:<9}{self.run_id}  {self.arm} seed={self.seed}{why}"
+        return f"{self.state:<9}{self.run_id}  {self.arm} seed={self.seed}{self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """Why the run is not done, as a line ends with it."""
+        return f": {self.why}" if self.why else ""
 
 
 # A level by its name of edition 1: in a plan's text it is a value, a key and part of an
@@ -315,6 +320,22 @@ def peek(output_dir: str, name: str) -> Record | None:
         return store.of_run(store.record_path(output_dir, name), name)
     except Refusal:
         return None
+
+
+def by_arm(runs: Sequence[Run]) -> list[str]:
+    """A line for the runs of an arm that are in one state for one reason; a run that is
+    alone in it keeps its id."""
+    lines = []
+    for _, group in groupby(runs, lambda run: (run.arm, run.state, run.why)):
+        first, *others = alike = list(group)
+        if not others:
+            lines.append(str(first))
+            continue
+        seeds = sorted(run.seed for run in alike)
+        whole = seeds == list(range(seeds[0], seeds[-1] + 1))
+        said = f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
+        lines.append(f"{first.state:<9}{first.arm}, seeds {said}{first.reason}")
+    return lines
 
 
 def summary(plan: Plan, runs: Sequence[Run]) -> str:

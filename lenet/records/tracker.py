@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -66,6 +67,36 @@ def mirroring(places: Places, study: str, names: Sequence[str]) -> Iterator[None
         print(
             f"tracker={name} failed, the runs are unharmed: {problem}", file=sys.stderr
         )
+    elif os.environ.get("WANDB_MODE") != "disabled" or places.tracker != "wandb":
+        print(where(places.tracker, places.output_dir), file=sys.stderr)
+
+
+def where(tracker: str, output_dir: str) -> str:
+    """Where a tracker's copies lie, and the command that shows them."""
+    folder = Path(output_dir)
+    if tracker == "tensorboard":
+        place = shlex.quote(str(folder / "tensorboard"))
+        return f"tracker=tensorboard: see them with: tensorboard --logdir {place}"
+    if tracker == "mlflow":
+        if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+            return f"tracker=mlflow: they are at {uri}"
+        place = shlex.quote(str(folder / "mlruns"))
+        show = f"MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {place}"
+        return f"tracker=mlflow: see them with: {show}"
+    if "offline" in (os.environ.get("WANDB_MODE") or mode()):
+        place = f"{shlex.quote(str(folder / 'wandb'))}/offline-run-*"
+        return f"tracker=wandb: give them to W&B with: wandb sync {place}"
+    return f"tracker=wandb: they are on W&B, in the project {project()}"
+
+
+def mode() -> str:
+    """W&B's mode where WANDB_MODE does not say it: online with a key alone."""
+    return "online" if os.environ.get("WANDB_API_KEY") else "offline"
+
+
+def project() -> str:
+    """The project of W&B that the runs are in."""
+    return os.environ.get("WANDB_PROJECT") or "lenet"
 
 
 def tell(process: subprocess.Popen[bytes], line: str) -> None:
@@ -132,9 +163,9 @@ def wandb(copy: Copy) -> bool:
     name = copy.record["run_id"]
     for left in (copy.output_dir / "wandb").glob(f"offline-run-*-{name}"):
         shutil.rmtree(left)
-    mode: Any = "online" if os.environ.get("WANDB_API_KEY") else "offline"
+    chosen: Any = None if os.environ.get("WANDB_MODE") else mode()
     run = wandb.init(
-        project=os.environ.get("WANDB_PROJECT") or "lenet",
+        project=project(),
         id=name,
         name=f"{copy.treatment or name} seed={copy.record['seed']}",
         resume="allow",
@@ -143,7 +174,7 @@ def wandb(copy: Copy) -> bool:
         tags=[f"{factor}={level}" for factor, level in copy.levels.items()],
         config=copy.config,
         dir=copy.output_dir,
-        mode=None if os.environ.get("WANDB_MODE") else mode,
+        mode=chosen,
     )
     for point in copy.record["curve"]:
         run.log(dict(point), step=point["epoch"])
@@ -194,6 +225,8 @@ def mlflow(copy: Copy) -> bool:
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.tracking import MlflowClient
 
+    # MLflow 3 writes no folder unless this says so; a folder needs no server.
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     own = (copy.output_dir / "mlruns").absolute().as_uri()
     client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or own)
     name, record = copy.study or "lenet", copy.record
@@ -269,4 +302,4 @@ if __name__ == "__main__":
     try:
         main()
     except ImportError as error:
-        sys.exit(f"{error}: pip install -e '.[{sys.argv[1]}]'")
+        sys.exit(f"{error}: pip install 'lenet[{sys.argv[1]}]'")

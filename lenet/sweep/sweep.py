@@ -264,7 +264,7 @@ def outlook(
     places: Places,
     workers: int | None,
 ) -> str:
-    """Each run and its state, then the time, the disk and the chance of a verdict."""
+    """Each arm and its state, then the time, the disk and the chance of a verdict."""
     output_dir = places.output_dir
     folder, refused = Path(output_dir) / plan["study"], []
     try:
@@ -282,7 +282,7 @@ def outlook(
     needed, free = forecast.disk(len(missing), output_dir)
     return "\n".join(
         [
-            *(str(run) for run in states),
+            *plans.by_arm(states),
             plans.summary(plan, states),
             f"time: {time}",
             f"disk: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free",
