@@ -20,7 +20,7 @@ def test_every_package_has_a_lowest_version() -> None:
 
 @pytest.mark.skipif("LENET_LOWEST" not in os.environ, reason="of that environment")
 def test_environment_has_the_lowest_versions() -> None:
-    """What is installed is what pyproject.toml declares, so that the tests are of it."""
+    """What is installed is what pyproject.toml declares: the tests are of that."""
     for name in ("numpy", "pandas", "matplotlib", "scipy", "torch", "numba"):
         installed = metadata.version(name).partition("+")[0]
         declared = lowest()[name]
