@@ -8,7 +8,7 @@ import pytest
 from figures import check_texts, content, visible_texts
 
 from lenet.figures import ablation_chart, canvas
-from lenet.figures.words import Words
+from lenet.figures.words import Words, joint
 from lenet.report import effect_tables
 from lenet.studies import effect, statistics
 from lenet.studies.origin import Origin
@@ -298,6 +298,11 @@ def test_changes_are_named_by_what_they_are():
     assert named("p+q", "x+y", "u+v") == "x + y"
     assert words.dated("it", "init", "a") == "it (2010)"
     assert words.dated("it", "init", "b") == "it"
+
+
+def test_arm_that_changes_nothing_has_no_words():
+    """No levels have no phrase: the first arm of a study may be its reference."""
+    assert joint([]) == ""
 
 
 def test_joint_changes_have_a_panel_of_their_own():

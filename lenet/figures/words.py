@@ -141,7 +141,7 @@ def joint(settings: Iterable[tuple[str, str]]) -> str:
         levels(factor).get(value, {}).get("label", "") if factor in FACTORS else ""
         for factor, value in settings
     ]
-    return listed(parts) if all(parts) else ""
+    return listed(parts) if parts and all(parts) else ""
 
 
 def listed(parts: Iterable[str]) -> str:

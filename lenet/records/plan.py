@@ -248,13 +248,15 @@ def shown(plan: Plan) -> set[str]:
     return {arm["runs"][0] for arm in (arms[0], arms[-1])}
 
 
+@store.many()
 def progress(output_dir: str, plan: Plan) -> list[Run]:
     """Every run of a plan with its state."""
     failures = attempts(output_dir)
     done = {n: brief(whole) for n in plan["runs"] if (whole := peek(output_dir, n))}
     folder, others = Path(output_dir) / plan["study"], dict[str, Record]()
-    known = kept(folder, set(plan["runs"]) - done.keys(), published(folder))
-    done |= {name: brief(record) for name, record in known.items()}
+    if missing := set(plan["runs"]) - done.keys():
+        known = kept(folder, missing, published(folder))
+        done |= {name: brief(record) for name, record in known.items()}
     if set(plan["runs"]) - done.keys():
         for name in store.aside(output_dir) - done.keys() - failures.keys():
             failures[name] = "its files were moved to quarantine/"

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import errno
 import functools
+import gc
 import gzip
 import hashlib
 import json
@@ -37,6 +38,19 @@ GONE = 100  # times in a row that a folder may vanish: then it is no folder at a
 # What comes with lenet, <name>.json and <name>.safetensors, in every command a run=.
 PUBLISHED = Path(__file__).parents[1] / "interpret" / "weights"
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+@contextlib.contextmanager
+def many() -> Iterator[None]:
+    """While many records are read, Python looks for no cycles: JSON has none, and it
+    would look through ten thousand records again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def canonical(content: Any) -> str:
@@ -497,6 +511,7 @@ def records(output_dir: str) -> Iterator[Record]:
         yield read(record_path(output_dir, name))
 
 
+@many()
 def published(path: Path) -> list[Record]:
     """The records that a study was published with, each with the right seal."""
     packed = bytes_of(path)

@@ -178,6 +178,7 @@ def carry_out(
     return folder
 
 
+@store.many()
 def recorded(
     output_dir: str, runs: Iterable[str], shown: Container[str]
 ) -> dict[str, Record]:
