@@ -53,17 +53,41 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("ending", [".nbc", ".nbi"])
-@pytest.mark.parametrize("name", DAMAGE)
-def test_damaged_file_is_compiled_again(name: str, ending: str, tmp_path: Path) -> None:
-    """A broken cache costs a compilation, and is whole again after it."""
+def test_program_finds_what_another_compiled(tmp_path: Path) -> None:
+    """Process after process; a broken file costs one of them a compilation."""
     folder = tmp_path / "kept"
     assert run(folder) == ["42", "0"]
     assert run(folder) == ["42", "1"]
-    (path,) = files(folder, ending)
-    path.write_bytes(DAMAGE[name](path.read_bytes()))
-    assert run(folder)[0] == "42"
+    (path,) = files(folder, ".nbc")
+    path.write_bytes(DAMAGE["a bit flipped"](path.read_bytes()))
+    assert run(folder) == ["42", "0"]
     assert run(folder) == ["42", "1"]
+
+
+def double(x: int) -> int:
+    """What is compiled here."""
+    return 2 * x
+
+
+def compiled_or_found() -> tuple[int, int]:
+    """What a new dispatcher returns for 21, and how often it found that on disk."""
+    found = cache.entrance(double)
+    return found(21), sum(found.stats.cache_hits.values())
+
+
+@pytest.mark.parametrize("ending", [".nbc", ".nbi"])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_file_is_compiled_again(
+    name: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken cache costs a compilation, and is whole again after it."""
+    monkeypatch.setattr(kept, "folder", lambda version: str(tmp_path))
+    assert compiled_or_found() == (42, 0)
+    assert compiled_or_found() == (42, 1)
+    (path,) = files(tmp_path, ending)
+    path.write_bytes(DAMAGE[name](path.read_bytes()))
+    assert compiled_or_found() == (42, 0)
+    assert compiled_or_found() == (42, 1)
 
 
 def test_nowhere_to_write_is_no_error(tmp_path: Path) -> None:

@@ -463,10 +463,7 @@ class Stack:
     ) -> None:
         """Update one parameter of every run that is alive, in place."""
         level = OPTIMIZERS[self.level("optimizer")]
-
-        def wide(number: PerRun) -> Tensor:
-            return number.to(weight).view(-1, *[1] * (weight.ndim - 1))
-
+        wide = partial(beside, weight)
         rate, shrink, epsilon = map(wide, now)
         if not name.endswith("bias"):
             weight.mul_(1 - shrink)
@@ -568,6 +565,11 @@ class Stack:
                 zip(self.alive.tolist(), self.diverged_step.tolist(), strict=True)
             )
         ]
+
+
+def beside(weight: Tensor, number: PerRun) -> Tensor:
+    """A number of each run as it is multiplied with that run's part of a weight."""
+    return number.to(weight).view(-1, *[1] * (weight.ndim - 1))
 
 
 def best(logits: Tensor) -> Int64[Tensor, "run batch"]:
