@@ -284,7 +284,7 @@ class Stack:
     def averaging(self) -> dict[str, Tensor]:
         """What is averaged, where anything is: the parameters and, but for `pass`,
         batch norm's running statistics."""
-        parts = dict(self.model.named_parameters())
+        parts: dict[str, Tensor] = dict(self.model.named_parameters())
         level = AVERAGES[self.level("average")]
         if level and level.running and self.level("norm") != "none":
             for name, layer in (("C1", self.model.C1), ("C3", self.model.C3)):
