@@ -913,6 +913,7 @@ STILL: dict[str, float] = {
     "degrees": 0,
     "alpha": 0,
     "sigma": 4,
+    "side": 0,
 }
 
 
@@ -1093,6 +1094,57 @@ def test_elastic_equals_scipy(digits: Data) -> None:
             mode="grid-constant",
         )
         np.testing.assert_allclose(after[i].numpy(), expected, atol=1e-3)
+
+
+def affine_motion(keys: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """M and t of p -> M p + t, x before y: shear, scale and rotation by the numbers of
+    affine.yaml, then translation."""
+    turn = np.radians(between(keys, 0, -7, 7).numpy())
+    scale = between(keys, 1, math.log(0.9), math.log(1.1)).exp().numpy()
+    shear = between(keys, 2, -0.1, 0.1).numpy()
+    shift = [between(keys, i, -1, 1).numpy() for i in (3, 4)]
+    cos, sin, zero, one = np.cos(turn), np.sin(turn), 0 * turn, 0 * turn + 1
+    rotation = np.array([[cos, -sin], [sin, cos]]).transpose(2, 0, 1)
+    slant = np.array([[one, shear], [zero, one]]).transpose(2, 0, 1)
+    return scale[:, None, None] * rotation @ slant, np.stack(shift, 1)
+
+
+def test_affine_elastic_equals_scipy(digits: Data) -> None:
+    """A pixel looks where its displacement leads, from there where the affine map came
+    from; SciPy samples there."""
+    before, keys = pictures(digits, 5), picture_keys(5)
+    after = distort("affine_elastic", before, keys, file_numbers("affine_elastic"))
+    cells = draws.fold(draws.fold(keys, 5)[:, None, None, None], places(2, 28, 28))
+    noise = 2 * draws.uniform(cells).double().numpy() - 1
+    matrices, shifts = affine_motion(keys)
+    at = np.mgrid[:28, :28][::-1].reshape(2, -1)  # x before y
+    for i in range(5):
+        fields = [34 * ndimage.gaussian_filter(one, 4, mode="constant", truncate=8)
+                  for one in noise[i]]  # fmt: skip
+        seen = at + np.reshape(fields, (2, -1)) - 13.5 - shifts[i][:, None]
+        x, y = np.linalg.solve(matrices[i], seen) + 13.5
+        expected = ndimage.map_coordinates(
+            before[i].numpy(), [y, x], order=1, mode="grid-constant"
+        )
+        np.testing.assert_allclose(after[i].numpy().ravel(), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("side", [1, 4, 7])
+def test_affine_cutout_is_affine_without_a_square(side: int, digits: Data) -> None:
+    """Pixel by pixel: background where both coordinates are in the square around the
+    drawn centre, else what `affine` gives."""
+    before, keys = pictures(digits, 40), picture_keys(40)
+    numbers = {**file_numbers("affine_cutout"), "side": side}
+    after = distort("affine_cutout", before, keys, numbers)
+    expected = distort("affine", before, keys, numbers).clone()
+    for i, key in enumerate(keys):
+        row, column = (math.floor(28 * float(draws.uniform(draws.fold(key, j))))
+                       for j in (5, 6))  # fmt: skip
+        for y, x in itertools.product(range(28), range(28)):
+            down, right = y - row + side // 2, x - column + side // 2
+            if 0 <= down < side and 0 <= right < side:
+                expected[i, y, x] = 0
+    assert torch.equal(after, expected)
 
 
 def test_elastic_has_its_amplitude_and_smoothness() -> None:

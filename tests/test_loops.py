@@ -15,7 +15,7 @@ from lenet.config import composed, names
 from lenet.training import compiled, draws, stack
 from lenet.training.curvature import curvature
 from lenet.training.data import Data
-from lenet.training.factor import adversary
+from lenet.training.factor import adversary, average
 from lenet.training.factor.activation import LEVELS as COMPILED
 from lenet.training.factor.optimizer import LEVELS
 from lenet.training.loops import llvm, maps, passes
@@ -331,6 +331,10 @@ CROSSED: tuple[dict[str, Any], ...] = (
     *(level | {"batch_size": 7, "dropout": 0.3} for level in TRAINED),
     *(level | {"optimizer.weight_decay": 0.02} for level in TRAINED),
     TRAINED[0] | {"augmentation": "elastic", "head.smoothing": 0.1},
+    TRAINED[0] | {"augmentation": "affine_elastic", "average": "ema", "norm": "batch"},
+    TRAINED[0] | {"augmentation": "affine_cutout", "average": "swa"},
+    {"augmentation": "affine_cutout", "average": "ema", "batch_size": 1},
+    {"augmentation": "affine_elastic", "batch_size": 1, "train_size": 20},
     TRAINED[0] | {"norm": "batch", "batch_size": 13},
     {"norm": "batch", "batch_size": 1, "train_size": 20},
     TRAINED[0] | {"adversary": "fgsm", "adversary.held_out": 9},
@@ -357,7 +361,9 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
     configs, _ = composed([f"{key}={value}" for key, value in overrides.items()])
     if configs[0].number("batch_size") < 100:
         monkeypatch.setattr(compiled, "IMAGES", 10)  # pieces, the last one smaller
-        monkeypatch.setattr(stack, "AVERAGED", 10)
+        for level in ("pass", "ema"):
+            often = replace(average.LEVELS[level], images=10)  # type: ignore[type-var]  # no None there
+            monkeypatch.setitem(average.LEVELS, level, often)
     tested = {"test_images": digits.test_images[:30]}
     few = replace(digits, **tested, test_labels=digits.test_labels[:30])
     assert compiled.can_run(stack.Stack.start(configs, few))

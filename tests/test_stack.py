@@ -15,6 +15,8 @@ from lenet.config import FACTORS, Config, Refusal, Value, levels
 from lenet.training import compiled, draws
 from lenet.training.curvature import curvature
 from lenet.training.data import Data
+from lenet.training.factor.average import LEVELS as AVERAGES
+from lenet.training.factor.average import Average
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.model import LeNet5
 from lenet.training.stack import Progress, Result, Stack, train
@@ -43,6 +45,11 @@ STRUCTURES: dict[str, Changes] = {
     "head=rbf_map": {"head": "rbf_map"},
     "norm=batch": {"norm": "batch"},
     "dropout": {"dropout": 0.3},
+    **{
+        f"average={level}": {"average": level, "norm": "batch"}
+        for level in levels("average")
+        if level != "none"
+    },
     **{
         f"adversary={level} {name}": {"adversary": level, **changes}
         for level in levels("adversary")
@@ -269,7 +276,7 @@ def test_average_of_a_pass_is_tested_and_not_trained(
 ) -> None:
     """Weights are the mean over the last pass, from as many images to the next; the
     training errors are those of a run without an average."""
-    monkeypatch.setattr("lenet.training.stack.AVERAGED", 2)
+    monkeypatch.setitem(AVERAGES, "pass", looked_at("pass", 2))
     run = config({**SDLM, "average": "pass"}, 0)
     (result,) = train([run], tiny)
     (plain,) = train([config(SDLM, 0)], tiny)
@@ -279,8 +286,8 @@ def test_average_of_a_pass_is_tested_and_not_trained(
     seen: list[dict[str, Tensor]] = []
     remember = Stack.remember
 
-    def watch(self: Stack, place: int) -> None:
-        remember(self, place)
+    def watch(self: Stack, place: int, epoch: int) -> None:
+        remember(self, place, epoch)
         seen.append({k: w.detach().clone() for k, w in self.model.named_parameters()})
 
     monkeypatch.setattr(Stack, "remember", watch)
@@ -291,6 +298,50 @@ def test_average_of_a_pass_is_tested_and_not_trained(
             mean = sum(weights[name][0] for weights in seen[-3:]) / 3
             torch.testing.assert_close(weight, mean, rtol=1e-12, atol=1e-12)
             assert not torch.equal(weight, seen[-1][name][0])
+
+
+def looked_at(level: str, images: int) -> Average:
+    """An average that looks at the weights after so many images."""
+    average = AVERAGES[level]
+    assert average is not None
+    return replace(average, images=images)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("level", ["ema", "swa"])
+def test_average_is_what_its_paper_says(
+    level: str, tiny: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ema: sum of d^(K-k) w_k over all times by sum of d^(K-k); swa: the mean of the
+    ends of the last passes. Batch norm's statistics are averaged too; training goes on
+    as without, each run with its own number."""
+    monkeypatch.setitem(AVERAGES, "ema", looked_at("ema", 2))
+    numbers = {"ema": ("average.decay", 0.8, 0.5), "swa": ("average.begin", 0.2, 0.6)}
+    key, *values = numbers[level]
+    changes = {"norm": "batch", "epochs": 4, "batch_size": 2, "train_size": 6}
+    runs = [config({**changes, "average": level, key: value}) for value in values]
+    seen: list[dict[str, Tensor]] = []
+    remember = Stack.remember
+
+    def watch(self: Stack, place: int, epoch: int) -> None:
+        remember(self, place, epoch)
+        seen.append({k: w.clone() for k, w in self.model.state_dict().items()})
+
+    monkeypatch.setattr(Stack, "remember", watch)
+    results = train(runs, tiny)
+    times = 4 * 3 if level == "ema" else 4
+    assert len(seen) == times
+    shares = [[d ** (times - k) for k in range(times)] for d in values]
+    if level == "swa":  # int(0.2 * 4) = 0 and int(0.6 * 4) = 2 passes are left out
+        shares = [[1, 1, 1, 1], [0, 0, 1, 1]]
+    for run, (result, counts) in enumerate(zip(results, shares, strict=True)):
+        for name, found in result.weights.items():
+            parts = [n * one[name][run] for n, one in zip(counts, seen, strict=True)]
+            expected = torch.stack(parts).sum(0) / sum(counts)
+            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    (plain, _) = train([config(changes)] * 2, tiny)
+    wrong = [point["train_wrong"] for point in plain.curve]
+    assert wrong == [point["train_wrong"] for point in results[0].curve]
 
 
 def test_mixed_structures_are_refused(tiny: Data) -> None:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from lenet.training.factor.augmentation import MOTIONS, gaussian
+from lenet.training.factor.augmentation import FIELDS, HOLES, MOTIONS, gaussian
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.loops import passes
@@ -140,11 +140,14 @@ def shown(stack: "Stack", batch: Batch, epoch: int, data: "Data") -> passes.Show
     if level in MOTIONS:
         where = MOTIONS[level](*stack.draws(batch, epoch))
         extra["where"] = where.view(*batch.shape, 2, 3).numpy()
-    elif level == "elastic":
-        keys, _ = stack.draws(batch, epoch)
+    if level in FIELDS:
+        keys = FIELDS[level](stack.draws(batch, epoch)[0])
         sigma, alpha = (stack.numbers[f"augmentation.{n}"] for n in ("sigma", "alpha"))
         extra["elastic"] = keys.view_as(batch).numpy()
         extra |= {"smooth": gaussian(sigma, 28).numpy(), "alpha": alpha.numpy()}
+    if level in HOLES:
+        holes = HOLES[level](*stack.draws(batch, epoch))
+        extra["holes"] = holes.view(*batch.shape, 4).numpy()
     if dropped := stack.keep(batch, epoch):
         extra["masks"] = torch.cat([dropped["C5"], dropped["F6"]], -1).numpy()
     if stack.adversary_steps:

@@ -26,6 +26,7 @@ from lenet.training.factor import adversary
 from lenet.training.factor.augmentation import LEVELS as AUGMENTATIONS
 from lenet.training.factor.augmentation import Number
 from lenet.training.factor.average import LEVELS as AVERAGES
+from lenet.training.factor.average import Moment
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.input import LEVELS as INPUTS
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
@@ -48,7 +49,6 @@ PURPOSES = (
     *("adversary", "watch"),
 )
 DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
-AVERAGED = 100  # images from one weight that is averaged to the next
 TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
 
 
@@ -118,7 +118,7 @@ def moments(pixels: Tensor) -> tuple[float, float]:
 
 def per_run(configs: Sequence[Config], key: str) -> Float[Tensor, "run"]:
     """A number of each run, 0 where its levels have no such number."""
-    return torch.tensor([config.number(key) for config in configs])
+    return torch.tensor([float(config.number(key)) for config in configs])
 
 
 def train(
@@ -162,7 +162,7 @@ class Stack:
     diverged_step: Int64[Tensor, "run"]
     memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     step_sizes: list[list[tuple[float, float]]] = field(default_factory=list)  # by pass
-    averages: dict[str, Tensor] = field(default_factory=dict)  # by parameter
+    averages: dict[str, Tensor] = field(default_factory=dict)  # see `remember`
 
     @classmethod
     def start(cls, configs: Sequence[Config], data: Data) -> "Stack":
@@ -226,7 +226,7 @@ class Stack:
             losses = head.loss(logits, labels, number).mean(1)
             self.update(losses, epoch, step)
             if (step + 1) % self.part == 0 or step + 1 == self.steps:
-                self.remember(-(-(step + 1) // self.part))
+                self.remember(-(-(step + 1) // self.part), epoch)
             wrong, seen = wrong + mistakes(logits, labels).sum(1), seen + len(batch[0])
             if step % 50 == 49:
                 error = (wrong / seen).mean().item()
@@ -248,7 +248,7 @@ class Stack:
             self.diverged_step = torch.where(died, at, self.diverged_step)
             self.alive = self.alive & ~died
             wrong = wrong + (torch.from_numpy(done.answers) != labels).sum(1)
-            self.remember(place)
+            self.remember(place, epoch)
             seen += batch.shape[1]
             error = (wrong / seen).mean().item()
             last = math.ceil(seen / size)
@@ -259,22 +259,42 @@ class Stack:
     def part(self) -> int:
         """The steps that the compiled loops make at a time, and after which weights
         are averaged."""
-        kept = AVERAGES[self.level("average")] is not None
-        return max(1, (AVERAGED if kept else compiled.IMAGES) // self.batch_size)
+        level = AVERAGES[self.level("average")]
+        images = (level and level.images) or compiled.IMAGES
+        return max(1, images // self.batch_size)
 
     @torch.no_grad()
-    def remember(self, place: int) -> None:
+    def remember(self, place: int, epoch: int) -> None:
         """Let the weights as they are into their averages; place: how often, with this
         time, in their pass."""
-        if share := AVERAGES[self.level("average")]:
-            for name, weight in self.model.named_parameters():
-                mean = self.averages.setdefault(name, torch.zeros_like(weight))
-                mean.mul_(1 - share(place)).add_(weight * share(place))
+        if not (level := AVERAGES[self.level("average")]):
+            return
+        now = Moment(place, -(-self.steps // self.part), epoch, self.epochs)
+        key = f"average.{level.number}"
+        shares = [level.share(now, config.number(key)) for config in self.configs]
+        if not any(shares):
+            return
+        share = torch.tensor(shares, dtype=torch.float64, device=self.images.device)
+        for name, weight in self.averaging().items():
+            mean = self.averages.setdefault(name, torch.zeros_like(weight))
+            new, old = (part.to(weight).view(-1, *[1] * (weight.ndim - 1))
+                        for part in (share, 1 - share))  # fmt: skip
+            mean.mul_(old).add_(weight * new)
+
+    def averaging(self) -> dict[str, Tensor]:
+        """What is averaged, where anything is: the parameters and, but for `pass`,
+        batch norm's running statistics."""
+        parts: dict[str, Tensor] = dict(self.model.named_parameters())
+        level = AVERAGES[self.level("average")]
+        if level and level.running and self.level("norm") != "none":
+            for name, layer in (("C1", self.model.C1), ("C3", self.model.C3)):
+                parts |= {f"{name}.mean": layer.mean, f"{name}.var": layer.var}
+        return parts
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """The model with its averages for weights, where there are any."""
-        weights = dict(self.model.named_parameters())
+        weights = self.averaging()
         own = {name: weights[name].detach().clone() for name in self.averages}
         with torch.no_grad():
             for name, mean in self.averages.items():

@@ -82,6 +82,43 @@ def affine_today(keys: Keys, number: Number) -> Source:
 def elastic(images: Images, keys: Keys, number: Number) -> Images:
     """Displacements: uniform noise in +-1, smoothed by a Gaussian of sigma pixels,
     times alpha (Simard, Steinkraus and Platt, 2003)."""
+    return sample(images, displaced(images, keys, number))
+
+
+def affine_elastic(images: Images, keys: Keys, number: Number) -> Images:
+    """Elastic distortions of images that are affinely distorted, in one sampling: each
+    pixel goes by its displacement, then by the affine map (Simard, Steinkraus and
+    Platt, 2003, had both)."""
+    where = affine_today(keys, number).to(images)
+    spots = displaced(images, FIELDS["affine_elastic"](keys), number).flatten(1, 2)
+    shift = where[:, None, :, 2] * 2 / images.shape[2]
+    spots = spots @ where[..., :2].mT + shift
+    return sample(images, spots.view(*images.shape, 2))
+
+
+def affine_cutout(images: Images, keys: Keys, number: Number) -> Images:
+    """Affine distortions, then a square of background (DeVries and Taylor, 2017)."""
+    moved = affine(images, affine_today(keys, number))
+    at = torch.arange(images.shape[1], device=images.device)
+    low, high = square(keys, number).unflatten(1, (2, 2)).unbind(2)
+    inside = (at >= low[..., None]) & (at < high[..., None])  # [image, axis, pixel]
+    hole = inside[:, 0, :, None] & inside[:, 1, None, :]
+    return torch.where(hole, 0, moved)
+
+
+def square(keys: Keys, number: Number) -> Int64[Tensor, "image 4"]:
+    """Top, bottom, left and right (the ends are outside) of a square of `side` pixels,
+    its centre anywhere in the image; it may hang over the edge."""
+    side = number("side").long()
+    centres = [
+        (28 * draws.uniform(draws.fold(keys, i)).double()).long() for i in (5, 6)
+    ]
+    firsts = [centre - side // 2 for centre in centres]
+    return torch.stack([e for first in firsts for e in (first, first + side)], 1)
+
+
+def displaced(images: Images, keys: Keys, number: Number) -> Tensor:
+    """Where each pixel of elastic distortions comes from, as `grid` has it."""
     count, height, width = images.shape
     cells = torch.arange(2 * height * width, device=images.device)
     noise = 2 * draws.uniform(draws.fold(keys[:, None], cells)) - 1
@@ -93,7 +130,7 @@ def elastic(images: Images, keys: Keys, number: Number) -> Images:
     fields = fields * number("alpha").to(images)[:, None, None, None]
     pixels = torch.stack([2 * fields[:, 0] / width, 2 * fields[:, 1] / height], -1)
     identity = torch.eye(2, 3, device=images.device).expand(count, 2, 3)
-    return sample(images, grid(identity, images) + pixels)
+    return grid(identity, images) + pixels
 
 
 def between(
@@ -154,14 +191,24 @@ def gaussian(sigma: Float[Tensor, "image"], size: int) -> Tensor:
     return smooth.float()
 
 
-MOTIONS = {
+# What each level is made of: the compiled loops read these.
+MOTIONS: dict[str, Callable[[Keys, Number], Source]] = {
     "affine_1998": affine_1998,
     "affine": affine_today,
     "shift": shift,
     "rotate": rotate,
+    "affine_elastic": affine_today,
+    "affine_cutout": affine_today,
 }
+FIELDS: dict[str, Callable[[Keys], Keys]] = {  # the keys of elastic displacements
+    "elastic": lambda keys: keys,
+    "affine_elastic": lambda keys: draws.fold(keys, 5),  # 0 to 4 are affine_today's
+}
+HOLES = {"affine_cutout": square}
 LEVELS: dict[str, Level] = {
     "none": none,
     **{name: affinely(motion) for name, motion in MOTIONS.items()},
     "elastic": elastic,
+    "affine_elastic": affine_elastic,
+    "affine_cutout": affine_cutout,
 }

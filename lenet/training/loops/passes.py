@@ -82,6 +82,7 @@ class Shown(NamedTuple):
     elastic: Array = NOTHING  # [run, image]: keys of elastic distortions
     smooth: Array = NOTHING  # [run, 28, 28]: what their noise is smoothed by
     alpha: Array = NOTHING  # [run]: and multiplied by
+    holes: Array = NOTHING  # [run, image, 4]: `square` of the augmentation
     adversary: Array = NOTHING  # [run, image]: keys of the adversary's starts
 
 
@@ -91,6 +92,7 @@ OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: imag
     "elastic": (np.int64, None),
     "smooth": (np.float32, 28, 28),
     "alpha": (np.float32,),
+    "holes": (np.int64, None, 4),
     "adversary": (np.int64, None),
 }
 
@@ -106,6 +108,7 @@ class OneShown(NamedTuple):
     elastic: Array
     smooth: Array
     alpha: Any
+    holes: Array
     adversary: Array
     values: Array
     number: Any

@@ -69,6 +69,30 @@ def warped(canvas, before, field):
 
 @compiled
 @no_type_check
+def moved_and_warped(canvas, before, where, field):
+    """`moved` at each pixel plus its displacement."""
+    half, low, high = np.float32(13.5), np.float32(-1), np.float32(28)
+    for y in range(28):
+        for x in range(28):
+            right = np.float32(x) + field[0, y, x] - half
+            down = np.float32(y) + field[1, y, x] - half
+            px = where[0, 0] * right + (where[0, 1] * down + where[0, 2] + half)
+            py = where[1, 0] * right + (where[1, 1] * down + where[1, 2] + half)
+            px, py = min(max(px, low), high), min(max(py, low), high)
+            canvas[(y + EDGE) * SIDE + x + EDGE] = between(before, px, py)
+
+
+@compiled
+@no_type_check
+def erased(canvas, hole, background):
+    """An image without what lies in `hole`: top, bottom, left, right."""
+    for y in range(max(hole[0], 0), min(hole[1], 28)):
+        for x in range(max(hole[2], 0), min(hole[3], 28)):
+            canvas[(y + EDGE) * SIDE + x + EDGE] = background
+
+
+@compiled
+@no_type_check
 def displaced(field, key, smooth, alpha):
     """A field of displacements: noise in +-1 from an image's key, smoothed along both
     axes by [28, 28], times alpha (see augmentation.py)."""
@@ -110,13 +134,18 @@ def mixed(bits):
 def draw_image(canvas, before, shown, t):
     """Image t of the pass, as its run sees it."""
     picture = shown.pictures[shown.order[t]]
-    if shown.where.size:
-        plain(before, picture, shown.values)
-        moved(canvas, before, shown.where[t])
-    elif shown.elastic.size:
+    if shown.elastic.size:
         plain(before, picture, shown.values)
         field = np.empty((2, 28, 28), np.float32)
         displaced(field, shown.elastic[t], shown.smooth, shown.alpha)
-        warped(canvas, before, field)
+        if shown.where.size:
+            moved_and_warped(canvas, before, shown.where[t], field)
+        else:
+            warped(canvas, before, field)
+    elif shown.where.size:
+        plain(before, picture, shown.values)
+        moved(canvas, before, shown.where[t])
     else:
         plain(canvas, picture, shown.values)
+    if shown.holes.size:
+        erased(canvas, shown.holes[t], shown.values[0])
