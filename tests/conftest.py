@@ -6,6 +6,7 @@ also a float (PEP 484).
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         with contextlib.suppress(Refusal):
             edition.prove()
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Hydra's log writes to the streams of one test, which are closed after it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = [handler for handler in root.handlers if handler in handlers]
+    root.setLevel(level)
 
 
 PLAIN = {

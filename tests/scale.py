@@ -1,10 +1,12 @@
 """What ten thousand finished runs cost: their status, resuming, chart, interruption.
 
     python tests/scale.py           prints the table of docs/reliability.md (minutes)
+    python tests/scale.py 100 2     of a hundred runs, which may take twice the time
 
 Two arms of 5,000 seeds are written as the writer writes them, and published. Each
 command runs in a process of its own, whose start and imports are counted: seconds of
 its processors, so that what else the machine does changes little, and its most memory.
+The system counts in that what the process that starts it has, which is little here.
 """
 
 import os
@@ -144,27 +146,30 @@ def costs(output_dir: Path, count: int = COUNT) -> dict[str, Cost]:
     return found
 
 
-def too_much(found: dict[str, Cost]) -> list[str]:
-    """What takes more than it may, or ended otherwise than it should."""
+def too_much(found: dict[str, Cost], slack: float = 1.0) -> list[str]:
+    """What takes more than it may, or ended otherwise than it should; slack: how many
+    times as long it may take, on a slow machine."""
     said = []
     for name, cost in found.items():
         if cost.code != (130 if name == "interruption" else 0):
             said.append(f"{name} ended with {cost.code}")
-        if cost.seconds > GOALS[name] or cost.memory > MEMORY:
+        if cost.seconds > slack * GOALS[name] or cost.memory > MEMORY:
             said.append(f"{name}: {cost.seconds:.1f} s, {cost.memory / 1e9:.2f} GB")
     return said
 
 
 def main() -> None:
     """Print the table."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else COUNT
+    slack = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
     with tempfile.TemporaryDirectory() as place:
-        found = costs(Path(place) / "outputs")
-    print("| of 10,000 runs | seconds of processors | may be | most memory |")
+        found = costs(Path(place) / "outputs", count)
+    print(f"| of {count:,} runs | seconds of processors | may be | most memory |")
     print("|---|---|---|---|")
     for name, cost in found.items():
         row = f"{cost.seconds:.1f} | {GOALS[name]:.0f} | {cost.memory / 1e9:.2f} GB"
         print(f"| {name} | {row} |")
-    problems = too_much(found)
+    problems = too_much(found, slack)
     print("\n".join(problems), file=sys.stderr)
     sys.exit(bool(problems))
 

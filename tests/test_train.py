@@ -1,6 +1,5 @@
 """The command line: what a person types runs, or is refused before anything does."""
 
-import logging
 import os
 import re
 import select
@@ -73,8 +72,6 @@ def start(
 ) -> Iterator[Start]:
     """`python -m lenet.train` in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     before = signal.getsignal(signal.SIGTERM)
 
     def command(*typed: str) -> Outcome:
@@ -88,9 +85,6 @@ def start(
 
     yield command
     signal.signal(signal.SIGTERM, before)
-    # Hydra's handlers write to this test's streams, which are closed after it.
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture

@@ -152,6 +152,9 @@ def read(name: str) -> dict[str, Any]:
         odd = [entry for entry in content[key] if not isinstance(entry, str)]
         if odd and key != "factors":
             raise Refusal(f"design {name}: {odd[0]!r} is no key of {key}")
+    for key, value in content.get("search", {}).items():
+        if isinstance(value, dict | list):
+            raise Refusal(f"design {name}: {key} of its search is to be one value")
     return content
 
 
