@@ -170,8 +170,7 @@ def main() -> None:
         row = f"{cost.seconds:.1f} | {GOALS[name]:.0f} | {cost.memory / 1e9:.2f} GB"
         print(f"| {name} | {row} |")
     problems = too_much(found, slack)
-    print("\n".join(problems), file=sys.stderr)
-    sys.exit(bool(problems))
+    sys.exit("\n".join(problems) or 0)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def read(name: str) -> dict[str, Any]:
         if odd and key != "factors":
             raise Refusal(f"design {name}: {odd[0]!r} is no key of {key}")
     for key, value in content.get("search", {}).items():
-        if isinstance(value, dict | list):
+        if not isinstance(value, Value):
             raise Refusal(f"design {name}: {key} of its search is to be one value")
     return content
 
@@ -177,6 +177,10 @@ def levels(factor: str, given: Any, notes: list[str]) -> Levels:
     ]
     if not levels_set or len(groups) < len(levels_set):
         raise Refusal(f"factor {factor}: list its levels, or what each of them sets")
+    for settings in groups:
+        for key, value in settings.items():
+            if not isinstance(key, str) or not isinstance(value, Value):
+                raise Refusal(f"factor {factor}: {key} is to be one value, no list")
     return levels_set
 
 
