@@ -127,10 +127,10 @@ def together(several: Iterable[Words]) -> Words:
     """The words of several studies."""
     labels: dict[str, dict[str, str]] = {}
     years: dict[str, dict[str, int]] = {}
-    for name in several:
-        for factor, known in name.labels.items():
+    for words in several:
+        for factor, known in words.labels.items():
             labels.setdefault(factor, {}).update(known)
-        for factor, dated in name.years.items():
+        for factor, dated in words.years.items():
             years.setdefault(factor, {}).update(dated)
     return Words(labels, years)
 

@@ -248,7 +248,7 @@ def shown(plan: Plan) -> set[str]:
     return {arm["runs"][0] for arm in (arms[0], arms[-1])}
 
 
-@store.many()
+@store.without_garbage_collection()
 def progress(output_dir: str, plan: Plan) -> list[Run]:
     """Every run of a plan with its state."""
     failures = attempts(output_dir)

@@ -41,7 +41,7 @@ NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextlib.contextmanager
-def many() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """While many records are read, Python looks for no cycles: JSON has none, and it
     would look through ten thousand records again and again."""
     was = gc.isenabled()
@@ -511,7 +511,7 @@ def records(output_dir: str) -> Iterator[Record]:
         yield read(record_path(output_dir, name))
 
 
-@many()
+@without_garbage_collection()
 def published(path: Path) -> list[Record]:
     """The records that a study was published with, each with the right seal."""
     packed = bytes_of(path)

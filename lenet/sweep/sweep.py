@@ -178,7 +178,7 @@ def carry_out(
     return folder
 
 
-@store.many()
+@store.without_garbage_collection()
 def recorded(
     output_dir: str, runs: Iterable[str], shown: Container[str]
 ) -> dict[str, Record]:
