@@ -650,7 +650,8 @@ def draw_dots(
 def _handles(sides: Sequence[Side], brief: bool) -> list[Any]:
     """What is drawn, in the marks that are drawn; brief: for a column of a paper."""
     effects = pd.concat([side.effects for side in sides])
-    n = effects["n"].max()
+    counts = sorted({int(side.effects["n"].max()) for side in sides})
+    n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     seed = Line2D([], [], color=GREY, marker="o", markersize=2.8, linewidth=0)
     seed.set(label="seeds", alpha=0.5)
     handles: list[Any] = [seed]
