@@ -664,7 +664,8 @@ def _handles(sides: Sequence[Side], brief: bool) -> list[Any]:
         thin.set_label("on new digits")
         handles.append(thin)
     if effects["power_80"].map(math.isfinite).any():
-        surely = "" if brief else " to be sure of"
+        # A column of a paper, and a telephone with two numbers, have less room.
+        surely = "" if brief or counts[0] < counts[-1] else " to be sure of"
         band = Patch(color=BAND, label=f"too small for {n} seeds{surely}")
         handles.append(band)
     return handles
