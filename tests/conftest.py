@@ -8,8 +8,9 @@ also a float (PEP 484).
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +46,14 @@ def own_log() -> Iterator[None]:
     yield
     root.handlers[:] = [handler for handler in root.handlers if handler in handlers]
     root.setLevel(level)
+
+
+def mostly_slow(cases: Sequence[Any], every: int) -> list[Any]:
+    """Parameters of a test: every so manieth case as it is, the others marked slow."""
+    return [
+        case if k % every == 0 else pytest.param(case, marks=pytest.mark.slow)
+        for k, case in enumerate(cases)
+    ]
 
 
 PLAIN = {

@@ -17,7 +17,6 @@ import torch
 
 from lenet.config import Refusal, names
 from lenet.training import data as datasets
-from lenet.training import own_data
 from lenet.training.data import FILES, FOLDERS, HTTPS, SHA256, Data, load
 
 IMAGES, LABELS = FILES[:2]
@@ -325,7 +324,7 @@ def test_data_dir_beats_the_variable_which_beats_the_default(
 
 def test_every_level_of_data_can_be_loaded() -> None:
     """conf/data lists the data sets that the code knows, and no other."""
-    assert set(names("data")) == {*FOLDERS, "digits", *own_data.READ}
+    assert set(names("data")) == datasets.READERS.keys()
     assert FOLDERS.keys() == SHA256.keys() == HTTPS.keys()
     assert all(len(set(hashes)) == len(FILES) for hashes in SHA256.values())
 

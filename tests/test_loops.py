@@ -1,5 +1,6 @@
 """The compiled loops against PyTorch's autograd in float64, one run at a time."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
+from conftest import SMALL, mostly_slow
 from numba import njit
 from torch.nn import functional
 
@@ -188,40 +189,29 @@ def reference(a: dict[str, Any], run: int) -> tuple[dict[str, Any], int, float]:
     return {name: value.detach().numpy() for name, value in p.items()}, errors, total
 
 
-@pytest.mark.parametrize("pooling", ["subsample", "average", "max", "stride"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_pass_equals_autograd(activation: str, pooling: str) -> None:
+STRUCTURE = ("activation", "pooling", "connection", "head")
+COMBINATIONS = list(itertools.product(*(names(factor) for factor in STRUCTURE)))
+
+
+@pytest.mark.parametrize("levels", mostly_slow(COMBINATIONS, every=9), ids="-".join)
+def test_a_pass_equals_autograd(levels: tuple[str, ...]) -> None:
     """Every structure moves every parameter as autograd in float64 does."""
-    for connection in ("table", "full"):
-        for head in ("rbf", "rbf_map", "softmax", "ten_units"):
-            arguments = problem(
-                2,
-                3,
-                activation=activation,
-                pooling=pooling,
-                connection=connection,
-                head=head,
-            )
-            after = copy(arguments)
-            result = train(after)
-            for run in range(2):
-                expected, errors, loss = reference(arguments, run)
-                wrong = result.answers[run] != arguments["labels"][run]
-                assert wrong.sum() == errors
-                assert result.loss[run].sum() == pytest.approx(loss, rel=2e-5)
-                for name, value in expected.items():
-                    before = arguments["parameters"][name][run].astype(np.float64)
-                    moved = after["parameters"][name][run] - before
-                    size = np.abs(value - before).max()
-                    assert size > 0
-                    np.testing.assert_allclose(
-                        moved,
-                        value - before,
-                        rtol=0,
-                        atol=2e-4 * size + 2e-7,
-                        err_msg=name,
-                    )
-            assert (result.diverged == -1).all()
+    arguments = problem(2, 3, **dict(zip(STRUCTURE, levels, strict=True)))
+    after = copy(arguments)
+    result = train(after)
+    for run in range(2):
+        expected, errors, loss = reference(arguments, run)
+        wrong = result.answers[run] != arguments["labels"][run]
+        assert wrong.sum() == errors
+        assert result.loss[run].sum() == pytest.approx(loss, rel=2e-5)
+        for name, value in expected.items():
+            before = arguments["parameters"][name][run].astype(np.float64)
+            moved = after["parameters"][name][run] - before
+            size = np.abs(value - before).max()
+            assert size > 0
+            close = {"rtol": 0, "atol": 2e-4 * size + 2e-7, "err_msg": name}
+            np.testing.assert_allclose(moved, value - before, **close)
+    assert (result.diverged == -1).all()
 
 
 STRUCTURES = [
@@ -351,7 +341,7 @@ CROSSED: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("change", CROSSED, ids=str)
+@pytest.mark.parametrize("change", mostly_slow(CROSSED, every=5), ids=str)
 def test_compiled_loop_trains_what_the_plain_loop_trains(
     change: dict[str, Any], digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,13 +402,13 @@ def begun(change: dict[str, Any], digits: Data) -> stack.Stack:
     return begun
 
 
-@pytest.mark.parametrize("change", MODELS, ids=str)
+@pytest.mark.parametrize("change", mostly_slow(MODELS, every=6), ids=str)
 def test_answers_and_curvature_are_the_plain_networks(
     change: dict[str, Any], digits: Data
 ) -> None:
     """Compiled answers, as they are and under attack, and h_kk equal torch's."""
     state = begun(change, digits)
-    images, labels = digits.test_images[:90], digits.test_labels[:90]
+    images, labels = digits.test_images[:40], digits.test_labels[:40]
     found = compiled.answers(state, images, labels)
     state.model.eval()
     with torch.no_grad():
@@ -428,7 +418,7 @@ def test_answers_and_curvature_are_the_plain_networks(
     # ReLU makes many of ten_units' distances equal: fewer answers are sure.
     assert sure.double().mean() > (0.3 if change.get("head") == "ten_units" else 0.5)
     assert (found == logits.argmax(-1))[sure].all()
-    keys = draws.fold(state.streams["watch"][:, None], torch.arange(90))
+    keys = draws.fold(state.streams["watch"][:, None], torch.arange(40))
     fast = compiled.withstood(state, images, labels, draws.fold(keys, 0))
     epsilon = state.numbers["adversary.epsilon"]
     slow = adversary.withstood(state.model, images / 255, labels, keys, epsilon)

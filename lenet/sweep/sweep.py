@@ -4,9 +4,6 @@ What is done is known from the records alone, so the same call again trains what
 missing and nothing else, whatever stopped the last one.
 """
 
-import contextlib
-import math
-import os
 import select
 import sys
 import time
@@ -22,22 +19,15 @@ from lenet.config import Config, Places, Refusal
 from lenet.records import contents, store, tracker
 from lenet.records import plan as plans
 from lenet.records.shapes import Arm, Plan, Record
-from lenet.sweep import forecast, launcher
+from lenet.sweep import forecast, hydra_launcher
 from lenet.sweep.design import Design
 from lenet.sweep.worker import COMMAND, Job, Message, Worker, start
+from lenet.sweep.worker_count import cores, count_workers, device
 from lenet.training.edition import EDITION
 
 STACK = 8  # runs in one stack on one processor core: the lanes of lenet/training/loops
 TRIES = 2  # of a run by itself, after the stacks that it was in have failed
 PATIENCE = 600.0  # seconds without a word after which a worker hangs
-MEMORY = 0.8e9  # bytes of a worker: torch, the compiled loops, a stack
-GROUPS = tuple(  # the limit of a group of processes and its use: version 2, 1
-    (Path("/sys/fs/cgroup") / limit, Path("/sys/fs/cgroup") / used)
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    )
-)
 WAIT = 2.0  # seconds until runs that another sweep holds are looked at again
 
 
@@ -141,7 +131,7 @@ def carry_out(
     folder = Path(places.output_dir) / plan["study"]
     store.check(places.output_dir)
     if engine:
-        launcher.check(engine)
+        hydra_launcher.check(engine)
     earlier = plans.mend(folder)
     kept = same_study(folder, plan, earlier)
     if kept is not plan:  # nothing is to be trained
@@ -159,7 +149,7 @@ def carry_out(
     agree(records, earlier, missing)
     with tracker.mirroring(places, plan["study"], list(runs)):
         if engine and missing:
-            failures = launcher.train_all(
+            failures = hydra_launcher.train_all(
                 missing, places, engine, telling(missing, show)
             )
         else:
@@ -303,53 +293,6 @@ def time_needed(missing: Sequence[Config], places: Places, workers: int | None) 
     return f"{forecast.duration(taken / count)} with workers={count}"
 
 
-def cores() -> int:
-    """The processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # macOS has none
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def free_memory() -> float | None:
-    """The bytes that new processes may take; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    available = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
-    free = 1024.0 * int(available[0]) if available else math.inf
-    for limit, used in GROUPS:  # of a container or a job
-        with contextlib.suppress(OSError, ValueError):  # "max": no limit
-            free = min(free, int(limit.read_text()) - int(used.read_text()))
-    return free if math.isfinite(free) else None
-
-
-def device(places: Places) -> str:
-    """The kind of device that the runs compute on: cpu or cuda."""
-    return train.choose_device(places.device).type
-
-
-def count_workers(asked: int | None, places: Places) -> int:
-    """How many processes are to train: one for each core, or as many as are asked for,
-    and no more than memory holds; one alone for a GPU, unless more are asked for."""
-    count = asked or (cores() if device(places) == "cpu" else 1)
-    free = free_memory()
-    most = count if free is None else max(1, int(free / MEMORY))
-    if count > most:
-        print(
-            f"note: workers={most}, not {count}: {(free or 0) / 1e9:.1f} GB of memory "
-            f"are free, and each takes about {MEMORY / 1e9:.1f}",
-            file=sys.stderr,
-        )
-        return most
-    if count > cores():
-        print(
-            f"note: workers={count} on {cores()} cores: more only wait for each other",
-            file=sys.stderr,
-        )
-    return count
-
-
 def train_all(
     missing: Mapping[str, Config],
     places: Places,
@@ -381,7 +324,7 @@ def train_all(
     return state.failures
 
 
-def telling(missing: Mapping[str, Config], show: Show) -> launcher.Tell:
+def telling(missing: Mapping[str, Config], show: Show) -> hydra_launcher.Tell:
     """Shows the runs that an engine trains, each time that it is told of them."""
     work = cost(Job(missing))
     state = State(len(missing), work, deque(), time.monotonic())

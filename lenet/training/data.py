@@ -13,6 +13,7 @@ import io
 import os
 import tempfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from lenet.catalogue import FILES as FILES  # of this module too
 from lenet.catalogue import FOLDERS as FOLDERS
 from lenet.config import Refusal, check_split
 from lenet.training import draws, own_data
+from lenet.training.own_data import Arrays
 
 HTTPS = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -67,11 +69,10 @@ class Data:
 
 def load(name: str, data_dir: str | None, device: torch.device | str = "cpu") -> Data:
     """The data set by its name in conf/data, verified; downloads it where missing."""
-    classes = 10
-    if name in own_data.READ:
-        *arrays, classes = own_data.load(name, data_dir)
-    else:
-        arrays = digits() if name == "digits" else idx_files(name, data_dir)
+    if name in ("folder", "idx") and not data_dir:
+        raise Refusal(f"data={name} needs data_dir=<the folder of your images>")
+    root = Path(data_dir or os.environ.get("LENET_DATA") or "data")
+    *arrays, classes = READERS[name](name, root)
     text = "".join(sha256(array) for array in arrays)
     digest = hashlib.sha256(text.encode()).hexdigest()
     if name == "digits" and digest != DIGITS_SHA256:
@@ -92,14 +93,16 @@ def sha256(array: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def idx_files(name: str, data_dir: str | None) -> list["np.ndarray"]:
+def idx_files(name: str, root: Path) -> Arrays:
     """The four arrays of an MNIST-like data set, each one verified."""
-    root = Path(data_dir or os.environ.get("LENET_DATA") or "data")
     folder = place(name, root)
     if not all(find(folder, file) for file in FILES):
         download(name, root)
-    pairs = zip(FILES, SHA256[name], strict=True)
-    return [read(folder, file, expected, name) for file, expected in pairs]
+    train, train_labels, test, test_labels = (
+        read(folder, file, expected, name)
+        for file, expected in zip(FILES, SHA256[name], strict=True)
+    )
+    return Arrays(train, train_labels, test, test_labels, 10)
 
 
 def place(name: str, root: Path) -> Path:
@@ -206,7 +209,7 @@ def fetch(name: str, root: Path) -> None:
                 os.replace(path, folder / path.name)
 
 
-def digits() -> list["np.ndarray"]:
+def digits(name: str, root: Path) -> Arrays:
     """scikit-learn's 1,797 scanned digits as MNIST images, in a fixed split.
 
     Each 8x8 scan (0 to 16) is enlarged bilinearly to 20x20 and placed in 28x28 with
@@ -224,7 +227,7 @@ def digits() -> list["np.ndarray"]:
     order = keys.argsort(stable=True).numpy()
     images, labels = images[order].astype(np.uint8), labels[order]
     train, test = slice(None, TRAINING["digits"]), slice(TRAINING["digits"], None)
-    return [images[train], labels[train], images[test], labels[test]]
+    return Arrays(images[train], labels[train], images[test], labels[test], 10)
 
 
 def enlargement() -> "np.ndarray":
@@ -247,3 +250,17 @@ def centred(image: "np.ndarray") -> "np.ndarray":
     top, left = min(max(top, 0), 8), min(max(left, 0), 8)
     placed[top : top + 20, left : left + 20] = image
     return placed
+
+
+# What reads a data set of conf/data: from its name and data_dir, what is in it.
+READERS: dict[str, Callable[[str, Path], Arrays]] = {
+    "mnist": idx_files,
+    "fashion_mnist": idx_files,
+    "kmnist": idx_files,
+    "digits": digits,
+    "emnist_digits": own_data.emnist,
+    "emnist_letters": own_data.emnist,
+    "qmnist": own_data.qmnist,
+    "idx": own_data.idx_files,
+    "folder": own_data.folder,
+}

@@ -11,10 +11,9 @@ training images, is inverted as a whole.
 import gzip
 import hashlib
 import math
-import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -320,20 +319,3 @@ def sized(images: "np.ndarray", name: str) -> Bytes:
     if images.shape[1:] == (SIDE, SIDE):
         return np.ascontiguousarray(images)
     return np.stack([fitted(image) for image in images])
-
-
-READ: dict[str, Callable[[str, Path], Arrays]] = {
-    "emnist_digits": emnist,
-    "emnist_letters": emnist,
-    "qmnist": qmnist,
-    "idx": idx_files,
-    "folder": folder,
-}
-
-
-def load(name: str, data_dir: str | None) -> Arrays:
-    """The arrays of such a data set."""
-    if name in ("folder", "idx") and not data_dir:
-        raise Refusal(f"data={name} needs data_dir=<the folder of your images>")
-    root = Path(data_dir or os.environ.get("LENET_DATA") or "data")
-    return READ[name](name, root)
