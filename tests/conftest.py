@@ -8,9 +8,8 @@ also a float (PEP 484).
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -46,14 +45,6 @@ def own_log() -> Iterator[None]:
     yield
     root.handlers[:] = [handler for handler in root.handlers if handler in handlers]
     root.setLevel(level)
-
-
-def mostly_slow(cases: Sequence[Any], every: int) -> list[Any]:
-    """Parameters of a test: every so manieth case as it is, the others marked slow."""
-    return [
-        case if k % every == 0 else pytest.param(case, marks=pytest.mark.slow)
-        for k, case in enumerate(cases)
-    ]
 
 
 PLAIN = {

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 import torch
 from conftest import config
+from marks import mostly_slow
 from test_attack import numbers, stack
 from torch import Tensor
 
@@ -43,7 +44,7 @@ def test_checkpoints_are_those_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("name", ["linf", "l2"])
-@pytest.mark.parametrize("steps", [7, 25, 60])
+@pytest.mark.parametrize("steps", mostly_slow([25, 7, 60], every=3))
 def test_walk_is_that_of_pyautoattack(name: str, steps: int, float64: None) -> None:
     """From the images themselves, on the same margin: the best points of its authors'
     code, run by run. (100 is added to their loss: they compare its first with 0.)"""

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from figures import check_texts, content, visible_texts
+from marks import mostly_slow
 
 from lenet.figures import ablation_chart, canvas
 from lenet.figures.words import Words, joint
@@ -74,7 +75,7 @@ def two_sides(arms):
 
 
 @pytest.mark.parametrize("narrow", [False, True])
-@pytest.mark.parametrize("arms", [3, 30])
+@pytest.mark.parametrize("arms", mostly_slow([3, 30], every=2))
 def test_two_sides_share_their_rows_and_do_not_overlap(arms, narrow):
     """Each change is one row of the wide chart, and one of each part of the narrow."""
     first, undone = two_sides(arms)

@@ -5,6 +5,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
+from marks import mostly_slow
 from torch import Tensor
 
 from lenet.training.curvature import curvature
@@ -48,7 +49,7 @@ def images(count: int) -> Tensor:
     return torch.rand(3, count, 28, 28, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("change", OTHERS, ids=str)
+@pytest.mark.parametrize("change", mostly_slow(OTHERS, every=4), ids=str)
 def test_curvature_equals_the_loops_over_connections(change: dict[str, str]) -> None:
     """h_kk is the mean over images of the recursion written connection by connection,
     for layers of every kind."""

@@ -51,6 +51,7 @@ def one_of(outputs, activation="relu"):
     return named[activation, 0]
 
 
+@pytest.mark.slow
 def test_one_run_is_interpreted_beside_its_record_and_once(outputs, capsys):
     """Every figure and table; the second time nothing is computed, and a changed
     number computes what reads it and nothing else."""

@@ -124,6 +124,7 @@ def test_job_that_fails_is_launched_again_and_then_named(
     assert len(list((tmp_path / "attempts").iterdir())) == 1 + 1 + 4
 
 
+@pytest.mark.slow
 def test_bad_run_is_found_among_the_seeds_of_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import faults
 import pytest
 
-from lenet import lock
-from lenet.config import Refusal
+from lenet import lock, train
+from lenet.config import Refusal, composed
 from lenet.records import store
 
 ROOT = Path(__file__).parent.parent
@@ -100,16 +100,15 @@ def test_holder_of_a_run_is_named(tmp_path: Path) -> None:
 def test_command_that_waits_says_for_whom(tmp_path: Path) -> None:
     """Also where the other process is suspended, once, and goes on when it ends."""
     line = ["data=digits", "epochs=1", "train_size=16", f"output_dir={tmp_path}"]
-    train = [sys.executable, "-m", "lenet.train", *line]
+    typed = [sys.executable, "-m", "lenet.train", *line]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    first = subprocess.run(train, capture_output=True, text=True, env=environment)
-    assert first.returncode == 0, first.stderr
+    train.run(*composed(line))
     (name,) = store.finished(str(tmp_path))
     (store.folder(str(tmp_path), name) / "record.json").unlink()
     with holding(tmp_path, name) as other:
         other.send_signal(signal.SIGSTOP)
         with subprocess.Popen(
-            train, stderr=subprocess.PIPE, text=True, env=environment
+            typed, stderr=subprocess.PIPE, text=True, env=environment
         ) as waiting:
             assert waiting.stderr is not None
             assert f"process {other.pid} on " in waiting.stderr.readline()

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, mostly_slow
+from conftest import SMALL
+from marks import mostly_slow
 from numba import njit
 from torch.nn import functional
 

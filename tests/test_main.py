@@ -104,6 +104,7 @@ def test_result_is_json_where_that_is_asked_for(
     assert "0 of 0 runs" in json.loads(capsys.readouterr().out)["verified"]
 
 
+@pytest.mark.slow
 def test_every_command_has_json_of_what_it_found(tmp_path: Path) -> None:
     """`lenet train` too, in a line for each command line of a multirun; and status
     lists those runs, the newest first, as they would be typed."""

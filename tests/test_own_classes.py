@@ -173,6 +173,7 @@ def test_attack_is_aimed_by_name(pets: Path, run: str, drawn: list[str]) -> None
             attack.main([*typed, f"target={target}"])
 
 
+@pytest.mark.slow
 def test_every_method_looks_into_k_classes(
     pets: Path, run: str, drawn: list[str]
 ) -> None:

@@ -182,6 +182,7 @@ STRUCTURES = {
 
 
 @needs_node
+@pytest.mark.slow
 def test_every_level_is_computed_as_in_python(tmp_path, float64):
     """Layers, saliency, Grad-CAM and attacks, to 1e-5 of the largest value, for each
     level of activation, pooling, connection, norm and head."""

@@ -1,7 +1,9 @@
 """Figures for a paper: as wide as asked, legible, and nothing that they say is lost."""
 
+import contextlib
 import csv
 import gzip
+import io
 import re
 import zlib
 from functools import partial
@@ -167,6 +169,20 @@ def typed(root, *keys):
     return {path.name: path for path in paths}
 
 
+@pytest.fixture(scope="module")
+def written(outputs, tmp_path_factory):
+    """Of each study, all files that `lenet chart` writes for two columns, moved to a
+    folder that no other test writes to; and what it says meanwhile."""
+    made = {}
+    for name in ("arms", "crossed"):
+        said, kept = io.StringIO(), tmp_path_factory.mktemp("written") / name
+        with contextlib.redirect_stderr(said):
+            found = typed(outputs, f"study={name}", *TWICE)
+        (outputs / name / "paper").rename(kept)
+        made[name] = {file: kept / file for file in found}, said.getvalue()
+    return made
+
+
 def published_files(root):
     """What lies outside of the folders for papers, and when it was written."""
     return {
@@ -174,6 +190,9 @@ def published_files(root):
         for path in root.rglob("*")
         if path.is_file() and path.parent.name != "paper"
     }
+
+
+TWICE = "columns=2", "format=[pdf,svg,png]"
 
 
 def page_of(pdf):
@@ -193,35 +212,50 @@ def page_of(pdf):
 
 
 @pytest.mark.parametrize(
-    ("keys", "width"),
-    [(["width=3.4"], 3.4), (["columns=1"], 3.3), (["columns=2"], 6.9), ([], 3.3)],
+    ("keys", "width", "formats"),
+    [
+        (["width=3.4"], 3.4, ["pdf", "svg", "png"]),
+        (["columns=1"], 3.3, ["pdf"]),
+        (["columns=2"], 6.9, ["svg", "png"]),
+        ([], 3.3, ["pdf"]),
+    ],
 )
-def test_files_have_the_width_and_the_letters(outputs, keys, width):
+def test_files_have_the_width_and_the_letters(outputs, keys, width, formats):
     """Of each format, in a folder of their own, beside tables and texts."""
     before = published_files(outputs)
-    formats = ["pdf", "svg", "png"]
-    found = typed(outputs, "study=arms", "title=none", "format=[pdf,svg,png]", *keys)
+    kinds = f"format=[{','.join(formats)}]"
+    found = typed(outputs, "study=arms", "title=none", kinds, *keys)
     assert published_files(outputs) == before
     names = {name.partition(".")[0] for name in found}
     assert names == {"ablation_chart", "collapse", "learning_curves", "costs"}
     kinds = [*formats, "csv", "md", "tex", "txt"]
     assert {*found} == {f"{name}.{kind}" for name in names for kind in kinds}
     for name in names:
+        check_width(found, name, formats, width)
+
+
+def check_width(found, name, formats, width):
+    """A figure is so many inches wide in these formats; the PDF has legible letters."""
+    if "pdf" in formats:
         wide, sizes = page_of(found[f"{name}.pdf"])
         assert wide == pytest.approx(width) and len(sizes) > 9 and min(sizes) >= 7
+    if "svg" in formats:
         svg = found[f"{name}.svg"].read_text()
         assert float(re.search(r'<svg[^>]* width="([\d.]+)pt"', svg)[1]) == (
             pytest.approx(72 * width)
         )
+    if "png" in formats:
         assert imread(found[f"{name}.png"]).shape[1] == round(300 * width)
 
 
-def test_same_files_when_written_twice(outputs):
-    """The bytes of every format and table."""
-    keys = "study=crossed", "columns=2", "format=[pdf,svg,png]"
-    first = {name: path.read_bytes() for name, path in typed(outputs, *keys).items()}
-    again = {name: path.read_bytes() for name, path in typed(outputs, *keys).items()}
+def test_same_files_when_written_twice(outputs, written):
+    """The bytes of every format and table; each format as wide as two columns."""
+    first = {name: path.read_bytes() for name, path in written["crossed"][0].items()}
+    found = typed(outputs, "study=crossed", *TWICE)
+    again = {name: path.read_bytes() for name, path in found.items()}
     assert first == again and len(first) > 20
+    for name in {name.partition(".")[0] for name in found}:
+        check_width(found, name, ["pdf", "svg", "png"], 6.9)
 
 
 def tables(found, name):
@@ -257,10 +291,12 @@ def number(text):
 
 
 @pytest.mark.parametrize("study_name", ["arms", "crossed"])
-def test_tables_have_the_same_rows_in_the_same_order_and_unit(outputs, study_name):
+def test_tables_have_the_same_rows_in_the_same_order_and_unit(
+    outputs, written, study_name
+):
     """CSV, Markdown and LaTeX, read independently, and their points are those of the
     study's effects."""
-    found = typed(outputs, f"study={study_name}", "columns=2", "format=svg")
+    found, _ = written[study_name]
     for name in {name.partition(".")[0] for name in found}:
         from_csv, from_md, from_tex = tables(found, name)
         assert len(from_csv) > 2 and len(from_md) == len(from_csv) + 1
@@ -294,11 +330,11 @@ def reading_order(figure, labels, row=0.01):
 
 
 @pytest.mark.parametrize("study_name", ["arms", "crossed"])
-def test_rows_are_in_the_order_of_the_figure(outputs, study_name):
+def test_rows_are_in_the_order_of_the_figure(outputs, written, study_name):
     """Whatever a row is called there, downwards, panels as one reads them."""
     one = study.published(outputs / study_name)
     said, checked = words.of_study(one), []
-    found = typed(outputs, f"study={study_name}", "columns=2", "format=svg")
+    found, _ = written[study_name]
     for exhibit in report.gathered([one])[0]:
         rows = pd.read_csv(found[f"{exhibit.name}.csv"], keep_default_na=False)
         if "estimand" in rows:
@@ -323,15 +359,14 @@ def test_rows_are_in_the_order_of_the_figure(outputs, study_name):
     assert len(checked) >= 4
 
 
-def test_figure_that_does_not_fit_is_left_out_and_named(tmp_path, capsys):
+def test_figure_that_does_not_fit_is_left_out_and_named(outputs, capsys):
     """The others are there; the message has the width that it takes."""
-    studies.factorial(tmp_path / "s", ("units", "head", "training"), range(6))
-    found = typed(tmp_path, "study=s", "width=3.3")
+    found = typed(outputs, "study=crossed", "width=3.3")
     said = capsys.readouterr().err
     assert "interactions does not fit into width=3.3" in said and "left out" in said
     assert "interactions.pdf" not in found and "shapley.pdf" in found
     least = re.search(r"it takes width=([\d.]+)", said)[1]
-    assert "interactions.pdf" in typed(tmp_path, "study=s", f"width={least}")
+    assert "interactions.pdf" in typed(outputs, "study=crossed", f"width={least}")
 
 
 def test_headline_that_does_not_fit_is_refused_and_nothing_written(tmp_path):
@@ -358,13 +393,11 @@ def test_what_is_missing_is_said_and_stands_in_the_text(tmp_path, capsys):
     assert "missing" not in capsys.readouterr().err  # the figure says it
 
 
-def test_figure_that_is_higher_than_a_page_is_named(tmp_path, capsys):
+def test_figure_that_is_higher_than_a_page_is_named(outputs, written, capsys):
     """With what makes it lower."""
-    studies.factorial(tmp_path / "s", ("units", "head", "training"), range(6))
-    typed(tmp_path, "study=s", "columns=1")
+    typed(outputs, "study=crossed", "columns=1", "format=svg")
     assert re.search(r"ablation_chart is [\d.]+ inches high", capsys.readouterr().err)
-    typed(tmp_path, "study=s", "columns=2")
-    assert "ablation_chart is" not in capsys.readouterr().err
+    assert "ablation_chart is" not in written["crossed"][1]
 
 
 @pytest.fixture(scope="module")

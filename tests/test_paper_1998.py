@@ -31,6 +31,7 @@ def script() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_published_tables_are_those_of_the_records(
     script: ModuleType, mnist: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

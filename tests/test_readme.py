@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
+from marks import mostly_slow
 from scipy import stats
 
 from lenet import train
@@ -791,9 +792,10 @@ def test_sentence_follows_from_verdicts(
             assert found.effect["verdict"] == verdict, name
 
 
-@pytest.mark.parametrize(
-    "name", sorted(path.parent.name for path in OUTPUTS.glob(f"*/{EFFECTS}"))
-)
+CHARTED = sorted(path.parent.name for path in OUTPUTS.glob(f"*/{EFFECTS}"))
+
+
+@pytest.mark.parametrize("name", mostly_slow(CHARTED, every=4))
 def test_published_tables_follow_from_published_records(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
