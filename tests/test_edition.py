@@ -25,7 +25,8 @@ def test_goldens_are_of_every_level_and_both_presets() -> None:
     for preset in edition.PRESETS:
         for factor in FACTORS:
             for level in names(factor):
-                assert f"{preset} {factor}={level}" in known
+                said = "add it: python -m lenet.training.edition write"
+                assert f"{preset} {factor}={level}" in known, said
     for golden in edition.goldens():
         assert re.fullmatch("[0-9a-f]{64}", golden["sha256"]), golden["name"]
 
@@ -422,9 +423,9 @@ def test_new_level_is_one_function_and_one_file(tmp_path: Path) -> None:
         ROOT.parent, tmp_path, dirs_exist_ok=True,
         ignore=shutil.ignore_patterns("__pycache__", ".git", "outputs", "tests", ".*"),
     )  # fmt: skip
-    with open(tmp_path / "lenet" / "factor" / "activation.py", "a") as file:
+    with open(tmp_path / "lenet/training/factor/activation.py", "a") as file:
         file.write(MISH)
-    level = 'name: mish\nyear: 2019\nsource: "Misra, arXiv 1908.08681"\n'
+    level = 'name: mish\nlabel: Mish\nyear: 2019\nsource: "Misra, arXiv 1908.08681"\n'
     (tmp_path / "conf" / "activation" / "mish.yaml").write_text(level)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for line in (["-c", TRAIN], ["-m", "lenet.training.edition"]):

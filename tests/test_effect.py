@@ -150,7 +150,7 @@ def test_lost_run_is_left_out_and_counted(status):
     relu, other = (table[table.factor == f].iloc[0] for f in ("activation", "pooling"))
     assert (relu.n, relu.left_out, relu.missing) == (6, 1, 0) and relu["mean"] < 0.05
     assert (other.n, other.left_out, other.reason) == (7, 0, "")
-    verb = {"diverged": "diverge", "collapsed": "collapse"}[status]
+    verb = {"diverged": "have no finite response", "collapsed": "collapse"}[status]
     counted = f"1 of 7 runs {verb} with relu, 0 of 7 with scaled_tanh (p = 1)"
     assert relu.reason.endswith(f"1 of 7 seeds left out; {counted}")
     row = losses[losses.factor == "activation"].iloc[0]

@@ -101,6 +101,12 @@ def test_conf_lists_the_levels_of_the_code(factor: str) -> None:
     assert set(names(factor)) == set(MODULES[factor].LEVELS)
 
 
+def test_every_activation_has_an_oracle() -> None:
+    """Which others here are held against."""
+    missing = activation.LEVELS.keys() - ORACLE_ACTIVATIONS.keys()
+    assert not missing, f"write {missing} into ACTIVATIONS of tests/oracle.py"
+
+
 @pytest.mark.parametrize("group", [*FACTORS, "data", "tracker"])
 def test_level_files_are_complete(group: str) -> None:
     """A level's file has its stem as its name, a year, a source, and numbers that are

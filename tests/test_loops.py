@@ -19,6 +19,8 @@ from lenet.training.curvature import curvature
 from lenet.training.data import Data
 from lenet.training.factor import adversary, average
 from lenet.training.factor.activation import LEVELS as COMPILED
+from lenet.training.factor.activation import LEVELS as SQUASHES
+from lenet.training.factor.activation import squash_of
 from lenet.training.factor.optimizer import LEVELS
 from lenet.training.loops import llvm, maps, passes
 
@@ -28,6 +30,7 @@ TABLE_I = [
     (1, 2, 4, 5), (0, 2, 3, 5), (0, 1, 2, 3, 4, 5),
 ]  # fmt: skip
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    **{name: squash_of(name) for name in SQUASHES},  # of those that torch has not
     "scaled_tanh": lambda a: 1.7159 * torch.tanh(2 / 3 * a),
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,

@@ -22,6 +22,9 @@ from oracle import (
 from torch import Tensor
 from torch.nn import functional
 
+from lenet.training.factor.activation import LEVELS as SQUASHES
+from lenet.training.factor.activation import squash_of
+
 SCALE, SHIFT = 1.275, -0.1
 AMPLITUDE_TIMES_STEEPNESS = 1.7159 * 2 / 3
 SMALL_TABLE: Table = ((0,), (1, 2), (0, 2), (0, 1, 2), (1,))
@@ -141,6 +144,7 @@ def spread(kernels: Tensor, table: Table, sources: int) -> Tensor:
 
 
 TORCH_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    **{name: squash_of(name) for name in SQUASHES},  # of those that torch has not
     "identity": lambda a: a,
     "scaled_tanh": lambda a: 1.7159 * torch.tanh(2 / 3 * a),
     "tanh": torch.tanh,

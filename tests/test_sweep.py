@@ -736,6 +736,34 @@ def test_train_command_skips_what_a_sweep_has_trained(tmp_path: Path) -> None:
     assert [one["run_id"] for one in found] == list(runs)
 
 
+def test_train_command_trains_what_is_only_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a fresh clone: a sweep needs the record, lenet.train brings the network."""
+
+    class Trained(Exception):
+        pass
+
+    def carry(stack: Sequence[Config], *rest: object) -> None:
+        raise Trained(len(stack))
+
+    here(small(2), tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    monkeypatch.setattr(train, "carry", carry)
+    config = next(iter(small(2)[1].values()))
+    with pytest.raises(Trained, match="1"):
+        train.run([config], Places(output_dir=str(tmp_path)))
+
+
+def test_study_of_another_name_takes_what_is_trained(tmp_path: Path) -> None:
+    """study=<name> begins no run anew, output_dir=<folder> every one."""
+    here(small(2), tmp_path)
+    plan = {**small(2)[0], "study": "again"}
+    for place, state in ((tmp_path, "done"), (tmp_path / "elsewhere", "missing")):
+        states = [run.state for run in plans.progress(str(place), plan)]
+        assert states == [state] * 4
+
+
 def test_a_step_of_an_attack_is_a_pass_more() -> None:
     """So that the time left, and which stack is begun first, are about right."""
     costs = []

@@ -122,8 +122,10 @@ def test_lost_runs_are_said_to_be_without_a_response() -> None:
     """A guess is of classifiers."""
     rows = runs("latency")
     rows.loc[0, "latency"] = np.nan
-    said = ablation_chart.lost(estimated(found(rows)).table)
+    table = estimated(found(rows)).table
+    said = ablation_chart.lost(table)
     assert said.startswith("A run without a response is lost") and "80" not in said
+    assert table["reason"].str.contains("no finite response").any()
 
 
 def test_command_draws_any_number(tmp_path: Path) -> None:

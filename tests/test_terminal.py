@@ -79,3 +79,18 @@ def test_whoever_imports_lenet_keeps_his_handler() -> None:
     code = "import signal; before = signal.getsignal(2); import lenet.terminal; "
     code += "assert signal.getsignal(2) is before"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_help_of_a_benchmark_starts_no_benchmark() -> None:
+    """It says what it measures, and that is all."""
+    line = [sys.executable, "scripts/attack_benchmark.py", "--help"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Seconds of PGD") and "\n| " not in done.stdout
+
+
+@pytest.mark.parametrize("module", ["sweep", "chart"])
+def test_module_that_is_no_command_says_so(module: str) -> None:
+    """`python -m lenet.sweep` does not end as if it had done something."""
+    line = [sys.executable, "-m", f"lenet.{module}"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and done.stderr

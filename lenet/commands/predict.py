@@ -12,13 +12,14 @@ pictures at once.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lenet.config import Refusal, suggest
-from lenet.interpret import trained
-from lenet.interpret.trained import Prediction, Trained
 from lenet.records.own_pictures import OWN
 from lenet.terminal import Said, typed
+
+if TYPE_CHECKING:
+    from lenet.interpret.trained import Prediction, Trained
 
 KEYS = {"run": "modern", "output_dir": "outputs", "draw": "true"}
 
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str]) -> Said:
             raise Refusal(suggest(key, KEYS, "key", "keys"))
     if not names:
         raise Refusal("say which picture: lenet predict seven.png")
+    from lenet.interpret import trained  # torch: not for what is refused
+
     net = trained.load(given["run"], given["output_dir"])
     lines, found = [], []
     for name in names:
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str]) -> Said:
     return Said("\n".join(lines), {"network": net.name, "pictures": found})
 
 
-def about(name: str, seen: Prediction, files: Sequence[Path]) -> dict[str, Any]:
+def about(name: str, seen: "Prediction", files: Sequence[Path]) -> dict[str, Any]:
     """A prediction for a program."""
     return {
         "picture": name,
@@ -58,7 +61,7 @@ def about(name: str, seen: Prediction, files: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def drawn(net: Trained, seen: Prediction, picture: Path) -> list[Path]:
+def drawn(net: "Trained", seen: "Prediction", picture: Path) -> list[Path]:
     """The files that show what every layer saw, beside the picture."""
     from lenet.figures import interpretation_maps
     from lenet.interpret import overview

@@ -7,21 +7,14 @@ For what has no Python: a few hundred lines of plain loops, 60,000 floats of wei
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from lenet.training.factor.activation import squash_of
 from lenet.training.factor.head import LEVELS as HEADS
 
-SQUASHES = {  # of a float a
-    "scaled_tanh": "1.7159f * tanhf(a * (2.0f / 3.0f))",
-    "tanh": "tanhf(a)",
-    "sigmoid": "1.0f / (1.0f + expf(-a))",
-    "relu": "a > 0.0f ? a : 0.0f",
-    "leaky_relu": "a > 0.0f ? a : 0.01f * a",
-    "gelu": "0.5f * a * (1.0f + erff(a * 0.70710678f))",
-    "silu": "a / (1.0f + expf(-a))",
-}
 POOLINGS = {  # of four floats a, b, c, d, row by row
     "subsample": "a + b + c + d",
     "average": "(a + b + c + d) * 0.25f",
@@ -116,6 +109,79 @@ RBF = """\
 """
 
 
+@dataclass(frozen=True)
+class Expression:
+    """A float of C as its text: what an activation's formula makes of it is its C."""
+
+    text: str
+
+    def joined(self, sign: str, other: Any) -> "Expression":
+        return Expression(f"({self.text} {sign} {written(other)})")
+
+    def __add__(self, other: Any) -> "Expression":
+        return self.joined("+", other)
+
+    def __sub__(self, other: Any) -> "Expression":
+        return self.joined("-", other)
+
+    def __mul__(self, other: Any) -> "Expression":
+        return self.joined("*", other)
+
+    def __truediv__(self, other: Any) -> "Expression":
+        return self.joined("/", other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __rsub__(self, other: Any) -> "Expression":
+        return Expression(written(other)) - self
+
+    def __rtruediv__(self, other: Any) -> "Expression":
+        return Expression(written(other)) / self
+
+    def __gt__(self, other: Any) -> "Expression":
+        return self.joined(">", other)
+
+    def __lt__(self, other: Any) -> "Expression":
+        return self.joined("<", other)
+
+    def where(self, mask: "Expression", other: Any) -> "Expression":
+        return Expression(f"({mask.text} ? {self.text} : {written(other)})")
+
+    def maximum(self, other: Any) -> "Expression":
+        return self.called("fmaxf", other)
+
+    def clamp(self, low: float, high: float) -> "Expression":
+        return self.called("fmaxf", low).called("fminf", high)
+
+    def exp(self) -> "Expression":
+        return self.called("expf")
+
+    def tanh(self) -> "Expression":
+        return self.called("tanhf")
+
+    def erf(self) -> "Expression":
+        return self.called("erff")
+
+    def sqrt(self) -> "Expression":
+        return self.called("sqrtf")
+
+    def called(self, name: str, *others: Any) -> "Expression":
+        return Expression(f"{name}({', '.join([self.text, *map(written, others)])})")
+
+
+def written(value: Any) -> str:
+    """An expression, or a number as a float to its last bit."""
+    if isinstance(value, Expression):
+        return value.text
+    text = f"{float(value):.9g}"
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+
+
+def squash(level: str) -> str:
+    """The C of an activation, of a float a."""
+    return written(squash_of(level)(Expression("a")))
+
+
 def source(
     name: str,
     weights: Mapping[str, Tensor],
@@ -126,8 +192,8 @@ def source(
     trainable = levels["pooling"] == "subsample"
     head = HEADS[levels["head"]]
     body = BODY.format(
-        squash=SQUASHES[levels["activation"]],
-        squash_f6=SQUASHES[head.squash or levels["activation"]],
+        squash=squash(levels["activation"]),
+        squash_f6=squash(head.squash or levels["activation"]),
         pool=POOLINGS[levels["pooling"]],
         s2="S2_coefficient, S2_bias" if trainable else "0, 0",
         s4="S4_coefficient, S4_bias" if trainable else "0, 0",
@@ -139,8 +205,7 @@ def source(
 
 def array(name: str, tensor: Tensor) -> str:
     """A tensor as an array of floats, to their last bit."""
-    numbers = [f"{value:.9g}" for value in tensor.flatten().tolist()]
-    texts = [f"{n}f" if "." in n or "e" in n else f"{n}.0f" for n in numbers]
+    texts = [written(value) for value in tensor.flatten().tolist()]
     rows = [", ".join(texts[i : i + 6]) for i in range(0, len(texts), 6)]
     lines = ",\n    ".join(rows)
     return f"static const float {name}[{len(texts)}] = {{\n    {lines}\n}};"

@@ -22,14 +22,15 @@ from torch.nn import functional
 from lenet.config import Refusal, suggest
 from lenet.interpret.trained import Trained
 from lenet.records import store
-from lenet.training.factor.activation import AMPLITUDE, SLOPE
+from lenet.training.factor.activation import LEVELS as ACTIVATIONS
+from lenet.training.factor.activation import squash_of
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.norm import EPSILON
 from lenet.training.model import STRUCTURE, Convolution, Dense, Subsampling
 
 Batch = Float[Tensor, "n 1 28 28"]
 SQUASHES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "scaled_tanh": lambda a: AMPLITUDE * torch.tanh(SLOPE * a),
+    **{name: squash_of(name) for name in ACTIVATIONS},  # or torch's own operator
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "relu": functional.relu,

@@ -98,11 +98,12 @@ def page(
     """One self-contained page: the figures with their numbers, and the runs."""
     links = [(exhibit.name, exhibit.title) for exhibit in exhibits]
     sections = [document.figure(i, exhibit) for i, exhibit in enumerate(exhibits)]
+    runs = comparison.runs.replace({"status": {"diverged": "lost"}})
     about = html.escape(f"{source}: {comparison.kind}, {len(comparison.runs)} runs")
     sections.append(
         f'<section id="runs"><h2>Runs</h2><p>{about}</p>\n<details>'
         f"<summary>All {len(comparison.runs)} runs</summary>\n"
-        f"{effect_tables.as_html(comparison.runs)}</details></section>"
+        f"{effect_tables.as_html(runs)}</details></section>"
     )
     links.append(("runs", "Runs"))
     return document.document(title, comparison.notes, links, sections, "ablation chart")

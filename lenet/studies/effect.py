@@ -578,7 +578,7 @@ def _share(status: npt.NDArray[np.object_], end: str) -> dict[str, Any]:
 def _of_losses(row: Mapping[str, Any]) -> str:
     """How many runs of a level and of its reference were lost, in words, if any."""
     ends = ("", "_reference")
-    verbs = {"collapsed": "collapse", "diverged": "diverge"}
+    verbs = {"collapsed": "collapse", "diverged": "have no finite response"}
     seen = [v for key, v in verbs.items() if any(row.get(key + end) for end in ends)]
     if not seen:
         return ""

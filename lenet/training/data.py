@@ -184,8 +184,8 @@ def download(name: str, root: Path) -> None:
         raise Refusal(
             f"{name} is not in {folder.absolute()} and cannot be downloaded "
             f"({reason}). Point data_dir= or LENET_DATA to a folder that has "
-            f"{FOLDERS[name]}/raw/{FILES[0]}, or use data=digits, which needs no "
-            "download",
+            f"{FOLDERS[name]}/raw/{FILES[0]}, or train with data=digits, which "
+            "needs no download",
             3,
         ) from None
 
