@@ -40,10 +40,17 @@ CALLS = {
     "rename": "rename,renameat,renameat2",
     "mkdir": "mkdir,mkdirat",
     "unlink": "unlink,unlinkat",
+    "flock": "flock",
+    "open": "open,openat",
+    "close": "close",
 }
 KILL, FULL, BROKEN, QUOTA = "signal=KILL", "error=ENOSPC", "error=EIO", "error=EDQUOT"
+AGAIN, HANDLES, STALE = "error=EINTR", "error=EMFILE", "error=ESTALE"
 TRIED = {KILL: tuple(CALLS), FULL: ("write", "fsync", "link", "rename", "mkdir")}
 TRIED |= {BROKEN: ("write", "fsync", "link", "rename"), QUOTA: ("write", "mkdir")}
+TRIED[BROKEN] += ("close",)
+TRIED |= {AGAIN: ("write", "fsync", "flock", "open"), HANDLES: ("open",)}
+TRIED |= {STALE: ("flock", "open")}  # over NFS: another machine has removed it
 ROOT = Path(__file__).parent.parent
 Plan = tuple[Mapping[str, Any], Mapping[str, Config]]
 
@@ -86,10 +93,9 @@ def carry_out(planned: Plan, output_dir: Path) -> int:
     return 0
 
 
-def forked(work: Callable[[], int], inject: str = "") -> int:
-    """The exit code of work in a process of its own; -9 if it was killed.
-
-    inject: what strace is to do to it, for example `write:signal=KILL:when=3`.
+def forked(work: Callable[[], int], inject: str = "") -> tuple[int, bool]:
+    """The exit code of work in a process of its own, -9 if it was killed; and whether
+    strace has done to it what `inject` says, for example `write:signal=KILL:when=3`.
     """
     child = os.fork()
     if not child:
@@ -101,14 +107,15 @@ def forked(work: Callable[[], int], inject: str = "") -> int:
         finally:
             os._exit(code)
     if not inject:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), False
     calls = inject.split(":")[0]
-    command = ["strace", "-qq", "-o", os.devnull, "-e", f"trace={calls}"]
-    command += ["-e", f"inject={inject}", "-p", str(child)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        tracer.wait()
-    return code
+    with tempfile.NamedTemporaryFile() as log:
+        command = ["strace", "-qq", "-o", log.name, "-e", f"trace={calls}"]
+        command += ["-e", f"inject={inject}", "-p", str(child)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            tracer.wait()
+        return code, code == -9 or b"(INJECTED)" in Path(log.name).read_bytes()
 
 
 def wait_for_tracer() -> None:
@@ -156,15 +163,15 @@ def inject(planned: Plan, fault: str, call: str) -> Outcome:
     points, lost, problems = 0, 0, list[str]()
     with tempfile.TemporaryDirectory() as root:
         undisturbed, place = Path(root) / "undisturbed", Path(root) / "disturbed"
-        assert forked(lambda: carry_out(planned, undisturbed)) == 0
+        assert forked(lambda: carry_out(planned, undisturbed))[0] == 0
         expected = told(files(undisturbed))
         while True:
             when = f"{CALLS[call]}:{fault}:when={points + 1}"
-            code = forked(lambda: carry_out(planned, place), when)
+            code, befell = forked(lambda: carry_out(planned, place), when)
             finished = valid(place)
             if code not in (0, -9 if fault == KILL else 3):
                 problems.append(f"{when}: exit code {code}")
-            if forked(lambda: carry_out(planned, place)) != 0:
+            if forked(lambda: carry_out(planned, place))[0] != 0:
                 problems.append(f"{when}: the same sweep again does not end well")
             if (place / "quarantine").exists():
                 problems.append(f"{when}: a reader could see half a file")
@@ -175,7 +182,7 @@ def inject(planned: Plan, fault: str, call: str) -> Outcome:
                     f"{when}: the study is another than the undisturbed one"
                 )
             shutil.rmtree(place)
-            if code == 0:
+            if not befell:
                 return Outcome(fault, call, points, lost, problems)
             points += 1
 

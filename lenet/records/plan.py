@@ -134,8 +134,10 @@ def packed(records: Sequence[Record]) -> bytes:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a study's folder against other sweeps of the same study, which wait."""
+    """Hold a study's folder against other sweeps of the same study, which wait; one
+    that was removed meanwhile is made again."""
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         handle = lock.take(folder / store.LOCK, wait=True)
     except OSError as problem:
         raise store.unwritable(folder, problem) from None
