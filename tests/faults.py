@@ -30,7 +30,8 @@ from lenet.config import Config, Places, Refusal
 from lenet.records import contents, store
 from lenet.report import report
 from lenet.sweep import sweep
-from lenet.training import stack
+from lenet.terminal import environment
+from lenet.training import edition, stack
 
 # As strace names them: the calls of one kind, whichever of them the library uses.
 CALLS = {
@@ -84,7 +85,8 @@ def carry_out(planned: Plan, output_dir: Path) -> int:
     for module, name, new in changed:
         setattr(module, name, new)
     try:
-        sweep.carry_out(plan, runs, places)
+        with environment():  # as every command has it
+            sweep.carry_out(plan, runs, places)
     except Refusal as refusal:
         return refusal.code
     finally:
@@ -121,9 +123,9 @@ def forked(work: Callable[[], int], inject: str = "") -> tuple[int, bool]:
 def wait_for_tracer() -> None:
     """Until strace has attached to this process."""
     deadline = time.monotonic() + 30
+    status = os.open("/proc/self/status", os.O_RDONLY)  # whose close may not count
     while time.monotonic() < deadline:
-        status = Path("/proc/self/status").read_text()
-        if "TracerPid:\t0" not in status:
+        if b"TracerPid:\t0" not in os.pread(status, 2**16, 0):
             time.sleep(0.02)  # attached is not yet stopped
             return
         time.sleep(0.002)
@@ -201,6 +203,9 @@ def valid(output_dir: Path) -> dict[str, bytes]:
 def planned() -> Plan:
     """Two arms of two seeds."""
     contents.commit(), contents.fingerprint()  # looked up once, before any fork
+    train.load_one("digits", Places(device="cpu"))  # so are the files of imports
+    contents.versions(), contents.hardware("cpu")
+    edition.prove()  # by the real training, for which the stub will stand
     torch.set_num_threads(1)
     return small(2)
 
