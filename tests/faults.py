@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import safetensors.torch  # noqa: F401  # before a fault can befall its import
 import torch
 from stub import small, stub
 

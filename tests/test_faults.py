@@ -545,6 +545,14 @@ def test_loss_of_power_at_any_step_loses_no_acknowledged_run(tmp_path: Path) -> 
     assert int(done.stdout.split()[2]) > 600 and "0 with a run lost" in done.stdout
 
 
+def test_plan_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    """A folder in its place, as a name too long or no handle left: exit code 3."""
+    (tmp_path / "small" / "plan.json").mkdir(parents=True)
+    with pytest.raises(Refusal, match="plan.json cannot be read: Is a dir") as caught:
+        plans.read(tmp_path / "small")
+    assert caught.value.code == 3
+
+
 class Short(io.FileIO):
     """A file of which a call writes no more than a few bytes, as write(2) may."""
 

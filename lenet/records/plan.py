@@ -68,12 +68,14 @@ def read(folder: Path) -> Plan:
     path = folder / PLAN
     try:
         text = path.read_bytes()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         root = folder.parent
         studies = sorted(path.parent.name for path in root.glob("*/plan.json"))
         raise Refusal(
             f"{folder} holds no plan; studies in {root}: {', '.join(studies) or 'none'}"
         ) from None
+    except OSError as problem:
+        raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
     store.unsealed(text, str(path))
     content = json.loads(OLD.sub(current_name, text.decode()))
     plan = checked(content, Plan, f"{path}: the plan")
