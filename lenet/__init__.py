@@ -49,6 +49,14 @@ if importlib.util.find_spec("fcntl") is None:  # what keeps two processes off on
         sys.exit(3)
     raise ImportError(SAID)
 
+if IS_COMMAND and sys.flags.optimize > 1:  # --help is what the docstrings say
+    print(
+        "lenet's help is in its docstrings, which python -OO leaves out: unset "
+        "PYTHONOPTIMIZE",
+        file=sys.stderr,
+    )
+    sys.exit(3)
+
 # Ctrl-C in the seconds that torch takes to import: no traceback, and the exit code of
 # lenet/terminal.py, which then takes over. Not where something else imports lenet.
 if IS_COMMAND:

@@ -9,6 +9,7 @@ import difflib
 import math
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -408,13 +409,23 @@ def parse(overrides: Sequence[str]) -> list[Override]:
                 raise HydraException
             parsed.append(parser.parse_override(text))
         except UNREADABLE:
-            raise Refusal(
-                f"{shortened(text)!r} cannot be read: write key=value, and quotes "
-                "inside quotes around special characters: \"output_dir='a=b'\""
-            ) from None
+            raise Refusal(f"{shortened(text)!r} cannot be read: {readable()}") from None
     for override in parsed:
         check_override(override)
     return parsed
+
+
+def readable() -> str:
+    """How to write what Hydra's parser could not read."""
+    if sys.flags.optimize:  # it passes over a function's bracket in an assert
+        return (
+            "without asserts Hydra reads no function, such as range(0,2): unset "
+            "PYTHONOPTIMIZE (python -O), or list the values, seed=0,1"
+        )
+    return (
+        "write key=value, and quotes inside quotes around special characters: "
+        "\"output_dir='a=b'\""
+    )
 
 
 def check_override(override: Override) -> None:

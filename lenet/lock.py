@@ -5,6 +5,7 @@ all. A lock says who holds it, for those who wait.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -40,12 +41,14 @@ def take(path: Path, wait: bool = False) -> int | None:
 
 def locked(handle: int) -> bool:
     """Whether the file is locked now, by this process; a Refusal (3) where it has no
-    locks."""
+    locks, an OSError where it is gone."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as problem:
+        if is_gone(problem):
+            raise
         raise Refusal(
             f"this file system has no locks ({problem.strerror}), without which two "
             "processes would train one run: name an output_dir on another one",
@@ -54,14 +57,21 @@ def locked(handle: int) -> bool:
     return True
 
 
+def is_gone(problem: OSError) -> bool:
+    """Whether what was asked for has been removed; over NFS, by another machine."""
+    return problem.errno in (errno.ENOENT, errno.ESTALE)
+
+
 def is_held(path: Path) -> bool:
-    """Whether another process has the lock now."""
+    """Whether another process has the lock now, or may have: it cannot be seen."""
     try:
         handle = os.open(path, os.O_RDWR)
-    except OSError:
-        return False
+    except OSError as problem:
+        return not is_gone(problem)
     try:
         return not locked(handle)
+    except OSError:
+        return False  # removed since
     finally:
         os.close(handle)
 
@@ -70,7 +80,9 @@ def same(path: Path, handle: int) -> bool:
     """Whether the path still leads to the file that is open."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(handle))
-    except FileNotFoundError:
+    except OSError as problem:
+        if not is_gone(problem):
+            raise
         return False
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import safetensors.torch  # noqa: F401  # before a fault can befall its import
 import torch
 from stub import small, stub
 
@@ -30,7 +31,8 @@ from lenet.config import Config, Places, Refusal
 from lenet.records import contents, store
 from lenet.report import report
 from lenet.sweep import sweep
-from lenet.training import stack
+from lenet.terminal import environment
+from lenet.training import edition, stack
 
 # As strace names them: the calls of one kind, whichever of them the library uses.
 CALLS = {
@@ -40,10 +42,17 @@ CALLS = {
     "rename": "rename,renameat,renameat2",
     "mkdir": "mkdir,mkdirat",
     "unlink": "unlink,unlinkat",
+    "flock": "flock",
+    "open": "open,openat",
+    "close": "close",
 }
 KILL, FULL, BROKEN, QUOTA = "signal=KILL", "error=ENOSPC", "error=EIO", "error=EDQUOT"
+AGAIN, HANDLES, STALE = "error=EINTR", "error=EMFILE", "error=ESTALE"
 TRIED = {KILL: tuple(CALLS), FULL: ("write", "fsync", "link", "rename", "mkdir")}
 TRIED |= {BROKEN: ("write", "fsync", "link", "rename"), QUOTA: ("write", "mkdir")}
+TRIED[BROKEN] += ("close",)
+TRIED |= {AGAIN: ("write", "fsync", "flock", "open"), HANDLES: ("open",)}
+TRIED |= {STALE: ("flock", "open")}  # over NFS: another machine has removed it
 ROOT = Path(__file__).parent.parent
 Plan = tuple[Mapping[str, Any], Mapping[str, Config]]
 
@@ -77,7 +86,8 @@ def carry_out(planned: Plan, output_dir: Path) -> int:
     for module, name, new in changed:
         setattr(module, name, new)
     try:
-        sweep.carry_out(plan, runs, places)
+        with environment():  # as every command has it
+            sweep.carry_out(plan, runs, places)
     except Refusal as refusal:
         return refusal.code
     finally:
@@ -86,10 +96,9 @@ def carry_out(planned: Plan, output_dir: Path) -> int:
     return 0
 
 
-def forked(work: Callable[[], int], inject: str = "") -> int:
-    """The exit code of work in a process of its own; -9 if it was killed.
-
-    inject: what strace is to do to it, for example `write:signal=KILL:when=3`.
+def forked(work: Callable[[], int], inject: str = "") -> tuple[int, bool]:
+    """The exit code of work in a process of its own, -9 if it was killed; and whether
+    strace has done to it what `inject` says, for example `write:signal=KILL:when=3`.
     """
     child = os.fork()
     if not child:
@@ -101,22 +110,23 @@ def forked(work: Callable[[], int], inject: str = "") -> int:
         finally:
             os._exit(code)
     if not inject:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), False
     calls = inject.split(":")[0]
-    command = ["strace", "-qq", "-o", os.devnull, "-e", f"trace={calls}"]
-    command += ["-e", f"inject={inject}", "-p", str(child)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        tracer.wait()
-    return code
+    with tempfile.NamedTemporaryFile() as log:
+        command = ["strace", "-qq", "-o", log.name, "-e", f"trace={calls}"]
+        command += ["-e", f"inject={inject}", "-p", str(child)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            tracer.wait()
+        return code, code == -9 or b"(INJECTED)" in Path(log.name).read_bytes()
 
 
 def wait_for_tracer() -> None:
     """Until strace has attached to this process."""
     deadline = time.monotonic() + 30
+    status = os.open("/proc/self/status", os.O_RDONLY)  # whose close may not count
     while time.monotonic() < deadline:
-        status = Path("/proc/self/status").read_text()
-        if "TracerPid:\t0" not in status:
+        if b"TracerPid:\t0" not in os.pread(status, 2**16, 0):
             time.sleep(0.02)  # attached is not yet stopped
             return
         time.sleep(0.002)
@@ -156,15 +166,15 @@ def inject(planned: Plan, fault: str, call: str) -> Outcome:
     points, lost, problems = 0, 0, list[str]()
     with tempfile.TemporaryDirectory() as root:
         undisturbed, place = Path(root) / "undisturbed", Path(root) / "disturbed"
-        assert forked(lambda: carry_out(planned, undisturbed)) == 0
+        assert forked(lambda: carry_out(planned, undisturbed))[0] == 0
         expected = told(files(undisturbed))
         while True:
             when = f"{CALLS[call]}:{fault}:when={points + 1}"
-            code = forked(lambda: carry_out(planned, place), when)
+            code, befell = forked(lambda: carry_out(planned, place), when)
             finished = valid(place)
             if code not in (0, -9 if fault == KILL else 3):
                 problems.append(f"{when}: exit code {code}")
-            if forked(lambda: carry_out(planned, place)) != 0:
+            if forked(lambda: carry_out(planned, place))[0] != 0:
                 problems.append(f"{when}: the same sweep again does not end well")
             if (place / "quarantine").exists():
                 problems.append(f"{when}: a reader could see half a file")
@@ -175,7 +185,7 @@ def inject(planned: Plan, fault: str, call: str) -> Outcome:
                     f"{when}: the study is another than the undisturbed one"
                 )
             shutil.rmtree(place)
-            if code == 0:
+            if not befell:
                 return Outcome(fault, call, points, lost, problems)
             points += 1
 
@@ -194,6 +204,9 @@ def valid(output_dir: Path) -> dict[str, bytes]:
 def planned() -> Plan:
     """Two arms of two seeds."""
     contents.commit(), contents.fingerprint()  # looked up once, before any fork
+    train.load_one("digits", Places(device="cpu"))  # so are the files of imports
+    contents.versions(), contents.hardware("cpu")
+    edition.prove()  # by the real training, for which the stub will stand
     torch.set_num_threads(1)
     return small(2)
 

@@ -3,6 +3,8 @@ of a sweep; the same sweep again ends as one that nothing befell."""
 
 import contextlib
 import hashlib
+import io
+import itertools
 import json
 import os
 import pickle
@@ -15,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import faults
 import pytest
@@ -541,3 +543,80 @@ def test_loss_of_power_at_any_step_loses_no_acknowledged_run(tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[2]) > 600 and "0 with a run lost" in done.stdout
+
+
+def test_plan_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    """A folder in its place, as a name too long or no handle left: exit code 3."""
+    (tmp_path / "small" / "plan.json").mkdir(parents=True)
+    with pytest.raises(Refusal, match="plan.json cannot be read: Is a dir") as caught:
+        plans.read(tmp_path / "small")
+    assert caught.value.code == 3
+
+
+class Short(io.FileIO):
+    """A file of which a call writes no more than a few bytes, as write(2) may."""
+
+    def write(self, content: Any) -> int:
+        """How many bytes were written."""
+        return super().write(memoryview(content)[:7])
+
+
+def test_short_writes_lose_no_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a call did not write is written by the next one."""
+    expected, place = tmp_path / "whole", tmp_path / "short"
+    planned = faults.planned()
+    assert faults.carry_out(planned, expected) == 0
+    calls = list[str]()
+
+    def opened(handle: int, mode: str) -> io.BufferedWriter:
+        calls.append(mode)
+        return io.BufferedWriter(Short(handle, mode))
+
+    monkeypatch.setattr(os, "fdopen", opened)
+    assert faults.carry_out(planned, place) == 0
+    assert len(calls) > 8
+    assert faults.told(faults.files(place)) == faults.told(faults.files(expected))
+
+
+def test_clock_that_goes_back_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A year at every look: the same study, and the same command again is at rest."""
+    expected, place = tmp_path / "forward", tmp_path / "back"
+    planned, years = faults.planned(), itertools.count(1)
+    assert faults.carry_out(planned, expected) == 0
+    now, monotonic = time.time(), time.monotonic
+    monkeypatch.setattr(time, "time", lambda: now - 3e7 * next(years))
+    with store.claim(str(place), ["0" * 16]):
+        said = store.holders(str(place), ["0" * 16])
+    assert f"process {os.getpid()} on " in said and time.monotonic is monotonic
+    assert faults.carry_out(planned, place) == 0
+    before = faults.files(place)
+    assert faults.told(before) == faults.told(faults.files(expected))
+    assert faults.carry_out(planned, place) == 0 and faults.files(place) == before
+
+
+@pytest.mark.parametrize("name", ["small", "runs", ""])
+def test_folder_deleted_while_a_sweep_runs_is_made_again_or_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The study's folder is made again from what is in runs/; where the runs are gone,
+    the same command trains them again."""
+    place, planned = tmp_path / "outputs", faults.planned()
+    real = store.write
+
+    def deleting(*arguments: Any) -> Any:
+        done = real(*arguments)
+        if done["seed"] == 1 and (place / "small").exists():
+            shutil.rmtree(place / name)
+        return done
+
+    monkeypatch.setattr(store, "write", deleting)
+    assert faults.carry_out(planned, place) == (0 if name == "small" else 1)
+    monkeypatch.setattr(store, "write", real)
+    assert faults.carry_out(planned, place) == 0
+    found = plans.published(place / "small")
+    assert sorted(found) == sorted(planned[1])
+    assert not (place / "quarantine").exists()

@@ -3,11 +3,15 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import faults
 import pytest
@@ -32,7 +36,7 @@ from pathlib import Path
 from lenet.records import store
 names, output = [str(n) * 16 for n in range(8)], sys.argv[1]
 children = []
-for _ in range(64):
+for _ in range(int(sys.argv[2])):
     if child := os.fork():
         children.append(child)
         continue
@@ -50,10 +54,34 @@ print(sum(os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) != 0 for c in children)
 """
 
 
-def holding(output_dir: Path, *names: str) -> "subprocess.Popen[str]":
-    """Another process, which holds these runs."""
+# A machine of its own, as far as a process can tell: its name, the processes on it.
+MACHINE = "unshare --user --map-root-user --uts --pid --fork --mount-proc --kill-child"
+
+
+def on_machine(name: str, *command: str) -> list[str]:
+    """A command as another machine would run it; its process has the number 1."""
+    return [*MACHINE.split(), "sh", "-c", f'hostname {name}; exec "$@"', "sh", *command]
+
+
+def has_machines() -> bool:
+    """Whether this system lets a process have them."""
+    if shutil.which("unshare") is None:
+        return False
+    return not subprocess.run(on_machine("a", "true"), capture_output=True).returncode
+
+
+needs_machines = pytest.mark.skipif(
+    not has_machines(), reason="no namespaces of hosts and processes here (unshare)"
+)
+
+
+def holding(
+    output_dir: Path, *names: str, machine: str = ""
+) -> "subprocess.Popen[str]":
+    """Another process, perhaps of another machine, which holds these runs."""
+    command = [sys.executable, "-c", HOLD, str(output_dir), *names]
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(output_dir), *names],
+        on_machine(machine, *command) if machine else command,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -78,12 +106,45 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 def test_sixty_four_processes_never_hold_one_run_at_once(tmp_path: Path) -> None:
     """Each claims eight runs three times, which no other process has meanwhile."""
     done = subprocess.run(
-        [sys.executable, "-c", CROWD, str(tmp_path)],
+        [sys.executable, "-c", CROWD, str(tmp_path), "64"],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.stdout.strip() == "0", done.stderr
     claims = sum(path.stat().st_size for path in tmp_path.glob("done-*"))
     assert 64 <= claims <= 64 * 24
+    assert not list(tmp_path.glob("inside-*")) and not list(tmp_path.glob("runs/*"))
+
+
+@needs_machines
+def test_two_machines_never_hold_one_run_at_once(tmp_path: Path) -> None:
+    """Also where a process of one has the number of a process of the other, and where
+    one of the machines is switched off."""
+    name = "0" * 16
+    claim = [sys.executable, "-c", HOLD.replace("600", "0"), str(tmp_path), name]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def claimed(machine: str) -> str:
+        command = on_machine(machine, *claim)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    with holding(tmp_path, name, machine="first") as other:
+        assert claimed("second") == claimed("first") == ""
+        assert "process 1 on first has held" in store.holders(str(tmp_path), [name])
+        other.kill()
+        other.wait()
+    assert claimed("second") == name
+    crowds = [
+        subprocess.Popen(
+            on_machine(machine, sys.executable, "-c", CROWD, str(tmp_path), "8"),
+            stdout=subprocess.PIPE, text=True, env=environment,
+        )
+        for machine in ("first", "second")
+    ]  # fmt: skip
+    assert [one.communicate()[0].strip() for one in crowds] == ["0", "0"]
+    claims = sum(path.stat().st_size for path in tmp_path.glob("done-*"))
+    assert 16 <= claims <= 16 * 24
     assert not list(tmp_path.glob("inside-*")) and not list(tmp_path.glob("runs/*"))
 
 
@@ -179,3 +240,61 @@ def test_what_writing_takes_is_tried_before_training(
     monkeypatch.setattr(os, call, refuse)
     with pytest.raises(Refusal, match="cannot be written: Input/output error"):
         store.prepare(str(tmp_path / "outputs"))
+
+
+def failing_once(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, code: int
+) -> list[int]:
+    """The first call of a function fails; the list has an item once it has."""
+    before, failed = getattr(module, name), list[int]()
+
+    def fail(*arguments: Any, **named: Any) -> Any:
+        if not failed:
+            failed.append(code)
+            raise OSError(code, os.strerror(code))
+        return before(*arguments, **named)
+
+    monkeypatch.setattr(module, name, fail)
+    return failed
+
+
+@pytest.mark.parametrize(("module", "name"), [(fcntl, "flock"), (os, "fstat")])
+def test_lock_that_another_machine_removed_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+) -> None:
+    """Over NFS a file that is open and gone is stale: neither a lack of locks nor a
+    disk that is full."""
+    failed = failing_once(monkeypatch, module, name, errno.ESTALE)
+    with store.claim(str(tmp_path), ["0" * 16]) as mine:
+        assert mine == ["0" * 16] and failed
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_file_system_that_syncs_no_folders_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As some that are mounted over a network: a folder has nothing to be synced, and
+    its files are."""
+    sync = os.fsync
+
+    def refuse(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    planned = faults.planned()
+    assert faults.carry_out(planned, tmp_path) == 0
+    assert store.finished(str(tmp_path)) == sorted(planned[1])
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES])
+def test_lock_that_cannot_be_looked_at_counts_as_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Whoever does not know may not go on as if nobody was there."""
+    handle = store.hold(store.folder(str(tmp_path), "0" * 16))
+    assert handle is not None
+    failed = failing_once(monkeypatch, os, "open", code)
+    assert lock.is_held(store.folder(str(tmp_path), "0" * 16) / store.LOCK) and failed
+    os.close(handle)

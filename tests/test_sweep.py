@@ -29,6 +29,7 @@ from lenet.records import plan as plans
 from lenet.studies import study
 from lenet.sweep import design, forecast, progress, sweep, verify, worker_count
 from lenet.sweep.worker import Job, Worker
+from lenet.sweep.worker import start as start_worker
 
 ROOT = Path(__file__).parent.parent
 STUB = Path(__file__).with_name("stub.py")
@@ -194,6 +195,25 @@ def test_a_fault_that_does_not_come_back_costs_nothing(tmp_path: Path) -> None:
     carry_out(tmp_path, "segfault", tmp_path.parent / f"{tmp_path.name}-once")
     assert len(attempts(tmp_path)) == 1
     assert len(list(tmp_path.glob("runs/*/record.json"))) == 8
+
+
+@pytest.mark.parametrize(("away", "causes"), [(700.0, []), (1.0, ["hung"])])
+def test_worker_of_a_suspended_sweep_is_not_taken_for_hung(
+    tmp_path: Path, away: float, causes: list[str]
+) -> None:
+    """Ctrl-Z for twelve minutes costs nothing; a worker that is silent for as long
+    while its sweep listens is hung."""
+    plan, runs = small(2)
+    hung = start_worker(1, ["sleep", "60"])
+    hung.job, hung.heard = Job(runs), time.monotonic() - 700
+    state = sweep.State(4, 4.0, deque(), time.monotonic(), workers=[hung])
+    state.looked = time.monotonic() - away
+    try:
+        sweep.listen(state, Places(output_dir=str(tmp_path), device="cpu"))
+    finally:
+        hung.stop()
+    said = [one["cause"].rpartition(" ")[2] for one in attempts(tmp_path)]
+    assert said == causes and bool(state.waiting) == bool(causes)
 
 
 def test_worker_that_cannot_start_stops_the_sweep(tmp_path: Path) -> None:

@@ -49,3 +49,34 @@ def test_macos_plans_a_sweep(tmp_path: Path) -> None:
     done = run(MACOS, tmp_path, "scripts/sweep.py", *line)
     assert done.returncode == 0, done.stderr
     assert "time: unknown: no record" in done.stdout
+
+
+def optimized(level: int, *command: str) -> "subprocess.CompletedProcess[str]":
+    """A command of a Python that leaves out asserts (1), and docstrings too (2)."""
+    return subprocess.run(
+        [sys.executable, "-m", "lenet", *command],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONOPTIMIZE": str(level)},
+    )
+
+
+def test_multirun_without_asserts_says_what_hydra_needs(tmp_path: Path) -> None:
+    """Hydra reads a function's bracket in an assert: listed values go through."""
+    line = ["train", "-m", "data=digits", "epochs=1", "train_size=16"]
+    line.append(f"output_dir={tmp_path / 'outputs'}")
+    done = optimized(1, *line, "seed=range(0,2)")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "PYTHONOPTIMIZE" in done.stderr and not list(tmp_path.iterdir())
+    done = optimized(1, *line, "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("outputs/runs/*/record.json"))) == 2
+
+
+@pytest.mark.parametrize("command", [["--help"], ["sweep", "--help"], ["status"]])
+def test_python_without_docstrings_is_refused_in_one_line(command: list[str]) -> None:
+    """They are what --help says."""
+    done = optimized(2, *command)
+    assert done.returncode == 3 and not done.stdout
+    assert done.stderr.count("\n") == 1 and "PYTHONOPTIMIZE" in done.stderr

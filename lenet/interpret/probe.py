@@ -31,7 +31,7 @@ from lenet.interpret.network import checked, class_count, features
 from lenet.training import draws
 from lenet.training.model import LAYERS, LeNet5
 
-Features = npt.NDArray[np.floating[Any]]
+Features = npt.NDArray[np.floating]  # [Any] is no type to beartype under numpy 1.26
 Labels = npt.NDArray[np.int64]
 
 

@@ -205,8 +205,9 @@ def commit() -> tuple[str | None, bool | None]:
     return head, bool(status)
 
 
+@functools.cache
 def versions() -> dict[str, str]:
-    """The versions that a result may depend on."""
+    """The versions that a result may depend on; looked up once in a process."""
     installed = {"python": platform.python_version()}
     libraries = ("torch", "numpy", "numba", "llvmlite", "scikit-learn")
     for name in ("lenet", *libraries):
@@ -217,8 +218,9 @@ def versions() -> dict[str, str]:
     return installed
 
 
+@functools.cache
 def hardware(device: str) -> str:
-    """The processor or GPU that computed."""
+    """The processor or GPU that computed; looked up once in a process."""
     import torch
 
     if device.startswith("cuda"):

@@ -68,12 +68,14 @@ def read(folder: Path) -> Plan:
     path = folder / PLAN
     try:
         text = path.read_bytes()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         root = folder.parent
         studies = sorted(path.parent.name for path in root.glob("*/plan.json"))
         raise Refusal(
             f"{folder} holds no plan; studies in {root}: {', '.join(studies) or 'none'}"
         ) from None
+    except OSError as problem:
+        raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
     store.unsealed(text, str(path))
     content = json.loads(OLD.sub(current_name, text.decode()))
     plan = checked(content, Plan, f"{path}: the plan")
@@ -134,8 +136,10 @@ def packed(records: Sequence[Record]) -> bytes:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a study's folder against other sweeps of the same study, which wait."""
+    """Hold a study's folder against other sweeps of the same study, which wait; one
+    that was removed meanwhile is made again."""
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         handle = lock.take(folder / store.LOCK, wait=True)
     except OSError as problem:
         raise store.unwritable(folder, problem) from None

@@ -38,6 +38,7 @@ GONE = 100  # times in a row that a folder may vanish: then it is no folder at a
 # What comes with lenet, <name>.json and <name>.safetensors, in every command a run=.
 PUBLISHED = Path(__file__).parents[1] / "interpret" / "weights"
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # of folders, over a network
 
 
 @contextlib.contextmanager
@@ -222,7 +223,7 @@ def hold(place: Path) -> int | None:
             return lock.take(place / LOCK)
         except OSError as problem:
             # Moved to quarantine, or removed, after mkdir made it or saw it there.
-            gone = isinstance(problem, FileNotFoundError | FileExistsError)
+            gone = isinstance(problem, FileExistsError) or lock.is_gone(problem)
             tries += 1
             if not gone or tries > GONE:
                 raise unwritable(place, problem) from None
@@ -325,6 +326,9 @@ def settle(place: Path) -> None:
         return
     try:
         os.fsync(handle)
+    except OSError as problem:
+        if problem.errno not in NO_SYNC:
+            raise
     finally:
         os.close(handle)
 

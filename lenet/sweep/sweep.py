@@ -28,6 +28,7 @@ from lenet.training.edition import EDITION
 STACK = 8  # runs in one stack on one processor core: the lanes of lenet/training/loops
 TRIES = 2  # of a run by itself, after the stacks that it was in have failed
 PATIENCE = 600.0  # seconds without a word after which a worker hangs
+ABSENCE = 30.0  # seconds between two looks, after which the sweep itself was suspended
 WAIT = 2.0  # seconds until runs that another sweep holds are looked at again
 
 
@@ -36,6 +37,7 @@ class State:
     """How far a sweep is: what waits, what came, what was given up and why.
 
     work: what all of it takes, and `worked` what is done of that, as `cost` measures.
+    looked: when the workers were last listened to.
     """
 
     total: int
@@ -48,6 +50,7 @@ class State:
     failures: dict[str, str] = field(default_factory=dict)
     workers: list[Worker] = field(default_factory=list)
     told: str = ""  # for whom it waits
+    looked: float = math.inf
 
 
 Show = Callable[[State], None]
@@ -373,6 +376,11 @@ def hand_out(state: State, places: Places) -> None:
 
 def listen(state: State, places: Places) -> None:
     """Take in what the workers say within a moment, and end those that are silent."""
+    now = time.monotonic()
+    if now - state.looked > ABSENCE:  # suspended (Ctrl-Z), and its workers with it
+        for worker in state.workers:
+            worker.heard = now
+    state.looked = now
     pipes = [worker.process.stdout for worker in state.workers if worker.process.stdout]
     speaking, _, _ = select.select(pipes, [], [], 0.2)
     for worker in list(state.workers):
