@@ -770,7 +770,8 @@ VERDICTS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
     ),
     (
         FINDINGS,
-        "Full connection for Table I is too small to matter in 1998 and undecided today.",
+        "Full connection for Table I is too small to matter in 1998 and undecided "
+        "today.",
         {
             "equivalent": ("one_factor connection=full",),
             "undecided": ("leave_one_out connection=table",),
