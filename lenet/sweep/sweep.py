@@ -4,6 +4,7 @@ What is done is known from the records alone, so the same call again trains what
 missing and nothing else, whatever stopped the last one.
 """
 
+import math
 import select
 import sys
 import time
