@@ -141,7 +141,7 @@ def carry_out(
     if kept is not plan:  # nothing is to be trained
         runs = {}
     shown = plans.shown(kept)
-    records = recorded(places.output_dir, runs, shown)
+    records = recorded(places.output_dir, runs, shown, earlier)
     records |= plans.kept(folder, runs.keys() - records.keys(), earlier)
     missing = {name: config for name, config in runs.items() if name not in records}
     if not engine:  # what is wrong with the data is said before a file is made
@@ -158,7 +158,7 @@ def carry_out(
             )
         else:
             failures = train_all(missing, places, workers, show, command)
-    records |= recorded(places.output_dir, missing, set())
+    records |= recorded(places.output_dir, missing, set(), {})
     with plans.held(folder):  # against another sweep, with more seeds, of this study
         plans.publish(folder, plan, records)
         if failures:
@@ -174,7 +174,10 @@ def carry_out(
 
 @store.without_garbage_collection()
 def recorded(
-    output_dir: str, runs: Iterable[str], shown: Container[str]
+    output_dir: str,
+    runs: Iterable[str],
+    shown: Container[str],
+    published: Mapping[str, Record],
 ) -> dict[str, Record]:
     """The records in runs/ of these runs, by run id; what is broken is moved aside.
 
@@ -182,7 +185,7 @@ def recorded(
     """
     records = {}
     for name in runs:
-        record = store.find(output_dir, name)
+        record = store.find(output_dir, name, published.get(name))
         if record and name in shown and store.fault(output_dir, name):
             record = store.quarantine(output_dir, name)
         if record:
