@@ -194,7 +194,7 @@ def attacked(model: LeNet5, images: Tensor, labels: Tensor, spec: Probe) -> Tens
             some,
             Untargeted(answers),
             epsilon=spec.epsilon,
-            step=2.5 * spec.epsilon / spec.attack_steps,
+            step=robustness.PACE * spec.epsilon / spec.attack_steps,
             steps=spec.attack_steps,
         ).images
         for some, answers in zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
