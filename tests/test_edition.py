@@ -360,7 +360,8 @@ for golden in edition.goldens():
     hashed.update(edition.trained(golden)["sha256"].encode())
 for count in (3, 8, 11):
     golden = edition.goldens()[0]
-    runs = [Config(golden["treatment"], seed) for seed in range(count)]
+    treatment = edition.current(golden["treatment"])
+    runs = [Config(treatment, seed) for seed in range(count)]
     for result in stack.train(runs, edition.digits()):
         hashed.update(edition.sha256(result).encode())
 print(hashed.hexdigest())
