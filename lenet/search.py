@@ -33,8 +33,8 @@ from lenet.config import (
     suggest,
     values,
 )
-from lenet.records import store
-from lenet.records.store import Record
+from lenet.records import durable, seal, store
+from lenet.records.shapes import Record
 from lenet.terminal import Said
 from lenet.training.edition import EDITION
 
@@ -213,7 +213,7 @@ def run(search: Search, train: Train) -> Said:
 @contextlib.contextmanager
 def alone(search: Search) -> Iterator[None]:
     """Keep other processes off the same search; a Refusal if one is at it."""
-    path = search.folder / f".{store.digest([search.identity])[:16]}.lock"
+    path = search.folder / f".{seal.digest([search.identity])[:16]}.lock"
     handle = lock.take(path)
     if handle is None:
         raise Refusal(f"this search is going on: {lock.holder(path)}", 3)
@@ -231,7 +231,7 @@ def opened(search: Search) -> "optuna.Study":
 
     path = search.folder.absolute() / "optuna.db"
     own = URL.create("sqlite", database=str(path)).render_as_string()
-    name = search.name or f"lenet-{store.digest([search.identity])[:12]}"
+    name = search.name or f"lenet-{seal.digest([search.identity])[:12]}"
     try:
         study = optuna.create_study(
             storage=search.storage or own, study_name=name, load_if_exists=True
@@ -301,7 +301,7 @@ def found(study: "optuna.Study", search: Search) -> Said:
     result = {"name": "optuna", "best_params": params, "best_value": best.value}
     path = search.folder / "optimization_results.yaml"
     lines = [f"{key}: {json.dumps(value)}" for key, value in result.items()]
-    store.replace(path, ("\n".join(lines) + "\n").encode())
+    durable.replace(path, ("\n".join(lines) + "\n").encode())
     held = ("validation_size=", "seed=", "replicates=", "hydra")
     others = [text for text in search.fixed if not text.startswith(held)]
     print(

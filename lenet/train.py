@@ -45,7 +45,7 @@ from lenet.config import (
     parse,
     resolve,
 )
-from lenet.records import contents, outcome, own_pictures, store, tracker
+from lenet.records import claims, contents, outcome, own_pictures, store, tracker
 from lenet.records.overfitting import overfitting
 from lenet.records.shapes import Record, StackPlace
 from lenet.terminal import JSON, command, refusals, say
@@ -111,7 +111,7 @@ def run(
         others = [name for name, record in records.items() if not record]
         if not others:
             break
-        if said != (said := store.holders(places.output_dir, others)):
+        if said != (said := claims.holders(places.output_dir, others)):
             print(said, file=sys.stderr)
         time.sleep(1)
     with tracker.mirroring(places, places.study or "", ids):
@@ -158,7 +158,7 @@ def attempt(
     if choose_device(places.device).type == "cpu":
         edition.prove()
     for stack in stacks(missing):
-        with store.claim(places.output_dir, list(stack)) as mine:
+        with claims.claim(places.output_dir, list(stack)) as mine:
             # Another process may have finished a run before this one could claim it.
             records |= {name: store.find(places.output_dir, name) for name in mine}
             rest = [stack[name] for name in mine if not records[name]]

@@ -24,7 +24,7 @@ from stub import result, small
 
 from lenet import train
 from lenet.config import Places
-from lenet.records import contents, store
+from lenet.records import contents, durable, seal, store
 from lenet.records import plan as plans
 
 ROOT = Path(__file__).parent.parent
@@ -92,8 +92,8 @@ def written(output_dir: Path, count: int = COUNT) -> None:
         changed |= {"right": contents.packed(right), "images": 10_000}
         changed |= {"response": {"test_error": (10_000 - int(right.sum())) / 10_000}}
         changed["treatment"] = dict(config.treatment)
-        records[name] = store.sealed({**template, **changed})
-        (place / "record.json").write_bytes(store.text(records[name]))
+        records[name] = seal.sealed({**template, **changed})
+        (place / "record.json").write_bytes(seal.text(records[name]))
     folder.mkdir()
     plans.publish(folder, plan, records)
 
@@ -103,7 +103,7 @@ def without_one(output_dir: Path) -> None:
     name, folder = store.finished(str(output_dir))[0], output_dir / "small"
     shutil.rmtree(store.folder(str(output_dir), name))
     left = [one for one in plans.published(folder).values() if one["run_id"] != name]
-    store.replace(folder / plans.RECORDS, plans.packed(left))
+    durable.replace(folder / plans.RECORDS, plans.packed(left))
 
 
 def run(*arguments: str, interrupt: bool = False) -> tuple[Cost, str]:

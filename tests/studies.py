@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from lenet.records import store
+from lenet.records import seal, store
 
 PAPER = {
     "activation": "scaled_tanh",
@@ -68,7 +68,7 @@ CODE = {"fingerprint": FINGERPRINT, "commit": "0123456789abcd", "dirty": False}
 
 def make_record(treatment, seed, images=500, **other):
     """A sealed record; its error is what WORTH says, with noise of seed and digits."""
-    name = store.digest([treatment, seed, other])[:16]
+    name = seal.digest([treatment, seed, other])[:16]
     rng = np.random.default_rng([int(name, 16), 1])
     changed = [k for k in WORTH if treatment[k] == TODAY[k]]
     chance = 0.07 + sum(WORTH[k] for k in changed)
@@ -121,7 +121,7 @@ def make_record(treatment, seed, images=500, **other):
 def sealed(content):
     """The content with the seal that it should have."""
     content = {key: value for key, value in content.items() if key != "seal"}
-    return {**content, "seal": store.digest(content)}
+    return {**content, "seal": seal.digest(content)}
 
 
 def write_study(folder, kind, preset, levels, arms, seeds, lost=(), search=(), **other):

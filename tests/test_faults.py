@@ -29,7 +29,7 @@ from stub import small, stub
 from test_sweep import start, wait_for_a_record
 
 from lenet.config import Refusal
-from lenet.records import contents, store
+from lenet.records import claims, contents, durable, seal, store
 from lenet.records import plan as plans
 from lenet.sweep import verify
 
@@ -161,9 +161,9 @@ def test_damage_to_a_run_of_a_finished_study_is_mended(
 
 def resealed(path: Path, **changes: object) -> None:
     """A record edited by somebody who knows how a seal is made."""
-    edited = {**store.unsealed(path.read_bytes(), "a record"), **changes}
+    edited = {**seal.unsealed(path.read_bytes(), "a record"), **changes}
     del edited["seal"]
-    path.write_text(json.dumps(store.sealed(edited)))
+    path.write_text(json.dumps(seal.sealed(edited)))
 
 
 @pytest.mark.parametrize(
@@ -211,13 +211,13 @@ def test_record_that_lacks_something_is_no_record(tmp_path: Path, name: str) -> 
     ):
         if content.get(name) == ["wrong"] and name == "curve":
             continue
-        path.write_text(json.dumps(store.sealed(content)))
+        path.write_text(json.dumps(seal.sealed(content)))
         with pytest.raises(Refusal, match=f"wrong shape: see its '{name}'") as caught:
             store.read(path)
         assert caught.value.code == 4
         with pytest.raises(Refusal, match="wrong shape|is no record"):
             published = tmp_path / "small" / "records.jsonl.gz"
-            published.write_bytes(plans.packed([store.sealed(content)]))
+            published.write_bytes(plans.packed([seal.sealed(content)]))
             plans.published(tmp_path / "small")
 
 
@@ -244,7 +244,7 @@ def test_note_of_an_attempt_that_lacks_something_stops_nothing(tmp_path: Path) -
     planned = faults.planned()
     faults.carry_out(planned, tmp_path)
     path = tmp_path / "attempts" / "a.json"
-    store.replace(path, plans.text({"cause": "why"}))
+    durable.replace(path, plans.text({"cause": "why"}))
     with pytest.raises(Refusal, match="a.json: the note is of the wrong .*remove it"):
         verify.everything(str(tmp_path))
     states = plans.progress(str(tmp_path), planned[0])
@@ -280,7 +280,7 @@ def test_verify_counts_what_it_cannot_read(
             raise OSError(5, "Input/output error")
         return open(path, "rb")
 
-    monkeypatch.setattr(store, "open", broken, raising=False)
+    monkeypatch.setattr(durable, "open", broken, raising=False)
     with pytest.raises(Refusal, match="Input/output error\n3 of 4 runs") as caught:
         verify.everything(str(tmp_path))
     assert caught.value.code == 4 and not (tmp_path / "quarantine").exists()
@@ -450,12 +450,12 @@ def test_record_of_another_schema_is_refused_with_the_version(tmp_path: Path) ->
     path = next(tmp_path.glob("runs/*/record.json"))
     later = {k: v for k, v in store.read(path).items() if k != "seal"}
     later |= {"schema": 99, "versions": {"lenet": "9.9"}}
-    path.write_text(json.dumps(store.sealed(later)))
+    path.write_text(json.dumps(seal.sealed(later)))
     with pytest.raises(Refusal, match=r"schema 99, this is schema 1: use lenet 9.9"):
         store.find(str(tmp_path), path.parent.name)
     assert path.exists()
     published = tmp_path / "small" / "records.jsonl.gz"
-    published.write_bytes(plans.packed([store.sealed(later)]))
+    published.write_bytes(plans.packed([seal.sealed(later)]))
     with pytest.raises(Refusal, match=r"schema 99, this is schema 1: use lenet 9.9"):
         plans.published(tmp_path / "small")
 
@@ -589,8 +589,8 @@ def test_clock_that_goes_back_changes_nothing(
     assert faults.carry_out(planned, expected) == 0
     now, monotonic = time.time(), time.monotonic
     monkeypatch.setattr(time, "time", lambda: now - 3e7 * next(years))
-    with store.claim(str(place), ["0" * 16]):
-        said = store.holders(str(place), ["0" * 16])
+    with claims.claim(str(place), ["0" * 16]):
+        said = claims.holders(str(place), ["0" * 16])
     assert f"process {os.getpid()} on " in said and time.monotonic is monotonic
     assert faults.carry_out(planned, place) == 0
     before = faults.files(place)

@@ -17,7 +17,7 @@ from lenet.config import Refusal, composed
 from lenet.figures import interpretation_curves
 from lenet.interpret import analysis
 from lenet.interpret.analysis import METHODS, SPECS, keep, opened, with_number
-from lenet.records import store
+from lenet.records import seal, store
 from lenet.studies.statistics import sign_flip
 from lenet.sweep import design
 from lenet.training.model import LAYERS
@@ -100,7 +100,7 @@ def two(outputs):
         arm["treatment"] = treatment
     folder = outputs / "two"
     folder.mkdir(exist_ok=True)
-    (folder / "plan.json").write_text(json.dumps(store.sealed(plan)))
+    (folder / "plan.json").write_text(json.dumps(seal.sealed(plan)))
     lines = "".join(json.dumps(one) + "\n" for one in found)
     (folder / "records.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     return folder

@@ -18,13 +18,13 @@ import pytest
 
 from lenet import lock, train
 from lenet.config import Refusal, composed
-from lenet.records import store
+from lenet.records import claims, durable, store
 
 ROOT = Path(__file__).parent.parent
 HOLD = """
 import os, sys, time
-from lenet.records import store
-with store.claim(sys.argv[1], sys.argv[2:]) as mine:
+from lenet.records import claims
+with claims.claim(sys.argv[1], sys.argv[2:]) as mine:
     print(*mine, flush=True)
     time.sleep(600)
 """
@@ -33,7 +33,7 @@ with store.claim(sys.argv[1], sys.argv[2:]) as mine:
 CROWD = """
 import os, sys, time
 from pathlib import Path
-from lenet.records import store
+from lenet.records import claims
 names, output = [str(n) * 16 for n in range(8)], sys.argv[1]
 children = []
 for _ in range(int(sys.argv[2])):
@@ -41,7 +41,7 @@ for _ in range(int(sys.argv[2])):
         children.append(child)
         continue
     for name in names * 3:
-        with store.claim(output, [name]) as mine:
+        with claims.claim(output, [name]) as mine:
             if mine:  # alone here: two at once would meet an existing file
                 inside = os.path.join(output, f"inside-{name}")
                 os.close(os.open(inside, os.O_CREAT | os.O_EXCL))
@@ -94,11 +94,11 @@ def holding(
 def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     """No lock outlives its process, and what it leaves is used again."""
     with holding(tmp_path, "0" * 16) as other:
-        with store.claim(str(tmp_path), ["0" * 16]) as mine:
+        with claims.claim(str(tmp_path), ["0" * 16]) as mine:
             assert not mine
         other.kill()
         other.wait()
-        with store.claim(str(tmp_path), ["0" * 16]) as mine:
+        with claims.claim(str(tmp_path), ["0" * 16]) as mine:
             assert mine == ["0" * 16]
     assert not list((tmp_path / "runs").iterdir())
 
@@ -110,8 +110,8 @@ def test_sixty_four_processes_never_hold_one_run_at_once(tmp_path: Path) -> None
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.stdout.strip() == "0", done.stderr
-    claims = sum(path.stat().st_size for path in tmp_path.glob("done-*"))
-    assert 64 <= claims <= 64 * 24
+    taken = sum(path.stat().st_size for path in tmp_path.glob("done-*"))
+    assert 64 <= taken <= 64 * 24
     assert not list(tmp_path.glob("inside-*")) and not list(tmp_path.glob("runs/*"))
 
 
@@ -131,7 +131,7 @@ def test_two_machines_never_hold_one_run_at_once(tmp_path: Path) -> None:
 
     with holding(tmp_path, name, machine="first") as other:
         assert claimed("second") == claimed("first") == ""
-        assert "process 1 on first has held" in store.holders(str(tmp_path), [name])
+        assert "process 1 on first has held" in claims.holders(str(tmp_path), [name])
         other.kill()
         other.wait()
     assert claimed("second") == name
@@ -143,15 +143,15 @@ def test_two_machines_never_hold_one_run_at_once(tmp_path: Path) -> None:
         for machine in ("first", "second")
     ]  # fmt: skip
     assert [one.communicate()[0].strip() for one in crowds] == ["0", "0"]
-    claims = sum(path.stat().st_size for path in tmp_path.glob("done-*"))
-    assert 16 <= claims <= 16 * 24
+    taken = sum(path.stat().st_size for path in tmp_path.glob("done-*"))
+    assert 16 <= taken <= 16 * 24
     assert not list(tmp_path.glob("inside-*")) and not list(tmp_path.glob("runs/*"))
 
 
 def test_holder_of_a_run_is_named(tmp_path: Path) -> None:
     """Which process, on which machine, since when; and what to do if it hangs."""
     with holding(tmp_path, "0" * 16, "1" * 16) as other:
-        said = store.holders(str(tmp_path), ["0" * 16, "1" * 16])
+        said = claims.holders(str(tmp_path), ["0" * 16, "1" * 16])
         other.kill()
     assert said.startswith(f"waiting for 2 runs, {'0' * 16} the first: process ")
     assert f"process {other.pid} on " in said and f"kill {other.pid}" in said
@@ -182,13 +182,13 @@ def test_command_that_waits_says_for_whom(tmp_path: Path) -> None:
 def test_folder_that_moves_while_it_is_locked_is_locked_anew(tmp_path: Path) -> None:
     """A run that went to quarantine leaves its name to be claimed again."""
     place = store.folder(str(tmp_path), "0" * 16)
-    first = store.hold(place)
+    first = claims.hold(place)
     assert first is not None
     place.rename(tmp_path / "aside")
-    second = store.hold(place)
+    second = claims.hold(place)
     assert second is not None
     lock.free(place / store.LOCK, first)
-    assert store.hold(place) is None  # it was not the second one's that was removed
+    assert claims.hold(place) is None  # it was not the second one's that was removed
     lock.free(place / store.LOCK, second)
 
 
@@ -208,7 +208,7 @@ def test_file_system_without_locks_is_refused_before_training(
     assert caught.value.code == 3
 
 
-@pytest.mark.parametrize("code", store.NO_LINKS)
+@pytest.mark.parametrize("code", durable.NO_LINKS)
 def test_file_system_without_links_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -224,7 +224,7 @@ def test_file_system_without_links_serves(
     assert not any(store.fault(str(tmp_path), name) for name in planned[1])
     kept = faults.files(tmp_path)
     for name in planned[1]:
-        store.publish(store.folder(str(tmp_path), name) / "record.json", b"other")
+        durable.publish(store.folder(str(tmp_path), name) / "record.json", b"other")
     assert faults.files(tmp_path) == kept
 
 
@@ -265,7 +265,7 @@ def test_lock_that_another_machine_removed_is_taken_anew(
     """Over NFS a file that is open and gone is stale: neither a lack of locks nor a
     disk that is full."""
     failed = failing_once(monkeypatch, module, name, errno.ESTALE)
-    with store.claim(str(tmp_path), ["0" * 16]) as mine:
+    with claims.claim(str(tmp_path), ["0" * 16]) as mine:
         assert mine == ["0" * 16] and failed
 
 
@@ -293,7 +293,7 @@ def test_lock_that_cannot_be_looked_at_counts_as_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """Whoever does not know may not go on as if nobody was there."""
-    handle = store.hold(store.folder(str(tmp_path), "0" * 16))
+    handle = claims.hold(store.folder(str(tmp_path), "0" * 16))
     assert handle is not None
     failed = failing_once(monkeypatch, os, "open", code)
     assert lock.is_held(store.folder(str(tmp_path), "0" * 16) / store.LOCK) and failed

@@ -33,7 +33,7 @@ from lenet.config import composed, current, levels
 from lenet.figures.canvas import FORMATS
 from lenet.records import contents, store
 from lenet.records.overfitting import overfitting
-from lenet.records.store import Record
+from lenet.records.shapes import Record
 from lenet.report import effect_tables, files, report
 from lenet.studies import study
 from lenet.studies.corrected_labels import CORRECTED

@@ -21,8 +21,8 @@ from conftest import config
 from safetensors.torch import save
 
 from lenet.config import Config, Refusal
-from lenet.records import contents, store
-from lenet.records.store import Record
+from lenet.records import claims, contents, durable, seal, store
+from lenet.records.shapes import Record
 from lenet.training.data import Data
 from lenet.training.edition import ADDED, EDITION
 from lenet.training.stack import Result, mistakes, train
@@ -235,7 +235,7 @@ def write_one(output: str, data: Data, result: Result, factor: float) -> Record:
     weights = {key: value * factor for key, value in result.weights.items()}
     name = contents.run_id(RELU, data)
     while True:
-        with store.claim(output, [name]) as mine:
+        with claims.claim(output, [name]) as mine:
             if mine:
                 changed = replace(result, weights=weights)
                 return contents.write(output, RELU, data, changed, ABOUT)
@@ -416,7 +416,7 @@ def test_record_that_cannot_be_read_is_left_alone(
 
     before = files(output)
     with monkeypatch.context() as disk:
-        disk.setattr(store, "open", broken, raising=False)
+        disk.setattr(durable, "open", broken, raising=False)
         with pytest.raises(Refusal, match="Input/output error") as caught:
             store.find(output, contents.run_id(RELU, data))
     assert caught.value.code == 3
@@ -429,7 +429,7 @@ def test_record_of_another_schema_is_left_alone(output: str, data: Data) -> None
     found = json.loads(path.read_bytes())
     del found["seal"]
     found["schema"] = store.SCHEMA + 1
-    path.write_text(json.dumps({**found, "seal": store.digest(found)}))
+    path.write_text(json.dumps({**found, "seal": seal.digest(found)}))
     with pytest.raises(Refusal, match=found["versions"]["lenet"]):
         store.find(output, path.parent.name)
     assert path.exists()
@@ -554,10 +554,10 @@ def test_control_characters_are_refused_under_any_seal(text: str, place: str) ->
     """A name that would write to a terminal or break a page, edited in and sealed anew,
     is read nowhere; letters of other scripts and backslashes are."""
     held = {"a value": {"name": text}, "a key": {text: 1}, "a list": [[text]]}[place]
-    for content in (store.text(store.sealed({"x": held})),
-                    json.dumps(store.sealed({"x": held})).encode()):  # fmt: skip
+    for content in (seal.text(seal.sealed({"x": held})),
+                    json.dumps(seal.sealed({"x": held})).encode()):  # fmt: skip
         with pytest.raises(Refusal, match="control characters") as caught:
-            store.unsealed(content, "plan.json")
+            seal.unsealed(content, "plan.json")
         assert caught.value.code == 4
-    good = store.sealed({"x": ["Größe", "数", "a\\b"]})
-    assert store.unsealed(store.text(good), "plan.json") == good
+    good = seal.sealed({"x": ["Größe", "数", "a\\b"]})
+    assert seal.unsealed(seal.text(good), "plan.json") == good

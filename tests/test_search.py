@@ -12,7 +12,7 @@ import pytest
 
 from lenet import search, train
 from lenet.config import Config, Places, Refusal, composed
-from lenet.records.store import Record
+from lenet.records.shapes import Record
 
 pytest.importorskip("optuna")
 

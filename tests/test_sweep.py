@@ -24,7 +24,7 @@ from stub import small, stub
 from lenet import train
 from lenet.commands import sweep as command
 from lenet.config import Config, Places, Refusal, composed
-from lenet.records import contents, store
+from lenet.records import claims, contents, durable, seal, store
 from lenet.records import plan as plans
 from lenet.studies import study
 from lenet.sweep import design, forecast, progress, sweep, verify, worker_count
@@ -129,7 +129,7 @@ def test_run_of_another_study_and_torch_is_trained_again(tmp_path: Path) -> None
     for one in old:
         del one["seal"]
         one["versions"]["torch"] = "0"
-    old = [store.sealed(one) for one in old]
+    old = [seal.sealed(one) for one in old]
     (tmp_path / "other" / plans.RECORDS).write_bytes(plans.packed(old))
     assert len(plans.published(tmp_path / "other")) == 4
     states = [run.state for run in plans.progress(str(tmp_path), small(3)[0])]
@@ -321,8 +321,8 @@ def test_plan_without_a_record_gives_way(
 ) -> None:
     """What a command left that trained nothing blocks no name; a run in work does."""
     plan, runs = small(epochs=2)
-    store.replace(tmp_path / "small" / plans.PLAN, plans.text(plan))
-    with store.claim(str(tmp_path), [next(iter(runs))]):
+    durable.replace(tmp_path / "small" / plans.PLAN, plans.text(plan))
+    with claims.claim(str(tmp_path), [next(iter(runs))]):
         with pytest.raises(Refusal, match="design=small with epochs=2"):
             at_once(tmp_path)
     at_once(tmp_path)
@@ -466,7 +466,7 @@ def test_two_results_of_one_run_are_reported_and_kept(
     changed = {k: v for k, v in store.read(path).items() if k != "seal"}
     changed["response"] = {"test_error": 0.5}
     changed["right"] = contents.packed(np.arange(8) < 4)
-    path.write_text(json.dumps(store.sealed(changed)))
+    path.write_text(json.dumps(seal.sealed(changed)))
     before = here_files(tmp_path)
     with pytest.raises(Refusal, match="one result in runs/ and another") as caught:
         at_once(tmp_path)
@@ -565,7 +565,7 @@ def test_run_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
     """A claimed run is not trained twice: the sweep comes back to it later."""
     held = next(iter(small()[1]))
     seen: list[Path] = []
-    with store.claim(str(tmp_path), [held]) as mine:
+    with claims.claim(str(tmp_path), [held]) as mine:
         assert mine == [held]
         thread = threading.Thread(target=lambda: seen.append(carry_out(tmp_path)))
         thread.start()
@@ -706,7 +706,7 @@ def test_plan_says_why_a_run_is_not_done(tmp_path: Path) -> None:
     older["run_id"] = store.identity(older)
     other = store.folder(str(tmp_path), older["run_id"])
     store.folder(str(tmp_path), stale).rename(other)
-    (other / "record.json").write_text(json.dumps(store.sealed(older)))
+    (other / "record.json").write_text(json.dumps(seal.sealed(older)))
     (tmp_path / "small" / "records.jsonl.gz").unlink()
     states = [run.state for run in plans.progress(str(tmp_path), plan)]
     assert states == ["stale", "done", "missing", "done", "done", "missing"]

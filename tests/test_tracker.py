@@ -15,8 +15,8 @@ from conftest import config
 from stub import small
 
 from lenet.config import FACTORS, Places, names
-from lenet.records import contents, plan, store, tracker
-from lenet.records.store import Record
+from lenet.records import contents, durable, plan, store, tracker
+from lenet.records.shapes import Record
 from lenet.report import report
 from lenet.studies import table_io
 from lenet.sweep import sweep
@@ -67,7 +67,7 @@ def planned(output: str, study: str, arm: str) -> None:
     content |= {"kind": "one_factor", "design": study, "runs": runs}
     content |= {"reference": treatment, "levels": {}, "factors": [], "preset": "paper"}
     content |= {"data": {}, "code": one["code"]}
-    store.replace(Path(output) / study / plan.PLAN, plan.text(content))
+    durable.replace(Path(output) / study / plan.PLAN, plan.text(content))
 
 
 def files(output: str) -> dict[str, bytes]:

@@ -30,9 +30,9 @@ from lenet.config import SAFE, Refusal, suggest
 from lenet.figures import interpretation_curves, interpretation_maps
 from lenet.interpret import analysis, overview, probe
 from lenet.interpret.analysis import METHODS, SPECS, Result
-from lenet.records import store
+from lenet.records import durable, store
 from lenet.records.own_pictures import class_names
-from lenet.records.store import Record
+from lenet.records.shapes import Record
 from lenet.report import report
 from lenet.studies import study
 from lenet.studies.origin import Origin
@@ -290,7 +290,7 @@ def tables(found: Sequence[Analysed], folder: Path) -> Iterator[Path]:
     for name, table in written.items():
         path = folder / f"{name}.csv"
         text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-        store.replace(path, text.encode())
+        durable.replace(path, text.encode())
         yield path
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lenet.config import Refusal
-from lenet.records import store
+from lenet.records import durable
 from lenet.terminal import Said, typed
 
 TYPED = {
@@ -36,8 +36,8 @@ def main(arguments: Sequence[str]) -> Said:
 
     text = build.page(runs, given["output_dir"], given["data_dir"] or None)
     path = Path(given["file"] or Path(given["output_dir"]) / "page" / "index.html")
-    store.replace(path, text.encode())
+    durable.replace(path, text.encode())
     if given["picture"] == "false":
         return Said.of_files([path])
-    store.replace(picture := path.with_name("screenshot.png"), screenshot.taken(path))
+    durable.replace(picture := path.with_name("screenshot.png"), screenshot.taken(path))
     return Said.of_files([path, picture])

@@ -33,9 +33,10 @@ from lenet.interpret import robustness
 from lenet.interpret.robustness import EFFORTS, Effort
 from lenet.interpret.swift import Swift
 from lenet.records import contents
+from lenet.records.durable import replace
 from lenet.records.overfitting import overfitting
 from lenet.records.own_pictures import class_names
-from lenet.records.store import Record, replace
+from lenet.records.shapes import Record
 from lenet.report import effect_tables, report
 from lenet.studies import study
 from lenet.studies.study import Study

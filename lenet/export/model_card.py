@@ -11,7 +11,7 @@ from lenet.config import FACTORS
 from lenet.export import formats
 from lenet.export.formats import Plain
 from lenet.interpret.trained import Trained
-from lenet.records import store
+from lenet.records import durable
 
 CARD = """\
 ---
@@ -70,7 +70,7 @@ def write(net: Trained, folder: Path) -> list[Path]:
         "record.json": json.dumps(net.record, indent=1),
     }
     for name, content in files.items():
-        store.replace(folder / name, content.encode())
+        durable.replace(folder / name, content.encode())
     weights = store_weights(net, folder / "model.safetensors")
     return [folder / name for name in files] + [weights]
 
@@ -80,7 +80,9 @@ def store_weights(net: Trained, path: Path) -> Path:
     from safetensors.torch import save
 
     state = net.model.state_dict().items()
-    store.replace(path, save({name: tensor[0].contiguous() for name, tensor in state}))
+    durable.replace(
+        path, save({name: tensor[0].contiguous() for name, tensor in state})
+    )
     return path
 
 

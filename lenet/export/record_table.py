@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from lenet.config import Refusal, suggest
+from lenet.records import durable, store
 from lenet.records import plan as plans
-from lenet.records import store
-from lenet.records.store import Record
+from lenet.records.shapes import Record
 
 FORMATS = {"parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl"}
 
@@ -77,7 +77,7 @@ def write(records: Sequence[Record], study: str | None, form: str, path: Path) -
         content = str(text).encode()
     else:
         content = parquet(table(records, study))
-    store.replace(path, content)
+    durable.replace(path, content)
     return path
 
 

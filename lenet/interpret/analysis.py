@@ -35,7 +35,7 @@ from lenet.interpret.probe import Probe
 from lenet.interpret.sae import Sae
 from lenet.interpret.saliency import Saliency
 from lenet.interpret.sanity import Sanity
-from lenet.records import contents, store
+from lenet.records import contents, seal, store
 from lenet.training.attack import Untargeted, pgd
 from lenet.training.data import Data
 from lenet.training.edition import EDITION
@@ -302,7 +302,7 @@ def result(
     load: gives the run's subject, if it is needed.
     """
     numbers = {name: dataclasses.asdict(specs[name]) for name in METHODS[method].reads}
-    key = store.digest(
+    key = seal.digest(
         [method, record["weights"], record["data"], record["seed"], numbers, code()]
     )
     place = (
@@ -319,7 +319,7 @@ def code() -> str:
     """The hash of the code that results come from, comments and docstrings aside."""
     root = Path(__file__).parent
     files = [(root / f"{name}.py").read_text(encoding="utf-8") for name in CODE]
-    return store.digest([EDITION, *map(syntax, files)])
+    return seal.digest([EDITION, *map(syntax, files)])
 
 
 def syntax(source: str) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor
 from lenet.config import Refusal
 from lenet.interpret import drawing
 from lenet.interpret.images import checked_images
-from lenet.records import contents, store
+from lenet.records import contents, durable, store
 from lenet.records.contents import test_error
 from lenet.records.own_pictures import OWN, class_names
 from lenet.records.shapes import Record
@@ -178,8 +178,8 @@ def publish(name: str, record: Record, weights: bytes) -> list[Path]:
     paths = [
         store.PUBLISHED / f"{name}{suffix}" for suffix in (".json", ".safetensors")
     ]
-    store.replace(paths[0], json.dumps(record, indent=1).encode())
-    store.replace(paths[1], weights)
+    durable.replace(paths[0], json.dumps(record, indent=1).encode())
+    durable.replace(paths[1], weights)
     return paths
 
 

@@ -17,7 +17,7 @@ from lenet.page import ablation, digits
 from lenet.page.network import described, difference
 from lenet.records import contents, store
 from lenet.records.contents import edition
-from lenet.records.store import Record
+from lenet.records.shapes import Record
 from lenet.training import data as datasets
 from lenet.training.data import Data
 

@@ -18,8 +18,9 @@ from lenet.catalogue import Known
 from lenet.config import Config, Refusal, current
 from lenet.records import store
 from lenet.records.own_pictures import NONE, OwnPictures
+from lenet.records.seal import digest
 from lenet.records.shapes import Code, Point, Record, Response, StackPlace
-from lenet.records.store import SCHEMA, digest
+from lenet.records.store import SCHEMA
 from lenet.training.edition import EDITION, identity
 from lenet.training.edition import fingerprint as fingerprint
 

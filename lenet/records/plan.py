@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from lenet import lock
 from lenet.config import RENAMED, Refusal, as_typed
-from lenet.records import store
+from lenet.records import claims, durable, seal, store
 from lenet.records.shapes import Arm, Attempt, Plan, Record, checked
 
 PLAN, RECORDS = "plan.json", "records.jsonl.gz"  # the files of a published study
@@ -76,7 +76,7 @@ def read(folder: Path) -> Plan:
         ) from None
     except OSError as problem:
         raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
-    store.unsealed(text, str(path))
+    seal.unsealed(text, str(path))
     content = json.loads(OLD.sub(current_name, text.decode()))
     plan = checked(content, Plan, f"{path}: the plan")
     for arm in plan["arms"]:
@@ -125,12 +125,12 @@ def elsewhere(folder: Path) -> dict[str, Record]:
 
 def text(plan: Plan | Attempt) -> bytes:
     """A plan, or a note, as the content of its file, sealed."""
-    return json.dumps(store.sealed(dict(plan)), indent=1).encode()
+    return json.dumps(seal.sealed(dict(plan)), indent=1).encode()
 
 
 def packed(records: Sequence[Record]) -> bytes:
     """Records as compressed lines of JSON; the same bytes for the same records."""
-    lines = b"".join(store.text(record) + b"\n" for record in records)
+    lines = b"".join(seal.text(record) + b"\n" for record in records)
     return gzip.compress(lines, mtime=0)
 
 
@@ -142,7 +142,7 @@ def held(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = lock.take(folder / store.LOCK, wait=True)
     except OSError as problem:
-        raise store.unwritable(folder, problem) from None
+        raise durable.unwritable(folder, problem) from None
     assert handle is not None  # it was waited for
     try:
         yield
@@ -160,15 +160,15 @@ def publish(folder: Path, plan: Plan, records: Mapping[str, Record]) -> None:
     others = published(folder)
     own = [records[name] for name in plan["runs"] if name in records]
     own += [record for name, record in sorted(others.items()) if name not in records]
-    store.replace(folder / PLAN, text(plan))
+    durable.replace(folder / PLAN, text(plan))
     if own != list(others.values()):
-        store.replace(folder / RECORDS, packed(own))
+        durable.replace(folder / RECORDS, packed(own))
 
 
 def begun(output_dir: Path, plan: Plan) -> bool:
     """Whether a run of a plan has a record in runs/, or is in work now."""
     root, names = str(output_dir), plan["runs"]
-    return any(peek(root, name) for name in names) or store.busy(root, names)
+    return any(peek(root, name) for name in names) or claims.busy(root, names)
 
 
 def unlike(before: Plan, plan: Plan) -> str:
@@ -214,12 +214,12 @@ def failed(output_dir: str, runs: Sequence[str], cause: str, said: str) -> None:
         "host": socket.gethostname(),
     }
     name = f"{now}-{secrets.token_hex(4)}.json"
-    store.replace(Path(output_dir) / "attempts" / name, text(attempt))
+    durable.replace(Path(output_dir) / "attempts" / name, text(attempt))
 
 
 def noted(path: Path) -> Attempt:
     """The note of a failed attempt, its seal checked."""
-    attempt = store.unsealed(store.bytes_of(path), str(path))
+    attempt = seal.unsealed(durable.bytes_of(path), str(path))
     return checked(attempt, Attempt, f"{path}: the note")
 
 
@@ -252,7 +252,7 @@ def shown(plan: Plan) -> set[str]:
     return {arm["runs"][0] for arm in (arms[0], arms[-1])}
 
 
-@store.without_garbage_collection()
+@seal.without_garbage_collection()
 def progress(output_dir: str, plan: Plan) -> list[Run]:
     """Every run of a plan with its state."""
     failures = attempts(output_dir)
@@ -265,7 +265,7 @@ def progress(output_dir: str, plan: Plan) -> list[Run]:
         for name in store.aside(output_dir) - done.keys() - failures.keys():
             failures[name] = "its files were moved to quarantine/"
         for record in sound(output_dir):
-            others[store.digest([record["treatment"], record["seed"]])] = record
+            others[seal.digest([record["treatment"], record["seed"]])] = record
     return [
         state(*run, done=done, failures=failures, others=others)
         for run in planned(plan)
@@ -305,7 +305,7 @@ def state(
         return Run(name, arm, seed, "diverged", why, ended.seconds)
     if name in failures:
         return Run(name, arm, seed, "failed", failures[name])
-    identity = store.digest([treatment, seed])
+    identity = seal.digest([treatment, seed])
     if identity in others:
         commit = str(others[identity]["code"]["commit"])[:10]
         why = f"trained by other code or data (commit {commit}): would be made again"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lenet.figures.canvas import FORMATS, PHONE, rendered
-from lenet.records.store import replace
+from lenet.records.durable import replace
 from lenet.report import effect_tables
 from lenet.report.document import Exhibit
 

@@ -4,7 +4,7 @@ import html
 import re
 from pathlib import Path
 
-from lenet.records.store import replace
+from lenet.records.durable import replace
 from lenet.report.document import document
 
 FOUND = re.compile(r'<meta name="description" content="([^"]*)">')

@@ -22,7 +22,8 @@ from lenet.figures import (
     words,
 )
 from lenet.figures.canvas import rendered
-from lenet.records.store import Record, replace
+from lenet.records.durable import replace
+from lenet.records.shapes import Record
 from lenet.report import dots, effect_tables, files, paper, study_page
 from lenet.report.document import Exhibit
 from lenet.report.paper import Paper

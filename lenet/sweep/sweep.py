@@ -17,7 +17,7 @@ from typing import Any
 
 from lenet import train
 from lenet.config import Config, Places, Refusal
-from lenet.records import contents, store, tracker
+from lenet.records import claims, contents, durable, seal, store, tracker
 from lenet.records import plan as plans
 from lenet.records.shapes import Arm, Plan, Record
 from lenet.sweep import forecast, hydra_launcher
@@ -148,7 +148,7 @@ def carry_out(
         train.read(missing.values(), places)
     store.prepare(places.output_dir)
     if kept is plan:
-        store.replace(folder / plans.PLAN, plans.text(plan))
+        durable.replace(folder / plans.PLAN, plans.text(plan))
     plan = kept
     agree(records, earlier, missing)
     with tracker.mirroring(places, plan["study"], list(runs)):
@@ -168,11 +168,11 @@ def carry_out(
         for name in shown & records.keys():  # of a published record there may be none
             if store.weights_path(places.output_dir, name).exists():
                 content = store.weights(places.output_dir, records[name])
-                store.replace(folder / "weights" / f"{name}.safetensors", content)
+                durable.replace(folder / "weights" / f"{name}.safetensors", content)
     return folder
 
 
-@store.without_garbage_collection()
+@seal.without_garbage_collection()
 def recorded(
     output_dir: str,
     runs: Iterable[str],
@@ -427,7 +427,7 @@ def take(state: State, worker: Worker, message: Message, places: Places) -> None
         state.worked += cost(job) * len(done) / len(job.runs)
         others = {n: c for n, c in job.runs.items() if n not in done}
         if others:
-            told = store.holders(places.output_dir, others)
+            told = claims.holders(places.output_dir, others)
             if told != state.told:
                 print(told, file=sys.stderr)
             state.told = told

@@ -6,7 +6,7 @@ from typing import Any
 
 from lenet import train
 from lenet.config import Config, Places, Refusal, current
-from lenet.records import contents, plan, store
+from lenet.records import contents, durable, plan, seal, store
 from lenet.records.shapes import Plan, Record, StackPlace
 from lenet.training.edition import EDITION
 
@@ -117,9 +117,9 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     if not different:
         return f"run {name}: the same bits again (weights {first['weights']})"
     place = Path(output_dir) / "reruns" / f"{name}-{secrets.token_hex(4)}"
-    store.replace(place / "record.json", store.text(store.sealed(again)))
+    durable.replace(place / "record.json", seal.text(seal.sealed(again)))
     if weights:
-        store.replace(place / "model.safetensors", weights)
+        durable.replace(place / "model.safetensors", weights)
     raise Refusal(
         f"run {name} came out otherwise: {', '.join(different)} differ"
         + by_how_much(first, again)

@@ -1,0 +1,68 @@
+"""Who works on a run: a lock in its folder, which the kernel frees with the process."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from lenet import lock
+from lenet.records.durable import unwritable
+
+LOCK = ".lock"
+GONE = 100  # times in a row that a folder may vanish: then it is no folder at all
+
+
+def folder(output_dir: str, name: str) -> Path:
+    """Where a run's record and weights lie."""
+    return Path(output_dir) / "runs" / name
+
+
+@contextlib.contextmanager
+def claim(output_dir: str, names: Sequence[str]) -> Iterator[list[str]]:
+    """Hold runs against other processes; yields those that nobody else holds.
+
+    A folder in which nothing is left is removed.
+    """
+    held: dict[Path, int] = {}
+    try:
+        for name in names:
+            handle = hold(folder(output_dir, name))
+            if handle is not None:
+                held[folder(output_dir, name)] = handle
+        yield [place.name for place in held]
+    finally:
+        for place, handle in held.items():
+            lock.free(place / LOCK, handle)
+            with contextlib.suppress(OSError):
+                place.rmdir()
+
+
+def hold(place: Path) -> int | None:
+    """A handle that locks a run's folder; None while another process has the lock."""
+    tries = 0
+    while True:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            return lock.take(place / LOCK)
+        except OSError as problem:
+            # Moved to quarantine, or removed, after mkdir made it or saw it there.
+            gone = isinstance(problem, FileExistsError) or lock.is_gone(problem)
+            tries += 1
+            if not gone or tries > GONE:
+                raise unwritable(place, problem) from None
+
+
+def busy(output_dir: str, names: Iterable[str]) -> bool:
+    """Whether another process holds one of these runs."""
+    return any(lock.is_held(folder(output_dir, name) / LOCK) for name in names)
+
+
+def holders(output_dir: str, names: Iterable[str]) -> str:
+    """A line for each process that holds some of these runs: which, since when."""
+    by_holder: dict[str, list[str]] = {}
+    for name in names:
+        who = lock.holder(folder(output_dir, name) / LOCK)
+        by_holder.setdefault(who, []).append(name)
+    return "\n".join(
+        f"waiting for {len(held)} runs, {held[0]} the first: {who}"
+        for who, held in by_holder.items()
+    )
