@@ -308,7 +308,7 @@ def test_chances_are_those_of_scipy() -> None:
         t, shift = stats.t.isf(0.025 / tests, n - 1), size * math.sqrt(n)
         expected = sum(stats.nct.sf(t, n - 1, side) for side in (shift, -shift))
         found = statistics._chance(size, n, tests)
-        assert found == pytest.approx(expected, abs=1e-10)
+        assert found == pytest.approx(expected, abs=1e-9)  # 1.13 errs by 2e-10
     for count, total in ((0, 7), (3, 7), (7, 7), (1, 96)):
         exact = stats.binomtest(count, total).proportion_ci(0.95, "exact")
         assert statistics.share_interval(count, total) == pytest.approx(exact)
