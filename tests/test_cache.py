@@ -1,6 +1,8 @@
 """Compiled functions on disk: never those of another program, never fatal."""
 
+import ast
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -114,23 +116,31 @@ def test_first_place_that_can_be_written_is_taken(
 def test_version_is_of_the_whole_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An edit of a formula or of any compiled module has a folder of its own."""
-    before, sources = cache.version.__wrapped__(), cache.HERE
-    for place in ("loops/maps.py", "factor/head.py"):
-        here = tmp_path / place.split("/")[0]
-        names = [*sources.glob("*.py")]
-        loops, factor = here / "training" / "loops", here / "training" / "factor"
-        loops.mkdir(parents=True), factor.mkdir(parents=True)
-        for path in names:
-            (loops / path.name).write_bytes(path.read_bytes())
-        for name in cache.FORMULAS:
-            path = sources.parent / "factor" / f"{name}.py"
-            (factor / path.name).write_bytes(path.read_bytes())
-        monkeypatch.setattr(cache, "HERE", loops)
-        assert cache.version.__wrapped__() == before
-        edited = (loops if "loops" in place else factor) / place.split("/")[1]
-        edited.write_bytes(edited.read_bytes() + b"#")
-        assert cache.version.__wrapped__() != before
+    """An edit of any module that is compiled, or that these import, has a folder of its
+    own."""
+    before, training = cache.version.__wrapped__(), cache.HERE.parent
+    places = [path.relative_to(training) for path in cache.sources()]
+    assert {path.name for path in cache.HERE.glob("*.py")} <= {
+        *(place.name for place in places),
+        *cache.PLAIN,
+    }
+    for path in cache.sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                module = training.parent.parent / str(node.module).replace(".", "/")
+                parts = [module / f"{alias.name}.py" for alias in node.names]
+                for needed in (module.with_suffix(".py"), *parts):
+                    known = needed in cache.sources() or needed.name == "kept.py"
+                    assert known or not needed.exists(), needed
+    shutil.copytree(training, tmp_path / "training")
+    monkeypatch.setattr(cache, "HERE", tmp_path / "training" / "loops")
+    assert cache.version.__wrapped__() == before
+    for place in places:
+        edited = tmp_path / "training" / place
+        kept = edited.read_bytes()
+        edited.write_bytes(kept + b"#")
+        assert cache.version.__wrapped__() != before, place
+        edited.write_bytes(kept)
 
 
 def test_programs_of_long_ago_are_removed(tmp_path: Path) -> None:

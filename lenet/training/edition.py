@@ -63,6 +63,8 @@ MORE = (
     "paper optimizer.curvature_least=0.05 average=pass",
     "modern average=pass norm=batch",
     "paper head=ten_units activation=tanh input=hundredths init=lush",
+    "paper optimizer=sgd optimizer.lr=0.0005 batch_size=1",  # Table I, gradients kept
+    "paper epochs=20 train_size=20 optimizer.samples=20",  # every step of the schedule
 )
 SMALL = ("data=digits", "train_size=150", "epochs=2")
 COUNTS = ("train_wrong", "test_wrong", "validation_wrong", "pgd_wrong")

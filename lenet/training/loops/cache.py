@@ -9,6 +9,7 @@ damaged counts as missing; and where nothing can be kept, every process compiles
 
 import hashlib
 import pickle
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -25,17 +26,26 @@ settings: Any = config  # numba gives it its attributes as it is imported
 HERE = Path(__file__).resolve().parent
 BARE: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 PLAIN = ("__init__.py", "passes.py")  # what is not compiled
-FORMULAS = ("activation", "pooling", "head", "optimizer")  # which the loops spell out
+IMPORTED = re.compile(r"^from lenet\.training\.([\w.]+) import", re.MULTILINE)
+
+
+def sources() -> list[Path]:
+    """What becomes machine code: the modules here, and those that they import."""
+    waiting = [path for path in HERE.glob("*.py") if path.name not in PLAIN]
+    found: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in found and path.is_file():
+            found.add(path)
+            names = IMPORTED.findall(path.read_text(encoding="utf-8"))
+            waiting += [HERE.parent / f"{n.replace('.', '/')}.py" for n in names]
+    return sorted(found, key=lambda path: path.relative_to(HERE.parent).as_posix())
 
 
 @cache
 def version() -> str:
     """The hash of all that becomes machine code, and of what compiles it."""
-    factor = HERE.parent / "factor"
-    paths = [path for path in HERE.glob("*.py") if path.name not in PLAIN]
-    paths += [factor / f"{name}.py" for name in FORMULAS]
-    paths.sort(key=lambda path: path.name)
-    content = b"".join(path.read_bytes() for path in paths)
+    content = b"".join(path.read_bytes() for path in sources())
     made_by = f"{numba.__version__} {llvmlite.__version__}"
     return hashlib.sha256(content + made_by.encode()).hexdigest()[:16]
 
