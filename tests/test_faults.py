@@ -505,9 +505,8 @@ def test_seed_0_is_a_seed_like_any_other(tmp_path: Path) -> None:
     assert {one["seed"] for one in store.records(str(tmp_path))} == {0, 1}
 
 
-@pytest.mark.parametrize(
-    "count", [100, pytest.param(scale.COUNT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [100, scale.COUNT])
 def test_many_published_runs_take_seconds_and_little_memory(count: int) -> None:
     """Status, resuming, chart and interruption stay within twice their goals, as a slow
     machine needs them."""

@@ -15,7 +15,8 @@ from stub import small, stub
 
 from lenet.config import Config, Places, Refusal, composed
 from lenet.records import plan, store
-from lenet.sweep import design, launcher, sweep
+from lenet.sweep import design, sweep
+from lenet.sweep import hydra_launcher as launcher
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a-secret-that-was-planted"

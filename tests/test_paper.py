@@ -248,6 +248,7 @@ def check_width(found, name, formats, width):
         assert imread(found[f"{name}.png"]).shape[1] == round(300 * width)
 
 
+@pytest.mark.slow
 def test_same_files_when_written_twice(outputs, written):
     """The bytes of every format and table; each format as wide as two columns."""
     first = {name: path.read_bytes() for name, path in written["crossed"][0].items()}
@@ -359,6 +360,7 @@ def test_rows_are_in_the_order_of_the_figure(outputs, written, study_name):
     assert len(checked) >= 4
 
 
+@pytest.mark.slow
 def test_figure_that_does_not_fit_is_left_out_and_named(outputs, capsys):
     """The others are there; the message has the width that it takes."""
     found = typed(outputs, "study=crossed", "width=3.3")

@@ -62,6 +62,7 @@ def optimized(level: int, *command: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.slow
 def test_multirun_without_asserts_says_what_hydra_needs(tmp_path: Path) -> None:
     """Hydra reads a function's bracket in an assert: listed values go through."""
     line = ["train", "-m", "data=digits", "epochs=1", "train_size=16"]
