@@ -161,12 +161,7 @@ def test_swift_is_the_same_network(levels: tuple[str, ...]) -> None:
     [
         {},
         {"activation": "scaled_tanh", "init": "lecun_sqrt"},
-        pytest.param(
-            {"head": "rbf"},
-            marks=pytest.mark.xfail(
-                reason="2.2 points: docs/decisions/attack_strength"
-            ),
-        ),
+        {"head": "rbf"},
     ],
     ids=["modern", "tanh", "rbf"],
 )

@@ -189,7 +189,8 @@ def test_int8_states_its_loss(mnist: Data, tmp_path: Path) -> None:
     )
     assert errors["int8"] < errors["float32"] + 0.01
     assert to.stat().st_size == said.data["bytes"]["int8"] < 120_000
-    assert "misread of 10,000 test images: float32 0.57 % in " in said.text
+    misread = f"{100 * errors['float32']:.2f} %"
+    assert f"misread of 10,000 test images: float32 {misread} in " in said.text
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])

@@ -56,7 +56,7 @@ def test_wheel_holds_code_and_conf_and_nothing_else(wheel: Path) -> None:
     """Every module and every level is in the wheel; tests and outputs are not."""
     names = set(zipfile.ZipFile(wheel).namelist())
     kinds = {".py", ".css", ".js", ".mjs", ".html"}  # the last four are of pages
-    kinds |= {".json", ".safetensors"}  # the networks that come with it
+    kinds |= {".json", ".safetensors", ".csv"}  # networks and labels that come with it
     files = [p for p in (ROOT / "lenet").rglob("*") if p.suffix in kinds]
     modules = {str(p.relative_to(ROOT)) for p in files}
     conf = {f"lenet/{p.relative_to(ROOT)}" for p in (ROOT / "conf").rglob("*.yaml")}
