@@ -690,7 +690,7 @@ def test_status_counts_what_is_done_without_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["quick", slow("path")])
 def test_plan_lists_each_run_with_what_it_trains(name: str) -> None:
     """Seed and treatment of every run of a plan, those of a path's search included."""
-    plan, runs = sweep.make(design.load(name, ["data=digits"]))
+    plan, runs = sweep.make(design.load(name, []))
     listed = {one: (seed, treatment) for one, _, seed, treatment in plans.planned(plan)}
     assert listed == {one: (c.seed, dict(c.treatment)) for one, c in runs.items()}
 
