@@ -79,10 +79,10 @@ pd.concat(counts, axis=1)
 # the draws that both have, so that differences are taken within a seed.
 
 # %%
-found = {name: train.run(runs, places) for name, runs in configs.items()}
+found = {name: train.train_missing(runs, places) for name, runs in configs.items()}
 errors = pd.DataFrame(
     {
-        name: contents.frame(runs).set_index("seed")["test_error"]
+        name: contents.record_frame(runs).set_index("seed")["test_error"]
         for name, runs in found.items()
     }
 )
@@ -98,9 +98,9 @@ errors.agg(["mean", "std"]).mul(100).round(2).rename_axis("test error, %, n = 5 
 
 # %%
 names = ("leave_one_out", "one_factor")
-published = [study.published(Path("outputs") / name) for name in names]
-effects = [study.estimated(one) for one in published]
-display(report.side_by_side(published, effects).figure)
+published = [study.published_study(Path("outputs") / name) for name in names]
+effects = [study.study_effects(one) for one in published]
+display(report.two_study_chart(published, effects).figure)
 
 # %% [markdown]
 # ## Saliency
@@ -133,7 +133,7 @@ display(interpretation_maps.ten_digits("gradcam", maps, images, labels))
 # %%
 few = probe.Probe(train=500, test=300, iterations=100, epsilon=0.0)
 learned, tested = seen.train(few.train), seen.test(few.test)
-models = {name: contents.load(runs, output_dir) for name, runs in found.items()}
+models = {name: contents.load_stack(runs, output_dir) for name, runs in found.items()}
 read = {
     name: probe.selectivity(
         probe.probes(model, learned, {"clean": tested[0]}, tested[1], few)
@@ -152,7 +152,7 @@ pd.concat(read, axis=1).round(3)
 
 # %%
 sparse = sae.Sae(train=1000, test=300, steps=300, active=(1, 4, 16), penalty=(1.0,))
-rebuilt = sae.curve(
+rebuilt = sae.sparsity_curve(
     models["modern"], seen.train(sparse.train)[0], *seen.test(sparse.test), sparse
 )
 rebuilt.groupby(["method", "setting"])[["l0", "fvu", "dead", "error"]].mean().round(3)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lenet.api import run as run
     from lenet.api import runs as runs
     from lenet.interpret.trained import load as load
-    from lenet.studies.study import named as study
-    from lenet.studies.table_study import effects as effects
+    from lenet.studies.foreign_study import effects as effects
+    from lenet.studies.study import open_study as study
 
 HERE = Path(__file__).resolve().parent
 COMMANDS = (HERE, HERE.parent / "scripts")
@@ -30,8 +30,8 @@ FACE = {
     "run": ("api", "run"),
     "runs": ("api", "runs"),
     "load": ("interpret.trained", "load"),
-    "study": ("studies.study", "named"),
-    "effects": ("studies.table_study", "effects"),
+    "study": ("studies.study", "open_study"),
+    "effects": ("studies.foreign_study", "effects"),
 }
 __all__ = ["effects", "load", "run", "runs", "study"]
 

@@ -35,7 +35,7 @@ HELP = ("--help", "-h")
 
 def explain() -> str:
     """What `lenet --help` says; read from the modules' texts, nothing is imported."""
-    verbs = [f"  {verb:<12}{about(verb).splitlines()[0]}" for verb in VERBS]
+    verbs = [f"  {verb:<12}{module_docstring(verb).splitlines()[0]}" for verb in VERBS]
     return "\n".join(
         [
             __doc__,
@@ -45,19 +45,19 @@ def explain() -> str:
     )
 
 
-def about(verb: str) -> str:
+def module_docstring(verb: str) -> str:
     """The docstring of a command's module."""
     source = (HERE / f"{VERBS[verb]}.py").read_text(encoding="utf-8")
     return ast.get_docstring(ast.parse(source)) or ""
 
 
-def run(verb: str, arguments: Sequence[str]) -> None:
+def run_verb(verb: str, arguments: Sequence[str]) -> None:
     """Do what one command means, and print its result as text or as JSON."""
     from lenet.terminal import JSON, say
 
     wants_help = any(text in HELP for text in arguments)
     if wants_help and verb not in EXPLAINING:
-        say(about(verb))
+        say(module_docstring(verb))
         return
     module = importlib.import_module(f"lenet.{VERBS[verb].replace('/', '.')}")
     if wants_help:
@@ -69,11 +69,11 @@ def run(verb: str, arguments: Sequence[str]) -> None:
         say(json.dumps(result.data) if JSON in arguments else result.text)
 
 
-def script(verb: str) -> None:
+def run_script(verb: str) -> None:
     """The command as a program of scripts/ or `python -m`: its arguments are typed."""
     from lenet.terminal import command
 
-    command(lambda: run(verb, sys.argv[1:]))
+    command(lambda: run_verb(verb, sys.argv[1:]))
 
 
 def main() -> None:
@@ -84,17 +84,17 @@ def main() -> None:
         return
     from lenet.terminal import command
 
-    command(lambda: chosen(typed))
+    command(lambda: run_typed(typed))
 
 
-def chosen(typed: Sequence[str]) -> None:
+def run_typed(typed: Sequence[str]) -> None:
     """Run the command that is named first; a Refusal if it is none."""
     from lenet.config import Refusal, suggest
 
     verb, *arguments = typed
     if verb not in VERBS:
         raise Refusal(suggest(verb, VERBS, "command", "commands"))
-    run(verb, arguments)
+    run_verb(verb, arguments)
 
 
 if __name__ == "__main__":

@@ -34,4 +34,4 @@ def run(*settings: str, **more: Any) -> Record:
 def runs(*settings: str, **more: Any) -> list[Record]:
     """The records of one treatment under replicates=<n> seeds, trained as one stack."""
     line = [*settings, *(f"{key}={as_typed(value)}" for key, value in more.items())]
-    return train.run(*composed(line))
+    return train.train_missing(*composed(line))

@@ -212,7 +212,7 @@ def suggest(word: str, known: Iterable[str], what: str, plural: str) -> str:
 
 
 @cache
-def levels(group: str) -> dict[str, dict[str, Any]]:
+def group_levels(group: str) -> dict[str, dict[str, Any]]:
     """Every level of a group with the content of its file, oldest first."""
     files = [yaml.safe_load(path.read_text()) for path in (CONF / group).glob("*.yaml")]
     files.sort(key=lambda content: (content["year"], content["name"]))
@@ -224,7 +224,7 @@ def names(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def keys() -> set[str]:
+def typed_keys() -> set[str]:
     """Every key that may be typed."""
     return {*GROUPS, *RANGES, *PLACES} - {"optimizer.batch_size"}
 
@@ -237,12 +237,12 @@ def unknown_key(key: str) -> str:
             f"key {key!r} is a launcher's: write hydra.launcher.{key}=<value>, with "
             "hydra/launcher=submitit_slurm"
         )
-    full = sorted(known for known in keys() if f".{known}".endswith(f".{name}"))
+    full = sorted(known for known in typed_keys() if f".{known}".endswith(f".{name}"))
     if full:
         return f"key {key!r} is unknown; did you mean {' or '.join(full)}?"
     group = key.split(".")[0] + "."
-    near = [known for known in keys() if known.startswith(group)]
-    near = near or [known for known in keys() if "." not in known]
+    near = [known for known in typed_keys() if known.startswith(group)]
+    near = near or [known for known in typed_keys() if "." not in known]
     return suggest(key, near, "key", "keys")
 
 
@@ -312,9 +312,9 @@ def check_level(group: str, value: Any) -> str:
     name = value.get("name") if isinstance(value, Mapping) else value
     if name not in names(group):
         raise Refusal(suggest(str(name), names(group), group, "levels"))
-    unknown = set(value) - set(levels(group)[name])
+    unknown = set(value) - set(group_levels(group)[name])
     if unknown:
-        raise Refusal(suggest(unknown.pop(), levels(group)[name], "key", "keys"))
+        raise Refusal(suggest(unknown.pop(), group_levels(group)[name], "key", "keys"))
     return str(name)
 
 
@@ -327,7 +327,7 @@ def check_number(key: str, value: Any) -> Value:
         value = int(value)
     if value not in RANGES[key]:
         raise Refusal(
-            f"{key}={shortened(str(value))} is out of range: {key} is {RANGES[key]}"
+            f"{key}={short_text(str(value))} is out of range: {key} is {RANGES[key]}"
         )
     # Adding 0 makes -0.0 the same number, and the same run, as 0.0.
     return value if RANGES[key].whole or value is None else float(value) + 0.0
@@ -344,7 +344,7 @@ def read_number(key: str, text: str) -> Any:
     except ValueError:
         return text
     raise Refusal(
-        f"{key}={shortened(text)!r} is a text: leave out the inner quotes; {key} is "
+        f"{key}={short_text(text)!r} is a text: leave out the inner quotes; {key} is "
         f"{RANGES[key]}"
     )
 
@@ -365,19 +365,19 @@ def check_place(key: str, value: Any) -> Value:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise Refusal(f"{key}={value!r} is no usable text: give a plain name or path")
     if key == "study" and not set(value) <= set(SAFE):
-        raise Refusal(f"study={shortened(value)!r}: use letters, digits, '_' and '-'")
+        raise Refusal(f"study={short_text(value)!r}: use letters, digits, '_' and '-'")
     if key == "study" and value in TAKEN:
         raise Refusal(f"study={value}: that folder is the store's; choose another name")
     longest = max(len(os.fsencode(part)) for part in (*Path(value).parts, ""))
     if longest > LONGEST[0] or len(os.fsencode(value)) > LONGEST[1]:
         raise Refusal(
-            f"{key}={shortened(value)}: names have at most {LONGEST[0]} bytes, and "
+            f"{key}={short_text(value)}: names have at most {LONGEST[0]} bytes, and "
             f"paths {LONGEST[1]}"
         )
     return os.path.expanduser(value) if key in ("data_dir", "output_dir") else value
 
 
-def place(key: str, text: str) -> str:
+def typed_place(key: str, text: str) -> str:
     """The place that a script's key=value means: the one that lenet.train would take,
     with quotes around it or without."""
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
@@ -385,7 +385,7 @@ def place(key: str, text: str) -> str:
     return str(check_place(key, plain))
 
 
-def shortened(text: str) -> str:
+def short_text(text: str) -> str:
     """A text as a message may show it."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
@@ -409,7 +409,9 @@ def parse(overrides: Sequence[str]) -> list[Override]:
                 raise HydraException
             parsed.append(parser.parse_override(text))
         except UNREADABLE:
-            raise Refusal(f"{shortened(text)!r} cannot be read: {readable()}") from None
+            raise Refusal(
+                f"{short_text(text)!r} cannot be read: {readable()}"
+            ) from None
     for override in parsed:
         check_override(override)
     return parsed
@@ -430,12 +432,12 @@ def readable() -> str:
 
 def check_override(override: Override) -> None:
     """Refuse an unknown key, a key that is added or removed, and interpolation."""
-    key, text = override.key_or_group, shortened(str(override.input_line))
+    key, text = override.key_or_group, short_text(str(override.input_line))
     if key.startswith(("hydra.", "hydra/")):
         check_hydra(override)
         return
-    if key not in keys():
-        raise Refusal(unknown_key(shortened(key)))
+    if key not in typed_keys():
+        raise Refusal(unknown_key(short_text(key)))
     added = override.is_add() or override.is_force_add()
     if added or override.is_delete() or override.package:
         raise Refusal(f"{text}: keys are neither added nor removed; write {key}=value")
@@ -452,7 +454,7 @@ def check_override(override: Override) -> None:
         return
     value = override.value()
     if key in GROUPS and value not in names(key):
-        raise Refusal(suggest(shortened(str(value)), names(key), key, "levels"))
+        raise Refusal(suggest(short_text(str(value)), names(key), key, "levels"))
     if isinstance(value, dict | list):
         raise Refusal(f"{text}: {key} takes one plain value")
 
@@ -473,7 +475,7 @@ def check_hydra(override: Override) -> None:
     """Refuse a setting of Hydra's that changes what runs, or copies the environment
     into its files."""
     key, line = override.key_or_group, str(override.input_line)
-    text = shortened(line)
+    text = short_text(line)
     if not HYDRA.fullmatch(key):
         raise Refusal(
             f"{text}: of Hydra's keys hydra/launcher, hydra.launcher.*, hydra.job.name,"
@@ -490,7 +492,7 @@ def check_hydra(override: Override) -> None:
         given = line.partition("=")[2]
         raise Refusal(
             f"{text}: Hydra's own keys take one value; a text with a comma is written "
-            f"in quotes inside quotes, \"{key}='{shortened(given)}'\""
+            f"in quotes inside quotes, \"{key}='{short_text(given)}'\""
         )
     if key.endswith("_gb") and re.fullmatch(
         r"[\d.]+ *[gG][iI]?[bB]?", line.split("=")[-1]
@@ -507,7 +509,7 @@ def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
     for override in parsed:
         if override.key_or_group.startswith(("hydra/sweeper", "hydra.sweeper.")):
             raise Refusal(
-                f"{shortened(str(override.input_line))}: a search is hydra/sweeper="
+                f"{short_text(str(override.input_line))}: a search is hydra/sweeper="
                 "optuna of lenet train, with -m"
             )
     if any(override.key_or_group.startswith("hydra") for override in parsed):
@@ -516,7 +518,7 @@ def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
 
 
 @cache
-def read(file: str) -> dict[str, Any]:
+def read_conf(file: str) -> dict[str, Any]:
     """The content of a file of conf/."""
     content = yaml.safe_load((CONF / file).read_text(encoding="utf-8"))
     assert isinstance(content, dict)
@@ -529,10 +531,10 @@ def tree(overrides: Sequence[Override]) -> dict[str, Any]:
     The chosen levels' files, then the preset's numbers, then those that were typed.
     """
     values = {override.key_or_group: override.value() for override in overrides}
-    own = read("config.yaml")
+    own = read_conf("config.yaml")
     chosen = {k: v for entry in own["defaults"] if isinstance(entry, dict)
               for k, v in entry.items() if k in GROUPS}  # fmt: skip
-    preset = read(f"preset/{values.get('preset', chosen['preset'])}.yaml")
+    preset = read_conf(f"preset/{values.get('preset', chosen['preset'])}.yaml")
     for default in preset["defaults"]:
         chosen |= {key.removeprefix("override /"): v for key, v in default.items()}
     chosen |= {key: values[key] for key in values.keys() & chosen.keys()}
@@ -540,7 +542,7 @@ def tree(overrides: Sequence[Override]) -> dict[str, Any]:
     composed_tree = {key: own[key] for key in own.keys() - {"defaults", "hydra"}}
     composed_tree |= {key: preset[key] for key in preset.keys() - {"defaults"}}
     composed_tree |= {
-        group: dict(levels(group)[level]) for group, level in chosen.items()
+        group: dict(group_levels(group)[level]) for group, level in chosen.items()
     }
     for key, value in values.items():
         group, _, name = key.rpartition(".")
@@ -571,7 +573,7 @@ def check_with_hydra(overrides: Sequence[str]) -> None:
                     "SLURM, 'lenet[ray]' for Ray"
                 ) from None
         first, *_ = str(error).split("To append")  # which is refused here
-        said = shortened(" ".join(first.split()).removesuffix("."))
+        said = short_text(" ".join(first.split()).removesuffix("."))
         raise Refusal(said + launcherless(overrides)) from None
 
 
@@ -595,14 +597,14 @@ def alternatives(overrides: Sequence[str]) -> list[list[str]]:
             f"-m means {said} command lines, and {RUNS:,} are the most: larger studies "
             "are a sweep's, lenet sweep design=<name> replicates=<number>"
         )
-    return [list(line) for line in product(*map(values, parsed))]
+    return [list(line) for line in product(*map(override_values, parsed))]
 
 
 def count_values(override: Override) -> float:
     """How many values an override has, counted before any is listed."""
     swept = override.value() if override.is_sweep_override() else None
     if not isinstance(swept, RangeSweep):
-        return 1 if swept is None else len(values(override))
+        return 1 if swept is None else len(override_values(override))
     try:
         start, stop = float(swept.start or 0), float(swept.stop or 0)
         span = (stop - start) / float(swept.step)
@@ -615,7 +617,7 @@ def count_values(override: Override) -> float:
     return span if math.isinf(span) else math.ceil(span)
 
 
-def values(override: Override) -> list[str]:
+def override_values(override: Override) -> list[str]:
     """Each value of an override as it is typed for one run."""
     key, text = override.key_or_group, str(override.input_line)
     if not override.is_sweep_override():

@@ -16,7 +16,7 @@ from pathlib import Path
 from lenet.config import Refusal
 
 
-def take(path: Path, wait: bool = False) -> int | None:
+def take_lock(path: Path, wait: bool = False) -> int | None:
     """A handle that locks this file, which is made if need be; None while another
     process has the lock and this one is not to wait."""
     while True:
@@ -28,7 +28,7 @@ def take(path: Path, wait: bool = False) -> int | None:
                     return None
                 print(f"waiting for {path.parent}: {holder(path)}", file=sys.stderr)
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            if same(path, handle):
+            if still_same_file(path, handle):
                 who = f"{os.getpid()} {time.time():.0f} {socket.gethostname()}"
                 os.truncate(handle, 0)
                 os.write(handle, who.encode())
@@ -76,7 +76,7 @@ def is_held(path: Path) -> bool:
         os.close(handle)
 
 
-def same(path: Path, handle: int) -> bool:
+def still_same_file(path: Path, handle: int) -> bool:
     """Whether the path still leads to the file that is open."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(handle))
@@ -89,7 +89,7 @@ def same(path: Path, handle: int) -> bool:
 def free(path: Path, handle: int) -> None:
     """Remove and unlock the file of a lock that `take` gave."""
     with contextlib.suppress(OSError):  # it is in no one's way
-        if same(path, handle):
+        if still_same_file(path, handle):
             path.unlink()
     os.close(handle)
 

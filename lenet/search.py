@@ -29,9 +29,9 @@ from lenet.config import (
     as_typed,
     check_number,
     composed,
+    override_values,
     parse,
     suggest,
-    values,
 )
 from lenet.records import durable, seal, store
 from lenet.records.shapes import Record
@@ -87,7 +87,7 @@ def asked(overrides: Sequence[str]) -> bool:
     )
 
 
-def read(overrides: Sequence[str]) -> Search:
+def read_search(overrides: Sequence[str]) -> Search:
     """The search that a command line means, every value of it checked."""
     parsed = parse(overrides)
     if other := [o for o in parsed if o.key_or_group.startswith("hydra/launcher")]:
@@ -110,7 +110,7 @@ def read(overrides: Sequence[str]) -> Search:
             raise Refusal(f"{override.input_line}: {override.key_or_group} is not "
                           "searched; give it one value")  # fmt: skip
     fixed = [str(o.input_line) for o in rest if not o.is_sweep_override()]
-    places = checked(space, fixed)
+    places = checked_space(space, fixed)
     numbers = {k: check_number_of(k, own.get(k, NUMBERS[k][0])) for k in NUMBERS}
     sampler = str(own.get("sampler", "tpe"))
     if sampler not in SAMPLERS:
@@ -128,7 +128,7 @@ def check_number_of(key: str, value: Any) -> int:
     return int(value)
 
 
-def checked(space: Sequence[Override], fixed: Sequence[str]) -> Places:
+def checked_space(space: Sequence[Override], fixed: Sequence[str]) -> Places:
     """The places of a search, if every value by itself can be trained and there are
     held-out images to choose by."""
     each = {override.key_or_group: ends(override) for override in space}
@@ -143,7 +143,7 @@ def checked(space: Sequence[Override], fixed: Sequence[str]) -> Places:
                     "validation_size=0: say validation_size=5000 (200 of data=digits); "
                     "the test images take no part in a search"
                 )
-    store.check(places.output_dir)
+    store.check_output_dir(places.output_dir)
     return places
 
 
@@ -151,17 +151,17 @@ def ends(override: Override) -> list[str]:
     """The values of a key, or the ends of its interval, as they are typed."""
     swept, key = override.value(), override.key_or_group
     if not isinstance(swept, IntervalSweep):
-        return values(override)
+        return override_values(override)
     if key not in RANGES:
         raise Refusal(f"{override.input_line}: {key} has levels: name some")
-    low, high = (number(key, end) for end in (swept.start, swept.end))
+    low, high = (search_number(key, end) for end in (swept.start, swept.end))
     if low >= high or ("log" in swept.tags and low <= 0):
         raise Refusal(f"{override.input_line}: write the smaller number first, and for "
                       "tag(log, ...) one above 0")  # fmt: skip
     return [f"{key}={low!r}", f"{key}={high!r}"]
 
 
-def number(key: str, end: Any) -> int | float:
+def search_number(key: str, end: Any) -> int | float:
     """An end of an interval, in the range of its key."""
     value = check_number(key, end)
     assert isinstance(value, int | float)
@@ -178,11 +178,11 @@ def distribution(override: Override) -> "BaseDistribution":
 
     swept, key = override.value(), override.key_or_group
     if not isinstance(swept, IntervalSweep):
-        texts = [text.partition("=")[2] for text in values(override)]
+        texts = [text.partition("=")[2] for text in override_values(override)]
         return CategoricalDistribution(texts)
     low, high, log = (
-        number(key, swept.start),
-        number(key, swept.end),
+        search_number(key, swept.start),
+        search_number(key, swept.end),
         "log" in swept.tags,
     )
     if RANGES[key].whole:
@@ -190,7 +190,7 @@ def distribution(override: Override) -> "BaseDistribution":
     return FloatDistribution(low, high, log=log)
 
 
-def run(search: Search, train: Train) -> Said:
+def run_search(search: Search, train: Train) -> Said:
     """Carry out what is missing of a search, and what it found."""
     try:
         import optuna
@@ -202,19 +202,19 @@ def run(search: Search, train: Train) -> Said:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     store.prepare(search.places.output_dir)
     search.folder.mkdir(exist_ok=True)
-    with alone(search):
-        study = opened(search)
+    with lock_search(search):
+        study = open_storage(search)
         while (done := completed(study)) < search.trials:
             tried(study, search, train)
-            print(progress(study, done + 1, search.trials), file=sys.stderr)
-        return found(study, search)
+            print(trial_line(study, done + 1, search.trials), file=sys.stderr)
+        return best_settings(study, search)
 
 
 @contextlib.contextmanager
-def alone(search: Search) -> Iterator[None]:
+def lock_search(search: Search) -> Iterator[None]:
     """Keep other processes off the same search; a Refusal if one is at it."""
     path = search.folder / f".{seal.digest([search.identity])[:16]}.lock"
-    handle = lock.take(path)
+    handle = lock.take_lock(path)
     if handle is None:
         raise Refusal(f"this search is going on: {lock.holder(path)}", 3)
     try:
@@ -223,7 +223,7 @@ def alone(search: Search) -> Iterator[None]:
         lock.free(path, handle)
 
 
-def opened(search: Search) -> "optuna.Study":
+def open_storage(search: Search) -> "optuna.Study":
     """Optuna's study, new or as it was left; a Refusal if it is of another search."""
     import optuna
     from sqlalchemy import URL
@@ -285,13 +285,13 @@ def objective(records: Sequence[Record]) -> float:
     return math.fsum(NOTHING if e is None else e for e in errors) / len(errors)
 
 
-def progress(study: "optuna.Study", done: int, trials: int) -> str:
+def trial_line(study: "optuna.Study", done: int, trials: int) -> str:
     """A line on the trial that ended last."""
     last, best = study.get_trials(deepcopy=False)[-1], study.best_value
     return f"trial {done}/{trials}: validation error {last.value:.2%}, best {best:.2%}"
 
 
-def found(study: "optuna.Study", search: Search) -> Said:
+def best_settings(study: "optuna.Study", search: Search) -> Said:
     """The best settings, with a file of them as Hydra's sweeper writes it."""
     best, count = study.best_trial, completed(study)
     params: Mapping[str, Any] = best.params

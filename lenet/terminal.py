@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from lenet.config import FRACTION, Refusal, place, shortened, suggest
+from lenet.config import FRACTION, Refusal, short_text, suggest, typed_place
 
 JSON = "--json"  # prints the result of a command for a program
 
@@ -68,9 +68,9 @@ def pair(text: str) -> tuple[str, str]:
     """The key and the value that were typed; a place as lenet.train would take it."""
     key, _, value = text.partition("=")
     if not value or not text.isprintable():
-        raise Refusal(f"{shortened(text)!r}: write {shortened(key)!r}=<value>")
+        raise Refusal(f"{short_text(text)!r}: write {short_text(key)!r}=<value>")
     if key in ("output_dir", "data_dir"):
-        value = place(key, value)
+        value = typed_place(key, value)
     if key == "data_dir" and not Path(value).is_dir():
         raise Refusal(f"{text}: there is no such folder", 3)
     return key, value
@@ -87,6 +87,12 @@ def number(key: str, text: str) -> float:
     except ValueError:
         pass
     raise Refusal(f"{key}={text} is no number")
+
+
+def listed(text: str) -> list[str]:
+    """The parts of [a,b], or of a,b."""
+    inner = text.strip().removeprefix("[").removesuffix("]")
+    return [part.strip() for part in inner.split(",") if part.strip()]
 
 
 @contextlib.contextmanager

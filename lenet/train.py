@@ -40,7 +40,7 @@ from lenet.config import (
     alternatives,
     check_head,
     composed,
-    levels,
+    group_levels,
     names,
     parse,
     resolve,
@@ -98,7 +98,7 @@ def silent(stack: Sequence[Config]) -> "Report":
     return lambda progress: None
 
 
-def run(
+def train_missing(
     configs: Sequence[Config], places: Places, begin: Begin = silent
 ) -> list[Record]:
     """The records of these runs, in order; trains those that have none, as stacks.
@@ -128,10 +128,12 @@ def identities(
     configs: Sequence[Config], places: Places
 ) -> "Mapping[str, Known | Data]":
     """What identifies each data set of these runs, by name."""
-    return {n: catalogue.known(n) or load_one(n, places) for n in named(configs)}
+    return {
+        n: catalogue.known(n) or load_one(n, places) for n in data_set_names(configs)
+    }
 
 
-def named(configs: Sequence[Config]) -> set[str]:
+def data_set_names(configs: Sequence[Config]) -> set[str]:
     """The names of the data sets of these runs."""
     return {str(config.treatment["data"]) for config in configs}
 
@@ -144,13 +146,13 @@ def attempt(
     None for the runs that another process is training.
     """
     ids = run_ids(configs, places)
-    records = {name: store.find(places.output_dir, name) for name in ids}
+    records = {name: store.finished_record(places.output_dir, name) for name in ids}
     missing = {n: c for n, c in zip(ids, configs, strict=True) if not records[n]}
     if not missing:
         return records
     reuse_memory()
     contents.commit()  # that of the code which runs, before it can change
-    data = load(list(missing.values()), places)
+    data = load_data_sets(list(missing.values()), places)
     for config in missing.values():
         dataset = data[str(config.treatment["data"])]
         check_head(config.level("head"), dataset.classes, dataset.name)
@@ -160,7 +162,9 @@ def attempt(
     for stack in stacks(missing):
         with claims.claim(places.output_dir, list(stack)) as mine:
             # Another process may have finished a run before this one could claim it.
-            records |= {name: store.find(places.output_dir, name) for name in mine}
+            records |= {
+                name: store.finished_record(places.output_dir, name) for name in mine
+            }
             rest = [stack[name] for name in mine if not records[name]]
             if rest:
                 dataset = data[str(rest[0].treatment["data"])]
@@ -169,15 +173,15 @@ def attempt(
     return records
 
 
-def read(configs: Iterable[Config], places: Places) -> None:
+def check_data_files(configs: Iterable[Config], places: Places) -> None:
     """A Refusal if the files of a data set of these runs are not there, or damaged."""
-    for name in named([*configs]) - {"digits"}:  # which are no files
+    for name in data_set_names([*configs]) - {"digits"}:  # which are no files
         load_one(name, replace(places, device="cpu"))
 
 
-def load(configs: Sequence[Config], places: Places) -> "dict[str, Data]":
+def load_data_sets(configs: Sequence[Config], places: Places) -> "dict[str, Data]":
     """The data sets of these runs, by name, on the device that they are trained on."""
-    return {name: load_one(name, places) for name in named(configs)}
+    return {name: load_one(name, places) for name in data_set_names(configs)}
 
 
 def load_one(name: str, places: Places) -> "Data":
@@ -195,7 +199,7 @@ def carry(
 
     from lenet.training.stack import train
 
-    own, done = own_pictures.described(data, places.data_dir), []
+    own, done = own_pictures.recorded_data(data, places.data_dir), []
     for position, result in enumerate(train(stack, data, report)):
         about: StackPlace = {
             "size": len(stack),
@@ -204,7 +208,7 @@ def carry(
             "device": str(data.train_images.device),
         }
         run = places.output_dir, stack[position], data, result
-        done.append(contents.write(*run, about, own))
+        done.append(contents.write_run(*run, about, own))
     return done
 
 
@@ -253,10 +257,10 @@ def progress_bar(console: Console) -> Iterator[Begin]:
         yield begin
 
 
-def summary(records: Sequence[Record], places: Places) -> str:
+def result_line(records: Sequence[Record], places: Places) -> str:
     """One line: the mean test error, over how many runs, the time, and where."""
     errors = [contents.test_error(r) for r in records if r["status"] == "finished"]
-    mean = outcome.spread(errors) if errors else "no run finished"
+    mean = outcome.error_text(errors) if errors else "no run finished"
     diverged = len(records) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
     if overfitted := sum(
@@ -264,7 +268,7 @@ def summary(records: Sequence[Record], places: Places) -> str:
     ):
         lost += f", {overfitted} overfitted catastrophically to the adversary"
     seconds = sum(r["seconds"] for r in records)
-    where = store.folder(places.output_dir, records[0]["run_id"])
+    where = store.run_folder(places.output_dir, records[0]["run_id"])
     n = len(records)
     others = f" and {n - 1} more" if n > 1 else ""
     return f"{mean}, n = {n}{lost}, {seconds:.0f} s, {where}/record.json{others}"
@@ -276,9 +280,9 @@ def explain() -> str:
     for group in GROUPS:
         lines.append(f"  {group}")
         if group == "preset":
-            lines += [line for name in names(group) for line in preset(name)]
+            lines += [line for name in names(group) for line in preset_help(name)]
             continue
-        for name, content in levels(group).items():
+        for name, content in group_levels(group).items():
             lines.append(f"    {name:<15}{content['year']}  {content['source']}")
     lines += ["", "Numbers (key=number):"]
     lines += [f"  {key:<28}{allowed}" for key, allowed in RANGES.items()]
@@ -289,7 +293,7 @@ def explain() -> str:
     return "\n".join(lines)
 
 
-def preset(name: str) -> list[str]:
+def preset_help(name: str) -> list[str]:
     """What --help says of a preset: the comment that opens it, and its levels."""
     text = (CONF / "preset" / f"{name}.yaml").read_text()
     _, about, *_ = text.splitlines()
@@ -305,15 +309,17 @@ def preset(name: str) -> list[str]:
 
 def job(tree: DictConfig) -> None:
     """Hydra's task: train one composed configuration and print its line."""
-    answer(tree, summary)
+    train_composed(tree, result_line)
 
 
 def job_as_json(tree: DictConfig) -> None:
     """Hydra's task with --json: the same, for a program."""
-    answer(tree, lambda *trained: json.dumps(about(*trained)))
+    train_composed(tree, lambda *trained: json.dumps(result_values(*trained)))
 
 
-def answer(tree: DictConfig, said: Callable[[list[Record], Places], str]) -> None:
+def train_composed(
+    tree: DictConfig, said: Callable[[list[Record], Places], str]
+) -> None:
     """Train one composed configuration and print what is said of it."""
     container = OmegaConf.to_container(tree, resolve=True)
     assert isinstance(container, dict)
@@ -321,16 +327,17 @@ def answer(tree: DictConfig, said: Callable[[list[Record], Places], str]) -> Non
     with refusals(memory=alone):
         configs, places = resolve({str(key): value for key, value in container.items()})
         with progress_bar(Console(stderr=True)) as report:
-            records = run(configs, places, report)
+            records = train_missing(configs, places, report)
     say(said(records, places))
     if alone:
-        say("\n".join(outcome.beside(records, places)), sys.stderr)
+        say("\n".join(outcome.advice_lines(records, places)), sys.stderr)
 
 
-def about(records: Sequence[Record], places: Places) -> dict[str, Any]:
+def result_values(records: Sequence[Record], places: Places) -> dict[str, Any]:
     """The runs for a program: what each was, what came out, and where it lies."""
     keys = ("run_id", "status", "seed", "treatment", "response", "seconds")
-    where = [store.folder(places.output_dir, record["run_id"]) for record in records]
+    names = [record["run_id"] for record in records]
+    where = [store.run_folder(places.output_dir, name) for name in names]
     return {
         "runs": [
             {key: value for key, value in record.items() if key in keys}
@@ -340,7 +347,7 @@ def about(records: Sequence[Record], places: Places) -> dict[str, Any]:
     }
 
 
-def check(arguments: Sequence[str]) -> None:
+def refuse_mistyped(arguments: Sequence[str]) -> None:
     """Refuse a command line that means anything but runs, before Hydra takes over."""
     parser = get_args_parser()
     parser.error = unreadable  # type: ignore[method-assign]  # or it prints the usage
@@ -359,16 +366,16 @@ def check(arguments: Sequence[str]) -> None:
     if parsed.info or parsed.hydra_help or parsed.shell_completion:
         return
     if parsed.multirun and search.asked(parsed.overrides):
-        search.read(parsed.overrides)
+        search.read_search(parsed.overrides)
         return
     lines = alternatives(parsed.overrides) if parsed.multirun else [parsed.overrides]
     if len(lines) > MANY:
         print(f"note: {len(lines):,} command lines are checked first", file=sys.stderr)
     for line in lines:
-        store.check(composed(line)[1].output_dir)
+        store.check_output_dir(composed(line)[1].output_dir)
 
 
-def ordered(arguments: Sequence[str]) -> list[str]:
+def settings_first(arguments: Sequence[str]) -> list[str]:
     """What was typed, key=value first: of what comes both before and after -m, Hydra
     reads the first part alone."""
     return sorted(arguments, key=lambda text: text.startswith("-") or "=" not in text)
@@ -381,15 +388,15 @@ def unreadable(message: str) -> NoReturn:
 
 def main() -> None:
     """The entry point."""
-    arguments = ordered([text for text in sys.argv[1:] if text != JSON])
+    arguments = settings_first([text for text in sys.argv[1:] if text != JSON])
     as_json = len(arguments) + 1 < len(sys.argv)
     if "--help" in arguments or "-h" in arguments:
         say(explain())
         return
-    check(arguments)
+    refuse_mistyped(arguments)
     overrides = [text for text in arguments if not text.startswith("-")]
     if {"-m", "--multirun"} & {*arguments} and search.asked(overrides):
-        records = search.run(search.read(overrides), run)
+        records = search.run_search(search.read_search(overrides), train_missing)
         say(json.dumps(records.data) if as_json else records.text)
         return
     quiet = [f"hydra/{log}=none" for log in ("job_logging", "hydra_logging")]

@@ -1,6 +1,6 @@
 """Draw a study's figures, tables and page: `lenet chart --help`."""
 
-from lenet.__main__ import script
+from lenet.__main__ import run_script
 
 if __name__ == "__main__":
-    script("chart")
+    run_script("chart")

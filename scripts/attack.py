@@ -1,6 +1,6 @@
 """Attack one test image and draw what happens: `lenet attack --help`."""
 
-from lenet.__main__ import script
+from lenet.__main__ import run_script
 
 if __name__ == "__main__":
-    script("attack")
+    run_script("attack")

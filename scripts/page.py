@@ -1,6 +1,6 @@
 """Make the page that reads what one draws: `lenet page --help`."""
 
-from lenet.__main__ import script
+from lenet.__main__ import run_script
 
 if __name__ == "__main__":
-    script("page")
+    run_script("page")

@@ -151,7 +151,7 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
 def figure_8(records: list[Record], data_dir: str | None) -> Figure:
     """The test patterns that most seeds get wrong, with label and share of seeds."""
     digits = data.load("mnist", data_dir)
-    right = np.stack([contents.right(record) for record in records])
+    right = np.stack([contents.right_images(record) for record in records])
     missed = (~right).mean(0)
     worst = np.argsort(-missed, kind="stable")[:SHOWN]
     figure = Figure(figsize=(9, 6.2), layout="constrained")
@@ -174,7 +174,7 @@ def by_reading(output: Path, studies: Iterable[str]) -> dict[str, list[Record]]:
     """The finished runs of each reading in the studies, by its name in the design."""
     read: dict[str, list[Record]] = {}
     for name in studies:
-        plan, records = study.read(output / name)
+        plan, records = study.read_study(output / name)
         runs = {
             record["run_id"]: record
             for record in records
@@ -321,7 +321,9 @@ def records(
 ) -> tuple[dict[str, list[Record]], dict[str, list[Record]]]:
     """The runs of the studies, by loss and by training set."""
     names = ("paper_1998", "paper_1998_eq9", "paper_1998_size", "paper_1998_distorted")
-    found, other_loss, others, half = (study.read(output / name)[1] for name in names)
+    found, other_loss, others, half = (
+        study.read_study(output / name)[1] for name in names
+    )
     losses = {"eq. 8": group(found), "eq. 9": group(other_loss, head="rbf_map")}
     sizes = {
         "15,000": group(others, train_size=15000),

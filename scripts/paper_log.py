@@ -31,7 +31,7 @@ BLUE, _, _, RED, *_ = seaborn.color_palette("colorblind")
 
 def by_squash(folder: Path) -> dict[str, list[Record]]:
     """The finished runs of a study with each squash."""
-    plan, records = study.read(folder)
+    plan, records = study.read_study(folder)
     runs = {
         record["run_id"]: record for record in records if record["status"] == "finished"
     }

@@ -25,7 +25,9 @@ def main() -> None:
         if not set(name) <= set(SAFE) or not run:
             raise Refusal(f"{name}={run}: write <name>=<the start of a run id>")
         record = store.select(run, output_dir)
-        for path in trained.publish(name, record, store.weights(output_dir, record)):
+        for path in trained.publish_network(
+            name, record, store.weights(output_dir, record)
+        ):
             say(str(path))
 
 

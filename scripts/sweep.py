@@ -1,6 +1,6 @@
 """Carry out a design and draw its chart: `lenet sweep --help`."""
 
-from lenet.__main__ import script
+from lenet.__main__ import run_script
 
 if __name__ == "__main__":
-    script("sweep")
+    run_script("sweep")

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 install_import_hook("lenet", f"{__name__}.checked")
 
-from lenet.config import RANGES, Config, Refusal, Value, levels  # noqa: E402
+from lenet.config import RANGES, Config, Refusal, Value, group_levels  # noqa: E402
 from lenet.training import data as datasets  # noqa: E402  # after the hook
 from lenet.training import edition  # noqa: E402
 from lenet.training.data import Data  # noqa: E402
@@ -80,7 +80,7 @@ def config(changes: Mapping[str, Value] | None = None, seed: int = 0) -> Config:
     numbers = {
         f"{factor}.{key}": value
         for factor, level in chosen.items()
-        for key, value in levels(factor)[level].items()
+        for key, value in group_levels(factor)[level].items()
         if f"{factor}.{key}" in RANGES
     }
     del numbers["optimizer.batch_size"]

@@ -194,7 +194,7 @@ def valid(output_dir: Path) -> dict[str, bytes]:
     """The files of the runs that are finished."""
     done = [
         name
-        for name in store.finished(str(output_dir))
+        for name in store.finished_runs(str(output_dir))
         if not store.fault(str(output_dir), name)
     ]
     found = files(output_dir) if output_dir.exists() else {}

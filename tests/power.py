@@ -68,7 +68,7 @@ class Log:
 
 def traced(planned: faults.Plan, root: Path) -> list[Step]:
     """The steps of a sweep, with an `acknowledged` where a record was returned."""
-    log, sync, write = Log(str(root)), os.fsync, store.write
+    log, sync, write = Log(str(root)), os.fsync, store.write_record
 
     def fsync(handle: int) -> None:
         path = os.readlink(f"/proc/self/fd/{handle}")
@@ -78,15 +78,15 @@ def traced(planned: faults.Plan, root: Path) -> list[Step]:
 
     def acknowledged(output_dir: str, record: Any, weights: bytes | None) -> Any:
         done = write(output_dir, record, weights)
-        log.add("acknowledged", store.folder(output_dir, record["run_id"]))
+        log.add("acknowledged", store.run_folder(output_dir, record["run_id"]))
         return done
 
     sys.addaudithook(log.hear)  # which stays, and hears nothing more in the end
-    os.fsync, store.write = fsync, acknowledged
+    os.fsync, store.write_record = fsync, acknowledged
     try:
         assert faults.carry_out(planned, root) == 0
     finally:
-        os.fsync, store.write = sync, write
+        os.fsync, store.write_record = sync, write
         log.on = False
     return log.steps
 
@@ -189,7 +189,7 @@ def check(place: Path, due: Mapping[str, bytes]) -> str:
             return f"run {name} is lost"
         if path.read_bytes() != record:
             return f"run {name} has changed"
-    for name in store.finished(str(place)):
+    for name in store.finished_runs(str(place)):
         try:
             if problem := store.fault(str(place), name):
                 return f"half of run {name} passes for a run: {problem}"

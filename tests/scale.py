@@ -74,9 +74,9 @@ def written(output_dir: Path, count: int = COUNT) -> None:
     """A study of so many finished runs, as the writer writes them, published."""
     plan, runs = small(count // 2)
     first = next(iter(runs))
-    template = contents.content(
+    template = contents.record_content(
         runs[first],
-        train.load(list(runs.values())[:1], Places())["digits"],
+        train.load_data_sets(list(runs.values())[:1], Places())["digits"],
         result(runs[first]),
         {"size": 2, "position": 0, "threads": 1, "device": "cpu"},
         b"",
@@ -86,24 +86,26 @@ def written(output_dir: Path, count: int = COUNT) -> None:
     folder, records = output_dir / plan["study"], {}
     for name, config in runs.items():
         right[config.seed % 50] ^= True  # the runs differ
-        place = store.folder(str(output_dir), name)
+        place = store.run_folder(str(output_dir), name)
         place.mkdir(parents=True)
         changed = {"run_id": name, "seed": config.seed, "curve": curve}
-        changed |= {"right": contents.packed(right), "images": 10_000}
+        changed |= {"right": contents.packed_bits(right), "images": 10_000}
         changed |= {"response": {"test_error": (10_000 - int(right.sum())) / 10_000}}
         changed["treatment"] = dict(config.treatment)
         records[name] = seal.sealed({**template, **changed})
-        (place / "record.json").write_bytes(seal.text(records[name]))
+        (place / "record.json").write_bytes(seal.seal_text(records[name]))
     folder.mkdir()
-    plans.publish(folder, plan, records)
+    plans.publish_study(folder, plan, records)
 
 
 def without_one(output_dir: Path) -> None:
     """The study lacks a run, in runs/ and among those that are published."""
-    name, folder = store.finished(str(output_dir))[0], output_dir / "small"
-    shutil.rmtree(store.folder(str(output_dir), name))
-    left = [one for one in plans.published(folder).values() if one["run_id"] != name]
-    durable.replace(folder / plans.RECORDS, plans.packed(left))
+    name, folder = store.finished_runs(str(output_dir))[0], output_dir / "small"
+    shutil.rmtree(store.run_folder(str(output_dir), name))
+    left = [
+        one for one in plans.published_records(folder).values() if one["run_id"] != name
+    ]
+    durable.replace(folder / plans.RECORDS, plans.packed_records(left))
 
 
 def run(*arguments: str, interrupt: bool = False) -> tuple[Cost, str]:

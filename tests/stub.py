@@ -14,7 +14,7 @@ import torch
 
 from lenet.config import Config, Places
 from lenet.sweep import sweep, worker
-from lenet.sweep.design import Arm, Design
+from lenet.sweep.design import Design, DesignArm
 from lenet.training import stack
 from lenet.training.data import Data
 from lenet.training.stack import Progress, Report, Result
@@ -44,7 +44,7 @@ def small(
     from conftest import config as plain  # checks every shape: a worker need not
 
     arms = [
-        Arm({"activation": level}, {"activation": level}, treatment)
+        DesignArm({"activation": level}, {"activation": level}, treatment)
         for level in levels
         for treatment in [plain({"activation": level, "epochs": epochs}).treatment]
     ]

@@ -1,4 +1,4 @@
-"""lenet/interpret/apgd.py and swift.py beside their slow oracles."""
+"""lenet/interpret/apgd.py and torch_network.py beside their slow oracles."""
 
 from itertools import product
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from lenet.interpret import apgd, robustness
 from lenet.interpret.apgd import Past
 from lenet.interpret.robustness import Problem
-from lenet.interpret.swift import Swift
+from lenet.interpret.torch_network import Swift
 from lenet.training import draws
 from lenet.training.attack import Untargeted
 from lenet.training.data import Data
@@ -176,13 +176,13 @@ def test_standard_effort_leaves_nothing_to_apgd_t(
     weights = train([one], mnist)[0].weights
     model = Stack.start([one], mnist).model.eval()
     model.load_state_dict({key: part[None] for key, part in weights.items()})
-    some = robustness.chosen(500, 10_000)
+    some = robustness.attacked_indices(500, 10_000)
     images, labels = mnist.test_images[some] / 255, mnist.test_labels[some]
     swift = Swift(model, {key: one.level(key) for key in LEVELS})
     problem = Problem(swift, images, labels, robustness.starts(some))
-    right = robustness.logits(problem).argmax(-1) == labels
+    right = robustness.problem_logits(problem).argmax(-1) == labels
     tries = robustness.EFFORTS["standard"].tries
-    left = robustness.attacked(problem, right, 0.05, tries, "linf").right[0]
+    left = robustness.attack_all(problem, right, 0.05, tries, "linf").right[0]
     assert 50 < left.sum() < right.sum()
     with torch.random.fork_rng():
         attack = module.APGDAttack_targeted(

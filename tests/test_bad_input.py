@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lenet import terminal, train
-from lenet.__main__ import run
+from lenet.__main__ import run_verb
 from lenet.commands import chart, sweep
-from lenet.config import FACTORS, GROUPS, RANGES, Refusal, alternatives, keys
+from lenet.config import FACTORS, GROUPS, RANGES, Refusal, alternatives, typed_keys
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a-secret-that-was-planted"
@@ -138,7 +138,9 @@ def goes_through(line: list[str]) -> bool:
 
 
 TRAIN = [line for line in SETTINGS if not goes_through(line)]
-TRAIN += [[f"{key}={RANGES[key].high + 1:.17g}"] for key in sorted(keys() & {*RANGES})]
+TRAIN += [
+    [f"{key}={RANGES[key].high + 1:.17g}"] for key in sorted(typed_keys() & {*RANGES})
+]
 TRAIN += [["-m", text] for text in ENDLESS] + [list(flags) for flags in FLAGS]
 DESIGNED = [["design=quick", *line] for line in SETTINGS[::3] if not goes_through(line)]
 SWEEP = [
@@ -285,7 +287,7 @@ def programs() -> Iterator[Callable[[str], Callable[[], None]]]:
 
     def entry(name: str) -> Callable[[], None]:
         if name in COMMANDS:
-            return lambda: run(COMMANDS[name], sys.argv[1:])
+            return lambda: run_verb(COMMANDS[name], sys.argv[1:])
         module = train if name == "train" else importlib.import_module(name)
         main: Callable[[], None] = module.main
         return main
@@ -398,7 +400,7 @@ def test_line_of_the_grammar_is_read_or_refused(
     assert 1 <= len(found) <= 1000
     for line in found[:2]:
         try:
-            train.check(line)
+            train.refuse_mistyped(line)
         except Refusal as refusal:
             assert refusal.code in (2, 3)
 
@@ -408,7 +410,7 @@ def test_folder_that_cannot_be_searched_is_refused(tmp_path: Path) -> None:
     """A parent without permission: exit code 3."""
     (tmp_path / "closed").mkdir(0o000)
     with pytest.raises(Refusal) as caught:
-        train.check([f"output_dir={tmp_path}/closed/x"])
+        train.refuse_mistyped([f"output_dir={tmp_path}/closed/x"])
     assert caught.value.code == 3
 
 
@@ -416,7 +418,7 @@ def test_loop_of_links_is_refused(tmp_path: Path) -> None:
     """A link to itself leads nowhere: exit code 3."""
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(Refusal, match="leads nowhere|loop") as caught:
-        train.check([f"output_dir={tmp_path}/loop/x"])
+        train.refuse_mistyped([f"output_dir={tmp_path}/loop/x"])
     assert caught.value.code == 3
 
 
@@ -437,4 +439,4 @@ def test_quotes_and_home_mean_the_same_to_every_command(
         assert composed([typed])[1].output_dir == meant
         assert terminal.pair(typed) == ("output_dir", meant)
         assert sweep.typed_place([typed], "output_dir", "") == meant
-        assert chart.typed([typed], chart.OWN) == {"output_dir": meant}
+        assert chart.typed_keys([typed], chart.OWN) == {"output_dir": meant}

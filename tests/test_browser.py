@@ -13,7 +13,7 @@ import studies
 from test_report import THREE
 
 from lenet.figures.canvas import FORMATS
-from lenet.report import effect_tables, files, report, study_page
+from lenet.report import effect_tables, exhibit_files, report, study_page
 
 BROWSER = shutil.which("chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
@@ -32,7 +32,7 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs") / "arms"
     studies.one_factor(folder, range(7), tried=THREE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "FORMATS", {"svg": FORMATS["svg"]})
+        patch.setattr(exhibit_files, "FORMATS", {"svg": FORMATS["svg"]})
         report.ablation(folder)
     return (folder / "report.html").read_text()
 

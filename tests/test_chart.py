@@ -9,7 +9,7 @@ from figures import check_texts, content, visible_texts
 from marks import mostly_slow
 
 from lenet.figures import ablation_chart, canvas
-from lenet.figures.words import Words, joint
+from lenet.figures.level_names import Words, joint
 from lenet.report import effect_tables
 from lenet.studies import effect, statistics
 from lenet.studies.origin import Origin
@@ -114,7 +114,7 @@ def test_table_has_the_order_of_the_chart():
     """From the lowest effect, over the sides; levels that are numbers by these."""
     first, undone = two_sides(6)
     sides = first, ablation_chart.turned(undone)
-    rows = ablation_chart.ordered(*sides)
+    rows = ablation_chart.ordered_effects(*sides)
     mean = rows.groupby("level")["mean"].mean().sort_values()
     assert rows["level"].tolist() == [*mean.index] * 2
     assert rows["estimand"].unique().tolist() == ["added to 1998", "kept"]
@@ -331,8 +331,11 @@ def test_tables_read_from_csv_give_the_same_chart(tmp_path, name):
     """Numbers and `none` as levels and empty reasons come back from a file unharmed."""
     rows, dots, _ = make_effects(3, name=name, per_panel=1)
     for file, frame in (("effects", rows), ("differences", dots)):
-        (tmp_path / file).write_text(effect_tables.as_csv(frame))
-    read = [effect_tables.read(tmp_path / file) for file in ("effects", "differences")]
+        (tmp_path / file).write_text(effect_tables.effects_csv(frame))
+    read = [
+        effect_tables.read_effects(tmp_path / file)
+        for file in ("effects", "differences")
+    ]
     assert str(visible_texts(draw(read))) == str(visible_texts(draw((rows, dots))))
     dots_drawn = [
         line for line in draw(read).axes[0].get_lines() if line.get_ms() == 2.8

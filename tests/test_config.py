@@ -23,14 +23,14 @@ from lenet.config import (
     alternatives,
     check_number,
     composed,
-    keys,
-    levels,
+    group_levels,
     names,
     resolve,
+    typed_keys,
 )
 from lenet.terminal import number
 
-TYPED = sorted(RANGES.keys() & keys())
+TYPED = sorted(RANGES.keys() & typed_keys())
 NOT_NUMBERS = ("nan", "inf", "-inf", "1e999", "true", "abc", "'1'", "null", "", "[1]")
 SECRET = "a-secret-that-was-planted"
 
@@ -56,7 +56,9 @@ def by_level() -> dict[str, list[str]]:
     for key in TYPED:
         group, _, name = key.rpartition(".")
         owners = (
-            [lv for lv, own in levels(group).items() if name in own] if group else []
+            [lv for lv, own in group_levels(group).items() if name in own]
+            if group
+            else []
         )
         for level in owners[:1]:
             found.setdefault(f"{group}={level}", []).append(key)
@@ -164,7 +166,7 @@ def test_command_line_beats_the_preset_in_any_order() -> None:
 
 def test_numbers_of_the_level_in_use_are_in_the_treatment() -> None:
     """Each optimizer brings its own numbers and no other's."""
-    for level, content in levels("optimizer").items():
+    for level, content in group_levels("optimizer").items():
         treatment = one(f"optimizer={level}").treatment
         brought = {key for key in treatment if key.startswith("optimizer.")}
         own = {f"optimizer.{name}" for name in content} & RANGES.keys()
@@ -231,7 +233,7 @@ def test_just_outside_a_range_is_refused(key: str, end: str) -> None:
 def test_ranges_cover_every_number_of_every_level() -> None:
     """A number in a level's file has a range, and its default lies in it."""
     for group in set(GROUPS) - {"preset"}:
-        for level, content in levels(group).items():
+        for level, content in group_levels(group).items():
             for name in content.keys() - {"name", "label", "year", "source"}:
                 assert content[name] in RANGES[f"{group}.{name}"], f"{level}.{name}"
 
@@ -484,8 +486,8 @@ def test_multirun_over_nothing_is_refused() -> None:
 def test_levels_have_a_year_and_a_source() -> None:
     """Each level's file says its own name, a year and where it comes from."""
     for group in set(GROUPS) - {"preset"}:
-        assert set(levels(group)) == set(names(group))
-        for name, content in levels(group).items():
+        assert set(group_levels(group)) == set(names(group))
+        for name, content in group_levels(group).items():
             assert (CONF / group / f"{name}.yaml").is_file()
             assert 1900 < content["year"] < 2030
             assert len(content["source"]) > 10
@@ -536,7 +538,7 @@ def test_refusal_has_the_right_advice(typed: str, advice: str) -> None:
 def test_labels_are_for_readers_alone() -> None:
     """Each level has a short one, its own within the factor; no run has any."""
     for factor in FACTORS:
-        labels = [content["label"] for content in levels(factor).values()]
+        labels = [content["label"] for content in group_levels(factor).values()]
         assert len(set(labels)) == len(labels)
         assert all(0 < len(label) < 32 and "+" not in label for label in labels)
     assert not [key for key in one().treatment if key.endswith("label")]

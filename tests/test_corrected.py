@@ -8,7 +8,7 @@ import pytest
 import studies
 
 from lenet.config import Refusal
-from lenet.report import effect_tables, files, report
+from lenet.report import effect_tables, exhibit_files, report
 from lenet.studies import corrected_labels, study
 from lenet.training.data import Data
 
@@ -113,7 +113,9 @@ def test_record_without_answers_is_refused_with_the_reason():
     gone = studies.make_record(base, 0, **said, **studies.DIVERGED)
     assert corrected_labels.record(gone)["response"]["corrected_error"] is None
     with pytest.raises(ValueError, match="2 answers to 3 missed"):
-        corrected_labels.right(np.array([0, 1, 0, 0], bool), np.zeros(2, np.uint8))
+        corrected_labels.right_corrected(
+            np.array([0, 1, 0, 0], bool), np.zeros(2, np.uint8)
+        )
 
 
 def make_study(folder, keep=True):
@@ -129,16 +131,18 @@ def make_study(folder, keep=True):
     arms = {"reference": {}, "head=softmax": {"head": "softmax"}}
     mnist = {name: {**changes, "data": "mnist"} for name, changes in arms.items()}
     studies.write_study(folder, "one_factor", "paper", {}, mnist, range(7), lost=found)
-    return study.published(folder)
+    return study.published_study(folder)
 
 
 def test_effects_are_given_on_the_corrected_labels_too(tmp_path, monkeypatch):
     """Beside each effect stands that by the votes, with a chart of its own; of records
     without answers the page says why there is none."""
-    monkeypatch.setattr(files, "FORMATS", {"svg": files.FORMATS["svg"]})
+    monkeypatch.setattr(exhibit_files, "FORMATS", {"svg": exhibit_files.FORMATS["svg"]})
     one = make_study(tmp_path / "s")
-    report.write(tmp_path / "s", [one])
-    rows = effect_tables.read(tmp_path / "s" / "effects.csv").set_index("response")
+    report.write_report(tmp_path / "s", [one])
+    rows = effect_tables.read_effects(tmp_path / "s" / "effects.csv").set_index(
+        "response"
+    )
     assert rows.index.tolist() == ["test_error", "corrected_error"]
     again = study.corrected(one)
     errors = again.runs.groupby("head")["corrected_error"].mean()
@@ -149,8 +153,8 @@ def test_effects_are_given_on_the_corrected_labels_too(tmp_path, monkeypatch):
     assert np.isfinite(rows["low_digits"]["corrected_error"])
     drawn = (tmp_path / "s" / "ablation_chart_corrected.svg").read_text()
     assert "9,995 test images with corrected labels" in drawn
-    report.write(tmp_path / "old", [make_study(tmp_path / "old", keep=False)])
-    rows = effect_tables.read(tmp_path / "old" / "effects.csv")
+    report.write_report(tmp_path / "old", [make_study(tmp_path / "old", keep=False)])
+    rows = effect_tables.read_effects(tmp_path / "old" / "effects.csv")
     assert rows["response"].tolist() == ["test_error"]
     page = (tmp_path / "old" / "report.html").read_text()
     assert "edition 1 do not say what missed images were taken for" in page
@@ -168,6 +172,6 @@ def test_ladder_of_corrected_errors_says_so(tmp_path):
     mnist = {name: {**changes, "data": "mnist"} for name, changes in chain.items()}
     place = tmp_path / "s"
     studies.write_study(place, "ladder", "paper", {}, mnist, range(3), lost=answers)
-    one = study.corrected(study.published(place))
-    (shown,) = report.exhibits(one, study.estimated(one))
+    one = study.corrected(study.published_study(place))
+    (shown,) = report.exhibits(one, study.study_effects(one))
     assert shown.name == "ladder" and "the corrected error" in shown.about

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lenet.config import Refusal, composed, levels
+from lenet.config import Refusal, composed, group_levels
 from lenet.studies.statistics import blocks_needed
 from lenet.sweep import design
 
@@ -35,7 +35,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
 def refused(name: str, *overrides: str) -> str:
     """The message with which a design is refused."""
     with pytest.raises(Refusal) as caught:
-        design.load(name, overrides)
+        design.load_design(name, overrides)
     assert caught.value.code == 2
     return str(caught.value)
 
@@ -43,7 +43,7 @@ def refused(name: str, *overrides: str) -> str:
 def year(setting: tuple[str, object]) -> int:
     """When a level was published."""
     factor, level = setting
-    return int(levels(factor)[str(level)]["year"])
+    return int(group_levels(factor)[str(level)]["year"])
 
 
 def arms(loaded: design.Design) -> list[str]:
@@ -54,7 +54,7 @@ def arms(loaded: design.Design) -> list[str]:
 def test_one_factor_is_the_reference_and_each_level_alone(written: Written) -> None:
     """Each arm differs from the base by its own level, and by what follows from it."""
     name = written(factors={"activation": ["tanh", "gelu"], "dropout": [0.5]})
-    loaded = design.load(name, [])
+    loaded = design.load_design(name, [])
     assert arms(loaded) == [
         "reference",
         "activation=tanh",
@@ -76,7 +76,7 @@ def test_factorial_is_every_combination_of_groups(written: Written) -> None:
         "today": {"activation": "relu", "init": "kaiming"},
     }
     factors = {"units": units, "norm": ["none", "batch"], "dropout": [0.0, 0.5]}
-    loaded = design.load(written(kind="factorial", factors=factors), [])
+    loaded = design.load_design(written(kind="factorial", factors=factors), [])
     assert len(loaded.arms) == 8
     first, last = loaded.arms[0], loaded.arms[-1]
     assert first.levels == {"units": "1998", "norm": "none", "dropout": "0.0"}
@@ -88,7 +88,7 @@ def test_ladder_turns_one_factor_after_the_other(written: Written) -> None:
     """From the first levels of all to the second ones; each arm turns one more."""
     units = {1998: {"activation": "tanh"}, "today": {"activation": "relu"}}
     factors = {"units": units, "norm": ["none", "batch"]}
-    loaded = design.load(written(kind="ladder", factors=factors), [])
+    loaded = design.load_design(written(kind="ladder", factors=factors), [])
     assert [list(arm.levels.values()) for arm in loaded.arms] == [
         ["1998", "none"],
         ["today", "none"],
@@ -103,7 +103,7 @@ def test_ladder_turns_one_factor_after_the_other(written: Written) -> None:
 
 def test_published_ladder_climbs_in_the_order_of_the_years() -> None:
     """From the treatment of the paper to the modern one; the factorial has its arms."""
-    loaded, (modern,) = design.load("ladder", []), composed(["preset=modern"])[0]
+    loaded, (modern,) = design.load_design("ladder", []), composed(["preset=modern"])[0]
     ends = loaded.arms[0].treatment, loaded.arms[-1].treatment
     assert ends == (composed(["preset=paper"])[0][0].treatment, modern.treatment)
     pairs = [list(tried.values()) for tried in loaded.factors.values()]
@@ -114,14 +114,14 @@ def test_published_ladder_climbs_in_the_order_of_the_years() -> None:
 def test_grid_crosses_any_number_of_levels(written: Written) -> None:
     """3 x 2 levels are six treatments."""
     factors = {"activation": ["tanh", "relu", "gelu"], "norm": ["none", "batch"]}
-    assert len(design.load(written(kind="grid", factors=factors), []).arms) == 6
+    assert len(design.load_design(written(kind="grid", factors=factors), []).arms) == 6
 
 
 def test_path_searches_on_held_out_images_with_other_seeds(written: Written) -> None:
     """A path's search has the same arms, its own settings, and seeds of its own."""
     factors = {"activation": ["tanh", "relu"], "norm": ["none", "batch"]}
     own = {"validation_size": 100, "seed": 50, "replicates": 3}
-    loaded = design.load(written(kind="path", factors=factors, search=own), [])
+    loaded = design.load_design(written(kind="path", factors=factors, search=own), [])
     assert len(loaded.search) == 12 and len(loaded.runs) == 8 + 12
     assert {run.seed for run in loaded.search} == {50, 51, 52}
     assert {run.treatment["validation_size"] for run in loaded.search} == {100}
@@ -146,7 +146,7 @@ def test_setting_whose_key_is_a_number_is_refused(written: Written) -> None:
 def test_treatments_that_are_the_same_are_trained_once(written: Written) -> None:
     """What resolves to the same treatment is one arm, and a note says so."""
     factors = {"activation": ["relu", "tanh", "tanh"], "dropout": [0.0]}
-    loaded = design.load(written(factors=factors), [])
+    loaded = design.load_design(written(factors=factors), [])
     assert arms(loaded) == ["reference", "activation=tanh"]
     assert loaded.notes == [
         "activation=tanh is there twice: trained once",
@@ -199,7 +199,7 @@ def test_what_a_design_varies_cannot_be_typed(written: Written) -> None:
 def test_typed_settings_hold_for_all_runs(written: Written) -> None:
     """The command line beats the base of the design."""
     name = written(factors={"norm": ["batch"]})
-    loaded = design.load(name, ["replicates=3", "seed=7", "epochs=1"])
+    loaded = design.load_design(name, ["replicates=3", "seed=7", "epochs=1"])
     assert loaded.seeds == [7, 8, 9]
     assert {run.treatment["epochs"] for run in loaded.runs} == {1}
 
@@ -219,7 +219,7 @@ def test_yes_lets_a_large_design_through(
     monkeypatch.setattr(design, "LIMIT", 3)
     name = written(factors={"norm": ["batch"]})
     assert "4 runs" in refused(name)
-    assert len(design.load(name, [], yes=True).runs) == 4
+    assert len(design.load_design(name, [], yes=True).runs) == 4
 
 
 def test_unknown_design_is_refused_with_the_nearest() -> None:
@@ -240,8 +240,10 @@ def difference(one: dict[str, object], other: dict[str, object]) -> set[str]:
 def test_six_factors_cover_1998_against_today() -> None:
     """Every key in which the presets differ belongs to exactly one factor, and the six
     together turn the one preset into the other."""
-    factors = design.read("factorial")["factors"]
-    tried = {name: design.levels(name, given, []) for name, given in factors.items()}
+    factors = design.read_design("factorial")["factors"]
+    tried = {
+        name: design.design_levels(name, given, []) for name, given in factors.items()
+    }
     assert len(tried) == 6
     paper, modern, seen = preset("paper"), preset("modern"), list[str]()
     for old, new in (pair.values() for pair in tried.values()):
@@ -249,7 +251,7 @@ def test_six_factors_cover_1998_against_today() -> None:
         line = [f"{key}={value}" for key, value in new.items()]
         seen += difference(paper, preset("paper", *line))
     assert sorted(seen) == sorted(difference(paper, modern))
-    loaded = design.load("factorial", [])
+    loaded = design.load_design("factorial", [])
     assert len(loaded.arms) == 64
     assert loaded.arms[0].treatment == paper and loaded.arms[-1].treatment == modern
 
@@ -258,7 +260,7 @@ def test_six_factors_cover_1998_against_today() -> None:
 def test_every_design_in_conf_loads(name: str) -> None:
     """The designs that come with the project compose; unless they only choose, on
     held-out images, they say nothing twice and have enough seeds for a verdict."""
-    loaded = design.load(name, [])
+    loaded = design.load_design(name, [])
     if not loaded.arms[0].treatment["validation_size"]:
         assert not loaded.notes
         assert len(loaded.seeds) >= blocks_needed()
@@ -296,7 +298,7 @@ def test_any_design_loads_or_is_refused(
 ) -> None:
     """Whatever a design file holds, what comes is a Design or a Refusal (2)."""
     try:
-        loaded = design.load(written(**content), [])
+        loaded = design.load_design(written(**content), [])
     except Refusal as refusal:
         assert refusal.code == 2 and str(refusal)
     else:
@@ -329,7 +331,7 @@ def test_design_of_ones_own_is_found(
         path.write_text(yaml.safe_dump(content))
     assert design.available() == ["mine", "own"]
     for name, called in (("own", "own"), ("mine", "mine"), ("a_file.yaml", "a_file")):
-        loaded = design.load(name, [])
+        loaded = design.load_design(name, [])
         assert (loaded.name, loaded.keys) == (called, ["dropout"])
 
 

@@ -27,7 +27,7 @@ def followed(page: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
             for line in block.splitlines():
                 command, *typed = shlex.split(line, comments=True)
                 assert command == "lenet"
-                program.chosen(typed)
+                program.run_typed(typed)
         said.append(capsys.readouterr().out)
     return said
 

@@ -306,7 +306,7 @@ def test_factorial_equals_the_hand_worked_cube():
     y = [10 - 2 * a - 3 * b - c - 2 * a * b for a, b, c in product((0, 1), repeat=3)]
     table = effect.factorial(cube_runs(np.divide(y, 100)), LEVELS).table
     points = {
-        kind: effect.of(table, kind).set_index("factor")["mean"] * 100
+        kind: effect.effects_of_kind(table, kind).set_index("factor")["mean"] * 100
         for kind in (effect.MAIN, effect.PAIR, effect.SHAPLEY)
     }
     for kind in (effect.MAIN, effect.SHAPLEY):
@@ -322,7 +322,7 @@ def test_shapley_values_equal_all_orders_and_sum_to_the_gap():
     responses = np.random.default_rng(6).uniform(0.005, 0.9, 8)
     runs = cube_runs(responses, sd=0.002)
     found = effect.factorial(runs, LEVELS)
-    dots = effect.of(found.differences, effect.SHAPLEY)
+    dots = effect.effects_of_kind(found.differences, effect.SHAPLEY)
     for seed, block in runs.groupby("seed"):
         y = dict(zip(CELLS, block.test_error, strict=True))
         slow = dict.fromkeys(LEVELS, 0.0)
@@ -369,7 +369,7 @@ def test_simple_effects_are_those_of_one_factor_at_each_end():
     b_back = (runs.a == 1) & (runs.b == "off") & (runs.c == 2024) & (runs.seed == 4)
     runs.loc[b_back, "status"] = "collapsed"
     table = effect.factorial(runs, LEVELS).table
-    assert set(effect.of(table, effect.MAIN).n) == {7}
+    assert set(effect.effects_of_kind(table, effect.MAIN).n) == {7}
     for place, end, sign, lost in (
         (0, "the reference", 1, ""),
         (1, "all changed", -1, "b"),

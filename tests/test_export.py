@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lenet.commands import export
-from lenet.config import Refusal, levels
+from lenet.config import Refusal, group_levels
 from lenet.export import formats, model_card
 from lenet.export.formats import FORMATS, Plain
 from lenet.interpret import trained
@@ -70,7 +70,7 @@ def test_every_level_can_leave() -> None:
     from lenet.export import c_source
 
     for mine in (formats.POOLINGS, c_source.POOLINGS):
-        assert mine.keys() == levels("pooling").keys()
+        assert mine.keys() == group_levels("pooling").keys()
 
 
 @pytest.mark.parametrize("changes", STRUCTURES, ids=str)
@@ -94,7 +94,7 @@ def test_onnx_gives_our_logits(net: Trained, tmp_path: Path) -> None:
     """In onnxruntime, for any number of images; its origin is inside."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX files")
     pytest.importorskip("onnxscript", reason="torch writes ONNX with it")
-    path = formats.write(net, "onnx", tmp_path / "a" / "net.onnx")
+    path = formats.write_network(net, "onnx", tmp_path / "a" / "net.onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for count in (1, 2, 7):
         images = pictures(count)
@@ -110,7 +110,7 @@ def test_programs_of_torch_give_our_logits(
     net: Trained, form: str, tmp_path: Path
 ) -> None:
     """Loaded without lenet, for any number of images."""
-    path = formats.write(net, form, tmp_path / f"net{FORMATS[form][0]}")
+    path = formats.write_network(net, form, tmp_path / f"net{FORMATS[form][0]}")
     load = torch.jit.load if form == "torchscript" else torch.export.load
     program = load(str(path))
     program = program if form == "torchscript" else program.module()
@@ -138,7 +138,7 @@ def test_c_gives_our_logits(changes: dict[str, str], tmp_path: Path) -> None:
     if compiler is None:
         pytest.skip("there is no C compiler here")
     net = made(changes)
-    path = formats.write(net, "c", tmp_path / "net.c")
+    path = formats.write_network(net, "c", tmp_path / "net.c")
     library = tmp_path / "net.so"
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-fPIC"]
     line = [compiler, *flags, "-shared", str(path), "-o", str(library), "-lm"]
@@ -152,7 +152,7 @@ def test_c_gives_our_logits(changes: dict[str, str], tmp_path: Path) -> None:
 
 def test_safetensors_are_those_of_the_run(net: Trained, tmp_path: Path) -> None:
     """By the paper's names, with what they are."""
-    path = formats.write(net, "safetensors", tmp_path / "net.safetensors")
+    path = formats.write_network(net, "safetensors", tmp_path / "net.safetensors")
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["treatment"]) == net.treatment
         state = net.model.state_dict()
@@ -162,7 +162,7 @@ def test_safetensors_are_those_of_the_run(net: Trained, tmp_path: Path) -> None:
 
 def test_card_states_what_was_measured(net: Trained, tmp_path: Path) -> None:
     """And the folder is a network that lenet loads again, with the same weights."""
-    files = model_card.write(net, tmp_path / "hub")
+    files = model_card.write_model_card(net, tmp_path / "hub")
     assert {path.name for path in files} == {
         *("README.md", "config.json", "record.json", "model.safetensors")
     }

@@ -21,7 +21,7 @@ from torch.nn import functional
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import affine as torchvision_affine
 
-from lenet.config import CONF, FACTORS, RANGES, Config, Value, levels, names
+from lenet.config import CONF, FACTORS, RANGES, Config, Value, group_levels, names
 from lenet.records.overfitting import overfitting
 from lenet.training import data as datasets
 from lenet.training import draws
@@ -925,7 +925,7 @@ STILL: dict[str, float] = {
 
 def file_numbers(level: str) -> dict[str, float]:
     """The numbers of a level in conf/."""
-    content = levels("augmentation")[level]
+    content = group_levels("augmentation")[level]
     return {k: v for k, v in content.items() if f"augmentation.{k}" in RANGES}
 
 

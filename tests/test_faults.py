@@ -78,7 +78,7 @@ def test_kill_of_the_process_group_at_a_random_time_loses_nothing(
     found = faults.files(tmp_path)
     assert {path: found[path] for path in kept} == kept
     verify.everything(str(tmp_path))
-    chosen = chance.choice(store.finished(str(tmp_path)))
+    chosen = chance.choice(store.finished_runs(str(tmp_path)))
     assert "the same bits" in verify.rerun(chosen, str(tmp_path), None)
 
 
@@ -120,9 +120,9 @@ def test_damage_to_a_run_is_found_and_mended(
     assert faults.carry_out(planned, tmp_path) == 0
     (tmp_path / "small" / "records.jsonl.gz").unlink()
     sound = faults.told(faults.files(tmp_path))
-    first, second = store.finished(output_dir)[:2]
-    path = store.folder(output_dir, first) / file
-    other = (store.folder(output_dir, second) / file).read_bytes()
+    first, second = store.finished_runs(output_dir)[:2]
+    path = store.run_folder(output_dir, first) / file
+    other = (store.run_folder(output_dir, second) / file).read_bytes()
     for count, (name, content) in enumerate(damages(path.read_bytes(), other).items()):
         path.write_bytes(content)
         with pytest.raises(Refusal) as caught:
@@ -144,18 +144,18 @@ def test_damage_to_a_run_of_a_finished_study_is_mended(
     planned = faults.planned()
     assert faults.carry_out(planned, tmp_path) == 0
     sound = faults.told(faults.files(tmp_path))
-    hidden = sorted(planned[1].keys() - plans.shown(planned[0]))[0]
-    path = store.folder(str(tmp_path), hidden) / file
+    hidden = sorted(planned[1].keys() - plans.shown_runs(planned[0]))[0]
+    path = store.run_folder(str(tmp_path), hidden) / file
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(Refusal, match="same sweep again trains the others anew"):
         verify.everything(str(tmp_path))
-    states = {run.run_id: run for run in plans.progress(str(tmp_path), planned[0])}
+    states = {run.run_id: run for run in plans.run_states(str(tmp_path), planned[0])}
     assert states[hidden].state == "failed" and "quarantine" in states[hidden].why
     assert sum(run.state == "done" for run in states.values()) == 3
     assert faults.carry_out(planned, tmp_path) == 0
     assert faults.told(faults.files(tmp_path)) == sound
     assert verify.everything(str(tmp_path)).startswith("4 of 4 runs")
-    states = {run.run_id: run for run in plans.progress(str(tmp_path), planned[0])}
+    states = {run.run_id: run for run in plans.run_states(str(tmp_path), planned[0])}
     assert {run.state for run in states.values()} == {"done"}
 
 
@@ -189,7 +189,7 @@ def test_record_edited_and_sealed_anew_is_made_again(
     sound = faults.told(faults.files(tmp_path))
     for check in (lambda: None, lambda: verify.everything(str(tmp_path))):
         path = next(tmp_path.glob("runs/*/record.json"))
-        resealed(path, **edit(store.read(path)))
+        resealed(path, **edit(store.read_record(path)))
         with contextlib.suppress(Refusal):
             check()
         assert faults.carry_out(planned, tmp_path) == 0
@@ -204,7 +204,7 @@ def test_record_that_lacks_something_is_no_record(tmp_path: Path, name: str) -> 
     """A right seal over half a record is exit code 4 with the name of the file."""
     faults.carry_out(faults.planned(), tmp_path)
     path = next(tmp_path.glob("runs/*/record.json"))
-    found = store.read(path)
+    found = store.read_record(path)
     for content in (
         {k: v for k, v in found.items() if k not in (name, "seal")},
         {**{k: v for k, v in found.items() if k != "seal"}, name: ["wrong"]},
@@ -213,12 +213,12 @@ def test_record_that_lacks_something_is_no_record(tmp_path: Path, name: str) -> 
             continue
         path.write_text(json.dumps(seal.sealed(content)))
         with pytest.raises(Refusal, match=f"wrong shape: see its '{name}'") as caught:
-            store.read(path)
+            store.read_record(path)
         assert caught.value.code == 4
         with pytest.raises(Refusal, match="wrong shape|is no record"):
             published = tmp_path / "small" / "records.jsonl.gz"
-            published.write_bytes(plans.packed([seal.sealed(content)]))
-            plans.published(tmp_path / "small")
+            published.write_bytes(plans.packed_records([seal.sealed(content)]))
+            plans.published_records(tmp_path / "small")
 
 
 @pytest.mark.parametrize("name", ["runs", "arms", "seeds", "design", "reference"])
@@ -232,7 +232,7 @@ def test_plan_that_lacks_something_is_made_again(
     sound = path.read_bytes()
     for change in ({}, {name: 7}):
         half = {k: v for k, v in planned[0].items() if k != name}
-        path.write_bytes(plans.text({**half, **change}))
+        path.write_bytes(plans.sealed_text({**half, **change}))
         with pytest.raises(Refusal, match=f"wrong shape: see its '{name}'"):
             verify.everything(str(tmp_path))
         assert faults.carry_out(planned, tmp_path) == 0
@@ -244,10 +244,10 @@ def test_note_of_an_attempt_that_lacks_something_stops_nothing(tmp_path: Path) -
     planned = faults.planned()
     faults.carry_out(planned, tmp_path)
     path = tmp_path / "attempts" / "a.json"
-    durable.replace(path, plans.text({"cause": "why"}))
+    durable.replace(path, plans.sealed_text({"cause": "why"}))
     with pytest.raises(Refusal, match="a.json: the note is of the wrong .*remove it"):
         verify.everything(str(tmp_path))
-    states = plans.progress(str(tmp_path), planned[0])
+    states = plans.run_states(str(tmp_path), planned[0])
     assert {run.state for run in states} == {"done"}
 
 
@@ -261,10 +261,10 @@ def test_weights_sealed_anew_are_refused_as_tensors(tmp_path: Path, kind: str) -
     path.write_bytes(content)
     told = path.with_name("record.json")
     resealed(told, weights=hashlib.sha256(content).hexdigest())
-    found = store.find(str(tmp_path), path.parent.name)
+    found = store.finished_record(str(tmp_path), path.parent.name)
     assert found is not None
     with pytest.raises(Refusal, match="cannot be read|fit no such net") as caught:
-        contents.load([found], str(tmp_path))
+        contents.load_stack([found], str(tmp_path))
     assert caught.value.code == 4
 
 
@@ -273,7 +273,7 @@ def test_verify_counts_what_it_cannot_read(
 ) -> None:
     """A disk that fails under one run is no reason to look at no other."""
     faults.carry_out(faults.planned(), tmp_path)
-    name = store.finished(str(tmp_path))[0]
+    name = store.finished_runs(str(tmp_path))[0]
 
     def broken(path: Path, *mode: str) -> IO[bytes]:
         if Path(path).parent.name == name:
@@ -299,7 +299,9 @@ def test_number_edited_by_hand_is_found_by_the_sweep(
     assert path.read_text() != text
     assert faults.carry_out(planned, tmp_path) == 0
     assert "was changed after it was written" in capsys.readouterr().err
-    errors = [one["response"] for one in plans.published(tmp_path / "small").values()]
+    errors = [
+        one["response"] for one in plans.published_records(tmp_path / "small").values()
+    ]
     assert errors == [{"test_error": 0.25}] * 4
 
 
@@ -309,13 +311,14 @@ def test_record_of_another_run_is_no_record_of_this_one(tmp_path: Path) -> None:
     faults.carry_out(planned, tmp_path)
     (tmp_path / "small" / "records.jsonl.gz").unlink()
     first, second = (
-        store.folder(str(tmp_path), name) for name in store.finished(str(tmp_path))[:2]
+        store.run_folder(str(tmp_path), name)
+        for name in store.finished_runs(str(tmp_path))[:2]
     )
     shutil.rmtree(first)
     shutil.copytree(second, first)
     assert faults.carry_out(planned, tmp_path) == 0
-    assert store.read(first / "record.json")["run_id"] == first.name
-    assert len(plans.published(tmp_path / "small")) == 4
+    assert store.read_record(first / "record.json")["run_id"] == first.name
+    assert len(plans.published_records(tmp_path / "small")) == 4
 
 
 def test_weights_that_a_killed_attempt_left_are_not_taken_for_new_ones(
@@ -323,7 +326,7 @@ def test_weights_that_a_killed_attempt_left_are_not_taken_for_new_ones(
 ) -> None:
     """Weights without a record are nobody's: they and temporary files are removed."""
     planned = faults.planned()
-    place = store.folder(str(tmp_path), next(iter(planned[1])))
+    place = store.run_folder(str(tmp_path), next(iter(planned[1])))
     place.mkdir(parents=True)
     for name in ("model.safetensors", ".record.json.abc"):
         (place / name).write_bytes(b"half")
@@ -385,7 +388,7 @@ def test_damage_to_weights_that_are_published_is_mended_by_the_sweep(
     """The same sweep trains the run again instead of publishing what is broken."""
     planned = faults.planned()
     faults.carry_out(planned, tmp_path)
-    path = store.folder(str(tmp_path), next(iter(planned[1]))) / "model.safetensors"
+    path = store.run_folder(str(tmp_path), next(iter(planned[1]))) / "model.safetensors"
     sound = path.read_bytes()
     path.write_bytes(b"x")
     (tmp_path / "small" / "records.jsonl.gz").unlink()
@@ -409,7 +412,7 @@ def test_damage_to_notes_is_found_and_stops_nothing(
         path.write_bytes(content)
         with pytest.raises(Refusal, match=note):
             verify.everything(str(tmp_path))
-        states = plans.progress(str(tmp_path), planned[0])
+        states = plans.run_states(str(tmp_path), planned[0])
         assert {run.state for run in states} == {"done"}
 
 
@@ -425,7 +428,7 @@ def test_run_that_comes_out_otherwise_is_reported_and_both_are_kept(
     """rerun names what differs, changes nothing and keeps the new result apart."""
     faults.carry_out(faults.planned(), tmp_path)
     before = faults.files(tmp_path)
-    name = store.finished(str(tmp_path))[0]
+    name = store.finished_runs(str(tmp_path))[0]
     monkeypatch.setattr("lenet.training.stack.train", stub)
     assert "the same bits again" in verify.rerun(name, str(tmp_path), None)
     monkeypatch.setattr("lenet.training.stack.train", other)
@@ -448,16 +451,16 @@ def test_record_of_another_schema_is_refused_with_the_version(tmp_path: Path) ->
     """A record that a later lenet wrote stays where it is, and the version is named."""
     faults.carry_out(faults.planned(), tmp_path)
     path = next(tmp_path.glob("runs/*/record.json"))
-    later = {k: v for k, v in store.read(path).items() if k != "seal"}
+    later = {k: v for k, v in store.read_record(path).items() if k != "seal"}
     later |= {"schema": 99, "versions": {"lenet": "9.9"}}
     path.write_text(json.dumps(seal.sealed(later)))
     with pytest.raises(Refusal, match=r"schema 99, this is schema 1: use lenet 9.9"):
-        store.find(str(tmp_path), path.parent.name)
+        store.finished_record(str(tmp_path), path.parent.name)
     assert path.exists()
     published = tmp_path / "small" / "records.jsonl.gz"
-    published.write_bytes(plans.packed([seal.sealed(later)]))
+    published.write_bytes(plans.packed_records([seal.sealed(later)]))
     with pytest.raises(Refusal, match=r"schema 99, this is schema 1: use lenet 9.9"):
-        plans.published(tmp_path / "small")
+        plans.published_records(tmp_path / "small")
 
 
 def test_output_directory_that_cannot_be_one_is_refused(
@@ -502,7 +505,7 @@ def test_seed_0_is_a_seed_like_any_other(tmp_path: Path) -> None:
     plan, runs = small(2)
     assert plan["seeds"] == [0, 1] and len(runs) == 4
     faults.carry_out((plan, runs), tmp_path)
-    assert {one["seed"] for one in store.records(str(tmp_path))} == {0, 1}
+    assert {one["seed"] for one in store.finished_records(str(tmp_path))} == {0, 1}
 
 
 @pytest.mark.slow
@@ -548,7 +551,7 @@ def test_plan_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
     """A folder in its place, as a name too long or no handle left: exit code 3."""
     (tmp_path / "small" / "plan.json").mkdir(parents=True)
     with pytest.raises(Refusal, match="plan.json cannot be read: Is a dir") as caught:
-        plans.read(tmp_path / "small")
+        plans.read_plan(tmp_path / "small")
     assert caught.value.code == 3
 
 
@@ -604,7 +607,7 @@ def test_folder_deleted_while_a_sweep_runs_is_made_again_or_said(
     """The study's folder is made again from what is in runs/; where the runs are gone,
     the same command trains them again."""
     place, planned = tmp_path / "outputs", faults.planned()
-    real = store.write
+    real = store.write_record
 
     def deleting(*arguments: Any) -> Any:
         done = real(*arguments)
@@ -612,10 +615,10 @@ def test_folder_deleted_while_a_sweep_runs_is_made_again_or_said(
             shutil.rmtree(place / name)
         return done
 
-    monkeypatch.setattr(store, "write", deleting)
+    monkeypatch.setattr(store, "write_record", deleting)
     assert faults.carry_out(planned, place) == (0 if name == "small" else 1)
-    monkeypatch.setattr(store, "write", real)
+    monkeypatch.setattr(store, "write_record", real)
     assert faults.carry_out(planned, place) == 0
-    found = plans.published(place / "small")
+    found = plans.published_records(place / "small")
     assert sorted(found) == sorted(planned[1])
     assert not (place / "quarantine").exists()

@@ -125,7 +125,7 @@ def test_heat_map_has_every_pair_once_and_marks_the_proven(factors):
     weak = proven & (shown["mean"].abs() < shown["power_80"])
     assert sum(t.get_text().endswith("\N{DAGGER}") for t in marked) == weak.sum()
     filled = [cell.get_facecolor()[:3] for cell in figure.artists]
-    pairs = effect.of(effects, effect.PAIR)
+    pairs = effect.effects_of_kind(effects, effect.PAIR)
     colored = pairs["verdict"].isin(["better", "worse"]).sum()
     assert sum(len(set(color)) > 1 for color in filled) == colored
     said = interaction.finding(pairs, "paper")
@@ -246,16 +246,16 @@ def test_curves_and_costs_are_summaries_of_the_runs():
     lost = {"status": "diverged", "response": {"test_error": None}}
     good, gone = make_run(0, [0.4, 0.2]), make_run(1, [0.6], **lost)
     runs = {"a": [good, make_run(2, [0.6, 0.4]), gone, make_run(3, [0.5, 0.9])]}
-    curves = learning_curves.summary(runs)
+    curves = learning_curves.curve_table(runs)
     assert curves["n"].tolist() == [2, 2]
     assert curves["mean"].tolist() == pytest.approx([0.5, 0.3])
     assert curves["high"].tolist() == pytest.approx([0.6, 0.4])
-    costs = cost.summary(runs).iloc[0]
+    costs = cost.cost_table(runs).iloc[0]
     assert (costs["n"], costs["lost"], costs["parameters"]) == (4, 2, 61_706)
     assert costs["mean"] == pytest.approx(0.3) and costs["high"] == 0.4
     assert costs["seconds"] == 4.5
-    assert learning_curves.summary({"a": [gone]})["mean"].tolist() == [0.6]
-    assert cost.summary({"a": [gone]})["mean"].tolist() == [cost.GUESS]
+    assert learning_curves.curve_table({"a": [gone]})["mean"].tolist() == [0.6]
+    assert cost.cost_table({"a": [gone]})["mean"].tolist() == [cost.GUESS]
 
 
 def test_band_of_curves_is_that_of_the_table():
@@ -350,7 +350,7 @@ def make_losses():
         for b in levels["b"]
     )
     losses = effect.factorial(runs, levels, ends=("paper", "modern")).losses
-    return runs["status"], effect.of(losses, effect.MAIN)
+    return runs["status"], effect.effects_of_kind(losses, effect.MAIN)
 
 
 def test_shares_of_lost_runs_are_drawn_with_their_intervals():
@@ -358,7 +358,7 @@ def test_shares_of_lost_runs_are_drawn_with_their_intervals():
     status, losses = make_losses()
     title = collapse.finding(status)
     assert title == "Of 32 runs 6 collapse"
-    figure = collapse.shares(losses, title=title, origin=ORIGIN)
+    figure = collapse.lost_shares(losses, title=title, origin=ORIGIN)
     check_texts(figure)
     said = content(figure)
     low, high = (decimals(100 * x) for x in statistics.share_interval(6, 16))
@@ -368,7 +368,7 @@ def test_shares_of_lost_runs_are_drawn_with_their_intervals():
     lines = [list(line.get_xdata()) for line in figure.axes[0].get_lines()]
     assert pytest.approx(reach) in lines and pytest.approx([37.5]) in lines
     none = losses.assign(factor=["c", "d"], share=0.0, share_reference=0.0)
-    figure = collapse.shares(pd.concat([losses, none]), title=title)
+    figure = collapse.lost_shares(pd.concat([losses, none]), title=title)
     assert "The other 2 levels" in content(figure) and "c: new" not in content(figure)
 
 

@@ -14,8 +14,8 @@ from lenet.interpret.gradcam import (
     cells,
     empty,
     grad_cam,
+    map_on_image,
     normalised,
-    placed,
     receptive_field,
     stretched,
 )
@@ -119,10 +119,10 @@ def test_a_cell_is_drawn_at_the_middle_of_what_it_sees(layer):
         {"C1": 28, "S2": 14, "C3": 10, "S4": 5},
     )
     ramp = torch.arange(float(count[layer])).expand(1, 1, count[layer], -1)
-    drawn = placed(ramp, field)[0, 0, 0]
+    drawn = map_on_image(ramp, field)[0, 0, 0]
     at = (torch.arange(28) - field.middle) / field.jump
     torch.testing.assert_close(drawn, at.clamp(0, count[layer] - 1.0))
-    torch.testing.assert_close(placed(ramp.mT, field)[0, 0, :, 0], drawn)
+    torch.testing.assert_close(map_on_image(ramp.mT, field)[0, 0, :, 0], drawn)
 
 
 def test_the_usual_stretch_is_bilinear_and_up_to_three_pixels_off():

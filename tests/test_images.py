@@ -37,11 +37,11 @@ def probed(model: LeNet5, images: Any, labels: Any) -> pd.DataFrame:
 
 def rebuilt(model: LeNet5, images: Any, labels: Any) -> pd.DataFrame:
     """How well few directions rebuild a layer."""
-    return sae.curve(model, images, images, labels, FEW)
+    return sae.sparsity_curve(model, images, images, labels, FEW)
 
 
 EXPLAINED = {**{name: of_method(name) for name in METHODS}, "grad_cam": grad_cam}
-LABELLED = {"answers": overview.answers, "probes": probed, "sae": rebuilt}
+LABELLED = {"answers": overview.answer_table, "probes": probed, "sae": rebuilt}
 PLAIN: dict[str, Callable[[LeNet5, Any, Any], Any]] = {
     "logits": lambda model, images, _: logits(model, images),
     "predictions": lambda model, images, _: predictions(model, images),

@@ -16,7 +16,13 @@ from lenet.commands import interpret as command
 from lenet.config import Refusal, composed
 from lenet.figures import interpretation_curves
 from lenet.interpret import analysis
-from lenet.interpret.analysis import METHODS, SPECS, keep, opened, with_number
+from lenet.interpret.analysis import (
+    METHODS,
+    SPECS,
+    keep_result,
+    kept_result,
+    with_number,
+)
 from lenet.records import seal, store
 from lenet.studies.statistics import sign_flip
 from lenet.sweep import design
@@ -40,13 +46,13 @@ def outputs(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("outputs"))
     for preset in ("paper", "modern"):
         typed = [f"preset={preset}", *KEYS, f"output_dir={folder}"]
-        train.run(*composed(typed))
+        train.train_missing(*composed(typed))
     return Path(folder)
 
 
 def one_of(outputs, activation="relu"):
     """The record of seed 0 with an activation."""
-    found = store.records(str(outputs))
+    found = store.finished_records(str(outputs))
     named = {(r["treatment"]["activation"], r["seed"]): r for r in found}
     return named[activation, 0]
 
@@ -73,13 +79,13 @@ def test_one_run_is_interpreted_beside_its_record_and_once(outputs, capsys):
     assert capsys.readouterr().err.count("kept") == len(METHODS)
     interpret(f"run={name}", f"output_dir={outputs}", *SMALL, "sae.steps=21")
     assert capsys.readouterr().err.count("kept") == len(METHODS) - 1
-    assert store.find(str(outputs), name) == one_of(outputs)
+    assert store.finished_record(str(outputs), name) == one_of(outputs)
 
 
 @pytest.fixture
 def two(outputs):
     """The study of both presets, with its plan and records."""
-    found = list(store.records(str(outputs)))
+    found = list(store.finished_records(str(outputs)))
     base = one_of(outputs, "scaled_tanh")["treatment"]
     own = {False: [], True: []}
     for one in found:
@@ -149,7 +155,7 @@ def test_a_treatment_that_is_not_there_is_refused_with_those_that_are(outputs, t
 
 def test_the_design_is_the_two_presets():
     """Six seeds of each, the fewest that an interval needs."""
-    plan = design.load("interpretation", [])
+    plan = design.load_design("interpretation", [])
     presets = [composed([f"preset={name}"])[0][0] for name in ("paper", "modern")]
     found = [dict(arm.treatment) for arm in plan.arms]
     assert found == [dict(one.treatment) for one in presets]
@@ -161,7 +167,7 @@ def test_published_weights_are_enough(outputs, two, tmp_path, capsys):
     clone = tmp_path / "two"
     shutil.copytree(two, clone)
     one = one_of(outputs)
-    place = store.folder(str(outputs), one["run_id"])
+    place = store.run_folder(str(outputs), one["run_id"])
     (clone / "weights").mkdir()
     shutil.copy(
         place / "model.safetensors", clone / "weights" / f"{one['run_id']}.safetensors"
@@ -241,12 +247,12 @@ def test_a_kept_result_is_the_result(tmp_path):
         }
     )
     array = np.arange(6, dtype=np.float32).reshape(2, 3) / 7
-    keep(tmp_path / "method-1", {"table": table, "array": array})
-    found = opened(tmp_path / "method-1")
+    keep_result(tmp_path / "method-1", {"table": table, "array": array})
+    found = kept_result(tmp_path / "method-1")
     pd.testing.assert_frame_equal(found["table"], table, check_dtype=False)
     assert np.array_equal(found["array"], array)
-    keep(tmp_path / "method-1", {"table": table})  # the first writer wins
-    assert set(opened(tmp_path / "method-1")) == {"table", "array"}
+    keep_result(tmp_path / "method-1", {"table": table})  # the first writer wins
+    assert set(kept_result(tmp_path / "method-1")) == {"table", "array"}
     assert [path.name for path in tmp_path.iterdir()] == ["method-1"]
 
 
@@ -319,7 +325,7 @@ def test_charts_say_how_many_seeds_they_have_and_keep_their_texts_apart(seeds):
     """With too few for an interval the caption says so."""
     probes, sae, faithful, likeness = many(seeds)
     keys = ["network", "weights", "images", "layer"]
-    accuracy = interpretation_curves.over_seeds(probes, keys, "accuracy")
+    accuracy = interpretation_curves.seed_means(probes, keys, "accuracy")
     drawn = (
         interpretation_curves.probe_chart(accuracy, accuracy),
         interpretation_curves.sae_chart(sae, "F6"),
@@ -335,7 +341,7 @@ def test_intervals_are_those_of_the_effects():
     """The exact sign-flip interval from 6 seeds on, none below; pairs share a seed."""
     probes = many(6)[0]
     keys = ["network", "weights", "images", "layer"]
-    found = interpretation_curves.over_seeds(probes, keys, "accuracy")
+    found = interpretation_curves.seed_means(probes, keys, "accuracy")
     row = found.query(
         "network == 'paper' and weights == 'trained' and images == 'clean'"
     )
@@ -349,7 +355,7 @@ def test_intervals_are_those_of_the_effects():
         assert at[["mean", "low", "high"]].to_numpy()[0] == pytest.approx(
             [values.mean(), float(low), float(high)]
         )
-    few = interpretation_curves.over_seeds(probes[probes["seed"] < 5], keys, "accuracy")
+    few = interpretation_curves.seed_means(probes[probes["seed"] < 5], keys, "accuracy")
     assert few["low"].isna().all()
     assert set(few["n"]) == {5}
     pair = interpretation_curves.paired(

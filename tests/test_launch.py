@@ -26,10 +26,10 @@ BASIC = ["hydra/launcher=basic"]
 @pytest.mark.parametrize("name", ["quick", "leave_one_out", "robustness"])
 def test_jobs_are_the_runs(name: str) -> None:
     """Each command line composes to the very runs that it is for, each run once."""
-    chosen = design.load(name, [])
+    chosen = design.load_design(name, [])
     _, runs = sweep.make(chosen)
     found: list[str] = []
-    for line, names in launcher.jobs(runs, chosen.places):
+    for line, names in launcher.launcher_jobs(runs, chosen.places):
         assert composed(line)[0] == [runs[one] for one in names]
         found += names
     assert sorted(found) == sorted(runs)
@@ -39,7 +39,7 @@ def test_jobs_are_consecutive_seeds_of_one_treatment() -> None:
     """Seeds that are done leave a gap; more than a stack holds are split."""
     seeds = [0, 1, 2, 4, 5, *range(10, 30)]
     runs = {str(seed): config(seed=seed) for seed in reversed(seeds)}
-    found = [names for _, names in launcher.jobs(runs, Places())]
+    found = [names for _, names in launcher.launcher_jobs(runs, Places())]
     assert [[int(name) for name in names] for names in found] == [
         [0, 1, 2],
         [4, 5],
@@ -56,7 +56,7 @@ def test_paths_of_a_job_do_not_depend_on_its_folder(
     odd.mkdir()
     monkeypatch.chdir(odd)
     monkeypatch.setenv("LENET_DATA", "images")
-    ((line, _),) = launcher.jobs({"a": config()}, Places(output_dir="my runs"))
+    ((line, _),) = launcher.launcher_jobs({"a": config()}, Places(output_dir="my runs"))
     places = composed(line)[1]
     assert places.output_dir == str(odd / "my runs")
     assert places.data_dir == str(odd / "images")
@@ -73,7 +73,7 @@ def test_launcher_trains_what_a_sweep_lacks(
     places = Places(output_dir=str(tmp_path))
     sweep.carry_out(planned, runs, places, engine=BASIC)
     assert {path: path.stat().st_mtime_ns for path in old} == old
-    assert list(plan.published(tmp_path / "small")) == list(runs)
+    assert list(plan.published_records(tmp_path / "small")) == list(runs)
 
 
 def test_what_an_engine_has_done_is_shown_while_it_works(
@@ -121,7 +121,7 @@ def test_job_that_fails_is_launched_again_and_then_named(
         sweep.carry_out(planned, runs, Places(output_dir=str(tmp_path)), engine=BASIC)
     assert caught.value.code == 1
     assert str(caught.value).count("MemoryError('no memory for so many runs')") == 4
-    assert len(store.finished(str(tmp_path))) == 4
+    assert len(store.finished_runs(str(tmp_path))) == 4
     assert len(list((tmp_path / "attempts").iterdir())) == 1 + 1 + 4
 
 
@@ -140,7 +140,7 @@ def test_bad_run_is_found_among_the_seeds_of_a_job(
     planned, runs = small()
     with pytest.raises(Refusal, match="2 of 8 runs failed"):
         sweep.carry_out(planned, runs, Places(output_dir=str(tmp_path)), engine=BASIC)
-    assert len(store.finished(str(tmp_path))) == 6
+    assert len(store.finished_runs(str(tmp_path))) == 6
 
 
 def test_launcher_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def ends_well(process: subprocess.Popen[str], output_dir: Path) -> None:
     """Exit code 0; every run has its record, sound; the secret is nowhere."""
     _, said = process.communicate(timeout=500)
     assert process.returncode == 0, said
-    names = store.finished(str(output_dir))
+    names = store.finished_runs(str(output_dir))
     assert len(names) == 8
     assert not any(store.fault(str(output_dir), name) for name in names)
     files = [path for path in output_dir.rglob("*") if path.is_file()]
@@ -269,6 +269,6 @@ def test_multirun_goes_through_a_launcher(
     assert not list(tmp_path.iterdir())
     done = multirun(tmp_path / "outputs", "seed=0,1", "epochs=1")
     assert done.returncode == 0, done.stderr
-    names = store.finished(str(tmp_path / "outputs"))
+    names = store.finished_runs(str(tmp_path / "outputs"))
     assert len(names) == 4
     assert not any(store.fault(str(tmp_path / "outputs"), name) for name in names)

@@ -163,9 +163,9 @@ def test_command_that_waits_says_for_whom(tmp_path: Path) -> None:
     line = ["data=digits", "epochs=1", "train_size=16", f"output_dir={tmp_path}"]
     typed = [sys.executable, "-m", "lenet.train", *line]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    train.run(*composed(line))
-    (name,) = store.finished(str(tmp_path))
-    (store.folder(str(tmp_path), name) / "record.json").unlink()
+    train.train_missing(*composed(line))
+    (name,) = store.finished_runs(str(tmp_path))
+    (store.run_folder(str(tmp_path), name) / "record.json").unlink()
     with holding(tmp_path, name) as other:
         other.send_signal(signal.SIGSTOP)
         with subprocess.Popen(
@@ -181,7 +181,7 @@ def test_command_that_waits_says_for_whom(tmp_path: Path) -> None:
 
 def test_folder_that_moves_while_it_is_locked_is_locked_anew(tmp_path: Path) -> None:
     """A run that went to quarantine leaves its name to be claimed again."""
-    place = store.folder(str(tmp_path), "0" * 16)
+    place = store.run_folder(str(tmp_path), "0" * 16)
     first = claims.hold(place)
     assert first is not None
     place.rename(tmp_path / "aside")
@@ -220,11 +220,13 @@ def test_file_system_without_links_serves(
     monkeypatch.setattr(os, "link", refuse)
     planned = faults.planned()
     assert faults.carry_out(planned, tmp_path) == 0
-    assert store.finished(str(tmp_path)) == sorted(planned[1])
+    assert store.finished_runs(str(tmp_path)) == sorted(planned[1])
     assert not any(store.fault(str(tmp_path), name) for name in planned[1])
     kept = faults.files(tmp_path)
     for name in planned[1]:
-        durable.publish(store.folder(str(tmp_path), name) / "record.json", b"other")
+        durable.publish_file(
+            store.run_folder(str(tmp_path), name) / "record.json", b"other"
+        )
     assert faults.files(tmp_path) == kept
 
 
@@ -285,7 +287,7 @@ def test_file_system_that_syncs_no_folders_serves(
     monkeypatch.setattr(os, "fsync", refuse)
     planned = faults.planned()
     assert faults.carry_out(planned, tmp_path) == 0
-    assert store.finished(str(tmp_path)) == sorted(planned[1])
+    assert store.finished_runs(str(tmp_path)) == sorted(planned[1])
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES])
@@ -293,8 +295,10 @@ def test_lock_that_cannot_be_looked_at_counts_as_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """Whoever does not know may not go on as if nobody was there."""
-    handle = claims.hold(store.folder(str(tmp_path), "0" * 16))
+    handle = claims.hold(store.run_folder(str(tmp_path), "0" * 16))
     assert handle is not None
     failed = failing_once(monkeypatch, os, "open", code)
-    assert lock.is_held(store.folder(str(tmp_path), "0" * 16) / store.LOCK) and failed
+    assert (
+        lock.is_held(store.run_folder(str(tmp_path), "0" * 16) / store.LOCK) and failed
+    )
     os.close(handle)

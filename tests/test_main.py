@@ -65,9 +65,9 @@ def test_every_command_explains_itself(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its --help is its module's text, and what else there is."""
-    program.run(verb, ["--help"])
+    program.run_verb(verb, ["--help"])
     said = capsys.readouterr().out
-    first = program.about(verb).splitlines()[0]
+    first = program.module_docstring(verb).splitlines()[0]
     assert len(first) <= 88 and (first in said or verb == "train")
 
 
@@ -87,20 +87,20 @@ def test_unknown_command_is_answered_with_the_nearest() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("command 'chrt' is unknown; did you mean chart?")
     with pytest.raises(Refusal, match="did you mean sweep"):
-        program.chosen(["sweeep"])
+        program.run_typed(["sweeep"])
 
 
 def test_result_is_json_where_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line for a program."""
-    program.run("status", [f"output_dir={tmp_path}", "--json"])
+    program.run_verb("status", [f"output_dir={tmp_path}", "--json"])
     said = json.loads(capsys.readouterr().out)
     assert said | {"networks": []} == {"runs": 0, "newest": [], "studies": []} | {
         "networks": []
     }
     assert {one["network"] for one in said["networks"]} == {"modern", "paper"}
-    program.run("verify", ["--json", f"output_dir={tmp_path}"])
+    program.run_verb("verify", ["--json", f"output_dir={tmp_path}"])
     assert "0 of 0 runs" in json.loads(capsys.readouterr().out)["verified"]
 
 
@@ -130,7 +130,7 @@ def test_status_lists_studies_and_what_they_publish(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """From files alone: no torch."""
-    program.run("status", [f"output_dir={ROOT / 'outputs'}"])
+    program.run_verb("status", [f"output_dir={ROOT / 'outputs'}"])
     said = capsys.readouterr().out
     assert "study modern: 24 of 24 runs done, weights of 1 published" in said
     assert "network paper: run=paper, test error " in said

@@ -25,7 +25,7 @@ def ended(error: float | None, seed: int = 0, epochs: int = 3) -> dict[str, Any]
 
 def test_one_run_has_no_spread() -> None:
     """Its error alone."""
-    assert outcome.spread([0.0123]) == "test error 1.23%"
+    assert outcome.error_text([0.0123]) == "test error 1.23%"
 
 
 def test_several_seeds_have_an_interval_and_a_range() -> None:
@@ -33,7 +33,7 @@ def test_several_seeds_have_an_interval_and_a_range() -> None:
     errors = [0.010, 0.012, 0.017]
     half = stats.t.ppf(0.975, 2) * np.std(errors, ddof=1) / np.sqrt(3)
     low, high = 100 * (np.mean(errors) - half), 100 * (np.mean(errors) + half)
-    assert outcome.spread(errors) == (
+    assert outcome.error_text(errors) == (
         f"test error 1.30% (95 % interval of the mean {low:.2f} to {high:.2f} %, "
         "seeds 1.00 to 1.70 %)"
     )
@@ -41,17 +41,17 @@ def test_several_seeds_have_an_interval_and_a_range() -> None:
 
 def test_interval_does_not_go_below_zero() -> None:
     """There is no negative error."""
-    assert "mean 0.00 to" in outcome.spread([0.001, 0.02])
+    assert "mean 0.00 to" in outcome.error_text([0.001, 0.02])
 
 
 @pytest.mark.parametrize("epochs", [2, 10, 25, 100])
 def test_curve_has_few_points_and_the_last(epochs: int) -> None:
     """Ten or eleven of a hundred; nothing of a single epoch."""
-    (line,) = outcome.curve([ended(0.1, epochs=epochs)])
+    (line,) = outcome.curve_lines([ended(0.1, epochs=epochs)])
     assert 2 <= line.count(" after ") <= 11
     assert line.startswith("test error by epoch: 50.00 % after 1, ")
     assert line.endswith(f" after {epochs}")
-    assert outcome.curve([ended(0.1, epochs=1)]) == []
+    assert outcome.curve_lines([ended(0.1, epochs=1)]) == []
 
 
 def test_a_guess_is_warned_of() -> None:

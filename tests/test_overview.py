@@ -6,13 +6,13 @@ from networks import network, pictures
 from sklearn import metrics
 
 from lenet.interpret.network import logits, untrained
-from lenet.interpret.overview import answers, confusion, maps, mistakes
+from lenet.interpret.overview import answer_table, confusion, maps, mistake_table
 
 
 def test_confusion_is_scikit_learns(digits):
     """Counts of two runs are added up; every class has its row and column."""
     images, labels = digits.test_images[:70] / 255, digits.test_labels[:70]
-    table = answers(network(2), images, labels)
+    table = answer_table(network(2), images, labels)
     seen = logits(network(2), images).argmax(-1)
     each = [metrics.confusion_matrix(labels, s, labels=range(10)) for s in seen]
     assert np.array_equal(confusion(table).to_numpy(), each[0] + each[1])
@@ -23,7 +23,7 @@ def test_mistakes_are_the_wrong_answers_the_surest_first():
     model, images = network(2), pictures(20)
     labels = logits(model, images)[0].argmax(-1)
     labels[:5] = (labels[:5] + 1) % 10
-    wrong = mistakes(answers(model, images, labels))
+    wrong = mistake_table(answer_table(model, images, labels))
     wrong = wrong[wrong["run"] == 0]
     assert set(wrong["image"]) == set(range(5))
     assert wrong["margin"].is_monotonic_decreasing

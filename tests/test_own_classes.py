@@ -53,7 +53,7 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pictures of three classes on paper, and two networks of them."""
     place = tmp_path_factory.mktemp("pets")
     barred(place / "pictures", PETS, 42, paper=True)
-    train.run(*composed([*LINE, "replicates=2", *where(place)]))
+    train.train_missing(*composed([*LINE, "replicates=2", *where(place)]))
     return place
 
 
@@ -65,7 +65,7 @@ def where(place: Path) -> list[str]:
 @pytest.fixture
 def run(pets: Path) -> str:
     """The id of the first network."""
-    return store.finished(str(pets / "outputs"))[0]
+    return store.finished_runs(str(pets / "outputs"))[0]
 
 
 @pytest.fixture
@@ -102,13 +102,13 @@ def test_record_names_the_classes_and_says_that_all_were_inverted(
     pets: Path, tmp_path: Path
 ) -> None:
     """By their folders; not where there are none, and not of digits."""
-    for one in store.records(str(pets / "outputs")):
+    for one in store.finished_records(str(pets / "outputs")):
         assert one["class_names"] == [*PETS] and one["inverted"] is True
     barred(tmp_path / "train", PETS, 2, paper=False)
     barred(tmp_path / "test", PETS, 1, paper=False)
     split = datasets.load("folder", str(tmp_path))
-    assert own_pictures.described(split, str(tmp_path)) == ([*PETS], False)
-    digits = own_pictures.described(datasets.load("digits", None), None)
+    assert own_pictures.recorded_data(split, str(tmp_path)) == ([*PETS], False)
+    digits = own_pictures.recorded_data(datasets.load("digits", None), None)
     assert digits == (None, None)
     known = {"treatment": {"data": "emnist_letters"}, "classes": 26}
     assert own_pictures.class_names(known)[7] == "H"

@@ -248,12 +248,12 @@ def test_three_classes_are_learned_and_loaded_again(tmp_path: Path) -> None:
     root = pictures(tmp_path / "p", "abc", 42, side=40)
     line = [*QUICK, "epochs=8", "data=folder", f"data_dir={root}",
             f"output_dir={tmp_path / 'o'}", "replicates=2"]  # fmt: skip
-    found = train.run(*composed(line))
+    found = train.train_missing(*composed(line))
     assert [one["classes"] for one in found] == [3, 3]
     assert not any(contents.portable(one) for one in found)
     assert max(one["response"]["test_error"] for one in found) < 0.2
     model, data = (
-        contents.load(found, str(tmp_path / "o")),
+        contents.load_stack(found, str(tmp_path / "o")),
         datasets.load("folder", str(root)),
     )
     assert model.output.weight.shape == (2, 3, 84)
@@ -262,7 +262,7 @@ def test_three_classes_are_learned_and_loaded_again(tmp_path: Path) -> None:
     wrong = (answers != data.test_labels).double().mean(1).tolist()
     assert wrong == [one["response"]["test_error"] for one in found]
     assert [study.converged(one) for one in found] == [True, True]
-    assert train.run(*composed(line)) == found  # by the hash of the pictures
+    assert train.train_missing(*composed(line)) == found  # by the hash of the pictures
 
 
 def test_what_a_guess_errs_in_depends_on_the_classes() -> None:
@@ -278,11 +278,13 @@ def test_bitmaps_are_for_ten_classes(tmp_path: Path) -> None:
     root, output = pictures(tmp_path / "p"), tmp_path / "o"
     line = [*QUICK, "data=folder", f"data_dir={root}", f"output_dir={output}"]
     with pytest.raises(Refusal, match="data=folder has 3 classes: say head=softmax"):
-        train.run(*composed([*line, "preset=paper"]))
+        train.train_missing(*composed([*line, "preset=paper"]))
     assert not output.exists()
     with pytest.raises(Refusal, match="data=folder needs data_dir="):
-        train.run(composed(["data=folder"])[0], Places(output_dir=str(output)))
-    assert store.finished(str(output)) == []
+        train.train_missing(
+            composed(["data=folder"])[0], Places(output_dir=str(output))
+        )
+    assert store.finished_runs(str(output)) == []
 
 
 def test_every_optimizer_trains_k_classes(tmp_path: Path) -> None:
@@ -291,7 +293,7 @@ def test_every_optimizer_trains_k_classes(tmp_path: Path) -> None:
     line = [*QUICK, "data=folder", f"data_dir={root}", f"output_dir={tmp_path / 'o'}"]
     for extra in (["preset=paper", "head=softmax", "optimizer.samples=10"],
                   ["adversary=fgsm", "adversary.held_out=4"]):  # fmt: skip
-        (one,) = train.run(*composed([*line, *extra]))
+        (one,) = train.train_missing(*composed([*line, *extra]))
         assert one["status"] == "finished" and one["classes"] == 2
     levels = {"activation": "relu", "pooling": "max", "connection": "full"}
     model = LeNet5(1, **levels, norm="none", head="softmax", classes=26)

@@ -27,9 +27,9 @@ from lenet.page import ablation, build, screenshot
 from lenet.page import digits as page_digits
 from lenet.page import network as page_network
 from lenet.records import contents
-from lenet.report import files, report
+from lenet.report import exhibit_files, report
 from lenet.studies import effect
-from lenet.studies.study import published
+from lenet.studies.study import published_study
 from lenet.training.attack import Untargeted, pgd
 from lenet.training.factor.activation import LEVELS as ACTIVATIONS
 from lenet.training.factor.connection import LEVELS as CONNECTIONS
@@ -94,7 +94,7 @@ def decided_by_rounding(model, images) -> list[int]:
 def write_case(folder, name, model, levels, images, methods, count=None, right=None):
     """Write a network, images as bytes, and what Python finds for the first `count`."""
     count = len(images) if count is None else count
-    described = page_network.network(model.float(), levels)
+    described = page_network.network_content(model.float(), levels)
     pixels = torch.from_numpy(images[:count]).double() / 255
     found = found_by_python(model.double(), pixels, methods)
     for key, values in found.items():
@@ -210,15 +210,18 @@ def test_published_networks_are_computed_as_in_python(tmp_path, mnist, preset):
     """On 1,000 test digits, spread over all; and all 10,000 are read as the record
     says."""
     published = build.published_records(OUTPUTS)
-    one = build.presets(published, OUTPUTS)[preset == "modern"]
+    one = build.preset_runs(published, OUTPUTS)[preset == "modern"]
     levels = {key: one["treatment"][key] for key in STRUCTURE}
     order = np.argsort(np.arange(10_000) % 10, kind="stable")  # every tenth first
     images = mnist.test_images.numpy()[order]
     bits = contents.unpacked(one["right"], one["images"])[order]
-    right = {"labels": mnist.test_labels[order].tolist(), "bits": contents.packed(bits)}
+    right = {
+        "labels": mnist.test_labels[order].tolist(),
+        "bits": contents.packed_bits(bits),
+    }
     methods = {"gradient": 1000, "gradient_times_input": 1000}
     methods["integrated_gradients"] = 20
-    model = contents.load([one], OUTPUTS)
+    model = contents.load_stack([one], OUTPUTS)
     write_case(tmp_path, preset, model, levels, images, methods, 1000, right)
     check(tmp_path, 6)
 
@@ -226,7 +229,7 @@ def test_published_networks_are_computed_as_in_python(tmp_path, mnist, preset):
 @needs_node
 def test_modules_joined_are_one_script(tmp_path):
     """No import is left, no name is declared twice, and all modules are in it."""
-    script = build.script()
+    script = build.joined_script()
     (tmp_path / "page.mjs").write_text(script)
     line = [str(NODE), "--check", str(tmp_path / "page.mjs")]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
@@ -252,7 +255,7 @@ def factorial_of(tmp_path, **other):
     folder = tmp_path / "outputs" / "factorial"
     found = studies.factorial(folder, factors, range(6), **other)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "FORMATS", {"svg": FORMATS["svg"]})
+        patch.setattr(exhibit_files, "FORMATS", {"svg": FORMATS["svg"]})
         report.ablation(folder)
     return folder, found
 
@@ -261,7 +264,7 @@ def test_switches_are_the_effects_of_arms_and_add_up_to_main_effects(tmp_path):
     """Each is what `effect.arms` says of its two cells; their mean over the settings of
     the others is the published main effect."""
     folder, _ = factorial_of(tmp_path)
-    page, study = ablation.factorial(folder), published(folder)
+    page, study = ablation.factorial_content(folder), published_study(folder)
     factors = list(study.levels)
     for at, factor in enumerate(factors):
         mean = np.mean([one["mean"] for one in page["switches"][at]])
@@ -287,7 +290,7 @@ def test_cells_are_the_records_errors(tmp_path):
     """Cell 5 of three factors is today, 1998, today; its errors come by seed, and its
     interval is Student's."""
     folder, found = factorial_of(tmp_path)
-    page = ablation.factorial(folder)
+    page = ablation.factorial_content(folder)
     today = {**studies.TODAY, **studies.PAPER}
     for factor in ("units", "input"):
         today |= {key: studies.TODAY[key] for key in studies.GROUPS[factor]}
@@ -306,7 +309,7 @@ def test_collapsed_and_diverged_runs_are_left_out_and_seen(tmp_path):
     arm = "units=1998 head=1998 input=1998"
     lost = {(arm, 1): studies.COLLAPSED, (arm, 4): studies.DIVERGED}
     folder, _ = factorial_of(tmp_path, lost=lost)
-    page = ablation.factorial(folder)
+    page = ablation.factorial_content(folder)
     cell = page["cells"][0]
     assert cell["errors"][1] == 0.8865 and cell["errors"][4] is None and cell["n"] == 4
     kept = [error for seed, error in enumerate(cell["errors"]) if seed not in (1, 4)]
@@ -320,7 +323,7 @@ def test_a_study_that_is_no_factorial_is_refused(tmp_path):
     """With its folder in the message."""
     studies.one_factor(tmp_path / "arms", range(3))
     with pytest.raises(Refusal, match="no factorial"):
-        ablation.factorial(tmp_path / "arms")
+        ablation.factorial_content(tmp_path / "arms")
 
 
 @pytest.mark.parametrize(
@@ -345,7 +348,7 @@ def test_numbers_of_a_network_are_those_of_its_file():
     """All of them, in the order that is listed."""
     model = networks.network(pooling="subsample", connection="table").float()
     levels = {key: PLAIN[key] for key in STRUCTURE} | {"connection": "table"}
-    found = page_network.network(model, levels)
+    found = page_network.network_content(model, levels)
     numbers = np.frombuffer(base64.b64decode(found["numbers"]), "<f4")
     state, at = model.state_dict(), 0
     for name, count in found["tensors"]:
@@ -357,7 +360,7 @@ def test_numbers_of_a_network_are_those_of_its_file():
 
 def test_sample_has_every_digit_and_missed_the_hardest(digits):
     """Four of each class, by place; and those that the fewest runs read rightly."""
-    sample = page_digits.sample(digits)
+    sample = page_digits.sample_digits(digits)
     assert sorted(sample["labels"]) == sorted([*range(10)] * 4)
     assert sample["places"] == sorted(sample["places"])
     images = np.frombuffer(base64.b64decode(sample["images"]), np.uint8)
@@ -365,10 +368,10 @@ def test_sample_has_every_digit_and_missed_the_hardest(digits):
     right = np.ones((3, len(digits.test_labels)), bool)
     right[:, 7], right[:2, 5] = False, False
     found = [
-        {"right": contents.packed(one), "images": len(one), "data": digits.sha256}
+        {"right": contents.packed_bits(one), "images": len(one), "data": digits.sha256}
         for one in right
     ]
-    missed = page_digits.missed("Missed", digits, found)
+    missed = page_digits.missed_digits("Missed", digits, found)
     assert missed["places"][:2] == [7, 5] and missed["missed"][:3] == [1, 0.6667, 0]
 
 
@@ -380,16 +383,16 @@ def test_page_is_small_and_the_same_for_the_same_records(mnist, tmp_path):
     page = file.read_text(encoding="utf-8")
     assert len(page.encode()) < 1_200_000
     assert "<title>Draw a digit. Watch 1998 read it beside today.</title>" in page
-    assert page == build.page([], OUTPUTS, None)
+    assert page == build.page_text([], OUTPUTS, None)
     assert "{{" not in page.split("<script")[0]
-    one = build.page(
-        [build.presets(build.published_records(OUTPUTS), OUTPUTS)[0]["run_id"]],
+    one = build.page_text(
+        [build.preset_runs(build.published_records(OUTPUTS), OUTPUTS)[0]["run_id"]],
         OUTPUTS,
         None,
     )
     assert "<title>Draw a digit. Watch 1998 read it.</title>" in one
     with pytest.raises(Refusal, match="one or two"):
-        build.page(["c8e63ff6", "966f5879", "b0c4"], OUTPUTS, None)
+        build.page_text(["c8e63ff6", "966f5879", "b0c4"], OUTPUTS, None)
 
 
 def test_picture_without_a_browser_names_what_to_install(monkeypatch):

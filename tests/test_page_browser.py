@@ -15,7 +15,7 @@ from PIL import Image
 
 from lenet.page import ablation, build, screenshot
 from lenet.page import digits as page_digits
-from lenet.page.network import described
+from lenet.page.network import run_content
 from lenet.records import contents
 from lenet.report import missed_digits
 
@@ -37,14 +37,14 @@ NOTHING = ["\N{EN DASH}"] * 2
 def content(digits):
     """Both presets as published, the embedded digits, and the factorial."""
     published = build.published_records(str(OUTPUTS))
-    found = build.presets(published, str(OUTPUTS))
+    found = build.preset_runs(published, str(OUTPUTS))
     return {
         "networks": [
-            described(one, contents.load([one], str(OUTPUTS)), published)
+            run_content(one, contents.load_stack([one], str(OUTPUTS)), published)
             for one in found
         ],
-        "digits": [page_digits.sample(digits)],
-        "ablation": ablation.factorial(OUTPUTS / "factorial"),
+        "digits": [page_digits.sample_digits(digits)],
+        "ablation": ablation.factorial_content(OUTPUTS / "factorial"),
     }
 
 
@@ -52,7 +52,7 @@ def content(digits):
 def path(content, tmp_path_factory):
     """The page's file."""
     place = tmp_path_factory.mktemp("page") / "index.html"
-    place.write_text(build.joined(content))
+    place.write_text(build.single_file(content))
     return place
 
 
@@ -310,7 +310,7 @@ def test_every_number_that_is_a_link_leads_to_a_word(browser, path):
 def test_one_network_alone_has_a_page(browser, content, tmp_path):
     """Without a factorial too: what is missing says how it is made."""
     alone = {**content, "networks": content["networks"][:1], "ablation": None}
-    (tmp_path / "one.html").write_text(build.joined(alone))
+    (tmp_path / "one.html").write_text(build.single_file(alone))
     browser.open(tmp_path / "one.html")
     draw(browser, SEVEN)
     browser.wait(f"{READ}.join() === '7'")

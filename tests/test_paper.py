@@ -35,7 +35,7 @@ from lenet.figures import (
     interaction,
     ladder,
     learning_curves,
-    words,
+    level_names,
 )
 from lenet.figures.canvas import Look, TooNarrow, left_off
 from lenet.report import paper, report
@@ -66,7 +66,7 @@ def shares(arms, name):
     """The shares of lost runs."""
     status, losses = make_losses()
     losses = losses.assign(level=name.format(1))
-    return partial(collapse.shares, losses, title=collapse.finding(status))
+    return partial(collapse.lost_shares, losses, title=collapse.finding(status))
 
 
 def curves(arms, name):
@@ -307,7 +307,9 @@ def test_tables_have_the_same_rows_in_the_same_order_and_unit(
             assert one == [number(cell) for cell in other]
             assert one == [number(cell) for cell in third]
     rows = pd.read_csv(found["ablation_chart.csv"])
-    drawn = report.gathered([study.published(outputs / study_name)])[0][0].table
+    drawn = report.study_figures([study.published_study(outputs / study_name)])[0][
+        0
+    ].table
     points = rows["effect, points"].tolist()
     assert points == pytest.approx((100 * drawn["mean"]).tolist(), abs=0.0051)
     assert max(map(abs, points)) > 0.5  # no fractions
@@ -333,10 +335,10 @@ def reading_order(figure, labels, row=0.01):
 @pytest.mark.parametrize("study_name", ["arms", "crossed"])
 def test_rows_are_in_the_order_of_the_figure(outputs, written, study_name):
     """Whatever a row is called there, downwards, panels as one reads them."""
-    one = study.published(outputs / study_name)
-    said, checked = words.of_study(one), []
+    one = study.published_study(outputs / study_name)
+    said, checked = level_names.study_words(one), []
     found, _ = written[study_name]
-    for exhibit in report.gathered([one])[0]:
+    for exhibit in report.study_figures([one])[0]:
         rows = pd.read_csv(found[f"{exhibit.name}.csv"], keep_default_na=False)
         if "estimand" in rows:
             rows = rows[rows["estimand"] == rows["estimand"].iloc[0]]
@@ -473,4 +475,4 @@ def test_bad_key_is_refused_with_the_fix(outputs, runs, tmp_path, typed_key, sai
 def test_limits_that_are_not_there_are_empty_cells():
     """An effect without an interval has two empty cells in CSV."""
     rows = pd.DataFrame({"95 %": ["[\N{MINUS SIGN}0.1, +0.2]", ""], "n": ["1,200", ""]})
-    assert paper.as_csv(rows) == '"95 %, low","95 %, high",n\n-0.1,+0.2,1200\n,,\n'
+    assert paper.numbers_csv(rows) == '"95 %, low","95 %, high",n\n-0.1,+0.2,1200\n,,\n'

@@ -27,14 +27,14 @@ from marks import mostly_slow
 from scipy import stats
 
 from lenet import train
-from lenet.__main__ import VERBS, about
+from lenet.__main__ import VERBS, module_docstring
 from lenet.commands import sweep as command
-from lenet.config import composed, current, levels
+from lenet.config import composed, current, group_levels
 from lenet.figures.canvas import FORMATS
 from lenet.records import contents, store
 from lenet.records.overfitting import overfitting
 from lenet.records.shapes import Record
-from lenet.report import effect_tables, files, report
+from lenet.report import effect_tables, exhibit_files, report
 from lenet.studies import study
 from lenet.studies.corrected_labels import CORRECTED
 from lenet.studies.effect import GUESSING, MAIN, PAIR, SIMPLE
@@ -440,7 +440,7 @@ class Published:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.plan, found = study.read(OUTPUTS / name)
+        self.plan, found = study.read_study(OUTPUTS / name)
         self.found = [one for one in found if one["run_id"] in self.plan["runs"]]
 
     def __getitem__(self, arm: str) -> Arm:
@@ -504,7 +504,9 @@ class Published:
     @cached_property
     def effects(self) -> list[dict[str, Any]]:
         """The rows of its table of effects, of test errors as they are labelled."""
-        rows = effect_tables.read(OUTPUTS / self.name / EFFECTS).to_dict("records")
+        rows = effect_tables.read_effects(OUTPUTS / self.name / EFFECTS).to_dict(
+            "records"
+        )
         rows = [row for row in rows if row["response"] != CORRECTED.name]
         points = ("mean", "sd", "low", "high")
         return [
@@ -560,9 +562,9 @@ class Attacked:
 
     def __init__(self) -> None:
         folder = OUTPUTS / "robustness"
-        self.rows = effect_tables.read(folder / "robustness.csv")
-        self.effects = effect_tables.read(folder / "robustness_effects.csv")
-        self.plan, found = study.read(folder)
+        self.rows = effect_tables.read_effects(folder / "robustness.csv")
+        self.effects = effect_tables.read_effects(folder / "robustness_effects.csv")
+        self.plan, found = study.read_study(folder)
         self.passes, self.n = len(found[0]["curve"]), len(self.plan["seeds"])
         words = re.findall(r"\d[\d,]*", (folder / "robustness.md").read_text("utf-8"))
         self.images, self.steps = (int(word.replace(",", "")) for word in words[:2])
@@ -594,8 +596,10 @@ class Probed:
 
     def __init__(self) -> None:
         folder = OUTPUTS / "interpretation"
-        self.rows = effect_tables.read(folder / "probe_accuracy.csv")
-        (self.images,) = effect_tables.read(folder / "probes.csv")["n_train"].unique()
+        self.rows = effect_tables.read_effects(folder / "probe_accuracy.csv")
+        (self.images,) = effect_tables.read_effects(folder / "probes.csv")[
+            "n_train"
+        ].unique()
 
     def __getitem__(self, where: str) -> str:
         keys = ("network", "weights", "images", "layer")
@@ -652,7 +656,7 @@ def known() -> dict[str, Any]:
         "later": max(gap for p, gap in gaps.items() if p > 1),
         "scale": treatment["optimizer.curvature_scale"],
         "coefficient": treatment["init.coefficient"],
-        "quick": len(design.load("quick", []).runs),
+        "quick": len(design.load_design("quick", []).runs),
     }
 
 
@@ -681,7 +685,7 @@ def stated(claim: str, values: dict[str, Any]) -> str:
 def help_of(path: Path) -> str:
     """What a program of scripts/ says of its keys: its own text, or its command's."""
     verb = re.search(r'script\("(.*)"\)', (ROOT / path).read_text())
-    return about(verb[1]) if verb else str(imported(path.stem).__doc__)
+    return module_docstring(verb[1]) if verb else str(imported(path.stem).__doc__)
 
 
 def flat(text: str) -> str:
@@ -810,19 +814,25 @@ def test_published_tables_follow_from_published_records(
 ) -> None:
     """The report drawn again has the effects, curves and costs that are published; side
     by side, those of one study under those of the other."""
-    monkeypatch.setattr(files, "FORMATS", {"svg": FORMATS["svg"]})  # the fastest
-    studies = [study.published(OUTPUTS / one) for one in name.split("-")]
-    drawn = [path for path in report.write(tmp_path, studies) if path.suffix == ".csv"]
+    monkeypatch.setattr(
+        exhibit_files, "FORMATS", {"svg": FORMATS["svg"]}
+    )  # the fastest
+    studies = [study.published_study(OUTPUTS / one) for one in name.split("-")]
+    drawn = [
+        path for path in report.write_report(tmp_path, studies) if path.suffix == ".csv"
+    ]
     assert tmp_path / EFFECTS in drawn
     for path in drawn:
-        again, said = map(effect_tables.read, (path, OUTPUTS / name / path.name))
+        again, said = map(
+            effect_tables.read_effects, (path, OUTPUTS / name / path.name)
+        )
         pandas.testing.assert_frame_equal(again, said, rtol=1e-9)
 
 
 def held_out(name: str) -> dict[str, float]:
     """Mean held-out error of each arm of a published search, in %; inf if a run is
     lost."""
-    plan, found = study.read(OUTPUTS / name)
+    plan, found = study.read_study(OUTPUTS / name)
     errors = {
         one["run_id"]: 100 * one["response"]["validation_error"]
         if one["status"] == "finished"
@@ -839,13 +849,13 @@ def test_optimizers_have_the_rates_that_the_search_found() -> None:
     """conf/optimizer/ has the arm with the lowest mean held-out error; the reference of
     the search is Adam as it is."""
     found = held_out("tuning_optimizer")
-    plan, _ = study.read(OUTPUTS / "tuning_optimizer")
+    plan, _ = study.read_study(OUTPUTS / "tuning_optimizer")
     for factor, arms in plan["levels"].items():
         names = {f"{factor}={level}": changes for level, changes in arms.items()}
         # Adam's own level is the reference, and is trained once
         errors = {name: found.get(name, found["reference"]) for name in names}
         best = names[min(errors, key=errors.__getitem__)]
-        level = levels("optimizer")[factor]
+        level = group_levels("optimizer")[factor]
         assert {f"optimizer.{key}": value for key, value in level.items()} | best == {
             **{f"optimizer.{key}": value for key, value in level.items()},
             "optimizer": factor,
@@ -886,7 +896,7 @@ def test_findings_say_of_which_edition_each_study_is() -> None:
     )
     assert said, "the findings no longer say which studies are of edition 1"
     editions = {
-        path.parent.name: {contents.edition(one) for one in store.published(path)}
+        path.parent.name: {contents.edition(one) for one in store.read_published(path)}
         for path in OUTPUTS.glob("*/records.jsonl.gz")
     }
     named = set(re.findall(r"`(\w+)`", said[1]))
@@ -898,15 +908,15 @@ def check_verb(verb: str, *typed: str) -> None:
     """A command of `lenet` says that it knows these keys; a published run is there."""
     assert verb in VERBS
     if verb == "train":
-        train.check([text for text in typed if not text.startswith("hydra")])
+        train.refuse_mistyped([text for text in typed if not text.startswith("hydra")])
     elif verb == "sweep":
-        given, overrides = command.parse(typed)
+        given, overrides = command.parse_arguments(typed)
         if given.get("design", ".yaml").endswith(".yaml"):
             return  # the reader's own; verify and status need none
-        design.load(given["design"], [o for o in overrides if "hydra" not in o])
+        design.load_design(given["design"], [o for o in overrides if "hydra" not in o])
     else:
         values = dict(text.split("=", 1) for text in typed if "=" in text)
-        assert all(f"{key}=" in about(verb) for key in values)
+        assert all(f"{key}=" in module_docstring(verb) for key in values)
         if values.get("run", MINE) != MINE:
             one = store.select(values["run"], str(OUTPUTS))
             store.weights(str(OUTPUTS), one)
@@ -922,7 +932,7 @@ def test_command_can_be_typed(words: list[str]) -> None:
     if program == "lenet":
         check_verb(*typed)
     elif typed[:2] == ["-m", "lenet.train"] or typed[0] == "lenet/train.py":
-        train.check(typed[2:] if typed[0] == "-m" else typed[1:])
+        train.refuse_mistyped(typed[2:] if typed[0] == "-m" else typed[1:])
     elif typed[0].startswith("tests/"):
         assert (ROOT / typed[0]).exists()
     elif typed[0] == "scripts/sweep.py":

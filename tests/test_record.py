@@ -71,12 +71,12 @@ def data(digits: Data) -> Data:
 def output(tmp_path: Path, data: Data, results: list[Result]) -> str:
     """An output folder with the records of both runs."""
     for c, result in zip((RELU, TANH), results, strict=True):
-        contents.write(str(tmp_path), c, data, result, ABOUT)
+        contents.write_run(str(tmp_path), c, data, result, ABOUT)
     return str(tmp_path)
 
 
 def place(output: str, of: Config, data: Data) -> Path:
-    return store.folder(output, contents.run_id(of, data))
+    return store.run_folder(output, contents.run_id(of, data))
 
 
 def files(output: str) -> dict[str, bytes]:
@@ -135,17 +135,20 @@ def test_record_has_the_range_of_sdlms_step_sizes(tmp_path: Path, data: Data) ->
     """Least and largest eta/(mu + h) of the first pass, as trained; null without h."""
     run = config({"optimizer": "sdlm", "train_size": 5})
     (result,) = train([run], data)
-    done = contents.write(str(tmp_path), run, data, result, ABOUT)
+    done = contents.write_run(str(tmp_path), run, data, result, ABOUT)
     low, high = done["step_sizes"]
     assert (low, high) == result.step_sizes
     assert 0 < low < high < 0.0251  # eta/mu is 0.025
     (plain,) = train([RELU], data)
-    assert contents.write(str(tmp_path), RELU, data, plain, ABOUT)["step_sizes"] is None
+    assert (
+        contents.write_run(str(tmp_path), RELU, data, plain, ABOUT)["step_sizes"]
+        is None
+    )
 
 
 def test_record_has_every_field(output: str, data: Data, results: list[Result]) -> None:
     """A record says what the run was, what came out, and where it was made."""
-    found = store.find(output, contents.run_id(RELU, data))
+    found = store.finished_record(output, contents.run_id(RELU, data))
     assert found is not None
     assert found.keys() == FIELDS
     assert found["treatment"] == RELU.treatment
@@ -171,14 +174,14 @@ def test_right_bits_are_the_test_error(output: str, data: Data) -> None:
     """The bits of the images classified correctly give the test error, and so does
     the curve's last point; they are in the order of the test file."""
     for c in (RELU, TANH):
-        found = store.find(output, contents.run_id(c, data))
+        found = store.finished_record(output, contents.run_id(c, data))
         assert found is not None
         bits = np.frombuffer(base64.b64decode(found["right"]), np.uint8)
         right = np.unpackbits(bits)[: found["images"]]
         assert found["images"] == len(data.test_images) == 11
         assert found["response"]["test_error"] == (11 - right.sum()) / 11
         assert found["curve"][-1]["test_error"] == pytest.approx(1 - right.mean())
-        logits = contents.load([found], output)(data.test_images / 255)
+        logits = contents.load_stack([found], output)(data.test_images / 255)
         wrong = mistakes(logits, data.test_labels)[0]
         assert right.astype(bool).tolist() == (~wrong).tolist()
         taken_for = np.frombuffer(base64.b64decode(found["answers"]), np.uint8)
@@ -189,20 +192,22 @@ def test_record_says_whether_its_bits_are_those_of_any_machine(
     data: Data, results: list[Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A processor's are; a GPU's are not, nor those of before there were editions."""
-    found = contents.content(RELU, data, results[0], ABOUT, None)
+    found = contents.record_content(RELU, data, results[0], ABOUT, None)
     assert contents.portable(found) and contents.edition(found) == EDITION
     before = {k: v for k, v in found.items() if k not in ("edition", "portable")}
     assert not contents.portable(before) and contents.edition(before) == 1
     monkeypatch.setattr(contents, "hardware", lambda device: "a GPU")
     about = {**ABOUT, "device": "cuda:0"}
-    assert not contents.portable(contents.content(RELU, data, results[0], about, None))
+    assert not contents.portable(
+        contents.record_content(RELU, data, results[0], about, None)
+    )
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 10_000])
 def test_packed_bits_come_back(count: int) -> None:
     """Packing is undone by unpacking, for any number of images."""
     right = np.random.default_rng(count).random(count) < 0.5
-    assert (contents.unpacked(contents.packed(right), count) == right).all()
+    assert (contents.unpacked(contents.packed_bits(right), count) == right).all()
 
 
 def test_diverged_run_has_a_record_without_weights(
@@ -210,13 +215,13 @@ def test_diverged_run_has_a_record_without_weights(
 ) -> None:
     """A run that diverged is a result: its step is kept, and it has no test error."""
     result = replace(results[0], diverged_step=3)
-    written = contents.write(str(tmp_path), RELU, data, result, ABOUT)
+    written = contents.write_run(str(tmp_path), RELU, data, result, ABOUT)
     assert (written["status"], written["diverged_step"]) == ("diverged", 3)
     assert written["response"] == {"test_error": None}
     assert written["weights"] is None
     assert len(files(str(tmp_path))) == 1
     with pytest.raises(Refusal, match="diverged"):
-        contents.load([written], str(tmp_path))
+        contents.load_stack([written], str(tmp_path))
 
 
 def test_first_writer_wins(output: str, data: Data, results: list[Result]) -> None:
@@ -224,7 +229,7 @@ def test_first_writer_wins(output: str, data: Data, results: list[Result]) -> No
     path = place(output, RELU, data) / "record.json"
     before, changed = files(output), path.stat().st_mtime_ns
     other = replace(results[0], seconds=99.0, weights=results[1].weights)
-    written = contents.write(output, RELU, data, other, ABOUT)
+    written = contents.write_run(output, RELU, data, other, ABOUT)
     assert files(output) == before
     assert path.stat().st_mtime_ns == changed
     assert written["seconds"] == results[0].seconds
@@ -238,7 +243,7 @@ def write_one(output: str, data: Data, result: Result, factor: float) -> Record:
         with claims.claim(output, [name]) as mine:
             if mine:
                 changed = replace(result, weights=weights)
-                return contents.write(output, RELU, data, changed, ABOUT)
+                return contents.write_run(output, RELU, data, changed, ABOUT)
 
 
 def test_writers_at_once_leave_one_record_with_its_weights(
@@ -254,7 +259,7 @@ def test_writers_at_once_leave_one_record_with_its_weights(
         "record.json",
         "model.safetensors",
     }
-    contents.load(written[:1], output)
+    contents.load_stack(written[:1], output)
 
 
 def test_no_temporary_file_is_left(output: str) -> None:
@@ -270,8 +275,8 @@ def test_weights_of_a_killed_attempt_are_replaced(
     left = place(str(tmp_path), RELU, data)
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"of an attempt that was killed")
-    written = contents.write(str(tmp_path), RELU, data, results[0], ABOUT)
-    contents.load([written], str(tmp_path))
+    written = contents.write_run(str(tmp_path), RELU, data, results[0], ABOUT)
+    contents.load_stack([written], str(tmp_path))
 
 
 @pytest.mark.parametrize("step", ["fsync", "link"])
@@ -291,13 +296,13 @@ def test_write_that_fails_leaves_no_record(
     with monkeypatch.context() as broken:
         broken.setattr(os, step, full)
         with pytest.raises(Refusal, match="No space left") as caught:
-            contents.write(str(tmp_path), RELU, data, results[0], ABOUT)
+            contents.write_run(str(tmp_path), RELU, data, results[0], ABOUT)
     assert caught.value.code == 3
     assert str(tmp_path) in str(caught.value)
     assert not files(str(tmp_path))
-    assert store.find(str(tmp_path), contents.run_id(RELU, data)) is None
-    written = contents.write(str(tmp_path), RELU, data, results[0], ABOUT)
-    assert store.find(str(tmp_path), written["run_id"]) == written
+    assert store.finished_record(str(tmp_path), contents.run_id(RELU, data)) is None
+    written = contents.write_run(str(tmp_path), RELU, data, results[0], ABOUT)
+    assert store.finished_record(str(tmp_path), written["run_id"]) == written
 
 
 def edit(change: Callable[[Record], Any]) -> Callable[[bytes], bytes]:
@@ -352,10 +357,10 @@ def test_damaged_record_is_set_aside(
     damaged = DAMAGES[damage](path.read_bytes())
     path.write_bytes(damaged)
     with pytest.raises(Refusal) as caught:
-        store.read(path)
+        store.read_record(path)
     assert caught.value.code == 4
     assert str(path) in str(caught.value)
-    assert store.find(output, folder.name) is None
+    assert store.finished_record(output, folder.name) is None
     out, err = capsys.readouterr()
     assert not out
     assert folder.name in err
@@ -363,17 +368,17 @@ def test_damaged_record_is_set_aside(
     aside = list((Path(output) / "quarantine").glob(f"*/{folder.name}/record.json"))
     assert [other.read_bytes() for other in aside] == [damaged]
     assert not folder.exists()
-    contents.write(output, RELU, data, results[0], ABOUT)
-    assert store.find(output, folder.name) is not None
+    contents.write_run(output, RELU, data, results[0], ABOUT)
+    assert store.finished_record(output, folder.name) is not None
 
 
 def test_record_of_an_earlier_layout_is_read(output: str, data: Data) -> None:
     """Indented, and in any order of its keys: the seal is of what it says."""
     path = place(output, RELU, data) / "record.json"
-    found = store.read(path)
+    found = store.read_record(path)
     for again in (found, dict(reversed(list(found.items())))):
         path.write_text(json.dumps(again, indent=1))
-        assert store.read(path) == found
+        assert store.read_record(path) == found
 
 
 def test_every_flipped_bit_is_noticed(output: str, data: Data) -> None:
@@ -393,7 +398,7 @@ def test_every_flipped_bit_is_noticed(output: str, data: Data) -> None:
                 same += 1
                 continue
         with pytest.raises(Refusal):
-            store.read(path)
+            store.read_record(path)
     assert same < 5
 
 
@@ -401,8 +406,8 @@ def test_record_copied_from_another_run_is_set_aside(output: str, data: Data) ->
     """A record with a good seal in another run's folder is not that run's."""
     source, target = (place(output, c, data) / "record.json" for c in (TANH, RELU))
     target.write_bytes(source.read_bytes())
-    assert store.find(output, target.parent.name) is None
-    assert store.find(output, source.parent.name) is not None
+    assert store.finished_record(output, target.parent.name) is None
+    assert store.finished_record(output, source.parent.name) is not None
     assert (Path(output) / "quarantine").is_dir()
 
 
@@ -418,7 +423,7 @@ def test_record_that_cannot_be_read_is_left_alone(
     with monkeypatch.context() as disk:
         disk.setattr(durable, "open", broken, raising=False)
         with pytest.raises(Refusal, match="Input/output error") as caught:
-            store.find(output, contents.run_id(RELU, data))
+            store.finished_record(output, contents.run_id(RELU, data))
     assert caught.value.code == 3
     assert files(output) == before
 
@@ -431,22 +436,22 @@ def test_record_of_another_schema_is_left_alone(output: str, data: Data) -> None
     found["schema"] = store.SCHEMA + 1
     path.write_text(json.dumps({**found, "seal": seal.digest(found)}))
     with pytest.raises(Refusal, match=found["versions"]["lenet"]):
-        store.find(output, path.parent.name)
+        store.finished_record(output, path.parent.name)
     assert path.exists()
 
 
 def test_unknown_run_is_missing(tmp_path: Path) -> None:
     """A run without a record is not finished, and looking for it writes nothing."""
-    assert store.find(str(tmp_path), "0" * 16) is None
+    assert store.finished_record(str(tmp_path), "0" * 16) is None
     assert not list(tmp_path.iterdir())
 
 
 def test_loaded_stack_has_the_recorded_test_errors(output: str, data: Data) -> None:
     """Each run, and the runs of one structure as a stack, are as they were trained."""
-    found = list(store.records(output))
+    found = list(store.finished_records(output))
     assert [one["treatment"]["activation"] for one in found].count("tanh") == 1
     for stack in ([found[0]], [found[1]], [found[1], found[1]]):
-        model = contents.load(stack, output)
+        model = contents.load_stack(stack, output)
         assert not model.training
         wrong = mistakes(model(data.test_images / 255), data.test_labels)
         errors = [one["response"]["test_error"] for one in stack]
@@ -456,9 +461,9 @@ def test_loaded_stack_has_the_recorded_test_errors(output: str, data: Data) -> N
 def test_stack_of_two_structures_is_refused(output: str) -> None:
     """relu and tanh are two programs: they are loaded one after the other."""
     with pytest.raises(Refusal, match="structure"):
-        contents.load(list(store.records(output)), output)
+        contents.load_stack(list(store.finished_records(output)), output)
     with pytest.raises(Refusal, match="structure"):
-        contents.load([], output)
+        contents.load_stack([], output)
 
 
 class Malicious:
@@ -486,7 +491,7 @@ def test_damaged_weights_are_refused_before_loading(
     path.write_bytes(WEIGHTS[damage](path.read_bytes()))
     monkeypatch.setattr("safetensors.torch.load", lambda _: pytest.fail("was read"))
     with pytest.raises(Refusal, match="SHA-256") as caught:
-        contents.load([store.select(path.parent.name, output)], output)
+        contents.load_stack([store.select(path.parent.name, output)], output)
     assert caught.value.code == 4
     assert str(path) in str(caught.value)
 
@@ -498,7 +503,7 @@ def test_weights_of_another_run_are_refused(output: str, data: Data) -> None:
     )
     target.write_bytes(source.read_bytes())
     with pytest.raises(Refusal, match="SHA-256"):
-        contents.load([store.select(target.parent.name, output)], output)
+        contents.load_stack([store.select(target.parent.name, output)], output)
 
 
 def test_missing_weights_are_named(output: str, data: Data) -> None:
@@ -507,7 +512,7 @@ def test_missing_weights_are_named(output: str, data: Data) -> None:
     path.unlink()
     said = f"{path} is not there.*output_dir=<folder>"
     with pytest.raises(Refusal, match=said) as caught:
-        contents.load([store.select(path.parent.name, output)], output)
+        contents.load_stack([store.select(path.parent.name, output)], output)
     assert caught.value.code == 3
 
 
@@ -539,8 +544,8 @@ def test_ambiguous_prefix_is_refused(output: str, run: str, count: int) -> None:
 
 def test_frame_has_a_row_per_run(output: str) -> None:
     """The table of records has the factors, the response and the right bits."""
-    found = list(store.records(output))
-    table = contents.frame(found)
+    found = list(store.finished_records(output))
+    table = contents.record_frame(found)
     assert len(table) == 2
     assert set(table["activation"]) == {"relu", "tanh"}
     assert {"run_id", "seed", "status", "test_error", "right"} <= set(table)
@@ -554,10 +559,10 @@ def test_control_characters_are_refused_under_any_seal(text: str, place: str) ->
     """A name that would write to a terminal or break a page, edited in and sealed anew,
     is read nowhere; letters of other scripts and backslashes are."""
     held = {"a value": {"name": text}, "a key": {text: 1}, "a list": [[text]]}[place]
-    for content in (seal.text(seal.sealed({"x": held})),
+    for content in (seal.seal_text(seal.sealed({"x": held})),
                     json.dumps(seal.sealed({"x": held})).encode()):  # fmt: skip
         with pytest.raises(Refusal, match="control characters") as caught:
             seal.unsealed(content, "plan.json")
         assert caught.value.code == 4
     good = seal.sealed({"x": ["Größe", "数", "a\\b"]})
-    assert seal.unsealed(seal.text(good), "plan.json") == good
+    assert seal.unsealed(seal.seal_text(good), "plan.json") == good

@@ -20,9 +20,9 @@ from lenet.figures import learning_curves
 from lenet.figures.canvas import FORMATS, points
 from lenet.records import contents
 from lenet.report import (
-    answer,
+    answer_section,
     effect_tables,
-    files,
+    exhibit_files,
     index,
     missed_digits,
     report,
@@ -45,7 +45,7 @@ def draw(*typed):
 @pytest.fixture
 def svg_alone(monkeypatch):
     """Figures as SVG only: the page needs no more, and the rest takes seconds."""
-    monkeypatch.setattr(files, "FORMATS", {"svg": FORMATS["svg"]})
+    monkeypatch.setattr(exhibit_files, "FORMATS", {"svg": FORMATS["svg"]})
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,8 @@ def test_lost_block_is_left_out_of_the_effects(tmp_path):
         ):
             folder = tmp_path / estimand / str(len(seeds))
             make(folder, seeds, lost)
-            one = study.published(folder)
-            rows = report.sides(one, study.estimated(one))[0].effects
+            one = study.published_study(folder)
+            rows = report.sides(one, study.study_effects(one))[0].effects
             assert rows["estimand"].str.startswith(estimand).all()
             found.append(rows.set_index(["factor", "level"]))
         changed = "structure" if estimand == "alone" else "units"
@@ -127,7 +127,7 @@ def test_treatment_with_lost_runs_does_not_end_lowest():
 def test_all_files_are_identical_when_written_twice(arms, tmp_path):
     """The same records give the same bytes of every file, in another folder."""
     folder, paths = arms
-    again = report.write(tmp_path, [study.published(folder)])
+    again = report.write_report(tmp_path, [study.published_study(folder)])
     for one, other in zip(paths, again, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
@@ -135,7 +135,7 @@ def test_all_files_are_identical_when_written_twice(arms, tmp_path):
 def test_tables_say_the_same_numbers(arms):
     """Each arm's effect in points is in CSV, Markdown, LaTeX and HTML."""
     folder, _ = arms
-    effects = effect_tables.read(folder / "effects.csv")
+    effects = effect_tables.read_effects(folder / "effects.csv")
     assert sorted(effects["n"]) == [6, 7, 7] and effects["left_out"].sum() == 1
     markdown, latex, page = (
         (folder / name).read_text()
@@ -171,7 +171,7 @@ def test_page_needs_nothing_from_elsewhere(arms):
 def test_missed_digits_are_those_that_the_runs_got_wrong(arms):
     """The first picture is the image that most runs miss, and its share is right."""
     folder, _ = arms
-    found = study.published(folder)
+    found = study.published_study(folder)
     kept = [~row for row in found.runs["right"] if row is not None]
     share = np.mean(kept, axis=0)
     page = (folder / "report.html").read_text()
@@ -183,13 +183,13 @@ def test_missed_digits_are_those_that_the_runs_got_wrong(arms):
 
 def test_collapsed_runs_are_no_part_of_the_missed_digits(arms):
     """A run that guesses misses nearly all: it says nothing of the digits."""
-    found = study.published(arms[0])
+    found = study.published_study(arms[0])
     records = [one for one in found.records if one["right"]]
     guess = np.zeros(records[0]["images"], dtype=bool)
-    other = {"right": contents.packed(guess), "response": {"test_error": 0.9}}
+    other = {"right": contents.packed_bits(guess), "response": {"test_error": 0.9}}
     said = []
     for some in (records[1:], [{**records[0], **other}, *records[1:]]):
-        text = missed_digits.section(dataclasses.replace(found, records=some))
+        text = missed_digits.missed_section(dataclasses.replace(found, records=some))
         said.append(re.search(r"images, (\d+) are .* all (\d+) (runs[a-z ]*)\.", text))
     (right, count, runs), (again, kept, named) = (one.groups() for one in said)
     assert (again, kept) == (right, count) and int(right) > 0
@@ -199,7 +199,7 @@ def test_collapsed_runs_are_no_part_of_the_missed_digits(arms):
 def test_page_opens_with_the_question_the_answer_and_the_errors(arms):
     """What was asked, the finding of the first figure, and each treatment's errors."""
     folder, _ = arms
-    found = study.published(folder)
+    found = study.published_study(folder)
     page = (folder / "report.html").read_text()
     opening = page[
         page.index('<section id="errors"') : page.index('id="ablation_chart"')
@@ -208,7 +208,7 @@ def test_page_opens_with_the_question_the_answer_and_the_errors(arms):
         "What does each of 3 changes, alone, do to the test error of LeNet-5 of 1998?"
     )
     assert f"{asked} (28 runs, 7 seeds)" in opening
-    rows = answer.errors(found).set_index("treatment")
+    rows = answer_section.error_table(found).set_index("treatment")
     runs = found.of({**found.reference, "optimizer": "adam"})
     kept = 100 * runs[runs["status"] == "finished"]["test_error"]
     row = rows.loc["Adam for SGD"]
@@ -224,7 +224,7 @@ def test_dots_name_their_seed_and_runs_and_hold_the_command(arms):
     """A dot for each difference, in both forms of the chart; its value is that of the
     two runs that it names, and its command trains the one of the level."""
     folder, _ = arms
-    found = study.published(folder)
+    found = study.published_study(folder)
     runs = found.runs.set_index("run_id")
     page = (folder / "report.html").read_text()
     chart = page[page.index('id="ablation_chart"') : page.index('id="collapse"')]
@@ -244,7 +244,7 @@ def test_dots_name_their_seed_and_runs_and_hold_the_command(arms):
 def test_index_lists_each_report_with_what_it_found(arms):
     """One page over the reports of a folder, which fetches nothing."""
     folder, _ = arms
-    page = index.write(folder.parent).read_text()
+    page = index.write_index(folder.parent).read_text()
     lead = re.search(r"<b>(.*?)\.</b>", (folder / "report.html").read_text())[1]
     assert f'<dt><a href="arms/report.html">arms</a></dt><dd>{lead}</dd>' in page
     assert "One study" in page and "http" not in page
@@ -273,7 +273,7 @@ def test_reproduction_commands_mean_the_very_treatment(base):
     run = composed(typed.split())[0][0]
     found = {"treatment": dict(run.treatment), "seed": run.seed}
     modern = composed(["preset=modern"])[0][0].treatment
-    command = reproduction.command(found, modern)
+    command = reproduction.rerun_command(found, modern)
     words = command.removeprefix("python -m lenet.train ").split()
     again = composed(words)[0][0]
     assert (dict(again.treatment), again.seed) == (dict(run.treatment), 7)
@@ -305,9 +305,9 @@ def test_a_factorial_has_ladders_and_interactions(tmp_path):
     names = {path.name for path in report.ablation(tmp_path / "s")}
     for figure in ("ladder", "path", "shapley", "interactions", "ablation_chart"):
         assert f"{figure}.svg" in names
-    effects = effect_tables.read(tmp_path / "s" / "effects.csv")
+    effects = effect_tables.read_effects(tmp_path / "s" / "effects.csv")
     ladder, path, shapley = (
-        effect.of(effects, kind)
+        effect.effects_of_kind(effects, kind)
         for kind in (effect.LADDER, effect.PATH, effect.SHAPLEY)
     )
     assert ladder["mean"].sum() == pytest.approx(shapley["mean"].sum())
@@ -326,7 +326,9 @@ def test_a_ladder_has_its_steps_and_their_curves(tmp_path):
     assert "ladder.svg" in names and "ablation_chart.svg" not in names
     drawing = (tmp_path / "s" / "ladder.svg").read_text()
     assert "So few blocks have no 95" in drawing and "Thick line" not in drawing
-    drawn = effect_tables.read(tmp_path / "s" / "costs.csv")["treatment"].tolist()
+    drawn = effect_tables.read_effects(tmp_path / "s" / "costs.csv")[
+        "treatment"
+    ].tolist()
     assert [name.strip("'+ ") for name in drawn] == [
         "LeNet-5 of 1998",
         "softmax for RBF units",
@@ -342,21 +344,21 @@ def test_lost_run_takes_its_seed_from_every_figure(tmp_path, said):
     factors, lost = ("units", "head"), {("units=today head=today", 1): said}
     studies.factorial(tmp_path / "s", factors, range(6), lost=lost)
     report.ablation(tmp_path / "s")
-    effects = effect_tables.read(tmp_path / "s" / "effects.csv")
+    effects = effect_tables.read_effects(tmp_path / "s" / "effects.csv")
     assert effects["mean"].abs().max() < 0.05
     paper = effects["estimand"] == "simple effect (others as in paper)"
     assert (effects["n"] == np.where(paper, 6, 5)).all()
     assert (effects["left_out"] == np.where(paper, 0, 1)).all()
     diverged = "status" in said
     verb = "have no finite response" if diverged else "collapse"
-    main = effect.of(effects, effect.MAIN)
+    main = effect.effects_of_kind(effects, effect.MAIN)
     assert main["reason"].str.contains(f"1 of 12 runs {verb} with").all()
     for name in ("ladder", "shapley", "ablation_chart", "interactions"):
         assert "left out" in (tmp_path / "s" / f"{name}.svg").read_text()
     ends = "diverges" if diverged else "collapses"
     assert f"Of 24 runs 1 {ends}" in (tmp_path / "s" / "report.html").read_text()
-    losses = effect_tables.read(tmp_path / "s" / "losses.csv")
-    main = effect.of(losses, effect.MAIN)
+    losses = effect_tables.read_effects(tmp_path / "s" / "losses.csv")
+    main = effect.effects_of_kind(losses, effect.MAIN)
     assert (main[["collapsed", "diverged"]].sum(axis=1) == 1).all()
     assert set(main["runs"]) == {12}
 
@@ -369,7 +371,7 @@ def test_two_studies_stand_side_by_side(tmp_path, capsys):
     studies.one_factor(tmp_path / "other", range(6), "modern", back)
     draw("study=one,other", f"output_dir={tmp_path}")
     assert str(tmp_path / "one-other" / "report.html") in capsys.readouterr().out
-    rows = effect_tables.read(tmp_path / "one-other" / "ablation_chart.csv")
+    rows = effect_tables.read_effects(tmp_path / "one-other" / "ablation_chart.csv")
     assert rows.groupby("study")["factor"].count().to_dict() == {"one": 3, "other": 3}
 
 

@@ -16,7 +16,7 @@ from lenet.commands import attack as command
 from lenet.config import Config, Refusal
 from lenet.interpret import apgd, robustness
 from lenet.interpret.adversarial import adversarial
-from lenet.interpret.robustness import Effort, Tries, curve
+from lenet.interpret.robustness import Effort, Tries, accuracy_curve
 from lenet.records.overfitting import overfitting
 from lenet.training.attack import Targeted, Untargeted, pgd
 from lenet.training.data import Data
@@ -69,7 +69,7 @@ def problem() -> tuple[Linear, Tensor, Tensor, Tensor]:
 def test_curve_is_exact_for_a_linear_model() -> None:
     """An image withstands while its z is further from 0 than epsilon |w|_1."""
     model, images, labels, keys = problem()
-    found = robustness.curve(model, images, labels, keys, RADII, EFFORT)
+    found = robustness.accuracy_curve(model, images, labels, keys, RADII, EFFORT)
     with torch.no_grad():
         signed = model.z(images) * (2 * labels - 1)
         radius = signed / model.w.abs().sum(1, keepdim=True)
@@ -91,7 +91,9 @@ def test_accuracy_without_attack_has_no_indicator_up() -> None:
         return (total * 0 + torch.tensor([1.0, 0.0])).expand(2, -1, -1)
 
     zeros = torch.zeros_like(labels)
-    cells = robustness.curve(constant, images, zeros, keys, [0.0, 0.1], EFFORT).cells
+    cells = robustness.accuracy_curve(
+        constant, images, zeros, keys, [0.0, 0.1], EFFORT
+    ).cells
     up = cells.set_index("epsilon")[[*robustness.LIMITS]]
     assert (up.loc[0.0] == 0).all().all()
     assert (up.loc[0.1, ["flat", "unbounded"]] == 1).all().all()
@@ -118,7 +120,7 @@ def test_accuracy_never_rises_with_epsilon(
     images, keys = torch.rand(6, 28, 28, generator=generator), torch.arange(6)
     labels = network(images)[0].argmax(-1)
     effort = Effort(6, Tries(1, 1), 2, 1)
-    shown = curve(network, images, labels, keys, [*radii, 0.0], effort, norm)
+    shown = accuracy_curve(network, images, labels, keys, [*radii, 0.0], effort, norm)
     cells = shown.cells.pivot_table(index="epsilon", columns="run", values="accuracy")
     assert cells.index.is_monotonic_increasing and cells.loc[0.0, 0] == 1
     assert (cells.diff().dropna() <= 0).all().all()
@@ -129,7 +131,7 @@ def test_curve_goes_on_where_no_image_is_left() -> None:
     """Radii beyond the last survivor have accuracy 0, whatever the walks to come."""
     model, images, labels, keys = problem()
     effort = Effort(60, Tries(20, 2), 20, 1)
-    found = robustness.curve(model, images, labels, keys, [0.3, 0.4], effort)
+    found = robustness.accuracy_curve(model, images, labels, keys, [0.3, 0.4], effort)
     assert (found.cells["accuracy"] == 0).all() and not found.right.any()
 
 
@@ -142,7 +144,9 @@ def test_flat_network_raises_the_indicator() -> None:
             return super().forward((images * 1e4).round() / 1e4)
 
     _, images, labels, keys = problem()
-    found = robustness.curve(Rounded(), images, labels, keys, [0.05], EFFORT).cells
+    found = robustness.accuracy_curve(
+        Rounded(), images, labels, keys, [0.05], EFFORT
+    ).cells
     assert (found["flat"] > robustness.LIMITS["flat"]).all()
     assert (found["black_box"] > robustness.LIMITS["black_box"]).all()
 
@@ -155,7 +159,9 @@ def test_network_that_no_image_moves_raises_the_indicator() -> None:
             return super().forward(images) * 0 + torch.tensor([1.0, 0.0])
 
     _, images, labels, keys = problem()
-    found = robustness.curve(Constant(), images, labels, keys, [0.05], EFFORT).cells
+    found = robustness.accuracy_curve(
+        Constant(), images, labels, keys, [0.05], EFFORT
+    ).cells
     share = (labels == 0).double().mean().item()
     assert found["unbounded"].tolist() == pytest.approx([share, share])
 
@@ -172,7 +178,9 @@ def test_gradient_that_points_away_raises_the_indicator(
             return 2 * right.detach() - right
 
     _, images, labels, keys = problem()
-    found = robustness.curve(Reversed(), images, labels, keys, [0.01], EFFORT).cells
+    found = robustness.accuracy_curve(
+        Reversed(), images, labels, keys, [0.01], EFFORT
+    ).cells
     assert (found["stronger"] > robustness.LIMITS["stronger"]).all()
 
 
@@ -189,7 +197,7 @@ def test_each_other_class_is_tried() -> None:
     problem = robustness.Problem(network, images, labels, torch.arange(4))
     assert robustness.ranked(problem).tolist() == [[[1, 2]] * 4]
     effort = Effort(4, Tries(20, 1), 2, 1)
-    assert not curve(network, images, labels, None, [0.2], effort).right.any()
+    assert not accuracy_curve(network, images, labels, None, [0.2], effort).right.any()
 
 
 def test_walk_falls_where_its_end_brings_much_of_it() -> None:
@@ -211,7 +219,7 @@ def test_stronger_attack_raises_its_indicator(monkeypatch: pytest.MonkeyPatch) -
     images, labels = torch.full((8, 28, 28), 0.4), torch.zeros(8, dtype=torch.int64)
     for steps, gain in ((1, 1.0), (40, 0.0)):
         effort = Effort(8, Tries(steps, 1), 4, 1)
-        found = curve(network, images, labels, None, [0.0, 0.1], effort)
+        found = accuracy_curve(network, images, labels, None, [0.0, 0.1], effort)
         assert found.right[1].all() == (steps == 1)
         assert found.cells["stronger"].tolist() == [0, gain]
 
@@ -236,7 +244,7 @@ def test_median_radius_is_exact_for_a_linear_model(count: int) -> None:
         signed = model.z(images) * (2 * labels - 1)
         exact = (signed / model.w.abs().sum(1, keepdim=True)).clamp(min=0)
     for epsilons, width in (([0.0, 0.002, 0.01, 0.05], 0.04), ([1e-4], 0.01)):
-        found = curve(model, images, labels, keys, epsilons, EFFORT)
+        found = accuracy_curve(model, images, labels, keys, epsilons, EFFORT)
         radii = robustness.smallest_radii(model, images, labels, keys, found, EFFORT)
         assert torch.equal(radii == 0, signed < 0)
         assert (radii >= exact - 1e-6).all()
@@ -255,7 +263,7 @@ def test_image_that_nothing_turns_has_no_radius() -> None:
         return 0 * model(images) + torch.tensor([0.0, 1])
 
     ones = torch.ones(60, dtype=torch.int64)
-    found = curve(constant, images, ones, keys, [0.0, 0.3], EFFORT)
+    found = accuracy_curve(constant, images, ones, keys, [0.0, 0.3], EFFORT)
     radii = robustness.smallest_radii(constant, images, ones, keys, found, EFFORT)
     assert radii.isinf().all() and robustness.middle(radii).isinf().all()
 
@@ -266,28 +274,28 @@ def test_runs_are_attacked_as_each_alone() -> None:
     model, images, labels, keys = problem()
     before = torch.rand(2, 60, generator=torch.Generator().manual_seed(1)) > 0.4
     given = robustness.Problem(model, images, labels, keys)
-    together = robustness.attacked(given, before, 0.004, Tries(5, 2), "linf").right
+    together = robustness.attack_all(given, before, 0.004, Tries(5, 2), "linf").right
     assert (~together | before).all() and 0 < together.sum() < before.sum()
     for run in (0, 1):
         alone = given._replace(model=lambda x, run=run: model(x)[run : run + 1])
         lone = before[run : run + 1]
-        found = robustness.attacked(alone, lone, 0.004, Tries(5, 2), "linf").right
+        found = robustness.attack_all(alone, lone, 0.004, Tries(5, 2), "linf").right
         assert torch.equal(found[0], together[run])
     few = given.at(torch.arange(7))
-    found = robustness.attacked(few, before[:, :7], 0.004, Tries(5, 2), "linf").right
+    found = robustness.attack_all(few, before[:, :7], 0.004, Tries(5, 2), "linf").right
     assert torch.equal(found, together[:, :7])
 
 
 def test_picture_aims_at_neither_the_label_nor_the_answer() -> None:
     """Without a target: the likeliest of the other classes, also if already misread."""
     logits, names = torch.tensor([0.0, 3, 1, 2]), list("0123")
-    found = command.targets({"target": ""}, logits, 3, names)
+    found = command.attack_targets({"target": ""}, logits, 3, names)
     assert found == {"untargeted": None, "to 2": 2}
-    assert command.targets({"target": "1"}, logits, 3, names) == {"to 1": 1}
-    two = command.targets({"target": ""}, torch.tensor([0.0, 3]), 0, names[:2])
+    assert command.attack_targets({"target": "1"}, logits, 3, names) == {"to 1": 1}
+    two = command.attack_targets({"target": ""}, torch.tensor([0.0, 3]), 0, names[:2])
     assert two == {"untargeted": None}  # label and answer are all that there is
     with pytest.raises(Refusal, match="target=3 is the label of image 61"):
-        command.targets({"target": "3", "image": "61"}, logits, 3, names)
+        command.attack_targets({"target": "3", "image": "61"}, logits, 3, names)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +452,7 @@ AS_GIVEN = {
     "a channel": (torch.from_numpy(PIXELS.copy())[None, None], torch.tensor(3)),
 }
 ENTRANCES: dict[str, Callable[..., object]] = {
-    "curve": lambda *given: curve(*given, None, [0.0, 0.1], EFFORT),
+    "curve": lambda *given: accuracy_curve(*given, None, [0.0, 0.1], EFFORT),
     "atlas": lambda *given: robustness.atlas(*given, None, EFFORT, 0.1),
     "adversarial": lambda *given: adversarial(*given, epsilon=8 / 255, steps=3),
     "fgsm": lambda *given: adversarial(*given, epsilon=0.1, attack="fgsm", target=4),
@@ -522,7 +530,7 @@ def loaded(configs: list[Config], results: list[Result], mnist: Data) -> LeNet5:
 
 def accuracy(model: LeNet5, mnist: Data, epsilon: float, steps: int) -> Tensor:
     """Of each run on 500 images, under FGSM (one step) or PGD from a random start."""
-    some = robustness.chosen(500, 10_000)
+    some = robustness.attacked_indices(500, 10_000)
     images, labels = mnist.test_images[some] / 255, mnist.test_labels[some]
     if not steps:
         with torch.no_grad():

@@ -51,7 +51,7 @@ def cells() -> pd.DataFrame:
 
 def test_summary_is_mean_and_t_interval() -> None:
     """Mean +- t(0.975, n - 1) sd / sqrt(n), and in how many runs an indicator is up."""
-    rows = chart.summary(cells()).set_index(["treatment", "epsilon"])
+    rows = chart.accuracy_table(cells()).set_index(["treatment", "epsilon"])
     row = rows.loc[("b", 0.1)]
     assert row["mean"] == pytest.approx(0.49) and row["n"] == 3
     assert row["high"] - row["mean"] == pytest.approx(4.302653 * 0.01 / math.sqrt(3))
@@ -66,10 +66,10 @@ def test_gain_of_a_stronger_attack_is_that_of_all_runs() -> None:
     b = (some["treatment"] == "b") & (some["epsilon"] > 0)
     for gains, up in (([0.02, 0, 0], 0), ([0.02, 0.02, 0], 3)):
         some.loc[b, "stronger"] = gains
-        rows = chart.summary(some).set_index(["treatment", "epsilon"])
+        rows = chart.accuracy_table(some).set_index(["treatment", "epsilon"])
         assert rows["stronger"].tolist() == [0, 0, 0, up]
         assert rows.loc[("b", 0.1), "gain"] == pytest.approx(sum(gains) / 3)
-    old = chart.summary(some.drop(columns="stronger"))
+    old = chart.accuracy_table(some.drop(columns="stronger"))
     assert not {"stronger", "gain"} & {*old.columns}
     figure = drawn(old)
     said = content(figure).replace("\n", " ")
@@ -92,7 +92,7 @@ def drawn(rows: pd.DataFrame) -> Figure:
 def test_chart_opens_with_the_smallest_radii() -> None:
     """A row per treatment: its interval and mean, and the difference in numbers; the
     title says which has most and least."""
-    figure, table = drawn(chart.summary(cells())), smallest()
+    figure, table = drawn(chart.accuracy_table(cells())), smallest()
     lines = figure.axes[0].get_lines()
     for place, row in enumerate(table.itertuples()):
         bar, dot = lines[2 * place : 2 * place + 2]
@@ -161,7 +161,7 @@ def hatched(axes: Any) -> list[tuple[float, float]]:
 
 def test_cell_with_an_indicator_up_is_hatched() -> None:
     """That of `b` at 0.1, from the middle between the radii on; none of the others."""
-    figure = drawn(chart.summary(cells()))
+    figure = drawn(chart.accuracy_table(cells()))
     assert len(figure.axes) == 5
     assert [hatched(axes) for axes in figure.axes[1:]] == [
         *([], []),
@@ -237,7 +237,7 @@ def test_picture_shows_an_attack_before_and_after() -> None:
 def test_auto_attack_is_drawn_on_the_axis_of_the_curve() -> None:
     """A marker with its t interval at each radius but 0, in the same units."""
     some = cells()
-    rows = chart.summary(some.assign(auto_attack=some["accuracy"] - 0.1))
+    rows = chart.accuracy_table(some.assign(auto_attack=some["accuracy"] - 0.1))
     figure = drawn(rows)
     (marks,) = figure.axes[3].containers
     at = marks.lines[0].get_xydata().tolist()
@@ -245,9 +245,11 @@ def test_auto_attack_is_drawn_on_the_axis_of_the_curve() -> None:
     low, high = marks.lines[2][0].get_segments()[0][:, 1]
     half = 4.302653 * 1 / math.sqrt(3)
     assert (low, high) == (pytest.approx(39 - half), pytest.approx(39 + half))
-    shown = effect_tables.shown(rows.rename(columns={"mean": "robust_accuracy"}))
+    shown = effect_tables.readable_columns(
+        rows.rename(columns={"mean": "robust_accuracy"})
+    )
     assert shown["auto attack, %"].tolist()[-1] == "39.00"
-    plain = chart.summary(some)
+    plain = chart.accuracy_table(some)
     assert not drawn(plain).axes[3].containers and "auto_attack" not in plain
 
 
@@ -340,8 +342,8 @@ def test_study_with_nothing_to_compare_is_refused_before_it_is_attacked() -> Non
     """One treatment, as in `modern`, or a reference that diverged in every seed."""
     script = runpy.run_path(str(COMMANDS / "robustness.py"))
     with pytest.raises(Refusal, match="all 24 runs are of one treatment: no effect"):
-        study.published(PUBLISHED.parent / "modern")
-    found = study.published(PUBLISHED)
+        study.published_study(PUBLISHED.parent / "modern")
+    found = study.published_study(PUBLISHED)
     first = set(found.plan["arms"][0]["runs"])
     records = [
         {**one, "status": "diverged"} if one["run_id"] in first else one
@@ -379,12 +381,12 @@ def test_published_tables_agree_with_their_cells(tmp_path: Path) -> None:
     differences are those of robustness_effects.csv, but for what needs the images."""
 
     def as_written(frame: pd.DataFrame) -> pd.DataFrame:
-        (tmp_path / "table.csv").write_text(effect_tables.as_csv(frame), "utf-8")
-        return effect_tables.read(tmp_path / "table.csv")
+        (tmp_path / "table.csv").write_text(effect_tables.effects_csv(frame), "utf-8")
+        return effect_tables.read_effects(tmp_path / "table.csv")
 
-    cells = effect_tables.read(PUBLISHED / "robustness_cells.csv")
-    rows = effect_tables.read(PUBLISHED / "robustness.csv")
-    pd.testing.assert_frame_equal(as_written(chart.summary(cells)), rows)
+    cells = effect_tables.read_effects(PUBLISHED / "robustness_cells.csv")
+    rows = effect_tables.read_effects(PUBLISHED / "robustness.csv")
+    pd.testing.assert_frame_equal(as_written(chart.accuracy_table(cells)), rows)
     text = (PUBLISHED / "robustness.md").read_text("utf-8")
     named = rows.rename(columns={"mean": chart.ACCURACY.name})
     assert effect_tables.as_markdown(named, "").strip() in text
@@ -392,10 +394,10 @@ def test_published_tables_agree_with_their_cells(tmp_path: Path) -> None:
     runs = runs.assign(status="finished", right=None)
     reference = cells["treatment"].iloc[0]
     found = as_written(chart.differences(runs, reference, "robustness"))
-    effects = effect_tables.read(PUBLISHED / "robustness_effects.csv")
-    flips = effect_tables.read(PUBLISHED / "robustness_flips_cells.csv")
+    effects = effect_tables.read_effects(PUBLISHED / "robustness_effects.csv")
+    flips = effect_tables.read_effects(PUBLISHED / "robustness_flips_cells.csv")
     found_flips = as_written(chart.smallest(flips, reference, "robustness"))
-    said = effect_tables.read(PUBLISHED / "robustness_flips.csv")
+    said = effect_tables.read_effects(PUBLISHED / "robustness_flips.csv")
     pd.testing.assert_frame_equal(found_flips, said)
     digits = ["low_digits", "high_digits"]
     pd.testing.assert_frame_equal(
@@ -446,8 +448,10 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("outputs")
     plan, runs = small(seeds=2)
     plan["arms"][0]["levels"] = {}  # as a design says of its reference
-    found = train.run(list(runs.values()), Places(output_dir=str(folder), device="cpu"))
-    plans.publish(folder / "small", plan, dict(zip(runs, found, strict=True)))
+    found = train.train_missing(
+        list(runs.values()), Places(output_dir=str(folder), device="cpu")
+    )
+    plans.publish_study(folder / "small", plan, dict(zip(runs, found, strict=True)))
     return folder
 
 
@@ -469,7 +473,7 @@ def test_robustness_chart_writes_what_it_promises_and_twice_the_same(
         path.name for path in written
     }
     cells = pd.read_csv(place / f"{stem}_cells.csv")
-    runs = set(plans.read(place)["runs"])
+    runs = set(plans.read_plan(place)["runs"])
     assert set(cells.groupby("run_id")["epsilon"].agg(list).map(tuple)) == {
         (0.0, 0.1, 0.3)
     }
@@ -477,7 +481,9 @@ def test_robustness_chart_writes_what_it_promises_and_twice_the_same(
     named = sorted(cells["treatment"].unique())
     assert named == ["LeNet-5 of today", "tanh for ReLU"]
     assert cells["accuracy"].between(0, 1).all()
-    flips = effect_tables.read(place / f"{stem}_flips.csv").set_index("treatment")
+    flips = effect_tables.read_effects(place / f"{stem}_flips.csv").set_index(
+        "treatment"
+    )
     assert flips["mean"].between(1 / 256, 0.5).all() and (flips["n"] == 2).all()
     assert called("robustness_chart", *typed, f"output_dir={outputs}") == written
 
@@ -485,7 +491,7 @@ def test_robustness_chart_writes_what_it_promises_and_twice_the_same(
 @pytest.mark.slow
 def test_attack_draws_one_image_and_twice_the_same(outputs: Path) -> None:
     """A figure beside the record of the run that is named by its first letters."""
-    (name, *_) = plans.read(outputs / "small")["runs"]
+    (name, *_) = plans.read_plan(outputs / "small")["runs"]
     typed = [f"run={name[:8]}", "image=2", "steps=3", f"output_dir={outputs}"]
     written = called("attack", *typed)
     place = outputs / "runs" / name

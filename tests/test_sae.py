@@ -9,14 +9,14 @@ from lenet.config import Refusal
 from lenet.interpret.network import features, onward, predictions
 from lenet.interpret.sae import (
     Sae,
-    batches,
-    curve,
     dead,
-    fit,
-    largest,
+    fit_autoencoders,
+    keep_largest,
     portraits,
     principal,
-    trained,
+    sparsity_curve,
+    step_batches,
+    train_autoencoders,
     unexplained,
 )
 from lenet.training.model import LAYERS
@@ -36,9 +36,9 @@ def test_the_mean_leaves_all_the_variance_and_a_copy_none():
 def test_largest_keeps_as_many_as_it_should():
     """By hand; each autoencoder has its own number, and one may keep all."""
     codes = torch.tensor([[[3.0, 1.0, 2.0, 5.0]]]).expand(3, -1, -1)
-    kept = largest(codes, torch.tensor([1, 3, 4]))
+    kept = keep_largest(codes, torch.tensor([1, 3, 4]))
     assert kept[:, 0].tolist() == [[0, 0, 0, 5], [3, 0, 2, 5], [3, 1, 2, 5]]
-    assert torch.equal(largest(codes, torch.tensor([9, 9, 9])), codes)
+    assert torch.equal(keep_largest(codes, torch.tensor([9, 9, 9])), codes)
 
 
 def test_dead_scales_with_the_images_seen():
@@ -71,7 +71,7 @@ def test_planted_directions_are_found():
     which = torch.randint(8, (600,), generator=generator)
     given = (size * directions[which])[None]
     spec = Sae(steps=400, batch=100, expansion=8, lr=1e-2)
-    [auto] = trained(given, [1], True, spec, seed=3)
+    [auto] = train_autoencoders(given, [1], True, spec, seed=3)
     codes = auto.encode(given)
     assert ((codes > 0).sum(-1) <= 1).all()
     [pca] = principal(given, given, [1])
@@ -83,7 +83,9 @@ def test_planted_directions_are_found():
 def test_a_larger_penalty_leaves_fewer_latents_at_work():
     """And more variance unexplained."""
     given = features(network(), pictures(70), "F6")
-    low, high = trained(given, [0.01, 3.0], False, Sae(steps=400, batch=70), seed=0)
+    low, high = train_autoencoders(
+        given, [0.01, 3.0], False, Sae(steps=400, batch=70), seed=0
+    )
     count = [(auto.encode(given) > 0).sum().item() for auto in (low, high)]
     left = [unexplained(given, auto.decode(auto.encode(given))) for auto in (low, high)]
     assert count[1] < 0.7 * count[0]
@@ -94,8 +96,8 @@ def test_an_autoencoder_does_not_depend_on_its_stack(float64):
     """The same weights alone and beside another network and another sparsity."""
     given = features(network(2), pictures(70), "F6")
     numbers = torch.tensor([2, 5]), torch.tensor([0.0, 0.0])
-    both = fit(given, *numbers, FEW, seed=4)
-    lone = fit(given[1:], *(number[1:] for number in numbers), FEW, seed=4)
+    both = fit_autoencoders(given, *numbers, FEW, seed=4)
+    lone = fit_autoencoders(given[1:], *(number[1:] for number in numbers), FEW, seed=4)
     torch.testing.assert_close(both.decoder[1:], lone.decoder)
     torch.testing.assert_close(both.decoder.norm(dim=-1), torch.ones(2, 336))
     assert both.encode(given).count_nonzero(-1).amax(1).tolist() == [2, 5]
@@ -103,7 +105,7 @@ def test_an_autoencoder_does_not_depend_on_its_stack(float64):
 
 def test_every_image_comes_once_in_a_pass():
     """In another order in the next."""
-    steps = batches(70, Sae(steps=5, batch=28), seed=1)
+    steps = step_batches(70, Sae(steps=5, batch=28), seed=1)
     shown = torch.cat(steps)
     assert [len(step) for step in steps] == [28] * 5
     assert torch.equal(shown[:70].sort().values, torch.arange(70))
@@ -124,7 +126,7 @@ def test_the_curve_has_both_anchors_and_every_baseline():
     """`itself` has the network's own error and leaves nothing; the mean leaves all."""
     model, images = network(2), pictures(100)
     labels = predictions(model, images)[0, 70:]
-    table = curve(model, images[:70], images[70:], labels, FEW, seed=0)
+    table = sparsity_curve(model, images[:70], images[70:], labels, FEW, seed=0)
     assert len(table) == 2 * (2 + 2 + 2 + 1 + 1)
     named = table.set_index(["run", "method", "setting"])
     assert named.loc[(0, "itself", 0), ["fvu", "error"]].tolist() == [0, 0]
@@ -153,7 +155,9 @@ def test_portraits_show_what_activates_a_latent(digits):
     alive = table[table["fires"] > 0]
     shares = alive[[f"class_{c}" for c in range(10)]]
     assert shares.sum(axis=1).to_numpy() == pytest.approx(1)
-    auto = trained(features(model, train, "F6"), [FEW.shown], True, FEW, 0)[0]
+    auto = train_autoencoders(features(model, train, "F6"), [FEW.shown], True, FEW, 0)[
+        0
+    ]
     codes = auto.encode(features(model, test, "F6"))[0]
     first = table.iloc[0]
     own = codes[:, int(first["latent"])]

@@ -12,7 +12,7 @@ from marks import mostly_slow
 from torch import Tensor
 from torch.nn import functional
 
-from lenet.config import FACTORS, Config, Refusal, Value, levels
+from lenet.config import FACTORS, Config, Refusal, Value, group_levels
 from lenet.training import compiled, draws
 from lenet.training.curvature import curvature
 from lenet.training.data import Data
@@ -35,7 +35,7 @@ STRUCTURES: dict[str, Changes] = {
     **{f"optimizer={level}": {"optimizer": level} for level in OPTIMIZERS},
     **{
         f"activation={level}": {"activation": level}
-        for level in levels("activation")
+        for level in group_levels("activation")
         if level != PLAIN["activation"]
     },
     "connection=table": {"connection": "table"},
@@ -48,12 +48,12 @@ STRUCTURES: dict[str, Changes] = {
     "dropout": {"dropout": 0.3},
     **{
         f"average={level}": {"average": level, "norm": "batch"}
-        for level in levels("average")
+        for level in group_levels("average")
         if level != "none"
     },
     **{
         f"adversary={level} {name}": {"adversary": level, **changes}
-        for level in levels("adversary")
+        for level in group_levels("adversary")
         if level != "none"
         for name, changes in (
             ("plain", {}),
@@ -64,7 +64,7 @@ STRUCTURES: dict[str, Changes] = {
     },
     **{
         f"augmentation={level}": {"augmentation": level}
-        for level in levels("augmentation")
+        for level in group_levels("augmentation")
         if level != "none"
     },
     "paper": {
@@ -639,7 +639,7 @@ def test_progress_is_reported(
 
 def covering() -> list[dict[str, str]]:
     """Treatments in which every pair of levels of two factors meets (greedy)."""
-    known = {f: list(levels(f)) for f in FACTORS}
+    known = {f: list(group_levels(f)) for f in FACTORS}
     cells = [(f, level) for f in FACTORS for level in known[f]]
     missing = {
         frozenset((one, other))
@@ -673,7 +673,7 @@ def test_covering_covers() -> None:
     met = {
         pair for t in COVERING for pair in itertools.combinations(sorted(t.items()), 2)
     }
-    count = {f: len(levels(f)) for f in FACTORS}
+    count = {f: len(group_levels(f)) for f in FACTORS}
     expected = sum(count[a] * count[b] for a, b in itertools.combinations(FACTORS, 2))
     assert len(met) == expected
     assert len(COVERING) < 70

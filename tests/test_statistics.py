@@ -344,3 +344,14 @@ def test_thousands_of_blocks_fit_into_memory() -> None:
     counted = sum(some.sum(axis=0) for some in subsets.parts())
     assert np.abs(counted / statistics.DRAWS - 0.5).max() < 0.01
     assert most < 500e6
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+@pytest.mark.parametrize("n", [2, 3, 20])
+def test_interval_of_a_mean_is_that_of_scipy(n: int, confidence: float) -> None:
+    """And there is none of one value."""
+    values = np.random.default_rng(n).normal(3, 2, n)
+    scale = values.std(ddof=1) / math.sqrt(n)
+    expected = stats.t.interval(confidence, n - 1, values.mean(), scale)
+    assert statistics.t_interval(values, confidence) == pytest.approx(expected)
+    assert all(map(math.isnan, statistics.t_interval(values[:1])))

@@ -7,7 +7,7 @@ import pytest
 import studies
 from studies import PAPER, TODAY, make_record
 
-from lenet.config import Refusal, levels
+from lenet.config import Refusal, group_levels
 from lenet.report import report
 from lenet.studies import study
 from lenet.studies.effect import arms
@@ -35,11 +35,11 @@ def test_a_number_that_its_level_brings_is_no_factor(tmp_path):
     """optimizer=sgd,adam differ in lr and batch size too: one factor, optimizer."""
     tried = {"optimizer": ["sgd", "adam"], "activation": ["relu", "tanh"]}
     studies.write_runs(tmp_path, runs_of(tried))
-    found = study.adhoc(str(tmp_path), ["optimizer=adam", "activation=relu"], {})
+    found = study.ad_hoc_study(str(tmp_path), ["optimizer=adam", "activation=relu"], {})
     assert found.reference == {"optimizer": "adam", "activation": "relu"}
     assert len(found.runs) == 12 and found.factorial
     one = found.records[5]["run_id"][:9]
-    again = study.adhoc(str(tmp_path), [one], {})
+    again = study.ad_hoc_study(str(tmp_path), [one], {})
     assert again.reference == found.treatments[1] | again.reference
     assert len(again.of(again.reference)) == 3
 
@@ -53,7 +53,7 @@ def test_a_number_that_is_crossed_with_its_level_is_a_factor():
     assert list(study.differing(rows)) == ["optimizer", "optimizer.lr"]
     rows = [{"optimizer": "sgd", "optimizer.lr": value} for value in (0.1, 0.2, None)]
     assert list(study.differing(rows)) == ["optimizer.lr"]
-    assert study.joined(study.differing(rows), {}) == {
+    assert study.joined_factors(study.differing(rows), {}) == {
         "optimizer.lr": ("optimizer.lr",)
     }
 
@@ -63,7 +63,7 @@ def test_settings_that_change_together_are_one_factor_with_the_name_of_the_plan(
 ):
     """units is activation and init, and its level names both; without a plan too."""
     studies.factorial(tmp_path / "s", ("units", "head"), seeds=range(2))
-    found = study.published(tmp_path / "s")
+    found = study.published_study(tmp_path / "s")
     assert found.settings == {"units": ("activation", "init"), "head": ("head",)}
     assert found.levels["units"] == ("scaled_tanh+lecun_sqrt", "relu+kaiming")
     assert found.factorial and found.base == "paper" and found.new == "today"
@@ -71,7 +71,7 @@ def test_settings_that_change_together_are_one_factor_with_the_name_of_the_plan(
     assert list(found.rungs) == ["head", "units"]
     studies.write_runs(tmp_path, found.records)
     name = found.records[0]["run_id"]
-    adhoc = study.adhoc(str(tmp_path), [name], {})
+    adhoc = study.ad_hoc_study(str(tmp_path), [name], {})
     assert list(adhoc.reference) == ["activation+init", "head"]
 
 
@@ -80,7 +80,9 @@ def test_no_group_takes_the_name_of_a_factor():
     one = {"augmentation": "affine", "augmentation.degrees": 7, "augmentation.shear": 1}
     more = {**one, "augmentation.degrees": 9, "augmentation.shear": 2}
     plan = {"levels": {"augmentation": {"more": more, "none": one}}}
-    found = study.joined(study.differing([one, more, {"augmentation": "none"}]), plan)
+    found = study.joined_factors(
+        study.differing([one, more, {"augmentation": "none"}]), plan
+    )
     assert list(found) == ["augmentation", "augmentation.degrees+augmentation.shear"]
 
 
@@ -91,11 +93,11 @@ def test_a_chain_of_treatments_is_a_ladder(tmp_path):
         changes = {**changes, key: TODAY[key]}
         chain[key] = changes
     studies.write_study(tmp_path / "s", "grid", "paper", {}, chain, range(2))
-    found = study.published(tmp_path / "s")
+    found = study.published_study(tmp_path / "s")
     assert list(found.rungs) == ["augmentation", "activation", "head"]
     assert not found.factorial
     studies.one_factor(tmp_path / "alone", seeds=range(2))
-    assert not study.published(tmp_path / "alone").rungs
+    assert not study.published_study(tmp_path / "alone").rungs
 
 
 def test_rungs_of_one_year_follow_the_design_and_say_so(tmp_path, monkeypatch):
@@ -105,7 +107,7 @@ def test_rungs_of_one_year_follow_the_design_and_say_so(tmp_path, monkeypatch):
         folder = tmp_path / factors[0]
         monkeypatch.setitem(studies.TODAY, "augmentation", "affine")
         studies.factorial(folder, (*factors, "head"), range(2))
-        found = study.published(folder)
+        found = study.published_study(folder)
         assert list(found.rungs) == ["head", *factors]
         assert found.order == (
             "One change at a time, in the order of the years from which each is known; "
@@ -116,11 +118,11 @@ def test_rungs_of_one_year_follow_the_design_and_say_so(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["factorial", "ladder"])
 def test_designs_list_their_factors_in_the_order_of_the_years(name):
     """So that a ladder trained as its design lists it is that of the years."""
-    given = design.read(name)["factors"]
-    tried = [design.levels(factor, some, []) for factor, some in given.items()]
+    given = design.read_design(name)["factors"]
+    tried = [design.design_levels(factor, some, []) for factor, some in given.items()]
     new = [list(settings.values())[1] for settings in tried]
     years = [
-        max(levels(key)[str(value)]["year"] for key, value in settings.items())
+        max(group_levels(key)[str(value)]["year"] for key, value in settings.items())
         for settings in new
     ]
     assert years == sorted(years) and len(years) == 6
@@ -131,10 +133,10 @@ def test_ladder_against_the_years_does_not_claim_them(tmp_path):
     changes = {"activation": "relu"}
     chain = {"reference": {}, "a": changes, "b": {**changes, "head": "softmax"}}
     studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(2))
-    said = study.published(tmp_path / "s").order
+    said = study.published_study(tmp_path / "s").order
     assert said == "One change at a time, in the order of the design."
     studies.factorial(tmp_path / "f", ("units", "head"), range(2))
-    assert study.published(tmp_path / "f").order.endswith("each is known.")
+    assert study.published_study(tmp_path / "f").order.endswith("each is known.")
 
 
 def test_other_end_has_the_name_of_its_preset(tmp_path):
@@ -142,7 +144,7 @@ def test_other_end_has_the_name_of_its_preset(tmp_path):
     today = {**TODAY, "augmentation": "affine"}
     chain = {"reference": {}, "head": {"head": "softmax"}, "all": today}
     studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(2))
-    found = study.published(tmp_path / "s")
+    found = study.published_study(tmp_path / "s")
     assert found.new == "modern"
 
 
@@ -150,7 +152,7 @@ def test_the_reference_has_the_name_of_the_plan(tmp_path):
     """Also where its arm is named by a level, as in a grid of one factor."""
     arms_ = {"head=rbf": {}, "head=softmax": {"head": "softmax"}}
     studies.write_study(tmp_path / "s", "grid", "paper", {}, arms_, range(2))
-    found = study.published(tmp_path / "s")
+    found = study.published_study(tmp_path / "s")
     labels = [found.label(treatment) for treatment in found.treatments]
     assert labels == ["paper", "head: softmax"]
 
@@ -160,8 +162,8 @@ def test_missing_runs_are_refused_or_said(tmp_path):
     found = studies.one_factor(tmp_path / "s", seeds=range(3))
     studies.write_records(tmp_path / "s", found[:-2])
     with pytest.raises(Refusal, match=r"2 of 33 runs missing.*allow_partial=true"):
-        study.published(tmp_path / "s")
-    partial = study.published(tmp_path / "s", allow_partial=True)
+        study.published_study(tmp_path / "s")
+    partial = study.published_study(tmp_path / "s", allow_partial=True)
     assert partial.origin.missing == "2 of 33 runs missing"
     assert (
         arms(partial.runs, partial.reference, seeds=partial.seeds)
@@ -183,7 +185,7 @@ def test_an_edited_record_or_plan_is_found(tmp_path, which):
         plan = json.loads((folder / "plan.json").read_text())
         (folder / "plan.json").write_text(json.dumps({**plan, "seeds": [7]}))
     with pytest.raises(Refusal, match="changed after it was written") as refusal:
-        study.published(folder)
+        study.published_study(folder)
     assert refusal.value.code == 4
 
 
@@ -201,12 +203,12 @@ def test_other_code_torch_or_data_is_not_mixed_in_silence(tmp_path, key, other):
     found += runs_of({"activation": ["tanh"]}, **other)
     studies.write_runs(tmp_path, found)
     with pytest.raises(Refusal, match=rf"2 versions of {key}.*\(3 runs\).*{key}="):
-        study.adhoc(str(tmp_path), ["activation=relu"], {})
+        study.ad_hoc_study(str(tmp_path), ["activation=relu"], {})
     if key == "data":
         with pytest.raises(Refusal, match="2 versions of data"):
-            study.adhoc(str(tmp_path), ["activation=relu"], {}, mix=True)
+            study.ad_hoc_study(str(tmp_path), ["activation=relu"], {}, mix=True)
     else:
-        mixed = study.adhoc(str(tmp_path), ["activation=relu"], {}, mix=True)
+        mixed = study.ad_hoc_study(str(tmp_path), ["activation=relu"], {}, mix=True)
         assert f"mixed: 2 versions of {key}" in mixed.origin.missing
 
 
@@ -217,28 +219,28 @@ def test_what_is_asked_for_narrows_the_runs(tmp_path):
     found += runs_of({"activation": ["relu", "tanh"]}, code=old)
     studies.write_runs(tmp_path, found)
     narrow = {"epochs": "3.0", "code": "abab"}
-    chosen = study.adhoc(str(tmp_path), ["activation=relu"], narrow)
+    chosen = study.ad_hoc_study(str(tmp_path), ["activation=relu"], narrow)
     assert list(chosen.reference) == ["activation"] and len(chosen.runs) == 6
     with pytest.raises(Refusal, match="none of the 18 runs"):
-        study.adhoc(str(tmp_path), ["activation=relu"], {"epochs": "4"})
+        study.ad_hoc_study(str(tmp_path), ["activation=relu"], {"epochs": "4"})
     with pytest.raises(
         Refusal, match=r"epochs=3\|5.*activation|activation.*epochs=3\|5"
     ):
-        study.adhoc(str(tmp_path), ["activation=relu"], {"code": "ab"})
+        study.ad_hoc_study(str(tmp_path), ["activation=relu"], {"code": "ab"})
 
 
 def test_one_treatment_alone_has_no_effect(tmp_path):
     """A folder in which nothing differs is refused in words."""
     studies.write_runs(tmp_path, runs_of({"activation": ["relu"]}))
     with pytest.raises(Refusal, match="one treatment"):
-        study.adhoc(str(tmp_path), ["activation=relu"], {})
+        study.ad_hoc_study(str(tmp_path), ["activation=relu"], {})
 
 
 def test_a_path_holds_its_search_apart(tmp_path):
     """Runs with held-out images choose the order, and are no part of the effects."""
     factors = ("units", "head")
     studies.factorial(tmp_path / "s", factors, range(4), "path", search=range(90, 92))
-    found = study.published(tmp_path / "s")
+    found = study.published_study(tmp_path / "s")
     assert len(found.runs) == 16 and len(found.held_out) == 8
     assert set(found.held_out["seed"]) == {90, 91}
     assert list(found.reference) == list(factors)
@@ -254,14 +256,14 @@ def test_an_arm_has_the_name_that_the_plan_gives_it(tmp_path):
         "pooling=stride": {"pooling": "stride"},
     }
     studies.write_study(tmp_path / "s", "one_factor", "paper", {}, arms_, range(3))
-    found = study.published(tmp_path / "s")
+    found = study.published_study(tmp_path / "s")
     assert sorted(found.label(one) for one in found.treatments) == [
         "paper",
         "pooling: stride",
         "structure: today",
     ]
     assert found.names["structure", "today"] == both
-    assert set(study.estimated(found).table["factor"]) == {"structure", "pooling"}
+    assert set(study.study_effects(found).table["factor"]) == {"structure", "pooling"}
 
 
 def test_other_hardware_is_said_and_drawn(tmp_path):
@@ -271,14 +273,14 @@ def test_other_hardware_is_said_and_drawn(tmp_path):
         *runs_of({"activation": ["relu", "tanh"]}, [2], hardware="other"),
     ]
     studies.write_runs(tmp_path, found)
-    pooled = study.adhoc(str(tmp_path), ["activation=relu"], {})
+    pooled = study.ad_hoc_study(str(tmp_path), ["activation=relu"], {})
     assert pooled.remark == "mixed: 2 kinds of hardware: one (4 runs), other (2 runs)"
 
 
 def test_folder_without_runs_is_refused_with_the_fix(tmp_path):
     """As in a fresh clone, where all that there is has been published."""
     with pytest.raises(Refusal, match="has no finished run: train some, or say study="):
-        study.adhoc(str(tmp_path), ["activation=relu"], {})
+        study.ad_hoc_study(str(tmp_path), ["activation=relu"], {})
 
 
 @pytest.mark.parametrize("kind", ["tuning", "one_factor"])
@@ -289,8 +291,8 @@ def test_a_tuning_is_measured_on_its_held_out_images(tmp_path, kind):
     said = {"response": {"test_error": 0.9, "validation_error": 0.25}}
     other = said if kind == "tuning" else {}
     studies.write_study(tmp_path / "s", kind, "modern", {}, arms_, range(2), **other)
-    one = study.published(tmp_path / "s")
-    effects = study.estimated(one)
+    one = study.published_study(tmp_path / "s")
+    effects = study.study_effects(one)
     shown = [exhibit.name for exhibit in report.exhibits(one, effects)]
     if kind == "tuning":
         assert set(effects.table["response"]) == {"validation_error"}

@@ -29,7 +29,7 @@ from lenet.records import plan as plans
 from lenet.studies import study
 from lenet.sweep import design, forecast, progress, sweep, verify, worker_count
 from lenet.sweep.worker import Job, Worker
-from lenet.sweep.worker import start as start_worker
+from lenet.sweep.worker import start_worker as start_worker
 
 ROOT = Path(__file__).parent.parent
 STUB = Path(__file__).with_name("stub.py")
@@ -52,7 +52,9 @@ def carry_out(
     plan, runs = small(seeds, levels)
     places, command = Places(output_dir=str(output_dir)), worker(fault, once)
     folder = sweep.carry_out(plan, runs, places, workers, command=command)
-    assert set(plans.read(folder)["runs"]) <= plans.published(folder).keys()
+    assert (
+        set(plans.read_plan(folder)["runs"]) <= plans.published_records(folder).keys()
+    )
     return folder
 
 
@@ -66,10 +68,10 @@ def test_sweep_trains_every_run_once_and_publishes_them(tmp_path: Path) -> None:
     """A sweep ends with a sealed plan and one record for each run, in its order."""
     carry_out(tmp_path, workers=2)
     plan, runs = small()
-    assert plans.read(tmp_path / "small")["runs"] == list(runs) == plan["runs"]
-    assert list(plans.published(tmp_path / "small")) == list(runs)
+    assert plans.read_plan(tmp_path / "small")["runs"] == list(runs) == plan["runs"]
+    assert list(plans.published_records(tmp_path / "small")) == list(runs)
     for name, config in runs.items():
-        record = store.find(str(tmp_path), name)
+        record = store.finished_record(str(tmp_path), name)
         assert record and record["seed"] == config.seed
         assert record["treatment"] == config.treatment
     assert not attempts(tmp_path)
@@ -101,7 +103,7 @@ def test_study_goes_on_from_its_published_records(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "small" / "weights")
     assert here(small(3), tmp_path) == 0
     assert len(list(tmp_path.glob("runs/*/record.json"))) == 2
-    assert len(plans.published(tmp_path / "small")) == 6
+    assert len(plans.published_records(tmp_path / "small")) == 6
 
 
 def test_run_of_another_published_study_is_not_trained_again(tmp_path: Path) -> None:
@@ -113,11 +115,11 @@ def test_run_of_another_published_study_is_not_trained_again(tmp_path: Path) -> 
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / plans.RECORDS).write_bytes(b"x")
     plan, runs = small(3)
-    states = [run.state for run in plans.progress(str(tmp_path), plan)]
+    states = [run.state for run in plans.run_states(str(tmp_path), plan)]
     assert states.count("done") == 4 and states.count("missing") == 2
     assert here((plan, runs), tmp_path) == 0
     assert len(list(tmp_path.glob("runs/*/record.json"))) == 2
-    assert plans.published(tmp_path / "small").keys() == runs.keys()
+    assert plans.published_records(tmp_path / "small").keys() == runs.keys()
 
 
 def test_run_of_another_study_and_torch_is_trained_again(tmp_path: Path) -> None:
@@ -125,14 +127,14 @@ def test_run_of_another_study_and_torch_is_trained_again(tmp_path: Path) -> None
     here(small(2), tmp_path)
     shutil.rmtree(tmp_path / "runs")
     (tmp_path / "small").rename(tmp_path / "other")
-    old = [*plans.published(tmp_path / "other").values()]
+    old = [*plans.published_records(tmp_path / "other").values()]
     for one in old:
         del one["seal"]
         one["versions"]["torch"] = "0"
     old = [seal.sealed(one) for one in old]
-    (tmp_path / "other" / plans.RECORDS).write_bytes(plans.packed(old))
-    assert len(plans.published(tmp_path / "other")) == 4
-    states = [run.state for run in plans.progress(str(tmp_path), small(3)[0])]
+    (tmp_path / "other" / plans.RECORDS).write_bytes(plans.packed_records(old))
+    assert len(plans.published_records(tmp_path / "other")) == 4
+    states = [run.state for run in plans.run_states(str(tmp_path), small(3)[0])]
     assert states == ["missing"] * 6
     assert here(small(3), tmp_path) == 0
     assert len(list(tmp_path.glob("runs/*/record.json"))) == 6
@@ -175,12 +177,12 @@ def test_one_bad_run_is_found_and_the_others_finish(
     message = str(caught.value)
     assert "1 of 4 runs failed" in message and re.search(cause, message)
     plan, runs = small(levels=["relu"])
-    done = {name for name in runs if store.find(str(tmp_path), name)}
+    done = {name for name in runs if store.finished_record(str(tmp_path), name)}
     assert {runs[name].seed for name in runs.keys() - done} == {3}
     found = attempts(tmp_path)
     assert [len(one["runs"]) for one in found] == [4, 2, 1, 1]
     assert all(re.search(cause, one["cause"]) for one in found)
-    states = {run.run_id: run for run in plans.progress(str(tmp_path), plan)}
+    states = {run.run_id: run for run in plans.run_states(str(tmp_path), plan)}
     assert all(states[name].state == "failed" for name in runs.keys() - done)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 8
@@ -286,7 +288,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
 def test_what_contradicts_itself_is_refused(typed: list[str], why: str) -> None:
     """No value, two values, and two that train."""
     with pytest.raises(Refusal, match=why):
-        command.carry_out(*command.parse(typed), "run")
+        command.plan_or_train(*command.parse_arguments(typed), "run")
 
 
 def test_fewer_seeds_take_nothing_from_what_was_published(
@@ -294,11 +296,11 @@ def test_fewer_seeds_take_nothing_from_what_was_published(
 ) -> None:
     """In a fresh clone the published records are all there is: they stay."""
     at_once(tmp_path, seeds=4)
-    before = plans.published(tmp_path / "small")
+    before = plans.published_records(tmp_path / "small")
     shutil.rmtree(tmp_path / "runs")
     at_once(tmp_path, seeds=2)
-    assert plans.published(tmp_path / "small") == before and len(before) == 8
-    assert not store.finished(str(tmp_path))
+    assert plans.published_records(tmp_path / "small") == before and len(before) == 8
+    assert not store.finished_runs(str(tmp_path))
 
 
 def test_study_of_other_settings_is_left_as_it_is(
@@ -321,12 +323,12 @@ def test_plan_without_a_record_gives_way(
 ) -> None:
     """What a command left that trained nothing blocks no name; a run in work does."""
     plan, runs = small(epochs=2)
-    durable.replace(tmp_path / "small" / plans.PLAN, plans.text(plan))
+    durable.replace(tmp_path / "small" / plans.PLAN, plans.sealed_text(plan))
     with claims.claim(str(tmp_path), [next(iter(runs))]):
         with pytest.raises(Refusal, match="design=small with epochs=2"):
             at_once(tmp_path)
     at_once(tmp_path)
-    assert len(plans.published(tmp_path / "small")) == 8
+    assert len(plans.published_records(tmp_path / "small")) == 8
 
 
 def test_study_that_another_sweep_began_meanwhile_is_not_mixed(
@@ -338,7 +340,7 @@ def test_study_that_another_sweep_began_meanwhile_is_not_mixed(
     plan, runs = small(epochs=2)
     found = {name: {} for name in runs}
     with pytest.raises(Refusal, match="another sweep has begun .* other settings"):
-        plans.publish(tmp_path / "small", plan, found)
+        plans.publish_study(tmp_path / "small", plan, found)
     assert here_files(tmp_path) == before
 
 
@@ -360,10 +362,12 @@ def test_interrupted_sweep_leaves_publishing_for_later(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sweep, "train_all", interrupted)
-    monkeypatch.setattr(plans, "publish", lambda *rest: pytest.fail("was published"))
+    monkeypatch.setattr(
+        plans, "publish_study", lambda *rest: pytest.fail("was published")
+    )
     with pytest.raises(KeyboardInterrupt):
         sweep.carry_out(*small(4), Places(output_dir=str(tmp_path), device="cpu"))
-    assert len(study.read(tmp_path / "small")[1]) == 4
+    assert len(study.read_study(tmp_path / "small")[1]) == 4
 
 
 @pytest.mark.parametrize(
@@ -439,8 +443,8 @@ def test_study_that_other_code_completed_is_drawn_again(
     for plan, runs in (of_other_code(4), of_other_code(3, epochs=2)):
         with pytest.raises(Refusal, match="begin another with study=<name>"):
             sweep.carry_out(plan, runs, places)
-    records = [*plans.published(tmp_path / "small").values()][:-1]
-    (tmp_path / "small" / plans.RECORDS).write_bytes(plans.packed(records))
+    records = [*plans.published_records(tmp_path / "small").values()][:-1]
+    (tmp_path / "small" / plans.RECORDS).write_bytes(plans.packed_records(records))
     with pytest.raises(Refusal, match="begun with edition 2 .* code of commit"):
         sweep.carry_out(*of_other_code(3), places)
 
@@ -451,10 +455,10 @@ def test_sweep_that_failed_leaves_what_a_partial_chart_needs(
     """The records so far are published, and those in runs/ are found without that."""
     with pytest.raises(Refusal, match="2 of 8 runs failed"):
         at_once(tmp_path, most=6)
-    assert len(plans.published(tmp_path / "small")) == 6
-    assert len(study.read(tmp_path / "small")[1]) == 6
+    assert len(plans.published_records(tmp_path / "small")) == 6
+    assert len(study.read_study(tmp_path / "small")[1]) == 6
     (tmp_path / "small" / "records.jsonl.gz").unlink()
-    assert len(study.read(tmp_path / "small")[1]) == 6
+    assert len(study.read_study(tmp_path / "small")[1]) == 6
 
 
 def test_two_results_of_one_run_are_reported_and_kept(
@@ -463,9 +467,9 @@ def test_two_results_of_one_run_are_reported_and_kept(
     """A record in runs/ that is not as it was published is no new result."""
     at_once(tmp_path)
     path = next(tmp_path.glob("runs/*/record.json"))
-    changed = {k: v for k, v in store.read(path).items() if k != "seal"}
+    changed = {k: v for k, v in store.read_record(path).items() if k != "seal"}
     changed["response"] = {"test_error": 0.5}
-    changed["right"] = contents.packed(np.arange(8) < 4)
+    changed["right"] = contents.packed_bits(np.arange(8) < 4)
     path.write_text(json.dumps(seal.sealed(changed)))
     before = here_files(tmp_path)
     with pytest.raises(Refusal, match="one result in runs/ and another") as caught:
@@ -486,7 +490,7 @@ def test_other_torch_is_refused_before_anything_is_trained(
     at_once(tmp_path, seeds=2)
     with pytest.raises(Refusal, match="this is torch 0.1: install that one"):
         at_once(tmp_path, seeds=3)
-    assert len(store.finished(str(tmp_path))) == 4
+    assert len(store.finished_runs(str(tmp_path))) == 4
 
 
 def here_files(output_dir: Path) -> dict[Path, bytes]:
@@ -570,13 +574,13 @@ def test_run_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
         thread = threading.Thread(target=lambda: seen.append(carry_out(tmp_path)))
         thread.start()
         deadline = time.monotonic() + 60
-        while len(store.finished(str(tmp_path))) < 7:
+        while len(store.finished_runs(str(tmp_path))) < 7:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         time.sleep(1)
-        assert thread.is_alive() and not store.find(str(tmp_path), held)
+        assert thread.is_alive() and not store.finished_record(str(tmp_path), held)
     thread.join(60)
-    assert seen and store.find(str(tmp_path), held)
+    assert seen and store.finished_record(str(tmp_path), held)
 
 
 def start(output_dir: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -595,7 +599,7 @@ def start(output_dir: Path, *arguments: str) -> subprocess.Popen[str]:
 def wait_for_a_record(output_dir: Path, process: subprocess.Popen[str]) -> None:
     """Until a first run is done."""
     deadline = time.monotonic() + 120
-    while not store.finished(str(output_dir)):
+    while not store.finished_runs(str(output_dir)):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -617,11 +621,11 @@ def test_interruption_stops_within_seconds_and_says_how_to_go_on(
     assert process.returncode == code
     assert "Traceback" not in said
     assert "go on with: python" in said and "design=quick" in said
-    count = len(store.finished(str(tmp_path)))
+    count = len(store.finished_runs(str(tmp_path)))
     time.sleep(2)
-    assert len(store.finished(str(tmp_path))) == count >= 1
+    assert len(store.finished_runs(str(tmp_path))) == count >= 1
     assert not [
-        n for n in store.finished(str(tmp_path)) if store.fault(str(tmp_path), n)
+        n for n in store.finished_runs(str(tmp_path)) if store.fault(str(tmp_path), n)
     ]
 
 
@@ -635,7 +639,7 @@ def test_second_interruption_ends_at_once(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=2)
     assert process.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in said
-    names = store.finished(str(tmp_path))
+    names = store.finished_runs(str(tmp_path))
     assert not any(store.fault(str(tmp_path), name) for name in names)
 
 
@@ -648,15 +652,15 @@ def test_readers_beside_a_sweep_never_see_half_a_record(tmp_path: Path) -> None:
     seen = set[int]()
     while thread.is_alive():
         time.sleep(0.05)
-        runs = plans.progress(str(tmp_path), plan)
-        names = [one["run_id"] for one in store.records(str(tmp_path))]
+        runs = plans.run_states(str(tmp_path), plan)
+        names = [one["run_id"] for one in store.finished_records(str(tmp_path))]
         assert not [name for name in names if store.fault(str(tmp_path), name)]
         seen.add(sum(run.state == "done" for run in runs))
         if names:
             assert verify.everything(str(tmp_path)).startswith(f"{len(names)} of ") or (
-                len(store.finished(str(tmp_path))) > len(names)
+                len(store.finished_runs(str(tmp_path))) > len(names)
             )
-    assert len(store.finished(str(tmp_path))) == 24
+    assert len(store.finished_runs(str(tmp_path))) == 24
     assert max(seen) > 0 and not (tmp_path / "quarantine").exists()
 
 
@@ -690,8 +694,10 @@ def test_status_counts_what_is_done_without_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["quick", slow("path")])
 def test_plan_lists_each_run_with_what_it_trains(name: str) -> None:
     """Seed and treatment of every run of a plan, those of a path's search included."""
-    plan, runs = sweep.make(design.load(name, []))
-    listed = {one: (seed, treatment) for one, _, seed, treatment in plans.planned(plan)}
+    plan, runs = sweep.make(design.load_design(name, []))
+    listed = {
+        one: (seed, treatment) for one, _, seed, treatment in plans.planned_runs(plan)
+    }
     assert listed == {one: (c.seed, dict(c.treatment)) for one, c in runs.items()}
 
 
@@ -700,15 +706,15 @@ def test_plan_says_why_a_run_is_not_done(tmp_path: Path) -> None:
     here(small(2), tmp_path)
     plan, runs = small(3)
     stale = next(iter(runs))
-    older = store.read(store.folder(str(tmp_path), stale) / "record.json")
+    older = store.read_record(store.run_folder(str(tmp_path), stale) / "record.json")
     del older["seal"]
     older["edition"] = 1
-    older["run_id"] = store.identity(older)
-    other = store.folder(str(tmp_path), older["run_id"])
-    store.folder(str(tmp_path), stale).rename(other)
+    older["run_id"] = store.id_of_record(older)
+    other = store.run_folder(str(tmp_path), older["run_id"])
+    store.run_folder(str(tmp_path), stale).rename(other)
     (other / "record.json").write_text(json.dumps(seal.sealed(older)))
     (tmp_path / "small" / "records.jsonl.gz").unlink()
-    states = [run.state for run in plans.progress(str(tmp_path), plan)]
+    states = [run.state for run in plans.run_states(str(tmp_path), plan)]
     assert states == ["stale", "done", "missing", "done", "done", "missing"]
 
 
@@ -739,7 +745,7 @@ def test_outlook_tells_the_seeds_that_the_spread_asks_for() -> None:
         for arm, some in errors.items()
         for seed, error in enumerate(some)
     ]
-    assert forecast.spread(runs) == pytest.approx(sd)
+    assert forecast.expected_sd(runs) == pytest.approx(sd)
     plan = {"kind": "one_factor", "seeds": [*range(12)], "arms": runs[:2]}
     plan["levels"] = {"a": 1}
     assert forecast.verdict(plan, sd).endswith(
@@ -752,7 +758,7 @@ def test_train_command_skips_what_a_sweep_has_trained(tmp_path: Path) -> None:
     """Sweep and lenet.train share their store: what is there is not made again."""
     here(small(), tmp_path)
     _, runs = small()
-    found = train.run(list(runs.values()), Places(output_dir=str(tmp_path)))
+    found = train.train_missing(list(runs.values()), Places(output_dir=str(tmp_path)))
     assert [one["run_id"] for one in found] == list(runs)
 
 
@@ -772,7 +778,7 @@ def test_train_command_trains_what_is_only_published(
     monkeypatch.setattr(train, "carry", carry)
     config = next(iter(small(2)[1].values()))
     with pytest.raises(Trained, match="1"):
-        train.run([config], Places(output_dir=str(tmp_path)))
+        train.train_missing([config], Places(output_dir=str(tmp_path)))
 
 
 def test_study_of_another_name_takes_what_is_trained(tmp_path: Path) -> None:
@@ -780,7 +786,7 @@ def test_study_of_another_name_takes_what_is_trained(tmp_path: Path) -> None:
     here(small(2), tmp_path)
     plan = {**small(2)[0], "study": "again"}
     for place, state in ((tmp_path, "done"), (tmp_path / "elsewhere", "missing")):
-        states = [run.state for run in plans.progress(str(place), plan)]
+        states = [run.state for run in plans.run_states(str(place), plan)]
         assert states == [state] * 4
 
 

@@ -12,8 +12,8 @@ from lenet.commands import chart
 from lenet.config import Refusal
 from lenet.figures import ablation_chart, interaction
 from lenet.report import effect_tables
-from lenet.studies import effect, rounding, table_study
-from lenet.studies.table_study import compared, estimated, in_unit
+from lenet.studies import effect, foreign_study, rounding
+from lenet.studies.foreign_study import compared, in_unit, table_effects
 
 
 def runs(response: str, base: float = 2.0, size: float = 1.0) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def runs(response: str, base: float = 2.0, size: float = 1.0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "low_rank", "seed", response])
 
 
-def found(rows: pd.DataFrame, unit: str = "", **asked: Any) -> table_study.Comparison:
+def found(rows: pd.DataFrame, unit: str = "", **asked: Any) -> foreign_study.Comparison:
     """What is compared of a table, as it is shown."""
     reference = {"model": "a", "low_rank": "x"}
     asked = {"better": "lower", "reference": reference, **asked}
@@ -77,9 +77,10 @@ def test_chart_is_in_the_response_s_own_unit(size: float, unit: str) -> None:
     """Numbers of any size, on the axis, beside it and in the sentence; no points."""
     rows = runs("latency", 5 * size, size)
     got = found(rows, unit, margin=0.2 * size)
-    tables = estimated(got)
+    tables = table_effects(got)
     side = ablation_chart.Side(
-        effect.of(tables.table, effect.MAIN), effect.of(tables.differences, effect.MAIN)
+        effect.effects_of_kind(tables.table, effect.MAIN),
+        effect.effects_of_kind(tables.differences, effect.MAIN),
     )
     figure = ablation_chart.ablation_chart(side, response=got.response)
     check_texts(figure)
@@ -95,7 +96,7 @@ def test_chart_is_in_the_response_s_own_unit(size: float, unit: str) -> None:
     assert f"{number} better" in said
     low, high = figure.axes[0].get_xlim()
     assert low < mean < 0 < high and high - low < 4 * size
-    rows = effect.of(tables.table, effect.PAIR)
+    rows = effect.effects_of_kind(tables.table, effect.PAIR)
     heat = interaction.heat_map(pd.concat([side.effects, rows]), reference="a")
     check_texts(heat)
     assert "ercentage" not in content(heat) and number in content(heat)
@@ -103,18 +104,18 @@ def test_chart_is_in_the_response_s_own_unit(size: float, unit: str) -> None:
 
 def test_tables_are_headed_by_the_unit() -> None:
     """Also a page's, whose numbers sort; a share's are as they were."""
-    table = estimated(found(runs("latency"), "ms")).table
-    shown = effect_tables.shown(table)
+    table = table_effects(found(runs("latency"), "ms")).table
+    shown = effect_tables.readable_columns(table)
     assert {"effect, ms", "80 % power from, ms"} <= set(shown)
     assert not any("points" in name for name in shown)
     assert effect_tables.sorting(table)["effect, ms"] == table["mean"].tolist()
     assert effect_tables.as_html(table).index("verdict") < effect_tables.as_html(
         table
     ).index("80 % power from, ms")
-    share = estimated(found(runs("accuracy", 0.9, 0.1))).table
+    share = table_effects(found(runs("accuracy", 0.9, 0.1))).table
     assert list(share.columns) == list(effect.COLUMNS)
     assert {"effect, points", "80 % power from, points"} <= set(
-        effect_tables.shown(share)
+        effect_tables.readable_columns(share)
     )
 
 
@@ -122,7 +123,7 @@ def test_lost_runs_are_said_to_be_without_a_response() -> None:
     """A guess is of classifiers."""
     rows = runs("latency")
     rows.loc[0, "latency"] = np.nan
-    table = estimated(found(rows)).table
+    table = table_effects(found(rows)).table
     said = ablation_chart.lost(table)
     assert said.startswith("A run without a response is lost") and "80" not in said
     assert table["reason"].str.contains("no finite response").any()
@@ -140,7 +141,7 @@ def test_command_draws_any_number(tmp_path: Path) -> None:
     assert "effect, seconds" in page and "points" not in page.split("<script>")[0]
     for column in ("high lr", "low rank"):
         assert f">{column}</button>" in page
-    written = effect_tables.read(tmp_path / "c" / "runs" / "effects.csv")
+    written = effect_tables.read_effects(tmp_path / "c" / "runs" / "effects.csv")
     assert set(written["unit"]) == {"seconds"}
     with pytest.raises(Refusal, match="unit=percent: seconds lies in"):
         chart.main([*typed, "unit=percent"])

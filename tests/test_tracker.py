@@ -18,7 +18,7 @@ from lenet.config import FACTORS, Places, names
 from lenet.records import contents, durable, plan, store, tracker
 from lenet.records.shapes import Record
 from lenet.report import report
-from lenet.studies import table_io
+from lenet.studies import foreign_runs
 from lenet.sweep import sweep
 from lenet.training.data import Data
 from lenet.training.stack import train
@@ -40,20 +40,20 @@ def output(tmp_path: Path, tiny: Data) -> str:
     """An output folder with the record of one run of three epochs."""
     run = config({"epochs": 3, "train_size": 7})
     about = {"size": 2, "position": 0, "threads": 1, "device": "cpu"}
-    contents.write(str(tmp_path), run, tiny, train([run], tiny)[0], about)
+    contents.write_run(str(tmp_path), run, tiny, train([run], tiny)[0], about)
     return str(tmp_path)
 
 
 def only(output: str) -> Record:
     """The one record of an output folder, its seal verified."""
-    (found,) = store.records(output)
+    (found,) = store.finished_records(output)
     return found
 
 
 def mirror(output: str, name: str, study: str = "") -> None:
     """What a command does whose runs have their records."""
     places = Places(output_dir=output, tracker=name)
-    with tracker.mirroring(places, study, store.finished(output)):
+    with tracker.mirroring(places, study, store.finished_runs(output)):
         pass
 
 
@@ -67,7 +67,7 @@ def planned(output: str, study: str, arm: str) -> None:
     content |= {"kind": "one_factor", "design": study, "runs": runs}
     content |= {"reference": treatment, "levels": {}, "factors": [], "preset": "paper"}
     content |= {"data": {}, "code": one["code"]}
-    durable.replace(Path(output) / study / plan.PLAN, plan.text(content))
+    durable.replace(Path(output) / study / plan.PLAN, plan.sealed_text(content))
 
 
 def files(output: str) -> dict[str, bytes]:
@@ -196,7 +196,7 @@ def test_tensorboard_has_the_settings_beside_the_result(output: str) -> None:
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     one = only(output)
     mirror(output, "tensorboard")
-    found = table_io.tensorboard(Path(output) / "tensorboard")
+    found = foreign_runs.read_tensorboard(Path(output) / "tensorboard")
     (row,) = found.to_dict("records")
     error = one["response"]["test_error"]
     assert row["test_error"] == pytest.approx(error) and row["seed"] == one["seed"]
@@ -215,7 +215,7 @@ def test_mlflow_mirrors_settings_curve_and_result(
     planned(output, "a-study", "activation=relu")
     for _ in range(2):
         assert tracker.mlflow(tracker.Copy(place, one, "a-study", "activation=relu"))
-    (row,) = table_io.mlruns(place / "mlruns").to_dict("records")
+    (row,) = foreign_runs.mlruns(place / "mlruns").to_dict("records")
     assert row["activation"] == "relu" and row["status"] == "FINISHED"
     assert row["test_error"] == pytest.approx(one["response"]["test_error"])
 
@@ -302,7 +302,7 @@ def test_failing_command_stops_the_tracker(
     places = Places(output_dir=output, tracker="wandb")
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        with tracker.mirroring(places, "", store.finished(output)):
+        with tracker.mirroring(places, "", store.finished_runs(output)):
             raise KeyboardInterrupt
     assert time.monotonic() - began < 30
     assert capfd.readouterr() == ("", "")
@@ -334,7 +334,7 @@ def test_tracker_that_fails_costs_one_warning(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """An absent or crashing tracker leaves the record alone and warns in one line."""
-    path = store.folder(output, only(output)["run_id"]) / "record.json"
+    path = store.run_folder(output, only(output)["run_id"]) / "record.json"
     before = (path.read_bytes(), path.stat().st_mtime_ns)
     broken(FAULTS[fault])
     mirror(output, "wandb")

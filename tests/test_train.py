@@ -25,7 +25,7 @@ from lenet.config import (
     Places,
     Refusal,
     composed,
-    levels,
+    group_levels,
     names,
 )
 from lenet.records import store
@@ -99,7 +99,7 @@ def test_run_prints_one_line(start: Start) -> None:
     assert done.code == 0, done.err
     assert re.fullmatch(LINE, done.out), done.out
     (name,) = done.runs
-    found = store.read(done.output / "runs" / name / "record.json")
+    found = store.read_record(done.output / "runs" / name / "record.json")
     assert f"test error {found['response']['test_error']:.2%}, n = 1" in done.out
     assert name in done.out
     assert "epoch 1/1" in done.err
@@ -178,7 +178,7 @@ def test_damaged_run_is_made_again(start: Start, damage: str) -> None:
     """A damaged record is set aside and its run trained again, with the same result."""
     done = start(*QUICK)
     path = done.output / "runs" / done.runs[0] / "record.json"
-    before = store.read(path)
+    before = store.read_record(path)
     if damage == "record":
         path.write_bytes(path.read_bytes().replace(b'"seed":0', b'"seed":1'))
     else:
@@ -187,7 +187,7 @@ def test_damaged_run_is_made_again(start: Start, damage: str) -> None:
     again = start(*QUICK)
     assert again.code == 0
     assert again.out.count("\n") == 1
-    after = store.read(path)
+    after = store.read_record(path)
     assert after["response"] == before["response"]
     assert after["weights"] == before["weights"]
     assert ("quarantine" in again.err) == (damage == "record")
@@ -367,7 +367,7 @@ def test_help_lists_everything_that_may_be_typed(start: Start) -> None:
                 chosen = " ".join(f"{f}={run.level(f)}" for f in FACTORS)
                 assert chosen in " ".join(done.out.split())
                 continue
-            content = levels(group)[level]
+            content = group_levels(group)[level]
             expected = [level, str(content["year"]), *content["source"].split()]
             assert expected in lines
     for key, allowed in RANGES.items():
@@ -389,7 +389,7 @@ def test_examples_of_the_help_are_valid(typed: list[str]) -> None:
     """What --help shows can be typed."""
     if "preset=paper" in typed and "sdlm" not in names("optimizer"):
         typed = [*typed, "optimizer=sgd"]
-    train.check(typed)
+    train.refuse_mistyped(typed)
 
 
 @pytest.mark.parametrize(
@@ -513,8 +513,8 @@ def test_summary_tells_diverged_runs_apart() -> None:
     good = {"run_id": "a", "status": "finished", "seconds": 1.0, "curve": []}
     good["response"] = {"test_error": 0.125}
     lost = {**good, "status": "diverged", "response": {"test_error": None}}
-    assert "12.50%, n = 2, 1 diverged" in train.summary([good, lost], Places())
-    assert "no run finished, n = 1, 1 diverged" in train.summary([lost], Places())
+    assert "12.50%, n = 2, 1 diverged" in train.result_line([good, lost], Places())
+    assert "no run finished, n = 1, 1 diverged" in train.result_line([lost], Places())
 
 
 def test_runs_come_back_in_order(tmp_path: Path) -> None:
@@ -526,10 +526,10 @@ def test_runs_come_back_in_order(tmp_path: Path) -> None:
         for activation in ("tanh", "relu")
     ]
     places = replace(Places(), output_dir=str(tmp_path))
-    found = train.run(runs, places)
+    found = train.train_missing(runs, places)
     assert [one["treatment"] for one in found] == [dict(r.treatment) for r in runs]
     assert [one["seed"] for one in found] == [1, 1, 0, 0]
-    assert train.run(runs[::-1], places) == found[::-1]
+    assert train.train_missing(runs[::-1], places) == found[::-1]
 
 
 def test_refusal_of_a_script_is_its_exit_code(

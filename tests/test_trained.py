@@ -17,7 +17,7 @@ from lenet.commands import predict
 from lenet.config import Refusal
 from lenet.interpret import trained
 from lenet.interpret.trained import as_bytes, grey
-from lenet.page.build import presets
+from lenet.page.build import preset_runs
 from lenet.records import contents, store
 from lenet.training.data import Data
 
@@ -152,7 +152,7 @@ def test_run_is_found_again_and_loaded(tmp_path: Path) -> None:
     before = (Path(place) / "runs" / record["run_id"]).stat().st_mtime_ns
     assert lenet.run("optimizer=adam", seed=3, output_dir=place, **KEYS) == record
     assert (Path(place) / "runs" / record["run_id"]).stat().st_mtime_ns == before
-    folder = store.folder(place, record["run_id"])
+    folder = store.run_folder(place, record["run_id"])
     images = torch.rand(2, 28, 28)
     one, other = lenet.load(record["run_id"][:9], place), lenet.load(str(folder))
     assert torch.equal(one(images), other(images))
@@ -193,7 +193,7 @@ def test_published_weights_that_were_changed_are_refused(
         trained.load("modern")
     one = json.loads(path.with_suffix(".json").read_text())
     with pytest.raises(Refusal, match="these are not the weights of run"):
-        trained.publish("other", one, bytes(content))
+        trained.publish_network("other", one, bytes(content))
 
 
 def test_publishing_makes_a_name(
@@ -203,7 +203,7 @@ def test_publishing_makes_a_name(
     net = trained.load("modern")
     weights = (store.PUBLISHED / "modern.safetensors").read_bytes()
     monkeypatch.setattr(store, "PUBLISHED", tmp_path)
-    trained.publish("best", net.record, weights)
+    trained.publish_network("best", net.record, weights)
     assert store.networks() == ["best"]
     again, images = trained.load("best"), torch.rand(2, 28, 28)
     assert torch.equal(again(images), net(images)) and again.record == net.record
@@ -216,17 +216,17 @@ def test_every_command_takes_a_network_that_comes_with_lenet(
     """In an empty folder: its record by its name, and its weights by its run id; a run
     that was trained here has its own."""
     one = store.select(name, str(tmp_path))
-    model = contents.load([one], str(tmp_path))
+    model = contents.load_stack([one], str(tmp_path))
     images = torch.rand(2, 28, 28)
     assert torch.equal(model(images)[0], trained.load(name)(images))
-    assert [network["run_id"] for network in presets([], str(tmp_path))] == [
+    assert [network["run_id"] for network in preset_runs([], str(tmp_path))] == [
         store.select(preset, "")["run_id"] for preset in ("paper", "modern")
     ]
-    own = store.folder(str(tmp_path), one["run_id"]) / "model.safetensors"
+    own = store.run_folder(str(tmp_path), one["run_id"]) / "model.safetensors"
     own.parent.mkdir(parents=True)
     own.write_bytes(b"")
     with pytest.raises(Refusal, match="is not what was trained"):
-        contents.load([one], str(tmp_path))
+        contents.load_stack([one], str(tmp_path))
 
 
 def test_predict_prints_the_digit_and_draws_the_layers(tmp_path: Path) -> None:

@@ -55,16 +55,16 @@ TYPED = {
 
 def main(arguments: Sequence[str]) -> Said:
     """Do what the arguments mean; the files."""
-    given = checked(arguments)
-    one = store.select(given["run"], given["output_dir"])
-    data = datasets.load(one["treatment"]["data"], given["data_dir"] or None)
-    if data.sha256 != one["data"]:
-        raise Refusal(f"run {one['run_id']} was trained on another data set", 3)
+    given = checked_arguments(arguments)
+    record = store.select(given["run"], given["output_dir"])
+    data = datasets.load(record["treatment"]["data"], given["data_dir"] or None)
+    if data.sha256 != record["data"]:
+        raise Refusal(f"run {record['run_id']} was trained on another data set", 3)
     place = Path(given["run"])  # a run's folder, or else it lies in output_dir
     if not (place / "record.json").is_file():
-        place = store.folder(given["output_dir"], one["run_id"])
-    model = contents.load([one], str(place.parent.parent))
-    rows = attacked(given, model, data, class_names(one))
+        place = store.run_folder(given["output_dir"], record["run_id"])
+    model = contents.load_stack([record], str(place.parent.parent))
+    rows = attack_rows(given, model, data, class_names(record))
     epsilon, norm = number("epsilon", given["epsilon"]), given["norm"]
     pgd_too = f", PGD of {given['steps']} steps" if given["attack"] != "fgsm" else ""
     figure = attack_picture.attack_picture(
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> Said:
         caption=f"Test image {given['image']} of {data.name}; the {norm} ball of "
         f"radius {epsilon:g}, loss: {given['loss'].replace('_', ' ')}{pgd_too}. Red is "
         "added ink, blue is ink taken away, on one scale.",
-        origin=origin(one),
+        origin=origin(record),
     )
     return Said.of_files(report.save(figure, place / stem(given)))
 
@@ -88,7 +88,7 @@ def stem(given: Mapping[str, str]) -> str:
     return "_".join(parts)
 
 
-def checked(arguments: Sequence[str]) -> dict[str, str]:
+def checked_arguments(arguments: Sequence[str]) -> dict[str, str]:
     """What the command line says; norm, loss and radius are checked by the attack."""
     given = typed(arguments, TYPED)
     if not given["run"]:
@@ -108,7 +108,7 @@ def whole(given: Mapping[str, str], key: str, most: int) -> int:
     return int(given[key])
 
 
-def targets(
+def attack_targets(
     given: Mapping[str, str], logits: Tensor, label: int, names: Sequence[str]
 ) -> dict[str, int | None]:
     """What is attempted: a target, or no target and the likeliest class that is neither
@@ -131,7 +131,7 @@ def targets(
     return aims
 
 
-def attacked(
+def attack_rows(
     given: Mapping[str, str], model: LeNet5, data: Data, names: Sequence[str]
 ) -> list[Row]:
     """A row of the picture for every attack and goal."""
@@ -141,8 +141,8 @@ def attacked(
         logits = model(image)[0, 0]
     keys, rows = robustness.starts(torch.tensor([place])), []
     for name in [given["attack"]] if given["attack"] else ATTACKS:
-        for words, target in targets(given, logits, label, names).items():
-            found = adversarial(
+        for words, target in attack_targets(given, logits, label, names).items():
+            attempt = adversarial(
                 model,
                 image,
                 label,
@@ -155,16 +155,16 @@ def attacked(
                 keys=keys,
             )
             title = f"{name.upper()}, {words}"
-            rows.append(Row(title, image[0], label, logits, found, names))
+            rows.append(Row(title, image[0], label, logits, attempt, names))
     return rows
 
 
-def origin(one: Record) -> Origin:
+def origin(record: Record) -> Origin:
     """Which network it is."""
-    treatment = one["treatment"]
+    treatment = record["treatment"]
     levels = ", ".join(
         f"{key} {treatment[key]}" for key in ("activation", "pooling", "head")
     )
-    error = one["response"]["test_error"]
-    data = f"run {one['run_id']}, {levels}, test error {error:.2%}"
-    return Origin(data=data, code=f"commit {str(one['code']['commit'])[:10]}")
+    error = record["response"]["test_error"]
+    data = f"run {record['run_id']}, {levels}, test error {error:.2%}"
+    return Origin(data=data, code=f"commit {str(record['code']['commit'])[:10]}")

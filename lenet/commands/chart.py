@@ -47,10 +47,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lenet.config import RANGES, SAFE, Refusal, place, suggest
+from lenet.config import RANGES, SAFE, Refusal, suggest, typed_place
 from lenet.records import store
-from lenet.studies import table_io
-from lenet.terminal import Said, pair
+from lenet.studies import foreign_runs
+from lenet.terminal import Said, listed, number, pair
 
 if TYPE_CHECKING:  # it imports what draws
     from lenet.report.paper import Paper
@@ -59,10 +59,10 @@ PAPER = ("title", "caption", "width", "columns", "format")
 OWN = ("study", "output_dir", "reference", "allow_partial", "mix", "response", *PAPER)
 RESPONSES = ("test_error", "corrected_error")  # of records
 SOURCES: dict[str, Callable[..., pd.DataFrame]] = {
-    "table": table_io.read,
-    "multirun": table_io.multirun,
-    "mlruns": table_io.mlruns,
-    "tensorboard": table_io.tensorboard,
+    "table": foreign_runs.read_table,
+    "multirun": foreign_runs.multirun,
+    "mlruns": foreign_runs.mlruns,
+    "tensorboard": foreign_runs.read_tensorboard,
 }
 OTHERS = ("response", "better", "seed", "factors", "margin", "metrics", "unit", *PAPER)
 WIDTHS = {1: 3.3, 2: 6.9}  # inches of one and of two columns
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> Said:
     """Draw what the arguments mean; the files."""
     if foreign(arguments):
         keys = (*SOURCES, *OTHERS, "study", "output_dir", "reference")
-        return Said.of_files(of_table(typed(arguments, keys)))
+        return Said.of_files(of_table(typed_keys(arguments, keys)))
     return Said.of_files(of_records(arguments))
 
 
@@ -84,7 +84,7 @@ def foreign(arguments: Sequence[str]) -> bool:
     return bool({*SOURCES} & {*keys})
 
 
-def typed(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+def typed_keys(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     """What is typed as key=value, of the keys that are known."""
     given: dict[str, str] = {}
     for text in arguments:
@@ -103,8 +103,8 @@ def typed(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
 
 def of_table(given: Mapping[str, str]) -> list[Path]:
     """The files drawn from anybody's runs."""
-    from lenet.report import index, table_report
-    from lenet.studies import table_study
+    from lenet.report import foreign_report, index
+    from lenet.studies import foreign_study
 
     sources = [key for key in SOURCES if key in given]
     if len(sources) != 1:
@@ -124,14 +124,17 @@ def of_table(given: Mapping[str, str]) -> list[Path]:
         raise Refusal(f"{folder.parent} is where runs lie: say output_dir=<folder>")
     try:
         rows = SOURCES[source](given[source], *extra)
-        found = table_study.compared(rows, **wanted(given))
-        found = table_study.in_unit(found, given.get("unit", ""))
+        comparison = foreign_study.compared(rows, **wanted(given))
+        comparison = foreign_study.in_unit(comparison, given.get("unit", ""))
     except ValueError as problem:
         raise Refusal(str(problem)) from None
     origin = Path(given[source]).name
     if how:
-        return table_report.write_paper(folder, found, origin, how)
-    return [*table_report.write(folder, found, origin), index.write(folder.parent)]
+        return foreign_report.write_paper_comparison(folder, comparison, origin, how)
+    return [
+        *foreign_report.write_comparison(folder, comparison, origin),
+        index.write_index(folder.parent),
+    ]
 
 
 def for_paper(given: Mapping[str, str]) -> "Paper | None":
@@ -176,7 +179,7 @@ def inches(text: str) -> float:
 
 
 def wanted(given: Mapping[str, str]) -> dict[str, Any]:
-    """What `table_study.compared` takes, from what was typed."""
+    """What `foreign_study.compared` takes, from what was typed."""
     chosen: dict[str, Any] = {
         key: given[key] for key in ("response", "better", "seed") if key in given
     }
@@ -191,44 +194,31 @@ def wanted(given: Mapping[str, str]) -> dict[str, Any]:
     return chosen
 
 
-def listed(text: str) -> list[str]:
-    """The parts of [a,b], or of a,b."""
-    inner = text.strip().removeprefix("[").removesuffix("]")
-    return [part.strip() for part in inner.split(",") if part.strip()]
-
-
-def number(key: str, text: str) -> float:
-    """A number that was typed."""
-    try:
-        return float(text)
-    except ValueError:
-        raise Refusal(f"{key}={text} is no number") from None
-
-
 def of_records(arguments: Sequence[str]) -> list[Path]:
     """The files drawn from records of lenet's own."""
     from lenet.report import index, report
     from lenet.studies import study  # with torch, for which a table need not wait
 
     known = (*OWN, *study.NARROWED, *RANGES)
-    given = {"output_dir": "outputs"} | typed(arguments, known)
+    given = {"output_dir": "outputs"} | typed_keys(arguments, known)
     how = for_paper(given)
-    found = adhoc(given) if "reference" in given else published(given)
-    names, response = [one.name for one in found], given.get("response", RESPONSES[0])
+    chosen = ad_hoc_studies if "reference" in given else published_studies
+    studies, response = chosen(given), given.get("response", RESPONSES[0])
+    names = [each.name for each in studies]
     if response not in RESPONSES:
         listed = suggest(response, RESPONSES, "response", "responses")
         places = "=, ".join(SOURCES)
         raise Refusal(f"{listed}; of your own runs say where they are: {places}=")
     if response != RESPONSES[0]:
-        found, names = list(map(study.corrected, found)), [*names, response]
+        studies, names = list(map(study.corrected, studies)), [*names, response]
     root = Path(given["output_dir"])
     folder = root / "-".join(names)
     if how:
-        return report.write_paper(folder, found, how)
-    return [*report.write(folder, found), index.write(root)]
+        return report.write_paper_figures(folder, studies, how)
+    return [*report.write_report(folder, studies), index.write_index(root)]
 
 
-def published(given: Mapping[str, str]) -> "list[Any]":
+def published_studies(given: Mapping[str, str]) -> "list[Any]":
     """The one or two studies that are named."""
     from lenet.studies import study
 
@@ -242,7 +232,7 @@ def published(given: Mapping[str, str]) -> "list[Any]":
     allowed = [given.get(key) == "true" for key in ("allow_partial", "mix")]
     root = given["output_dir"]
     try:
-        return [study.named(name, root, *allowed) for name in names]
+        return [study.open_study(name, root, *allowed) for name in names]
     except Refusal as refusal:
         if not str(refusal).startswith("study="):
             raise
@@ -250,15 +240,15 @@ def published(given: Mapping[str, str]) -> "list[Any]":
         raise Refusal(f"{refusal}; {hint}to measure from") from None
 
 
-def adhoc(given: Mapping[str, str]) -> "list[Any]":
+def ad_hoc_studies(given: Mapping[str, str]) -> "list[Any]":
     """Whatever lies in an output directory, against the reference that is named."""
     from lenet.studies import study
 
     name = given.get("study", "ad_hoc")
-    place("study", name)
+    typed_place("study", name)
     if (Path(given["output_dir"]) / name / "plan.json").exists():
         raise Refusal(f"study={name} has a plan with its own reference: leave one out")
-    reference = given["reference"].strip("[]").split(",")
+    reference = listed(given["reference"])
     narrow = {key: value for key, value in given.items() if key not in OWN}
     mix = given.get("mix") == "true"
-    return [study.adhoc(given["output_dir"], reference, narrow, name, mix)]
+    return [study.ad_hoc_study(given["output_dir"], reference, narrow, name, mix)]

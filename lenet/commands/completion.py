@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from lenet.config import CONF, Refusal, keys, suggest
+from lenet.config import CONF, Refusal, suggest, typed_keys
 from lenet.terminal import Said
 
 SHELLS = {
@@ -63,23 +63,23 @@ def words(typed: Sequence[str]) -> list[str]:
         return [verb for verb in VERBS if verb.startswith(last)]
     key, sign, _ = last.partition("=")
     if sign:
-        offered = [f"{key}={value}" for value in values(key, typed)]
+        offered = [f"{key}={value}" for value in possible_values(key, typed)]
     else:
-        offered = [f"{name}=" for name in sorted(known(typed[0]))]
+        offered = [f"{name}=" for name in sorted(known_keys(typed[0]))]
     return [word for word in offered if word.startswith(last)]
 
 
-def known(verb: str) -> set[str]:
+def known_keys(verb: str) -> set[str]:
     """The keys of a command: those that its help names, and those of a run."""
-    from lenet.__main__ import VERBS, about
+    from lenet.__main__ import VERBS, module_docstring
 
     if verb not in VERBS:
         return set()
-    named = set(re.findall(r"\b([a-z_]+)=", about(verb)))
-    return named | (keys() if verb in TRAINING else set())
+    named = set(re.findall(r"\b([a-z_]+)=", module_docstring(verb)))
+    return named | (typed_keys() if verb in TRAINING else set())
 
 
-def values(key: str, typed: Sequence[str]) -> list[str]:
+def possible_values(key: str, typed: Sequence[str]) -> list[str]:
     """What a key may be: a group's levels, designs, studies, runs, networks."""
     from lenet.commands import status
     from lenet.sweep import design

@@ -36,20 +36,20 @@ def main(arguments: Sequence[str]) -> Said:
             what = "run=<a network>" if given["format"] in NETWORKS else "study=<name>"
             raise Refusal(f"format={given['format']} goes with {what}")
         raise Refusal(suggest(given["format"], both, "format", "formats"))
-    return network(given) if given["run"] else records(given)
+    return export_network(given) if given["run"] else export_records(given)
 
 
-def records(given: Mapping[str, str]) -> Said:
+def export_records(given: Mapping[str, str]) -> Said:
     """A table of runs."""
     from lenet.export import record_table
 
     study, form = given["study"] or None, given["format"]
-    found = record_table.found(given["output_dir"], study)
+    records = record_table.chosen_records(given["output_dir"], study)
     path = Path(given["to"] or f"{study or 'runs'}.{form}").expanduser()
-    return Said.of_files([record_table.write(found, study, form, path)])
+    return Said.of_files([record_table.write_record_table(records, study, form, path)])
 
 
-def network(given: Mapping[str, str]) -> Said:
+def export_network(given: Mapping[str, str]) -> Said:
     """A network in a file, or a folder."""
     from lenet.export import formats, model_card
     from lenet.interpret import trained
@@ -59,9 +59,11 @@ def network(given: Mapping[str, str]) -> Said:
     if len(net.class_names) != 10 and given["format"] in TEN:
         raise Refusal(f"format={given['format']} is for networks of ten classes")
     if given["format"] == "hub":
-        return Said.of_files(model_card.write(net, path or Path(f"{net.name}_hub")))
+        return Said.of_files(
+            model_card.write_model_card(net, path or Path(f"{net.name}_hub"))
+        )
     if given["format"] == "onnx_int8":
         from lenet.export import int8
 
-        return int8.write(net, path, given["data_dir"] or None)
-    return Said.of_files([formats.write(net, given["format"], path)])
+        return int8.write_int8(net, path, given["data_dir"] or None)
+    return Said.of_files([formats.write_network(net, given["format"], path)])

@@ -32,11 +32,11 @@ from lenet.interpret import analysis, overview, probe
 from lenet.interpret.analysis import METHODS, SPECS, Result
 from lenet.records import durable, store
 from lenet.records.own_pictures import class_names
-from lenet.records.shapes import Record
+from lenet.records.shapes import Plan, PlannedArm, Record
 from lenet.report import report
 from lenet.studies import study
 from lenet.studies.origin import Origin
-from lenet.terminal import Said, pair
+from lenet.terminal import Said, listed, pair
 from lenet.training import data as datasets
 from lenet.training.data import Data
 
@@ -56,7 +56,7 @@ class Analysed(NamedTuple):
     """The results of the chosen methods on one run."""
 
     network: str
-    one: Record
+    record: Record
     results: Mapping[str, Result]
 
 
@@ -73,19 +73,23 @@ def explain() -> str:
 
 def main(arguments: Sequence[str]) -> Said:
     """Do what the arguments mean; the files."""
-    given, specs = typed(arguments)
-    methods = listed(given.get("methods", f"[{','.join(METHODS)}]"))
+    given, specs = typed_specs(arguments)
+    methods = listed(given["methods"]) if "methods" in given else list(METHODS)
+    if not methods:
+        raise Refusal(f"methods= names none: choose among {', '.join(METHODS)}")
     for name in methods:
         if name not in METHODS:
             raise Refusal(suggest(name, METHODS, "method", "methods"))
-    groups, folder = chosen(given)
-    groups = [weighted(group, given.get(PARTIAL) == "true") for group in groups]
-    found = list(analyse(groups, methods, specs, given.get("data_dir")))
-    drawn = figures(found, folder, specs, given.get("data_dir"))
-    return Said.of_files([*tables(found, folder), *drawn])
+    groups, folder = chosen_groups(given)
+    groups = [
+        runs_with_weights(group, given.get(PARTIAL) == "true") for group in groups
+    ]
+    runs = list(analyse(groups, methods, specs, given.get("data_dir")))
+    drawn = figures(runs, folder, specs, given.get("data_dir"))
+    return Said.of_files([*tables(runs, folder), *drawn])
 
 
-def typed(arguments: Sequence[str]) -> tuple[dict[str, str], analysis.Specs]:
+def typed_specs(arguments: Sequence[str]) -> tuple[dict[str, str], analysis.Specs]:
     """What is typed as key=value, and the numbers of the methods."""
     given: dict[str, str] = {}
     specs: analysis.Specs = SPECS
@@ -103,36 +107,29 @@ def typed(arguments: Sequence[str]) -> tuple[dict[str, str], analysis.Specs]:
     return given, specs
 
 
-def listed(text: str) -> list[str]:
-    """The parts of [a,b]."""
-    return [part.strip() for part in text.strip("[]").split(",")]
-
-
-def chosen(given: Mapping[str, str]) -> tuple[list[Group], Path]:
+def chosen_groups(given: Mapping[str, str]) -> tuple[list[Group], Path]:
     """The groups of runs that are meant, and where their figures go."""
     output_dir = given.get("output_dir", "outputs")
     if "study" in given:
         folder = Path(output_dir) / given["study"]
-        return of_study(folder, given.get("treatment")), folder
-    one = store.select(given["run"], output_dir)
+        return groups_of_study(folder, given.get("treatment")), folder
+    record = store.select(given["run"], output_dir)
     place = Path(given["run"])
     if not (place / "record.json").is_file():
-        place = store.folder(output_dir, one["run_id"])
-    group = Group(f"run {one['run_id'][:8]}", [one], str(place.parent.parent))
+        place = store.run_folder(output_dir, record["run_id"])
+    group = Group(f"run {record['run_id'][:8]}", [record], str(place.parent.parent))
     return [group], place / "interpretation"
 
 
-def of_study(folder: Path, treatment: str | None) -> list[Group]:
+def groups_of_study(folder: Path, treatment: str | None) -> list[Group]:
     """The runs of the treatments of a study, or of the one that is typed."""
-    plan, found = study.read(folder)
-    records = {one["run_id"]: one for one in found}
-    alone = {"levels": {}, "changes": {}, "runs": plan["runs"]}
-    arms = plan.get("arms", [alone])  # a plan in which no level varies may have none
+    plan, stored = study.read_study(folder)
+    records = {record["run_id"]: record for record in stored}
+    arms = plan["arms"]
     if treatment is not None:
-        parts = [part for part in listed(treatment) if part]
-        typed = dict(part.partition("=")[::2] for part in parts)
+        typed = dict(part.partition("=")[::2] for part in listed(treatment))
         arms = [arm for arm in arms if typed in settings(arm)]
-    names = [named(arm, plan) for arm in plan.get("arms", [alone])]
+    names = [arm_title(arm, plan) for arm in plan["arms"]]
     if not arms or len(arms) > len(interpretation_curves.COLORS):
         raise Refusal(
             f"{len(arms)} treatments of {folder} are meant, and 1 to "
@@ -141,7 +138,7 @@ def of_study(folder: Path, treatment: str | None) -> list[Group]:
         )
     return [
         Group(
-            named(arm, plan),
+            arm_title(arm, plan),
             [records[name] for name in arm["runs"] if name in records],
             str(folder.parent),
         )
@@ -149,19 +146,19 @@ def of_study(folder: Path, treatment: str | None) -> list[Group]:
     ]
 
 
-def settings(arm: Mapping[str, Any]) -> list[dict[str, str]]:
+def settings(arm: PlannedArm) -> list[dict[str, str]]:
     """What a treatment's difference from the base may be typed as."""
     return [
-        {key: study.shown(value) for key, value in arm[kind].items()}
-        for kind in ("levels", "changes")
+        {key: study.value_text(value) for key, value in changed.items()}
+        for changed in (arm["levels"], arm["changes"])
     ]
 
 
-def named(arm: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+def arm_title(arm: PlannedArm, plan: Plan) -> str:
     """What a treatment is called: its levels, or the name of the base."""
     levels, changes = settings(arm)
     parts = [f"{k}={v}" if k in changes else v for k, v in levels.items()]
-    return ", ".join(parts) or str(plan.get("preset", "base"))
+    return ", ".join(parts) or plan["preset"]
 
 
 @cache
@@ -177,74 +174,77 @@ def analyse(
     data_dir: str | None,
 ) -> Iterator[Analysed]:
     """The results on every run; says on stderr how far it is."""
-    every = [(group, one) for group in groups for one in group.runs]
-    for count, (group, one) in enumerate(every, 1):
+    every = [(group, record) for group in groups for record in group.runs]
+    for count, (group, record) in enumerate(every, 1):
 
         @cache
-        def load(one: Record = one, root: str = group.root) -> analysis.Subject:
-            data = loaded(str(one["treatment"]["data"]), data_dir)
-            return analysis.subject(one, root, data)
+        def load(record: Record = record, root: str = group.root) -> analysis.Subject:
+            data = loaded(str(record["treatment"]["data"]), data_dir)
+            return analysis.subject(record, root, data)
 
         results = {}
         for method in methods:
             began = time.perf_counter()
             results[method], there = analysis.result(
-                method, one, group.root, specs, load
+                method, record, group.root, specs, load
             )
             took = "kept" if there else f"{time.perf_counter() - began:.1f} s"
-            said = f"{group.name}, seed {one['seed']}: {method}, {took}"
+            said = f"{group.name}, seed {record['seed']}: {method}, {took}"
             print(f"[{count}/{len(every)}] {said}", file=sys.stderr, flush=True)
-        yield Analysed(group.name, one, results)
+        yield Analysed(group.name, record, results)
 
 
-def weighted(group: Group, partial: bool) -> Group:
+def runs_with_weights(group: Group, partial: bool) -> Group:
     """The runs of a group that did not diverge, in the order of their seeds; a Refusal
     where weights are lacking, or `partial` and all are."""
 
-    def there(one: Record) -> bool:
+    def there(record: Record) -> bool:
         try:
-            return bool(one["weights"] and store.weights(group.root, one))
+            return bool(record["weights"] and store.weights(group.root, record))
         except Refusal as problem:
             if problem.code != 3:
                 raise
             return False
 
-    runs = [one for one in group.runs if there(one)]
+    runs = [record for record in group.runs if there(record)]
     lacking = len(group.runs) - len(runs)
     said = f"{lacking} of {len(group.runs)} runs of {group.name} have no weights in "
     said += f"{group.root}: they diverged, or only their records are here"
     if not runs:
         raise Refusal(f"{said}; train them again, or choose runs that have weights")
-    if any(one["weights"] for one in group.runs if one not in runs) and not partial:
+    if (
+        any(record["weights"] for record in group.runs if record not in runs)
+        and not partial
+    ):
         raise Refusal(
             f"{said}; train them again, with output_dir=<folder>, or say "
             f"{PARTIAL}=true: what is published of all runs is then overwritten"
         )
     if lacking:
         print(said, file=sys.stderr)
-    return group._replace(runs=sorted(runs, key=lambda one: int(one["seed"])))
+    return group._replace(runs=sorted(runs, key=lambda record: int(record["seed"])))
 
 
-def joined(found: Sequence[Analysed], method: str, name: str) -> pd.DataFrame:
+def joined_table(runs: Sequence[Analysed], method: str, name: str) -> pd.DataFrame:
     """A table of all runs, with the columns network and seed."""
     parts = []
-    for one in found:
-        part = one.results[method][name]
+    for analysed in runs:
+        part = analysed.results[method][name]
         assert isinstance(part, pd.DataFrame)
-        named = {"network": one.network, "seed": one.one["seed"]}
+        named = {"network": analysed.network, "seed": analysed.record["seed"]}
         parts.append(part.drop(columns="run", errors="ignore").assign(**named))
     return pd.concat(parts, ignore_index=True)
 
 
-def of_probes(found: Sequence[Analysed]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def of_probes(runs: Sequence[Analysed]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Accuracy and selectivity by layer, over seeds."""
-    table = joined(found, "probe", "probes")
+    table = joined_table(runs, "probe", "probes")
     keys = ["network", "weights", "images", "layer"]
     right = table[table["task"] == "class"]
     chosen = probe.selectivity(table, [*keys, "seed"])
     return (
-        interpretation_curves.over_seeds(right, keys, "accuracy"),
-        interpretation_curves.over_seeds(chosen, keys, "selectivity"),
+        interpretation_curves.seed_means(right, keys, "accuracy"),
+        interpretation_curves.seed_means(chosen, keys, "selectivity"),
     )
 
 
@@ -255,7 +255,7 @@ def of_differences(probes: pd.DataFrame) -> dict[str, pd.DataFrame]:
     keys = ["network", "layer"]
     ends = ("untrained", "trained")
     training = interpretation_curves.paired(clean, "weights", ends, keys, "accuracy")
-    found = {"probe_training": training}
+    differences = {"probe_training": training}
     names = list(dict.fromkeys(probes["network"]))
     if len(names) == 2:
         keys = ["weights", "images", "layer"]
@@ -263,30 +263,32 @@ def of_differences(probes: pd.DataFrame) -> dict[str, pd.DataFrame]:
         networks = interpretation_curves.paired(
             right, "network", pair, keys, "accuracy"
         )
-        found["probe_networks"] = networks
-    return found
+        differences["probe_networks"] = networks
+    return differences
 
 
-def tables(found: Sequence[Analysed], folder: Path) -> Iterator[Path]:
+def tables(runs: Sequence[Analysed], folder: Path) -> Iterator[Path]:
     """Write the tables that the figures are drawn from."""
     written: dict[str, pd.DataFrame] = {}
-    methods = found[0].results
+    methods = runs[0].results
     if "sanity" in methods:
         for name in ("faithfulness", "randomisation"):
-            written[name] = joined(found, "sanity", name)
+            written[name] = joined_table(runs, "sanity", name)
     if "probe" in methods:
-        written["probes"] = joined(found, "probe", "probes")
-        accuracy, selectivity = of_probes(found)
+        written["probes"] = joined_table(runs, "probe", "probes")
+        accuracy, selectivity = of_probes(runs)
         written["probe_accuracy"], written["probe_selectivity"] = accuracy, selectivity
         written |= of_differences(written["probes"])
     if "sae" in methods:
-        written["sae"] = joined(found, "sae", "sae")
+        written["sae"] = joined_table(runs, "sae", "sae")
         keys = ["network", "weights", "method", "setting"]
-        written["sae_unexplained"] = interpretation_curves.over_seeds(
+        written["sae_unexplained"] = interpretation_curves.seed_means(
             written["sae"], keys, "fvu"
         )
     if "mistakes" in methods:
-        written["mistakes"] = overview.mistakes(joined(found, "mistakes", "answers"))
+        written["mistakes"] = overview.mistake_table(
+            joined_table(runs, "mistakes", "answers")
+        )
     for name, table in written.items():
         path = folder / f"{name}.csv"
         text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
@@ -295,36 +297,38 @@ def tables(found: Sequence[Analysed], folder: Path) -> Iterator[Path]:
 
 
 def figures(
-    found: Sequence[Analysed], folder: Path, specs: analysis.Specs, data_dir: str | None
+    runs: Sequence[Analysed], folder: Path, specs: analysis.Specs, data_dir: str | None
 ) -> Iterator[Path]:
     """Draw the curves of all runs, and pictures of the first run of each network."""
-    one, methods = found[0].one, found[0].results
-    name = str(one["treatment"]["data"])
-    origin = Origin("", f"{name}, {one['images']:,} test images", code_of(found))
+    record, methods = runs[0].record, runs[0].results
+    name = str(record["treatment"]["data"])
+    origin = Origin(
+        "", f"{name}, {record['images']:,} test images", commits_and_versions(runs)
+    )
     drawn: dict[str, Figure] = {}
     if "probe" in methods:
         about = of_images(specs["probe"])
         drawn["probes"] = interpretation_curves.probe_chart(
-            *of_probes(found), about, origin
+            *of_probes(runs), about, origin
         )
     if "sae" in methods:
-        table = joined(found, "sae", "sae")
+        table = joined_table(runs, "sae", "sae")
         drawn["sae"] = interpretation_curves.sae_chart(
             table, specs["sae"].layer, origin
         )
     if "sanity" in methods:
         faithful, random = (
-            joined(found, "sanity", table)
+            joined_table(runs, "sanity", table)
             for table in ("faithfulness", "randomisation")
         )
         drawn["sanity"] = interpretation_curves.sanity_chart(faithful, random, origin)
     for stem, figure in drawn.items():
         yield from report.save(figure, folder / stem)
-    first = {run.network: run for run in reversed(found)}
+    first = {run.network: run for run in reversed(runs)}
     for network, run in first.items():
         word = "".join(letter if letter in SAFE else "_" for letter in network)
         ending = "" if len(first) == 1 else f"_{word}"
-        data = loaded(str(run.one["treatment"]["data"]), data_dir)
+        data = loaded(str(run.record["treatment"]["data"]), data_dir)
         for stem, figure in portrayed(run, data, specs, origin).items():
             yield from report.save(figure, folder / f"{stem}{ending}", ["png"])
 
@@ -338,10 +342,10 @@ def of_images(spec: probe.Probe) -> str:
     return f"{said} Attack: PGD in the L-infinity ball, {steps}."
 
 
-def code_of(found: Sequence[Analysed]) -> str:
+def commits_and_versions(runs: Sequence[Analysed]) -> str:
     """The commits and versions that the runs were trained with."""
-    commits = sorted({str(run.one["code"]["commit"])[:10] for run in found})
-    versions = sorted({run.one["versions"]["torch"] for run in found})
+    commits = sorted({str(run.record["code"]["commit"])[:10] for run in runs})
+    versions = sorted({run.record["versions"]["torch"] for run in runs})
     return f"commit {', '.join(commits)}, torch {', '.join(versions)}"
 
 
@@ -350,20 +354,20 @@ def portrayed(
 ) -> dict[str, Figure]:
     """The pictures of one run."""
     images, results = data.test_images.numpy(), run.results
-    names = class_names(run.one)
+    names = class_names(run.record)
     about = origin._replace(
-        data=f"{run.network}, seed {run.one['seed']}; {origin.data}"
+        data=f"{run.network}, seed {run.record['seed']}; {origin.data}"
     )
     drawn: dict[str, Figure] = {}
     if "layers" in results:
         place = specs["layers"].image
         label = int(data.test_labels[place])
-        maps = arrays(results["layers"])
+        maps = result_arrays(results["layers"])
         drawn["layers"] = interpretation_maps.layers(
             maps, images[place], label, about, names
         )
     for method in {"saliency", "gradcam"} & results.keys():
-        maps = arrays(results[method])
+        maps = result_arrays(results[method])
         first = analysis.first_of_each(data.test_labels)
         digits = images[first], data.test_labels[first].tolist()
         drawn[method] = interpretation_maps.ten_digits(
@@ -382,7 +386,7 @@ def portrayed(
     return drawn
 
 
-def arrays(result: Result) -> dict[str, Any]:
+def result_arrays(result: Result) -> dict[str, Any]:
     """The arrays of a result."""
     return {
         name: value for name, value in result.items() if isinstance(value, np.ndarray)

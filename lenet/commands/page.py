@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lenet.config import Refusal
 from lenet.records import durable
-from lenet.terminal import Said, typed
+from lenet.terminal import Said, listed, typed
 
 TYPED = {
     "runs": "",
@@ -30,11 +30,11 @@ def main(arguments: Sequence[str]) -> Said:
     given = typed(arguments, TYPED)
     if given["picture"] not in ("true", "false"):
         raise Refusal(f"picture={given['picture']}: write picture=true")
-    runs = [run.strip() for run in given["runs"].strip("[]").split(",") if run.strip()]
+    runs = listed(given["runs"])
     # With torch, for which a typing error need not wait.
     from lenet.page import build, screenshot
 
-    text = build.page(runs, given["output_dir"], given["data_dir"] or None)
+    text = build.page_text(runs, given["output_dir"], given["data_dir"] or None)
     path = Path(given["file"] or Path(given["output_dir"]) / "page" / "index.html")
     durable.replace(path, text.encode())
     if given["picture"] == "false":

@@ -40,16 +40,18 @@ def main(arguments: Sequence[str]) -> Said:
     from lenet.interpret import trained  # torch: not for what is refused
 
     net = trained.load(given["run"], given["output_dir"])
-    lines, found = [], []
+    lines, pictures = [], []
     for name in names:
         seen = net.predict(name)
-        files = drawn(net, seen, Path(name)) if given["draw"] == "true" else []
+        files = draw_layers(net, seen, Path(name)) if given["draw"] == "true" else []
         lines += [f"{name}: {seen}", *map(str, files)]
-        found.append(about(name, seen, files))
-    return Said("\n".join(lines), {"network": net.name, "pictures": found})
+        pictures.append(prediction_values(name, seen, files))
+    return Said("\n".join(lines), {"network": net.name, "pictures": pictures})
 
 
-def about(name: str, seen: "Prediction", files: Sequence[Path]) -> dict[str, Any]:
+def prediction_values(
+    name: str, seen: "Prediction", files: Sequence[Path]
+) -> dict[str, Any]:
     """A prediction for a program."""
     return {
         "picture": name,
@@ -61,7 +63,7 @@ def about(name: str, seen: "Prediction", files: Sequence[Path]) -> dict[str, Any
     }
 
 
-def drawn(net: "Trained", seen: "Prediction", picture: Path) -> list[Path]:
+def draw_layers(net: "Trained", seen: "Prediction", picture: Path) -> list[Path]:
     """The files that show what every layer saw, beside the picture."""
     from lenet.figures import interpretation_maps
     from lenet.interpret import overview

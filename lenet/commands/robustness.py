@@ -28,10 +28,10 @@ import pandas as pd
 from torch import Tensor
 
 from lenet.config import Refusal, suggest
-from lenet.figures import robustness_chart, words
+from lenet.figures import level_names, robustness_chart
 from lenet.interpret import robustness
 from lenet.interpret.robustness import EFFORTS, Effort
-from lenet.interpret.swift import Swift
+from lenet.interpret.torch_network import Swift
 from lenet.records import contents
 from lenet.records.durable import replace
 from lenet.records.overfitting import overfitting
@@ -76,24 +76,24 @@ class Task(NamedTuple):
 
 def main(arguments: Sequence[str]) -> Said:
     """Do what the arguments mean; the files."""
-    given = checked(arguments)
+    given = checked_arguments(arguments)
     reuse_memory()
-    found = named(given)
+    chosen = chosen_study(given)
     if given["redraw"] == "true":
-        return Said.of_files(redrawn(given, found))
-    task = prepared(given, found)
+        return Said.of_files(redrawn(given, chosen))
+    task = prepared(given, chosen)
     tables: list[tuple[pd.DataFrame, ...]] = []
-    for label, runs in comparable(found).items():
+    for label, runs in comparable(chosen).items():
         began = time.perf_counter()
-        tables.append(measured(label, runs, given["output_dir"], task))
+        tables.append(measured_arm(label, runs, given["output_dir"], task))
         took = time.perf_counter() - began
         print(f"{label}: {len(runs)} runs, {took:.0f} s", file=sys.stderr, flush=True)
     parts = (pd.concat(some) for some in zip(*tables, strict=True))
-    paths = write(given, found, task, *parts)
+    paths = write_results(given, chosen, task, *parts)
     return Said.of_files(paths)
 
 
-def checked(arguments: Sequence[str]) -> dict[str, str]:
+def checked_arguments(arguments: Sequence[str]) -> dict[str, str]:
     """What the command line says, if it can be carried out."""
     given = typed(arguments, TYPED)
     for key, known in (("effort", EFFORTS), ("norm", NORMS)):
@@ -105,50 +105,55 @@ def checked(arguments: Sequence[str]) -> dict[str, str]:
     return given if given["epsilon"] else given | {"epsilon": EPSILONS[given["norm"]]}
 
 
-def named(given: Mapping[str, str]) -> Study:
+def chosen_study(given: Mapping[str, str]) -> Study:
     """The study, if its folder has one."""
     root = Path(given["output_dir"])
     known = sorted(path.parent.name for path in root.glob("*/plan.json"))
     if given["study"] not in known:
         listed = ", ".join(known) or "none"
         raise Refusal(f"study={given['study'] or '?'}: those in {root} are: {listed}")
-    return study.published(root / given["study"], given["allow_partial"] == "true")
+    return study.published_study(
+        root / given["study"], given["allow_partial"] == "true"
+    )
 
 
-def comparable(found: Study) -> dict[str, list[Record]]:
+def comparable(chosen: Study) -> dict[str, list[Record]]:
     """The runs of each treatment, if some run of the reference did not diverge."""
-    runs = report.by_treatment(found)
-    if not any(one["status"] == "finished" for one in runs[words.network(found)]):
-        raise Refusal(f"every run of the reference {found.base} diverged", 1)
+    runs = report.by_treatment(chosen)
+    if not any(
+        record["status"] == "finished"
+        for record in runs[level_names.study_network(chosen)]
+    ):
+        raise Refusal(f"every run of the reference {chosen.base} diverged", 1)
     return runs
 
 
-def numbers(given: Mapping[str, str], key: str) -> list[float]:
+def typed_numbers(given: Mapping[str, str], key: str) -> list[float]:
     """The radii under a key, in their order, each in its range."""
-    found = sorted({number(key, text) for text in given[key].strip("[]").split(",")})
+    numbers = sorted({number(key, text) for text in given[key].strip("[]").split(",")})
     largest = robustness.WHOLE[given["norm"]]
-    for value in found:
+    for value in numbers:
         if not 0 <= value <= largest:
             raise Refusal(f"{key}={value:g} is out of range: it is 0 to {largest:g}")
-    return found
+    return numbers
 
 
-def prepared(given: Mapping[str, str], found: Study) -> Task:
+def prepared(given: Mapping[str, str], chosen: Study) -> Task:
     """The images of the study's test set that are attacked, and how."""
-    one = found.records[0]
-    data = datasets.load(one["treatment"]["data"], given["data_dir"] or None)
-    if data.sha256 != one["data"]:
+    record = chosen.records[0]
+    data = datasets.load(record["treatment"]["data"], given["data_dir"] or None)
+    if data.sha256 != record["data"]:
         raise Refusal(
-            f"the data set is not the one that {found.name} was trained on", 3
+            f"the data set is not the one that {chosen.name} was trained on", 3
         )
     effort = EFFORTS[given["effort"]]
     count = min(effort.images, len(data.test_labels))
-    chosen = robustness.chosen(count, len(data.test_labels))
-    images, labels = data.test_images[chosen] / 255, data.test_labels[chosen]
-    keys, epsilons = robustness.starts(chosen), numbers(given, "epsilon")
+    places = robustness.attacked_indices(count, len(data.test_labels))
+    images, labels = data.test_images[places] / 255, data.test_labels[places]
+    keys, epsilons = robustness.starts(places), typed_numbers(given, "epsilon")
     if not any(epsilons):
         raise Refusal("epsilon=[0] attacks nothing: give a radius above 0")
-    atlas = numbers({**given, "norm": "linf"}, "atlas")
+    atlas = typed_numbers({**given, "norm": "linf"}, "atlas")
     if len(atlas) > 1:
         raise Refusal(f"atlas={given['atlas']}: the atlas counts at one radius")
     if effort.auto_attack and not importlib.util.find_spec("pyautoattack"):
@@ -156,43 +161,45 @@ def prepared(given: Mapping[str, str], found: Study) -> Task:
     return Task(images, labels, keys, epsilons, effort, given["norm"], atlas[0])
 
 
-def measured(
+def measured_arm(
     label: str, runs: Sequence[Record], output_dir: str, task: Task
 ) -> tuple[pd.DataFrame, ...]:
     """Cells, responses, atlas and smallest radii of one treatment, a stack of runs."""
-    alive = [one for one in runs if one["status"] == "finished"]
+    alive = [record for record in runs if record["status"] == "finished"]
     lost = pd.DataFrame(
         [
-            {"treatment": label, "seed": one["seed"], "status": "diverged"}
-            for one in runs
-            if one["status"] == "diverged"
+            {"treatment": label, "seed": record["seed"], "status": "diverged"}
+            for record in runs
+            if record["status"] == "diverged"
         ]
     )
     blank = lost.merge(pd.DataFrame({"epsilon": task.epsilons}), how="cross")
     if not alive:
         return pd.DataFrame(), blank, pd.DataFrame(), lost
     model, some = (
-        contents.load(alive, output_dir),
+        contents.load_stack(alive, output_dir),
         (task.images, task.labels, task.keys),
     )
     swift = Swift(model, alive[0]["treatment"])
-    found = robustness.curve(swift, *some, task.epsilons, task.effort, task.norm)
-    cells = found.cells
+    curve = robustness.accuracy_curve(
+        swift, *some, task.epsilons, task.effort, task.norm
+    )
+    cells = curve.cells
     if task.effort.auto_attack:
-        lone = [contents.load([one], output_dir) for one in alive]
-        cells = cells.assign(auto_attack=strongest(lone, found.right, task))
-    seeds = dict(enumerate(one["seed"] for one in alive))
+        lone = [contents.load_stack([record], output_dir) for record in alive]
+        cells = cells.assign(auto_attack=strongest(lone, curve.right, task))
+    seeds = dict(enumerate(record["seed"] for record in alive))
     where = {"treatment": label, "seed": cells["run"].map(seeds)}
-    names = cells["run"].map(dict(enumerate(one["run_id"] for one in alive)))
+    names = cells["run"].map(dict(enumerate(record["run_id"] for record in alive)))
     cells = cells.assign(**where, run_id=names)
     right = cells[["treatment", "seed", "epsilon"]].assign(
         status="finished",
         robust_accuracy=cells["accuracy"],
-        right=[bits.numpy() for bits in found.right.flatten(0, 1)],  # as the cells are
+        right=[bits.numpy() for bits in curve.right.flatten(0, 1)],  # as the cells are
     )
     atlas = robustness.atlas(swift, *some, task.effort, task.atlas)
     atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
-    radii = robustness.smallest_radii(swift, *some, found, task.effort, task.norm)
+    radii = robustness.smallest_radii(swift, *some, curve, task.effort, task.norm)
     medians = robustness.middle(radii).mean(1).clamp(max=robustness.WHOLE[task.norm])
     flips = pd.DataFrame({"treatment": label, "seed": list(seeds.values())})
     flips = flips.assign(status="finished", smallest_epsilon=medians.tolist())
@@ -205,7 +212,7 @@ def strongest(models: Sequence[Model], right: Tensor, task: Task) -> list[float]
     models: each a stack of one, for AutoAttack attacks one network at a time. Images
     that it turns are lost at larger radii too.
     """
-    found, left = [], right[0].clone()
+    shares, left = [], right[0].clone()
     for epsilon, withstood in zip(task.epsilons, right, strict=True):
         left &= withstood
         for model, mask in zip(models, left, strict=True):
@@ -217,13 +224,13 @@ def strongest(models: Sequence[Model], right: Tensor, task: Task) -> list[float]
                 some = task.images[mask], task.labels[mask]
                 stays = robustness.auto_attack(single, *some, epsilon, task.norm)
                 mask[mask.clone()] = stays
-            found.append(mask.double().mean().item())
-    return found
+            shares.append(mask.double().mean().item())
+    return shares
 
 
-def write(
+def write_results(
     given: Mapping[str, str],
-    found: Study,
+    chosen: Study,
     task: Task,
     cells: pd.DataFrame,
     right: pd.DataFrame,
@@ -231,37 +238,37 @@ def write(
     flips: pd.DataFrame,
 ) -> list[Path]:
     """Write figures and tables beside the study's records; their paths."""
-    folder = Path(given["output_dir"]) / found.name
-    rows = robustness_chart.summary(cells)
+    folder = Path(given["output_dir"]) / chosen.name
+    rows = robustness_chart.accuracy_table(cells)
     ends = ["auto_attack_low", "auto_attack_high"]
     named_rows = rows.rename(columns={"mean": "robust_accuracy"})
     named_rows = named_rows.drop(columns=ends, errors="ignore")
-    reference = words.network(found)
-    effects = robustness_chart.differences(right, reference, found.name)
-    smallest = robustness_chart.smallest(flips, reference, found.name)
+    reference = level_names.study_network(chosen)
+    effects = robustness_chart.differences(right, reference, chosen.name)
+    smallest = robustness_chart.smallest(flips, reference, chosen.name)
     shown = robustness_chart.smallest_shown(smallest)
-    about = caption(found, task)
+    about = caption(chosen, task)
     chart = robustness_chart.robustness_chart(
-        rows, effects, smallest, reference=reference, about=about, origin=found.origin
+        rows, effects, smallest, reference=reference, about=about, origin=chosen.origin
     )
     pairs = robustness_chart.atlas_table(atlas)
     second = robustness_chart.atlas_chart(
-        atlas, task.atlas, about="The L-infinity ball.", origin=found.origin,
-        classes=class_names(found.records[0]),
+        atlas, task.atlas, about="The L-infinity ball.", origin=chosen.origin,
+        classes=class_names(chosen.records[0]),
     )  # fmt: skip
-    stem = "_".join(["robustness", *unlike(given)])
+    stem = "_".join(["robustness", *changed_defaults(given)])
     texts = [
         effect_tables.as_markdown(named_rows, about),
-        effect_tables.as_markdown(shown, radii(found, task)),
+        effect_tables.as_markdown(shown, radii(chosen, task)),
     ]
     files = {
-        f"{stem}_cells.csv": effect_tables.as_csv(cells),
-        f"{stem}.csv": effect_tables.as_csv(rows),
+        f"{stem}_cells.csv": effect_tables.effects_csv(cells),
+        f"{stem}.csv": effect_tables.effects_csv(rows),
         f"{stem}.md": "\n".join(texts),
-        f"{stem}_flips.csv": effect_tables.as_csv(smallest),
-        f"{stem}_flips_cells.csv": effect_tables.as_csv(flips),
-        f"{stem}_effects.csv": effect_tables.as_csv(effects),
-        f"{stem}_atlas.csv": effect_tables.as_csv(pairs),
+        f"{stem}_flips.csv": effect_tables.effects_csv(smallest),
+        f"{stem}_flips_cells.csv": effect_tables.effects_csv(flips),
+        f"{stem}_effects.csv": effect_tables.effects_csv(effects),
+        f"{stem}_atlas.csv": effect_tables.effects_csv(pairs),
     }
     for name, text in files.items():
         replace(folder / name, text.encode())
@@ -270,10 +277,10 @@ def write(
     return [*(folder / name for name in files), *drawn]
 
 
-def redrawn(given: Mapping[str, str], found: Study) -> list[Path]:
+def redrawn(given: Mapping[str, str], chosen: Study) -> list[Path]:
     """The chart again, from the tables beside the study's records; its files."""
-    folder = Path(given["output_dir"]) / found.name
-    stem = "_".join(["robustness", *unlike(given)])
+    folder = Path(given["output_dir"]) / chosen.name
+    stem = "_".join(["robustness", *changed_defaults(given)])
     names = [f"{stem}{end}.csv" for end in ("", "_effects", "_flips")] + [f"{stem}.md"]
     for name in names:
         if not (folder / name).is_file():
@@ -281,30 +288,32 @@ def redrawn(given: Mapping[str, str], found: Study) -> list[Path]:
                 f"{folder / name} is missing: it is written by the same command "
                 "without redraw=true, which attacks the runs"
             )
-    rows, effects, smallest = (effect_tables.read(folder / n) for n in names[:3])
+    rows, effects, smallest = (
+        effect_tables.read_effects(folder / n) for n in names[:3]
+    )
     ends = [f"difference_{end}" for end in ("mean", "low", "high")]
     smallest[ends] = smallest[ends].apply(pd.to_numeric)  # the reference has none
     about = (folder / names[3]).read_text("utf-8").split("\n\n")[0]
     figure = robustness_chart.robustness_chart(
         rows, effects, smallest, reference=str(rows["treatment"].iloc[0]),
-        about=re.sub(r"\\(.)", r"\1", about), origin=found.origin,
+        about=re.sub(r"\\(.)", r"\1", about), origin=chosen.origin,
     )  # fmt: skip
     return report.save(figure, folder / f"{stem}_chart")
 
 
-def unlike(given: Mapping[str, str]) -> list[str]:
+def changed_defaults(given: Mapping[str, str]) -> list[str]:
     """What was typed other than by default, as parts of a file's name: a trial leaves
     what is published alone."""
     parts = [given[key] for key in ("norm", "effort") if given[key] != TYPED[key]]
     usual = {**TYPED, "norm": given["norm"], "epsilon": EPSILONS[given["norm"]]}
     for key in ("epsilon", "atlas"):
-        values = [numbers(one, key) for one in (given, usual)]
+        values = [typed_numbers(side, key) for side in (given, usual)]
         if values[0] != values[1]:
             parts += [key, *(f"{value:g}" for value in values[0])]
     return parts + ["partial"] * (given["allow_partial"] == "true")
 
 
-def caption(found: Study, task: Task) -> str:
+def caption(chosen: Study, task: Task) -> str:
     """What the attack was, and which runs it met."""
     tries, most = task.effort.tries, robustness.STRONGEST
     long, images = robustness.LONG * tries.steps, len(task.labels)
@@ -321,19 +330,20 @@ def caption(found: Study, task: Task) -> str:
         f"{robustness.LONG * most.steps} steps from {most.restarts} and {most.closer} "
         f"other starts, on {min(task.effort.sample, images)} of them."
     )
-    lost = sum(overfitting(one["curve"]) is not None for one in found.records)
+    lost = sum(overfitting(record["curve"]) is not None for record in chosen.records)
     if lost:
         runs = "1 run" if lost == 1 else f"{lost} runs"
         about += f" {runs} overfitted to the attack of the training."
     return about
 
 
-def radii(found: Study, task: Task) -> str:
+def radii(chosen: Study, task: Task) -> str:
     """What the table of smallest radii says."""
     share = 2**robustness.HALVINGS
     return (
         f"The smallest {task.norm} epsilon at which the same attack turns an image: "
         f"median over {len(task.labels):,} images, by bisection to 1/{share} of the "
         "distance of two radii of the curve; the mean over seeds with its 95 % t "
-        f"interval, and the mean of within-seed differences to {words.network(found)}."
+        f"interval, and the mean of within-seed differences to "
+        f"{level_names.study_network(chosen)}."
     )

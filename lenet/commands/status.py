@@ -22,7 +22,7 @@ from lenet.config import (
     composed,
     current,
     names,
-    shortened,
+    short_text,
 )
 from lenet.records import plan, store
 from lenet.records.shapes import Record
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> Said:
     given = typed(arguments, KEYS)
     count = given.pop("runs")
     if not count.isdecimal() or len(count) > 6:
-        raise Refusal(f"runs={shortened(count)}: say how many to list, runs=10")
+        raise Refusal(f"runs={short_text(count)}: say how many to list, runs=10")
     root = Path(given["output_dir"]).expanduser()
     if given["study"]:
         return sweep.status({}, [f"{key}={value}" for key, value in given.items()])
@@ -44,8 +44,12 @@ def main(arguments: Sequence[str]) -> Said:
         raise Refusal(
             f"output_dir={root}: there is no such folder; nothing was trained"
         )
-    every = store.finished(str(root))
-    shown, studies, networks = newest(root, every, int(count)), folders(root), nets()
+    every = store.finished_runs(str(root))
+    shown, studies, networks = (
+        newest(root, every, int(count)),
+        study_folders(root),
+        nets(),
+    )
     listed = ", the newest:" if shown else ""
     lines = [f"{len(every)} runs in {root / 'runs'}{listed}"]
     lines += [run["said"] for run in shown]
@@ -61,36 +65,38 @@ def newest(root: Path, every: Sequence[str], count: int) -> list[dict[str, Any]]
     def ended(name: str) -> float:
         return os.stat(store.record_path(str(root), name)).st_mtime
 
-    found = []
+    rows = []
     for name in sorted(every, key=ended, reverse=True)[:count] if count else ():
-        one, when = plan.peek(str(root), name), time.localtime(ended(name))
+        record, when = plan.peek(str(root), name), time.localtime(ended(name))
         about = dict[str, Any](run_id=name)
         about["ended"] = time.strftime("%Y-%m-%d %H:%M", when)
         said = f"  {name[:8]}  {about['ended']}  "
-        if one is None:
+        if record is None:
             about |= {"status": "damaged", "said": f"{said}damaged: lenet verify"}
         else:
-            about |= {"seed": one["seed"], "status": one["status"]}
-            about |= {"test_error": one["response"]["test_error"]}
-            about |= {"typed": line(one)}
-            about["said"] = f"{said}{outcome(one)}  {about['typed']}"
-        found.append(about)
-    return found
+            about |= {"seed": record["seed"], "status": record["status"]}
+            about |= {"test_error": record["response"]["test_error"]}
+            about |= {"typed": line(record)}
+            about["said"] = f"{said}{outcome(record)}  {about['typed']}"
+        rows.append(about)
+    return rows
 
 
-def outcome(one: Record) -> str:
+def outcome(record: Record) -> str:
     """How a run ended, in a few letters."""
-    error = one["response"]["test_error"]
-    return one["status"] if error is None else f"test error {error:.2%}"
+    error = record["response"]["test_error"]
+    return record["status"] if error is None else f"test error {error:.2%}"
 
 
-def line(one: Record) -> str:
+def line(record: Record) -> str:
     """What would be typed to train a run: the preset it is nearest to, what differs."""
-    treatment = current(one["treatment"])
-    unlike = {name: changes(treatment, base) for name, base in presets().items()}
+    treatment = current(record["treatment"])
+    unlike = {
+        name: changes(treatment, base) for name, base in preset_treatments().items()
+    }
     preset = min(unlike, key=lambda name: len(unlike[name]))
     typed_keys = [f"{key}={as_typed(value)}" for key, value in unlike[preset].items()]
-    return " ".join([f"preset={preset}", *typed_keys, f"seed={one['seed']}"])
+    return " ".join([f"preset={preset}", *typed_keys, f"seed={record['seed']}"])
 
 
 def changes(
@@ -105,7 +111,7 @@ def changes(
 
 
 @cache
-def presets() -> dict[str, Mapping[str, Value]]:
+def preset_treatments() -> dict[str, Mapping[str, Value]]:
     """The treatment of each preset."""
     return {
         name: composed([f"preset={name}"])[0][0].treatment for name in names("preset")
@@ -114,26 +120,26 @@ def presets() -> dict[str, Mapping[str, Value]]:
 
 def nets() -> list[dict[str, Any]]:
     """The networks that come with lenet, each by the name that `run=` takes."""
-    found = []
+    rows = []
     for name in store.networks():
-        one = store.select(name, "")
-        said = f"network {name}: run={name}, {outcome(one)}"
-        about = {"network": name, "run_id": one["run_id"]}
-        found.append({**about, "said": f"{said}, published with lenet"})
-    return found
+        record = store.select(name, "")
+        said = f"network {name}: run={name}, {outcome(record)}"
+        about = {"network": name, "run_id": record["run_id"]}
+        rows.append({**about, "said": f"{said}, published with lenet"})
+    return rows
 
 
-def folders(root: Path) -> list[dict[str, Any]]:
+def study_folders(root: Path) -> list[dict[str, Any]]:
     """Each study: its name, how many of its runs are done, and published weights."""
-    found = []
+    rows = []
     for path in sorted(root.glob("*/plan.json")):
         study = path.parent
-        planned = plan.read(study)
-        states = [run.state for run in plan.progress(str(root), planned)]
+        planned = plan.read_plan(study)
+        states = [run.state for run in plan.run_states(str(root), planned)]
         done = states.count("done") + states.count("diverged")
         weights = len(list((study / "weights").glob("*.safetensors")))
         said = f"study {study.name}: {done} of {len(states)} runs done"
         said += f", weights of {weights} published" if weights else ""
         about = {"study": study.name, "done": done, "runs": len(states)}
-        found.append({**about, "weights": weights, "said": said})
-    return found
+        rows.append({**about, "weights": weights, "said": said})
+    return rows

@@ -28,10 +28,10 @@ from rich.console import Console
 from lenet.config import (
     LAUNCHER,
     Refusal,
-    keys,
-    place,
-    shortened,
+    short_text,
     suggest,
+    typed_keys,
+    typed_place,
     unknown_key,
 )
 from lenet.records import plan
@@ -56,16 +56,16 @@ def explain() -> str:
 
 def main(arguments: Sequence[str]) -> Said:
     """Do what the arguments mean; the files, or what was asked."""
-    given, overrides = parse(arguments)
+    given, overrides = parse_arguments(arguments)
     action = given.get("action", "run")
     if action == "status":
         return status(given, overrides)
     if action in ("run", "plan"):
-        return carry_out(given, overrides, action)
-    return check(given, overrides, action)
+        return plan_or_train(given, overrides, action)
+    return verify_or_rerun(given, overrides, action)
 
 
-def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def parse_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The script's own keys with their values, and the settings of the runs."""
     given: dict[str, str] = {}
     overrides = []
@@ -79,14 +79,18 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             given[key] = value
         elif key in LAUNCHER:
             raise Refusal(unknown_key(key))
-        elif key not in keys() and not text.startswith(HYDRA):
-            raise Refusal(suggest(shortened(key), {*OWN, *keys()}, "key", "keys"))
+        elif key not in typed_keys() and not text.startswith(HYDRA):
+            raise Refusal(
+                suggest(short_text(key), {*OWN, *typed_keys()}, "key", "keys")
+            )
         else:
             overrides.append(text)
     if given.get("action", "run") not in ACTIONS:
-        raise Refusal(suggest(shortened(given["action"]), ACTIONS, "action", "actions"))
+        raise Refusal(
+            suggest(short_text(given["action"]), ACTIONS, "action", "actions")
+        )
     if given.get("yes", "false") not in ("true", "false"):
-        raise Refusal(f"yes={shortened(given['yes'])}: say yes=true, or leave it out")
+        raise Refusal(f"yes={short_text(given['yes'])}: say yes=true, or leave it out")
     check_keys(given, overrides)
     return given, overrides
 
@@ -102,10 +106,10 @@ def check_keys(given: Mapping[str, str], overrides: Sequence[str]) -> None:
             raise Refusal(f"{key}= changes nothing of action={action}: leave it out")
 
 
-def typed_place(overrides: Sequence[str], key: str, default: str) -> str:
+def typed_folder(overrides: Sequence[str], key: str, default: str) -> str:
     """A place among the settings, without composing them."""
-    found = [pair(text)[1] for text in overrides if text.startswith(f"{key}=")]
-    return found[-1] if found else default
+    values = [pair(text)[1] for text in overrides if text.startswith(f"{key}=")]
+    return values[-1] if values else default
 
 
 def workers(given: Mapping[str, str]) -> int | None:
@@ -115,27 +119,29 @@ def workers(given: Mapping[str, str]) -> int | None:
         return None
     if not text.isdecimal() or not 1 <= int(text[:9]) <= 256:
         raise Refusal(
-            f"workers={shortened(text)} is out of range: a whole number from 1 to 256"
+            f"workers={short_text(text)} is out of range: a whole number from 1 to 256"
         )
     return int(text)
 
 
 def status(given: Mapping[str, str], overrides: Sequence[str]) -> Said:
     """How far a study is; reads files only."""
-    output_dir = typed_place(overrides, "output_dir", "outputs")
-    study = typed_place(overrides, "study", given.get("design", ""))
+    output_dir = typed_folder(overrides, "output_dir", "outputs")
+    study = typed_folder(overrides, "study", given.get("design", ""))
     if not study:
         raise Refusal("say study=<name>, or design=<name>")
-    study = place("study", study)
-    planned = plan.read(Path(output_dir) / study)
-    runs = plan.progress(output_dir, planned)
+    study = typed_place("study", study)
+    planned = plan.read_plan(Path(output_dir) / study)
+    runs = plan.run_states(output_dir, planned)
     shown = [str(run) for run in runs if run.state in ("failed", "diverged")]
     counted = dict(Counter(run.state for run in runs))
-    text = "\n".join([plan.summary(planned, runs), *shown])
+    text = "\n".join([plan.plan_summary(planned, runs), *shown])
     return Said(text, {"study": study, "runs": len(runs), "states": counted})
 
 
-def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -> Said:
+def plan_or_train(
+    given: Mapping[str, str], overrides: Sequence[str], action: str
+) -> Said:
     """The plan of a study, or the files of one that was carried out."""
     from lenet.studies import statistics  # with torch, for which `status` need not wait
     from lenet.sweep import forecast, sweep
@@ -149,7 +155,7 @@ def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -
             f"workers={count} and {engine[0]} both say who trains: choose one"
         )
     settings = [text for text in overrides if text not in engine]
-    chosen = design.load(given["design"], settings, given.get("yes") == "true")
+    chosen = design.load_design(given["design"], settings, given.get("yes") == "true")
     for note in chosen.notes:
         print(f"note: {note}", file=sys.stderr)
     planned, runs = sweep.make(chosen)
@@ -161,33 +167,35 @@ def carry_out(given: Mapping[str, str], overrides: Sequence[str], action: str) -
     with board(Console(stderr=True)) as show:
         places = chosen.places
         folder = sweep.carry_out(planned, runs, places, count, show, engine=engine)
-    return Said.of_files(drawn(folder))
+    return Said.of_files(draw_study(folder))
 
 
-def drawn(folder: Path) -> list[Path]:
+def draw_study(folder: Path) -> list[Path]:
     """The files of a study that was carried out; in a design in which no level varies
     there is no effect to chart, and its records are it."""
     from lenet.report import index, report  # with the libraries that draw
 
     with plan.held(folder):  # against another sweep, with more seeds, of this study
-        if plan.read(folder)["factors"]:
-            return [*report.ablation(folder), index.write(folder.parent)]
+        if plan.read_plan(folder)["factors"]:
+            return [*report.ablation(folder), index.write_index(folder.parent)]
     return [folder / plan.RECORDS]
 
 
-def check(given: Mapping[str, str], overrides: Sequence[str], action: str) -> Said:
+def verify_or_rerun(
+    given: Mapping[str, str], overrides: Sequence[str], action: str
+) -> Said:
     """Whether the runs of an output directory are sound, or one trained again."""
     from lenet.sweep import verify  # with torch, for which `status` need not wait
 
-    output_dir = typed_place(overrides, "output_dir", "outputs")
+    output_dir = typed_folder(overrides, "output_dir", "outputs")
     if action == "verify":
-        return verified(verify.everything(output_dir))
+        return verified_message(verify.everything(output_dir))
     if "run" not in given:
         raise Refusal("say run=<the start of a run id>, or a run's folder")
-    data_dir = typed_place(overrides, "data_dir", "") or None
-    return verified(verify.rerun(given["run"], output_dir, data_dir))
+    data_dir = typed_folder(overrides, "data_dir", "") or None
+    return verified_message(verify.rerun(given["run"], output_dir, data_dir))
 
 
-def verified(text: str) -> Said:
+def verified_message(text: str) -> Said:
     """What was found to be sound."""
     return Said(text, {"verified": text})

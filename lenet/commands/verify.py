@@ -18,4 +18,4 @@ def main(arguments: Sequence[str]) -> Said:
     given = typed(arguments, KEYS)
     places = [f"{key}={given[key]}" for key in ("output_dir", "data_dir") if given[key]]
     action = "rerun" if given["run"] else "verify"
-    return sweep.check(given, places, action)
+    return sweep.verify_or_rerun(given, places, action)

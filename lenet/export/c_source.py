@@ -116,7 +116,7 @@ class Expression:
     text: str
 
     def joined(self, sign: str, other: Any) -> "Expression":
-        return Expression(f"({self.text} {sign} {written(other)})")
+        return Expression(f"({self.text} {sign} {c_expression(other)})")
 
     def __add__(self, other: Any) -> "Expression":
         return self.joined("+", other)
@@ -133,10 +133,10 @@ class Expression:
     __radd__, __rmul__ = __add__, __mul__
 
     def __rsub__(self, other: Any) -> "Expression":
-        return Expression(written(other)) - self
+        return Expression(c_expression(other)) - self
 
     def __rtruediv__(self, other: Any) -> "Expression":
-        return Expression(written(other)) / self
+        return Expression(c_expression(other)) / self
 
     def __gt__(self, other: Any) -> "Expression":
         return self.joined(">", other)
@@ -145,7 +145,7 @@ class Expression:
         return self.joined("<", other)
 
     def where(self, mask: "Expression", other: Any) -> "Expression":
-        return Expression(f"({mask.text} ? {self.text} : {written(other)})")
+        return Expression(f"({mask.text} ? {self.text} : {c_expression(other)})")
 
     def maximum(self, other: Any) -> "Expression":
         return self.called("fmaxf", other)
@@ -166,10 +166,12 @@ class Expression:
         return self.called("sqrtf")
 
     def called(self, name: str, *others: Any) -> "Expression":
-        return Expression(f"{name}({', '.join([self.text, *map(written, others)])})")
+        return Expression(
+            f"{name}({', '.join([self.text, *map(c_expression, others)])})"
+        )
 
 
-def written(value: Any) -> str:
+def c_expression(value: Any) -> str:
     """An expression, or a number as a float to its last bit."""
     if isinstance(value, Expression):
         return value.text
@@ -179,10 +181,10 @@ def written(value: Any) -> str:
 
 def squash(level: str) -> str:
     """The C of an activation, of a float a."""
-    return written(squash_of(level)(Expression("a")))
+    return c_expression(squash_of(level)(Expression("a")))
 
 
-def source(
+def c_program(
     name: str,
     weights: Mapping[str, Tensor],
     levels: Mapping[str, Any],
@@ -205,7 +207,7 @@ def source(
 
 def array(name: str, tensor: Tensor) -> str:
     """A tensor as an array of floats, to their last bit."""
-    texts = [written(value) for value in tensor.flatten().tolist()]
+    texts = [c_expression(value) for value in tensor.flatten().tolist()]
     rows = [", ".join(texts[i : i + 6]) for i in range(0, len(texts), 6)]
     lines = ",\n    ".join(rows)
     return f"static const float {name}[{len(texts)}] = {{\n    {lines}\n}};"

@@ -127,7 +127,7 @@ def folded(net: Trained) -> dict[str, Tensor]:
     }
 
 
-def about(net: Trained) -> dict[str, Any]:
+def network_facts(net: Trained) -> dict[str, Any]:
     """What a file says of its network: where it is from, how it was measured."""
     return {
         "architecture": "LeNet-5",
@@ -164,7 +164,7 @@ def onnx(net: Trained, path: Path) -> None:
         )
     assert made is not None
     proto = made.model_proto
-    for key, value in about(net).items():
+    for key, value in network_facts(net).items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value)
     format_.checker.check_model(proto)
@@ -196,16 +196,17 @@ def safetensors(net: Trained, path: Path) -> None:
     weights = {
         name: tensor[0].contiguous() for name, tensor in net.model.state_dict().items()
     }
-    said = {key: json.dumps(value) for key, value in about(net).items()}
+    said = {key: json.dumps(value) for key, value in network_facts(net).items()}
     durable.replace(path, save_tensors(weights, said))
 
 
 def c(net: Trained, path: Path) -> None:
     """Write a C99 file of one function, lenet5(image, logits), and its weights."""
-    from lenet.export.c_source import source
+    from lenet.export.c_source import c_program
 
     durable.replace(
-        path, source(net.name, folded(net), net.treatment, about(net)).encode()
+        path,
+        c_program(net.name, folded(net), net.treatment, network_facts(net)).encode(),
     )
 
 
@@ -218,7 +219,7 @@ FORMATS: Mapping[str, tuple[str, Callable[[Trained, Path], None]]] = {
 }
 
 
-def write(net: Trained, form: str, path: Path | None = None) -> Path:
+def write_network(net: Trained, form: str, path: Path | None = None) -> Path:
     """Write a network in one of FORMATS, by default to <name><suffix>; the path."""
     if form not in FORMATS:
         raise Refusal(suggest(form, FORMATS, "format", "formats"))

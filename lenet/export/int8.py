@@ -25,7 +25,7 @@ from lenet.training.data import Data
 CALIBRATED, CHUNK = 1000, 500  # training images, and images at a time
 
 
-def write(net: Trained, path: Path | None, data_dir: str | None) -> Said:
+def write_int8(net: Trained, path: Path | None, data_dir: str | None) -> Said:
     """Write the network quantised; the file, and the test errors of both."""
     try:
         from onnxruntime.quantization import QuantType, quantize_static
@@ -38,7 +38,7 @@ def write(net: Trained, path: Path | None, data_dir: str | None) -> Said:
         raise Refusal(f"{net.name} was trained on another data set", 3)
     target = path or Path(f"{net.name}_int8.onnx")
     with tempfile.TemporaryDirectory() as folder, without_advice():
-        whole = formats.write(net, "onnx", Path(folder) / "whole.onnx")
+        whole = formats.write_network(net, "onnx", Path(folder) / "whole.onnx")
         small = Path(folder) / "small.onnx"
         quantize_static(
             whole,
@@ -48,7 +48,7 @@ def write(net: Trained, path: Path | None, data_dir: str | None) -> Said:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        errors = {"float32": error(whole, data), "int8": error(small, data)}
+        errors = {"float32": onnx_error(whole, data), "int8": onnx_error(small, data)}
         sizes = {"float32": whole.stat().st_size, "int8": small.stat().st_size}
         durable.replace(target, small.read_bytes())
     said = ", ".join(
@@ -75,26 +75,26 @@ class Calibration:
 
     def __init__(self, data: Data) -> None:
         chosen, _ = data.split(min(CALIBRATED, len(data.train_images)), 0)
-        self.batches = batches(data.train_images[chosen])
+        self.batches = onnx_batches(data.train_images[chosen])
 
     def get_next(self) -> dict[str, Any] | None:
         """The next batch, None after the last."""
         return next(self.batches, None)
 
 
-def batches(images: Tensor) -> Iterator[dict[str, Any]]:
+def onnx_batches(images: Tensor) -> Iterator[dict[str, Any]]:
     """The images as onnxruntime takes them."""
     for some in images.split(CHUNK):
         pixels = some.cpu().numpy()[:, None].astype(np.float32) / 255
         yield {"images": pixels}
 
 
-def error(path: Path, data: Data) -> float:
+def onnx_error(path: Path, data: Data) -> float:
     """The share of the test images that an ONNX file misreads."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     answers = [
-        session.run(None, some)[0].argmax(-1) for some in batches(data.test_images)
+        session.run(None, some)[0].argmax(-1) for some in onnx_batches(data.test_images)
     ]
     return float((np.concatenate(answers) != data.test_labels.cpu().numpy()).mean())

@@ -60,9 +60,9 @@ and is changed by small perturbations of its input.
 """
 
 
-def write(net: Trained, folder: Path) -> list[Path]:
+def write_model_card(net: Trained, folder: Path) -> list[Path]:
     """The files of a folder for the hub."""
-    about = formats.about(net)
+    about = formats.network_facts(net)
     config = {"model_type": "lenet5", **about}
     files = {
         "README.md": card(net),

@@ -20,10 +20,10 @@ from lenet.records.shapes import Record
 FORMATS = {"parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl"}
 
 
-def found(output_dir: str, study: str | None) -> list[Record]:
+def chosen_records(output_dir: str, study: str | None) -> list[Record]:
     """The records of a study, published or still in runs/; or all of a folder."""
     if study is None:
-        every = list(store.records(output_dir))
+        every = list(store.finished_records(output_dir))
         if not every:
             raise Refusal(f"{Path(output_dir) / 'runs'} has no finished run")
         return every
@@ -32,14 +32,14 @@ def found(output_dir: str, study: str | None) -> list[Record]:
         root = Path(output_dir).glob("*/plan.json")
         listed = ", ".join(sorted(path.parent.name for path in root)) or "none"
         raise Refusal(f"study={study}: the studies in {output_dir} are: {listed}")
-    plan, published = plans.read(folder), plans.published(folder)
+    plan, published = plans.read_plan(folder), plans.published_records(folder)
     loose = (
         plans.peek(output_dir, name) for name in plan["runs"] if name not in published
     )
     return [*published.values(), *filter(None, loose)]
 
 
-def table(records: Sequence[Record], study: str | None) -> pd.DataFrame:
+def record_table(records: Sequence[Record], study: str | None) -> pd.DataFrame:
     """A row per run; settings that a run does not have are empty."""
     return pd.DataFrame([row(record, study) for record in records])
 
@@ -66,22 +66,24 @@ def row(record: Record, study: str | None) -> dict[str, Any]:
     }
 
 
-def write(records: Sequence[Record], study: str | None, form: str, path: Path) -> Path:
+def write_record_table(
+    records: Sequence[Record], study: str | None, form: str, path: Path
+) -> Path:
     """Write the records in one of FORMATS; the path."""
     if form not in FORMATS:
         raise Refusal(suggest(form, FORMATS, "format", "formats"))
     if form == "jsonl":
         content = "".join(json.dumps(record) + "\n" for record in records).encode()
     elif form == "csv":
-        text = table(records, study).to_csv(index=False, lineterminator="\n")
+        text = record_table(records, study).to_csv(index=False, lineterminator="\n")
         content = str(text).encode()
     else:
-        content = parquet(table(records, study))
+        content = to_parquet(record_table(records, study))
     durable.replace(path, content)
     return path
 
 
-def parquet(rows: pd.DataFrame) -> bytes:
+def to_parquet(rows: pd.DataFrame) -> bytes:
     """The table as Parquet; needs pyarrow."""
     stream = BytesIO()
     try:

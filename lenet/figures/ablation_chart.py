@@ -38,16 +38,16 @@ from lenet.figures.canvas import (
     interval,
     legend_lines,
     marker,
-    measured,
-    plain,
+    plain_axes,
     points,
     scale,
     sheet,
+    text_width,
     unit_of,
     wrap,
 )
-from lenet.figures.rows import Layout, fitted, head, write_label
-from lenet.figures.words import Words, listed
+from lenet.figures.level_names import Words, in_words
+from lenet.figures.rows import Layout, fitted_layout, head, write_label
 from lenet.studies.effect import ALONE, GUESSING, TEST_ERROR, Response
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.statistics import blocks_needed
@@ -176,8 +176,8 @@ def _layout(look: Look, sides: Sequence[Side], words: Words) -> Layout:
         for arm in side.effects.itertuples(index=False)
     ]
     if look.narrow:
-        return fitted("ablation_chart", look, labels, BELOW)
-    return fitted("ablation_chart", look, labels, BESIDE, len(sides))
+        return fitted_layout("ablation_chart", look, labels, BELOW)
+    return fitted_layout("ablation_chart", look, labels, BESIDE, len(sides))
 
 
 def _widths(
@@ -186,7 +186,7 @@ def _widths(
     """Inches from the left edge to the first plot, and of the page."""
     if look.width:
         return look.margin + layout.left(layout.label), look.width
-    label = max(measured(line) for row in rows for line in row.label)
+    label = max(text_width(line) for row in rows for line in row.label)
     left = look.margin + (0.0 if layout.above else max(label, 0.8) + GAP)
     return left, left + sides * layout.side - GAP + look.margin
 
@@ -194,7 +194,7 @@ def _widths(
 def turned(side: Side) -> Side:
     """The same effects measured the other way, as if from the other level."""
     table, dots = side.effects, side.differences
-    old = {key[:2]: key[2] for key in keys(table)}
+    old = {key[:2]: key[2] for key in effect_keys(table)}
     arms = zip(dots["factor"], dots["level"], strict=True)
     effects = table.assign(
         level=table["reference"],
@@ -220,13 +220,13 @@ def _turned_reason(reason: str) -> str:
     return f"{OTHER_WAY.get(first, first)}{comma}{rest}"
 
 
-def ordered(*sides: Side) -> pd.DataFrame:
+def ordered_effects(*sides: Side) -> pd.DataFrame:
     """The effects in the order of the chart, from the lowest, the sides one by one."""
     places = {key: i for i, key in enumerate(order(sides))}
     tables = []
     for side in sides:
         rows = side.effects.copy()
-        at = [places[key] for key in keys(rows)]
+        at = [places[key] for key in effect_keys(rows)]
         rows = rows.iloc[sorted(range(len(rows)), key=at.__getitem__)]
         tables.append(rows.assign(estimand=side.heading or rows["estimand"]))
     return pd.concat(tables)
@@ -240,19 +240,21 @@ def finding(*sides: Side, words: Words | None = None) -> str:
 
 def _of_one(side: Side, words: Words) -> str:
     """Which change helps most, or hurts most, and how many are what."""
-    effects, total = side.effects, counted(side)
+    effects, total = side.effects, effect_count(side)
     count = effects["verdict"].value_counts()
     ordered = effects.sort_values(["mean", "factor", "level"])
     if hopeless(effects):
         low = ordered.iloc[0]
-        lowest = f"{words.change(low)} {size(low)}"
+        lowest = f"{words.change(low)} {effect_in_brackets(low)}"
         return f"{_too_few(effects)}; of {total} the lowest is {lowest}"
     said = ", ".join(f"{count[v]} {v}" for v in VERDICTS if v in count)
     for verdict, verb in (("better", "helps"), ("worse", "hurts")):
         if verdict in count:
             chosen = ordered[ordered["verdict"] == verdict]
             first = chosen.loc[chosen["mean"].abs().idxmax()]
-            lead = f"What {verb} most is {words.change(first)} {size(first)}"
+            lead = (
+                f"What {verb} most is {words.change(first)} {effect_in_brackets(first)}"
+            )
             return f"{lead}: of {total}, {said}"
     return f"No proof that any of {total} is better or worse: {said}"
 
@@ -272,7 +274,7 @@ def _of_several(sides: Sequence[Side], words: Words) -> str:
         every = [words.change(arms[k]) for k in named if {*verdicts[k]} == {verdict}]
         if every:
             many = f"{len(every)} {verb}{'s' * (len(every) == 1)}"
-            some = listed(every[:3]) if len(every) < 4 else f"most of all {every[0]}"
+            some = in_words(every[:3]) if len(every) < 4 else f"most of all {every[0]}"
             return f"{total} {many} {_listed_places(places)}: {some}"
     return _of_one(sides[0], words)
 
@@ -281,8 +283,8 @@ def _listed_places(places: Sequence[str]) -> str:
     """The places of several sides: "in LeNet-5 of 1998 and of today"."""
     start = "in LeNet-5 "
     if all(group.startswith(start) for group in places):
-        return start + listed(group.removeprefix(start) for group in places)
-    return listed(places)
+        return start + in_words(group.removeprefix(start) for group in places)
+    return in_words(places)
 
 
 def hopeless(effects: pd.DataFrame) -> bool:
@@ -297,7 +299,7 @@ def _too_few(effects: pd.DataFrame) -> str:
     return f"No verdict possible at n = {effects['n'].max()}: it takes {need} seeds"
 
 
-def counted(side: Side) -> str:
+def effect_count(side: Side) -> str:
     """How many effects of which estimand."""
     k, said = len(side.effects), side.heading or side.estimand
     if side.estimand.startswith(ALONE):
@@ -310,7 +312,7 @@ def notes(arm: Any) -> str:
     return f"{arm.verdict}; {arm.reason}" if arm.reason else str(arm.verdict)
 
 
-def size(arm: Any) -> str:
+def effect_in_brackets(arm: Any) -> str:
     """The effect of an arm in brackets."""
     unit = unit_of(arm)
     return f"({points(arm['mean'], unit)} {unit or 'points'})"
@@ -350,7 +352,7 @@ def _key(arm: Any) -> _Key:
     return str(arm.factor), str(arm.level), str(arm.reference)
 
 
-def keys(effects: pd.DataFrame) -> list[_Key]:
+def effect_keys(effects: pd.DataFrame) -> list[_Key]:
     """Factor, level and reference of each effect."""
     return [_key(arm) for arm in effects.itertuples(index=False)]
 
@@ -572,7 +574,7 @@ def _dress(
     response: Response,
     ticks: int,
 ) -> None:
-    plain(axes)
+    plain_axes(axes)
     axes.set(xlim=limits, ylim=ylim, yticks=[])
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
     margin = scale(response.unit) * response.margin
@@ -689,8 +691,8 @@ def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
     some = effects["low"].map(math.isfinite).any()
     weak = effects["reason"].str.contains(OVERSTATED).any()
     parts = [
-        f"{seeds(effects['n'])}; effects are means of within-block differences, of "
-        "what is named minus what it stands for.",
+        f"{blocks_in_words(effects['n'])}; effects are means of within-block "
+        "differences, of what is named minus what it stands for.",
         "Thick: 95 % interval that inverts the exact sign-flip test, not adjusted."
         if some
         else "So few blocks have no 95 % interval on these images.",
@@ -712,7 +714,7 @@ def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
     return " ".join(filter(None, parts))
 
 
-def seeds(blocks: pd.Series) -> str:
+def blocks_in_words(blocks: pd.Series) -> str:
     """How many blocks, in words."""
     n = sorted(set(blocks))
     return f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} blocks (seeds)"

@@ -24,7 +24,7 @@ from lenet.figures.canvas import (
     Page,
     sheet,
 )
-from lenet.figures.words import DIGITS, fitting, name_ticks
+from lenet.figures.level_names import DIGITS, cut_to_width, name_ticks
 from lenet.interpret.robustness import distances
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.training.attack import Adversarial
@@ -83,9 +83,9 @@ def _draw(page: Page, y: float, row: Row, scale: float) -> None:
     page.write(x, y, [f"{row.name}: {goal}"], BODY, weight="bold")
     words = "L1 {l1:.1f}, L2 {l2:.2f}, L-infinity {linf:.2f}".format(**size)
     titles = (
-        fitting(f"label {label}, read as {before}", step),
+        cut_to_width(f"label {label}, read as {before}", step),
         words,
-        fitting(f"read as {after}", step),
+        cut_to_width(f"read as {after}", step),
     )
     y += LINE * BODY + 0.04
     pictures = (row.image, change, row.found.images.view(28, 28))

@@ -160,7 +160,7 @@ def legend_lines(handles: Sequence[Any], look: Look) -> tuple[int, int]:
     if look.width is None:
         lines = 1 + look.narrow
         return lines, -(-len(handles) // lines)
-    texts = [measured(handle.get_label(), SMALL) for handle in handles]
+    texts = [text_width(handle.get_label(), SMALL) for handle in handles]
     for columns in range(len(handles), 1, -1):
         parts = np.array_split(texts, columns)  # as matplotlib does
         needed = sum(max(part) + 2.5 * SMALL / 72 for part in parts)
@@ -229,7 +229,7 @@ def marker(verdict: str, x: list[float], y: list[float], label: str = "") -> Lin
     return line
 
 
-def plain(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
     """Axes with a grid and the lower spine alone."""
     axes.grid(axis="x", color=PALE, linewidth=0.5, zorder=0)
     axes.spines[["left", "right", "top"]].set_visible(False)
@@ -265,19 +265,19 @@ def wrap(text: str, width: float, size: float, weight: str = "normal") -> list[s
     """Lines of at most `width` inches, broken at spaces or inside too long words."""
     lines: list[str] = []
     for word in text.split():
-        if lines and measured(f"{lines[-1]} {word}", size, weight) <= width:
+        if lines and text_width(f"{lines[-1]} {word}", size, weight) <= width:
             lines[-1] += f" {word}"
             continue
         lines.append("")
         for letter in word:
-            if lines[-1] and measured(lines[-1] + letter, size, weight) > width:
+            if lines[-1] and text_width(lines[-1] + letter, size, weight) > width:
                 lines.append("")
             lines[-1] += letter
     return lines
 
 
 @lru_cache(maxsize=4096)
-def measured(text: str, size: float = BODY, weight: str = "normal") -> float:
+def text_width(text: str, size: float = BODY, weight: str = "normal") -> float:
     """Inches that a text is wide, with 7 % to spare: Agg fits letters to pixels."""
     font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
     width = TextToPath().get_text_width_height_descent(text, font, False)[0]

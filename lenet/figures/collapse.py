@@ -18,13 +18,13 @@ from lenet.figures.canvas import (
     SCREEN,
     SMALL,
     Look,
-    measured,
-    plain,
+    plain_axes,
     sheet,
+    text_width,
     wrap,
 )
-from lenet.figures.rows import Layout, fitted, head, write_label
-from lenet.figures.words import Words
+from lenet.figures.level_names import Words
+from lenet.figures.rows import Layout, fitted_layout, head, write_label
 from lenet.studies.effect import GUESSING
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.rounding import decimals
@@ -53,7 +53,7 @@ BESIDE, BELOW = ((False, 2.1),), ((True, 1.35),)
 AXIS = "share of the level's runs that are lost, %"
 
 
-def shares(
+def lost_shares(
     losses: pd.DataFrame,
     *,
     title: str,
@@ -69,7 +69,7 @@ def shares(
     drawn = losses[(losses["share"] > 0) | (losses["share_reference"] > 0)]
     with matplotlib.style.context(["default", look.style]):
         rows, layout = _rows(drawn, words or Words(), look)
-        label = max(measured(line) for row in rows for line in row.label)
+        label = max(text_width(line) for row in rows for line in row.label)
         left = look.margin + layout.left(label)
         width = look.width or left + layout.plot + GAP + layout.notes + look.margin
         body, said = sum(row.height for row in rows), _caption(losses, drawn, layout)
@@ -81,7 +81,7 @@ def shares(
         axes = page.axes(left, top, layout.plot, body)
         most = 100 * max(drawn["high"].max(), drawn["high_reference"].max())
         axes.set(xlim=(-0.03 * most, 1.05 * most), yticks=[], ylim=(top + body, top))
-        plain(axes)
+        plain_axes(axes)
         y = top
         for row in rows:
             write_label(page, row.label, (left, y), row.height, layout)
@@ -99,7 +99,9 @@ def _rows(losses: pd.DataFrame, words: Words, look: Look) -> tuple[list[_Row], L
     arms = list(losses.itertuples(index=False))
     names, layout = list(map(words.change, arms)), WIDE
     if look.width:
-        layout = fitted("collapse", look, names, BELOW if look.narrow else BESIDE)
+        layout = fitted_layout(
+            "collapse", look, names, BELOW if look.narrow else BESIDE
+        )
     return [
         _Row(wrap(name, layout.label, BODY), _said(row, layout), row, layout.above)
         for name, row in zip(names, arms, strict=True)

@@ -24,8 +24,8 @@ from lenet.figures.canvas import (
     Look,
     Page,
     TooNarrow,
-    measured,
     sheet,
+    text_width,
     wrap,
 )
 from lenet.figures.learning_curves import rungs
@@ -44,7 +44,7 @@ PANELS = {"seconds": "seconds to train a run", "parameters": "trainable paramete
 GUESS = 0.90  # where a treatment of which no run converged is drawn
 
 
-def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+def cost_table(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """A row per treatment: n, lost, seconds, parameters, and its test error.
 
     seconds: of processors to train a run, the median (of the clock in edition 1).
@@ -118,7 +118,7 @@ def error_against_cost(
     each other, and lines lead from each to its points. In a narrow look the panels
     stand below each other, each with the names beside it.
     """
-    costs = ordered(costs)
+    costs = ordered_costs(costs)
     with matplotlib.style.context(["default", look.style]):
         labels, column, wide = _fitted(look, costs["treatment"].tolist())
         body = max(LEAST, sum(map(_height, labels)))
@@ -158,7 +158,7 @@ def _fitted(look: Look, names: Sequence[str]) -> _Layout:
     def layout(look: Look, room: float) -> _Layout:
         labels = [wrap(name, room, SMALL) for name in names]
         lines = [line for label in labels for line in label]
-        column = max(measured(line, SMALL, "bold") for line in lines)
+        column = max(text_width(line, SMALL, "bold") for line in lines)
         inner = (look.width or 0.0) - 2 * look.margin
         if look.narrow:
             return _Layout(labels, column, inner - LEFT - column - 2 * GAP)
@@ -176,7 +176,7 @@ def _fitted(look: Look, names: Sequence[str]) -> _Layout:
     raise TooNarrow("costs", look, paper)
 
 
-def ordered(costs: pd.DataFrame) -> pd.DataFrame:
+def ordered_costs(costs: pd.DataFrame) -> pd.DataFrame:
     """The rows in the order of the names, from the highest error to the lowest."""
     return costs.sort_values(["mean", "treatment"], ascending=[False, True])
 
@@ -262,7 +262,7 @@ def _connect(
         at = y - height / 2 + 0.02
         page.write(middle, at, lines, SMALL, ha="center", weight=weight)
         level = 1 - y / page.height
-        widest = max(measured(line, SMALL, weight) for line in lines)
+        widest = max(text_width(line, SMALL, weight) for line in lines)
         for (x, end), side in zip(ends, (-1, 1)[: len(ends)], strict=True):
             start = (middle + side * (widest / 2 + 0.04)) / page.width
             edge = (middle + side * (column / 2 + 0.08)) / page.width

@@ -8,7 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lenet.figures.ablation_chart import lost, measured_as, seeds, size, verdicts
+from lenet.figures.ablation_chart import (
+    blocks_in_words,
+    effect_in_brackets,
+    lost,
+    measured_as,
+    verdicts,
+)
 from lenet.figures.canvas import (
     BODY,
     GAP,
@@ -22,13 +28,13 @@ from lenet.figures.canvas import (
     Page,
     TooNarrow,
     interval,
-    measured,
     points,
     sheet,
+    text_width,
     unit_of,
     wrap,
 )
-from lenet.studies.effect import MAIN, PAIR, of
+from lenet.studies.effect import MAIN, PAIR, effects_of_kind
 from lenet.studies.origin import NOWHERE, Origin
 
 PLAIN = "#F2F2F2", 1.0  # a color and its strength
@@ -49,7 +55,7 @@ def heat_map(
 
     `effects` has the main effects and interactions of `effect.factorial`.
     """
-    main, pairs = of(effects, MAIN), of(effects, PAIR)
+    main, pairs = effects_of_kind(effects, MAIN), effects_of_kind(effects, PAIR)
     factors = main["factor"].tolist()
     with matplotlib.style.context(["default", look.style]):
         letters = SMALL if look.width else BODY  # of the labels
@@ -82,7 +88,7 @@ def finding(pairs: pd.DataFrame, reference: str) -> str:
     does = "more" if first["verdict"] == "better" else "less"
     return (
         f"{len(proven)} of {len(pairs)} pairs of changes to {reference} interact: most "
-        f"of all, {first_factor} helps {does} with {other} {size(first)}"
+        f"of all, {first_factor} helps {does} with {other} {effect_in_brackets(first)}"
     )
 
 
@@ -92,11 +98,13 @@ def _fitted(
     """Inches of the labels and of a cell; in a paper a cell has what the labels leave,
     but no less than its texts."""
     if look.width is None:
-        label = max(measured(factor, BODY, "bold") for factor in factors)
+        label = max(text_width(factor, BODY, "bold") for factor in factors)
         return min(2.0, label), CELL
-    label = max(measured(factor, SMALL, "bold") for factor in factors)
+    label = max(text_width(factor, SMALL, "bold") for factor in factors)
     least = 0.02 + max(
-        measured(*line) for row in rows.itertuples(index=False) for line in _texts(row)
+        text_width(*line)
+        for row in rows.itertuples(index=False)
+        for line in _texts(row)
     )
 
     def paper(look: Look) -> tuple[float, float] | None:
@@ -173,9 +181,9 @@ def _caption(effects: pd.DataFrame) -> str:
     if unit:
         shown = f"Effects on {what}{'' if unit == what else f', {unit}'}"
     parts = [
-        f"{seeds(effects['n'])}. {shown} [95 % interval].",
+        f"{blocks_in_words(effects['n'])}. {shown} [95 % interval].",
         "(In round brackets: for new seeds and new digits.)" if digits else "",
-        f"Diagonal: {of(effects, MAIN)['estimand'].iloc[0]}.",
+        f"Diagonal: {effects_of_kind(effects, MAIN)['estimand'].iloc[0]}.",
         below,
         f"* {verdicts(effects)}",
         f"{DAGGER} Found below 80 % power: likely overstated."

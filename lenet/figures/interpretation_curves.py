@@ -33,7 +33,7 @@ from lenet.figures.canvas import (
     STYLE,
     sheet,
 )
-from lenet.figures.words import NETWORKS
+from lenet.figures.level_names import NETWORKS
 from lenet.interpret.sanity import area
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.statistics import blocks_needed, sign_flip
@@ -72,7 +72,7 @@ def called(network: str) -> str:
     return NETWORKS.get(network, network)
 
 
-def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
+def seed_means(table: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
     """Mean of a column over seeds, a row per combination of the keys.
 
     Columns: the keys, n, mean, low, high: the 95 % interval that inverts the exact
@@ -100,7 +100,7 @@ def paired(
     by, (old, new) = [*keys, "seed"], levels
     wide = table.pivot(index=by, columns=column, values=value)
     difference = (wide[new] - wide[old]).rename("difference").reset_index()
-    return over_seeds(difference, keys, "difference")
+    return seed_means(difference, keys, "difference")
 
 
 def probe_chart(
@@ -120,11 +120,12 @@ def probe_chart(
     if "attacked" in set(accuracy["images"]):
         handles.append(swatch("trained, attacked images", GREY, "--"))
     caption = (
-        f"{seeds(accuracy)} Multinomial logistic regression on each layer's features, "
-        f"learned on training images and tested on test images. {about} Untrained: the "
-        "weights from which training began. Attacked: the probe of clean images on "
-        "test images that were changed to fool the network. Selectivity: accuracy "
-        "minus the share of shuffled labels that such a probe learns by heart."
+        f"{line_and_band(accuracy)} Multinomial logistic regression on each layer's "
+        f"features, learned on training images and tested on test images. {about} "
+        "Untrained: the weights from which training began. Attacked: the probe of "
+        "clean images on test images that were changed to fool the network. "
+        "Selectivity: accuracy minus the share of shuffled labels that such a probe "
+        "learns by heart."
     )
     wrong = accuracy.assign(
         mean=1 - accuracy["mean"], low=1 - accuracy["high"], high=1 - accuracy["low"]
@@ -132,14 +133,14 @@ def probe_chart(
     names = [["error of a linear probe, %", "selectivity, percentage points"]]
     title = probe_finding(accuracy)
     with matplotlib.style.context(["default", STYLE]):
-        figure, [panels] = grid(names, title, caption, origin, handles)
+        figure, [panels] = panel_page(names, title, caption, origin, handles)
         clean = selectivity[selectivity["images"] == "clean"]
         for axes, table in zip(panels, (wrong, clean), strict=True):
             for key, line in table.groupby(["network", "weights", "images"]):
                 at = [LAYERS.index(layer) for layer in line["layer"]]
                 color = COLORS[networks.index(key[0])]
                 style = STYLES.get(key[1], STYLES.get(key[2], "-"))
-                band(axes, at, percent(line), color, style)
+                band(axes, at, as_percent(line), color, style)
             axes.set_xticks(range(len(LAYERS)), LAYERS)
         logarithmic(panels[0], "y")
     return figure
@@ -164,7 +165,7 @@ def probe_finding(accuracy: pd.DataFrame) -> str:
 def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figure:
     """What few directions leave unexplained, the error they cause, and dead latents.
 
-    table: `sae.curve` with network, weights and seed.
+    table: `sae.sparsity_curve` with network, weights and seed.
     """
     networks = list(dict.fromkeys(table["network"]))
     handles = [swatch(called(name), COLORS[i]) for i, name in enumerate(networks)]
@@ -173,23 +174,23 @@ def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figu
     keys = ["network", "weights", "method", "setting"]
     n, train = int(table["n"].iloc[0]), int(table["n_train"].iloc[0])
     caption = (
-        f"{seeds(over_seeds(table, keys, 'fvu'))} Autoencoders of {layer}, learned on "
-        f"{train:,} training images, measured on {n:,} test images. L0: latents at "
-        "work per image; of PCA, components kept. Variance unexplained: 1 for the "
-        "mean, 0 for a perfect copy. Error: that of the network with the rebuilt layer "
-        "in place; the line below is that of the network itself. Dead latents fire on "
-        "less than one in 10,000 training images."
+        f"{line_and_band(seed_means(table, keys, 'fvu'))} Autoencoders of {layer}, "
+        f"learned on {train:,} training images, measured on {n:,} test images. "
+        "L0: latents at work per image; of PCA, components kept. Variance "
+        "unexplained: 1 for the mean, 0 for a perfect copy. Error: that of the network "
+        "with the rebuilt layer in place; the line below: that of the network itself. "
+        "Dead latents fire on less than one in 10,000 training images."
     )
     names = [
         ["variance unexplained", "test error, rebuilt layer, %", "dead latents, %"]
     ]
     with matplotlib.style.context(["default", STYLE]):
         title = sae_finding(table, layer)
-        figure, [panels] = grid(names, title, caption, origin, handles)
+        figure, [panels] = panel_page(names, title, caption, origin, handles)
         for axes, value in zip(panels, ("fvu", "error", "dead"), strict=True):
-            rows = over_seeds(table, keys, value)
-            rows = rows.assign(l0=over_seeds(table, keys, "l0")["mean"])
-            rows = rows if value == "fvu" else percent(rows)
+            rows = seed_means(table, keys, value)
+            rows = rows.assign(l0=seed_means(table, keys, "l0")["mean"])
+            rows = rows if value == "fvu" else as_percent(rows)
             for (network, weights, method), line in rows.groupby(keys[:3], sort=False):
                 if (value, weights) == ("error", "untrained"):
                     continue  # nine wrong out of ten, whatever is rebuilt
@@ -249,7 +250,7 @@ def sanity_chart(
         for network in networks
     ]
     caption = (
-        f"{seeds(over_seeds(faithful, keys, 'kept'))} "
+        f"{line_and_band(seed_means(faithful, keys, 'kept'))} "
         f"n = {int(faithful['n'].iloc[0])} test images. A map that shows what matters "
         "falls early where its pixels are taken away, and rises early where they are "
         "put in. Likeness: rank correlation of a map with that of the trained network, "
@@ -258,34 +259,36 @@ def sanity_chart(
     )
     with matplotlib.style.context(["default", STYLE]):
         title = sanity_finding(faithful)
-        figure, panels = grid(names, title, caption, origin, handles)
+        figure, panels = panel_page(names, title, caption, origin, handles)
         for network, row in zip(networks, panels, strict=True):
             chosen = faithful[faithful["network"] == network]
             for axes, (test, (_, below)) in zip(row, TESTS.items(), strict=False):
                 axes.set_xlabel(below)
                 some = chosen[chosen["test"] == test]
-                lines = over_seeds(some, ["order", "share"], "kept")
+                lines = seed_means(some, ["order", "share"], "kept")
                 for order, line in lines.groupby("order", sort=False):
-                    band(axes, 100 * line["share"], percent(line), colors[order], "-")
+                    band(
+                        axes, 100 * line["share"], as_percent(line), colors[order], "-"
+                    )
             some = random[random["network"] == network]
             for axes, (measure, (_, below)) in zip(row[2:], LIKE.items(), strict=True):
                 axes.set_xlabel(below)
-                randomised(axes, some, measure, colors)
+                randomised_panel(axes, some, measure, colors)
     return figure
 
 
-def randomised(
+def randomised_panel(
     axes: Axes, table: pd.DataFrame, measure: str, colors: Mapping[str, str]
 ) -> None:
     """How alike maps stay, by the lowest layer that is randomised."""
     order = ["none", *reversed(LAYERS)]
-    for method, line in over_seeds(table, ["method", "layer"], measure).groupby(
+    for method, line in seed_means(table, ["method", "layer"], measure).groupby(
         "method"
     ):
         at = [order.index(layer) for layer in line["layer"]]
         band(axes, at, line, colors[method], "-")
     if measure == "magnitude":
-        for method, line in over_seeds(table, ["method"], "ink").groupby("method"):
+        for method, line in seed_means(table, ["method"], "ink").groupby("method"):
             axes.axhline(line["mean"].iloc[0], color=colors[method], lw=0.5)
     axes.axhline(0, color=GREY, lw=0.5)
     axes.set_xticks(range(len(order)), order)
@@ -305,12 +308,12 @@ def sanity_finding(faithful: pd.DataFrame) -> str:
     return f"Smallest area under deletion: {'; '.join(said)}"
 
 
-def percent(table: pd.DataFrame) -> pd.DataFrame:
+def as_percent(table: pd.DataFrame) -> pd.DataFrame:
     """Fractions of `over_seeds` as percentages."""
     return table.assign(**{name: 100 * table[name] for name in LIMITS})
 
 
-def seeds(table: pd.DataFrame) -> str:
+def line_and_band(table: pd.DataFrame) -> str:
     """What a line and a band are."""
     few, many = int(table["n"].min()), int(table["n"].max())
     if many < ENOUGH:
@@ -324,7 +327,7 @@ def swatch(label: str, color: str, dash: str = "-", marker: str = "") -> Line2D:
     return Line2D([], [], color=color, ls=dash, marker=marker, ms=3.5, label=label)
 
 
-def grid(
+def panel_page(
     names: Sequence[Sequence[str]],
     title: str,
     caption: str,

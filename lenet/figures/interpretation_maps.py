@@ -24,12 +24,18 @@ from lenet.figures.canvas import (
     SMALL,
     STYLE,
     Page,
-    measured,
     sheet,
+    text_width,
 )
 from lenet.figures.interpretation_curves import NAMES
-from lenet.figures.words import DIGITS, FEW, about_images, fitting, name_ticks
-from lenet.interpret.overview import confusion, mistakes
+from lenet.figures.level_names import (
+    DIGITS,
+    FEW,
+    about_images,
+    cut_to_width,
+    name_ticks,
+)
+from lenet.interpret.overview import confusion, mistake_table
 from lenet.interpret.saliency import METHODS
 from lenet.studies.origin import NOWHERE, Origin
 
@@ -57,20 +63,20 @@ GRIDS = {"C5": (10, 12), "F6": (12, 7)}  # F6 as the bitmaps of the RBF units
 
 def tile(page: Page, x: float, y: float, size: float, values: Array) -> Axes:
     """Signed values as an image whose width is `size` inches."""
-    axes = frame(page, x, y, size, values)
+    axes = bare_axes(page, x, y, size, values)
     most = np.nanmax(np.abs(values), initial=0) or 1.0
     axes.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
     return axes
 
 
-def ink(page: Page, x: float, y: float, size: float, image: Array) -> Axes:
+def ink_axes(page: Page, x: float, y: float, size: float, image: Array) -> Axes:
     """Pixels from 0 (paper) to their largest value (ink)."""
-    axes = frame(page, x, y, size, image)
+    axes = bare_axes(page, x, y, size, image)
     axes.imshow(image, cmap="gray_r", vmin=0, interpolation="nearest")
     return axes
 
 
-def frame(page: Page, x: float, y: float, size: float, values: Array) -> Axes:
+def bare_axes(page: Page, x: float, y: float, size: float, values: Array) -> Axes:
     """Axes without ticks, in the shape of an image."""
     axes = page.axes(x, y, size, size * values.shape[0] / values.shape[1])
     axes.set(xticks=[], yticks=[])
@@ -99,8 +105,8 @@ def layers(
     )
     with matplotlib.style.context(["default", STYLE]):
         page, top = sheet(9.6, 7.35, title, caption, origin)
-        heading(page, top, "image")
-        ink(page, MARGIN, top + 0.2, 1.0, image)
+        bold_line(page, top, "image")
+        ink_axes(page, MARGIN, top + 0.2, 1.0, image)
         first_maps(page, maps, top)
         second_maps(page, maps, top + 1.75)
         units(page, maps, top + 5.9, names)
@@ -109,19 +115,19 @@ def layers(
 
 def first_maps(page: Page, maps: Mapping[str, Array], y: float) -> None:
     """C1's kernels over its maps, and S2."""
-    heading(page, y, "C1: kernels and maps", 1.4)
+    bold_line(page, y, "C1: kernels and maps", 1.4)
     for i, kernel in enumerate(maps["C1 kernels"]):
         tile(page, 1.4 + 0.9 * i, y + 0.2, 0.4, kernel[0])
         tile(page, 1.4 + 0.9 * i, y + 0.65, 0.85, maps["C1"][i])
-    heading(page, y, "S2", 7.1)
+    bold_line(page, y, "S2", 7.1)
     for i, values in enumerate(maps["S2"]):
         tile(page, 7.1 + 0.8 * (i % 3), y + 0.2 + 0.7 * (i // 3), 0.65, values)
 
 
 def second_maps(page: Page, maps: Mapping[str, Array], y: float) -> None:
     """C3's kernels over its maps, and S4 below."""
-    heading(page, y, "C3: kernels by map of S2, and maps")
-    heading(page, y + 3.3, "S4")
+    bold_line(page, y, "C3: kernels by map of S2, and maps")
+    bold_line(page, y + 3.3, "S4")
     for i, kernels in enumerate(maps["C3 kernels"]):
         x = MARGIN + 0.58 * i
         for k, kernel in enumerate(kernels):
@@ -136,9 +142,9 @@ def units(
 ) -> None:
     """C5, F6 and the output."""
     for name, left, size in (("C5", MARGIN, 1.2), ("F6", 1.6, 0.7)):
-        heading(page, y, name, left)
+        bold_line(page, y, name, left)
         tile(page, left, y + 0.2, size, maps[name].reshape(GRIDS[name]))
-    heading(page, y, "output, by class", 2.6)
+    bold_line(page, y, "output, by class", 2.6)
     axes = page.axes(2.9, y + 0.2, 3.5, 1.0)
     axes.bar(range(len(names)), maps["output"], color=GREY)
     name_ticks(axes.xaxis, names, 3.5)
@@ -146,7 +152,7 @@ def units(
     axes.spines[["right", "top"]].set_visible(False)
 
 
-def heading(page: Page, y: float, text: str, x: float = MARGIN) -> None:
+def bold_line(page: Page, y: float, text: str, x: float = MARGIN) -> None:
     """A bold line above something."""
     page.write(x, y, [text], BODY, weight="bold")
 
@@ -175,10 +181,10 @@ def ten_digits(
             x = left + (side + 0.04) * i
             seen = names[maps["classes"][i]]
             said = f"{names[labels[i]]}, read as {seen}"
-            if measured(said, SMALL) > side:
+            if text_width(said, SMALL) > side:
                 said = f"{names[labels[i]]} as {seen}"
-            page.write(x, top, [fitting(said, side)], SMALL)
-            ink(page, x, top + 0.17, side, image)
+            page.write(x, top, [cut_to_width(said, side)], SMALL)
+            ink_axes(page, x, top + 0.17, side, image)
             for row, name in enumerate(named, 1):
                 y, values = top + 0.17 + (side + 0.04) * row, maps[name][i]
                 axes = tile(page, x, y, side, values)
@@ -215,7 +221,7 @@ def latents(
     caption = (
         f"TopK autoencoder, {active} latents per image. Latents in the order of their "
         "share of all activation: none is chosen by eye. For each: the test digits "
-        f"that activate it most; its activation by class, {numbered(names)}; its "
+        f"that activate it most; its activation by class, {numbered_names(names)}; its "
         f"direction in the layer's units, {rows} x {columns}."
     )
     title, caption = about_images(title, names), about_images(caption, names)
@@ -229,7 +235,7 @@ def latents(
     return page.figure
 
 
-def numbered(names: Sequence[str]) -> str:
+def numbered_names(names: Sequence[str]) -> str:
     """The numbers of the classes, each with its name if that is no number too."""
     if len(names) > FEW or names[-1].isdecimal():
         return f"0 to {len(names) - 1}"
@@ -250,7 +256,7 @@ def portrait(
     side, y = 0.42, y + 0.15
     for j, place in enumerate(latent.filter(like="image_").astype(int)):
         if place >= 0:
-            ink(page, x + (side + 0.02) * j, y, side, images[place])
+            ink_axes(page, x + (side + 0.02) * j, y, side, images[place])
     shares = latent.filter(like="class_").astype(float)
     axes = page.axes(x + 3.62, y, 0.9, side)
     axes.bar(range(len(shares)), shares, color=BLUE, width=0.8)
@@ -265,7 +271,7 @@ def portrait(
 def confusion_matrix(
     table: pd.DataFrame, origin: Origin = NOWHERE, names: Sequence[str] = DIGITS
 ) -> Figure:
-    """How often each digit is read as each, runs added up: of `overview.answers`."""
+    """How often each digit is read as each, in all runs: of `overview.answer_table`."""
     counts = confusion(table, len(names)).to_numpy()
     wrong = counts * (1 - np.eye(len(names), dtype=int))
     runs = table["run"].nunique()
@@ -305,8 +311,8 @@ def gallery(
     origin: Origin = NOWHERE,
     names: Sequence[str] = DIGITS,
 ) -> Figure:
-    """The digits that one run gets wrong, the surest first: `overview.answers`."""
-    wrong = mistakes(table)
+    """The digits that one run gets wrong, the surest first: `overview.answer_table`."""
+    wrong = mistake_table(table)
     shown = wrong.head(MISTAKES)
     title = f"{len(wrong)} of {len(table):,} test images are misread"
     some = (
@@ -328,7 +334,7 @@ def gallery(
             y = top + (side + 0.42) * (i // across)
             said = f"{names[row['label']]} > {names[row['answer']]}"
             said += f"  {row['probability']:.0%}"
-            page.write(x, y, [fitting(said, side + 0.06)], SMALL)
-            ink(page, x, y + 0.15, side, images[row["image"]])
+            page.write(x, y, [cut_to_width(said, side + 0.06)], SMALL)
+            ink_axes(page, x, y + 0.15, side, images[row["image"]])
             page.write(x, y + side + 0.17, [str(row["image"])], SMALL - 1, color=GREY)
     return page.figure

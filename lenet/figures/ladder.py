@@ -15,12 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lenet.figures.ablation_chart import (
+    blocks_in_words,
     draw_dots,
+    effect_in_brackets,
     lost,
     measured_as,
     notes,
-    seeds,
-    size,
     verdicts,
 )
 from lenet.figures.canvas import (
@@ -35,14 +35,14 @@ from lenet.figures.canvas import (
     Look,
     Page,
     interval,
-    measured,
-    plain,
+    plain_axes,
     points,
     sheet,
+    text_width,
     wrap,
 )
-from lenet.figures.rows import ON_PAPER, Layout, fitted, head
-from lenet.figures.words import Words
+from lenet.figures.level_names import Words
+from lenet.figures.rows import ON_PAPER, Layout, fitted_layout, head
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.rounding import decimals
 
@@ -114,7 +114,7 @@ def waterfall(
         layout, cost = _layout(look, labels, seconds)
         rungs = _rungs(effects, differences, ends, labels, layout)
         rungs = _timed(rungs, seconds) if layout.above else rungs
-        label = max(measured(line) for rung in rungs for line in rung.label)
+        label = max(text_width(line) for rung in rungs for line in rung.label)
         left = look.margin + layout.left(label)
         x = left + layout.plot + GAP
         width = look.width or x + layout.notes + GAP + COST + 2 * look.margin
@@ -143,7 +143,7 @@ def finding(effects: pd.DataFrame, ends: Ends, words: Words | None = None) -> st
     return (
         f"From {ends.old} to {ends.new} the {measured_as(effects)} {way} from "
         f"{decimals(100 * ends.start)} % to {decimals(100 * ends.end)} %. "
-        f"{lead} {(words or Words()).change(first)} {size(first)}"
+        f"{lead} {(words or Words()).change(first)} {effect_in_brackets(first)}"
     )
 
 
@@ -163,10 +163,10 @@ def _layout(
     if look.width is None:
         return WIDE, COST if len(seconds) else 0.0
     if look.narrow:
-        return fitted("ladder", look, labels, BELOW), 0.0
+        return fitted_layout("ladder", look, labels, BELOW), 0.0
     cost = 1.0 if len(seconds) else 0.0
     beyond = GAP + cost + 0.1 if cost else 0.0
-    return fitted("ladder", look, labels, BESIDE, beyond=beyond), cost
+    return fitted_layout("ladder", look, labels, BESIDE, beyond=beyond), cost
 
 
 def _rungs(
@@ -240,7 +240,7 @@ def _draw(
     y, body = top, sum(rung.height for rung in rungs)
     axes = page.axes(left, top, layout.plot, body)
     axes.set(xlim=_limits(rungs), ylim=(top + body, top), yticks=[])
-    plain(axes)
+    plain_axes(axes)
     for i, rung in enumerate(rungs):
         middle = y + rung.middle
         weight = "normal" if rung.step else "bold"
@@ -312,7 +312,7 @@ def _draw_cost(axes: Axes, rungs: list[_Rung], seconds: Sequence[float]) -> None
         middles.append(y + rung.height / 2)
         y += rung.height
     values = [*seconds, seconds[-1]]
-    plain(axes)
+    plain_axes(axes)
     axes.set(ylim=(y, 0), yticks=[])
     axes.plot(values, middles, color=GREY, linewidth=0.9, marker="o", markersize=4)
     low, high = min(values), max(values)
@@ -331,7 +331,7 @@ def _caption(effects: pd.DataFrame, order: str) -> str:
     lines = "Thick line: 95 % interval of the step, inverting the exact sign-flip test."
     few = "So few blocks have no 95 % interval on these images."
     parts = [
-        f"{seeds(effects['n'])}; dots are seeds.",
+        f"{blocks_in_words(effects['n'])}; dots are seeds.",
         order,
         lines if some else few,
         "Thin: for new seeds and new digits." if digits else "",

@@ -35,7 +35,7 @@ LEAST, KEY = 1.05, 0.22  # inches: a panel's width in a paper, a line of the leg
 RANGE, OTHER = "#99C7E0", "#999999"
 
 
-def summary(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+def curve_table(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """The errors of each treatment after each epoch, over the seeds that converged, or
     over those that came so far where none did.
 

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from scipy import stats
 
 from lenet.figures.canvas import (
     INK,
@@ -26,11 +25,12 @@ from lenet.figures.canvas import (
     sheet,
     wrap,
 )
-from lenet.figures.words import DIGITS, name_ticks
+from lenet.figures.level_names import DIGITS, name_ticks
 from lenet.interpret.robustness import LIMITS
 from lenet.studies.effect import Effects, Response, arms
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.rounding import decimals
+from lenet.studies.statistics import t_interval
 
 WIDTH, HEIGHT, BELOW, LEFT = 2.1, 1.4, 0.65, 0.55  # inches of a panel and around it
 COLUMNS, SQUARE = 4, 2.0
@@ -63,7 +63,7 @@ def up(cells: pd.DataFrame) -> pd.DataFrame:
     return seen > pd.Series(LIMITS)[seen.columns]
 
 
-def summary(cells: pd.DataFrame) -> pd.DataFrame:
+def accuracy_table(cells: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy of each treatment at each epsilon, with its 95 % t interval over
     seeds, in how many runs which indicator is up, and what a stronger attack gains.
 
@@ -80,24 +80,22 @@ def summary(cells: pd.DataFrame) -> pd.DataFrame:
     ):
         counts = {name: int(group[name].sum()) for name in (*raised.columns, "any")}
         about = {"treatment": treatment, "epsilon": epsilon}
-        row = {**about, **over_seeds(group["accuracy"]), **counts}
+        row = {**about, **mean_interval(group["accuracy"]), **counts}
         if "gain" in group:
             row["gain"] = group["gain"].mean()
         if "auto_attack" in group:
-            strongest = over_seeds(group["auto_attack"])
+            strongest = mean_interval(group["auto_attack"])
             row["auto_attack"] = strongest["mean"]
             row |= {f"auto_attack_{end}": strongest[end] for end in ("low", "high")}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def over_seeds(values: pd.Series) -> dict[str, float]:
+def mean_interval(values: pd.Series) -> dict[str, float]:
     """n, the mean and its 95 % t interval within [0, 1]: all of it for n = 1."""
-    n, mean = len(values), float(values.mean())
-    spread = values.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
-    half = float(stats.t.ppf(0.975, n - 1)) * spread if n > 1 else math.nan
-    ends = {"low": max(0.0, mean - half), "high": min(1.0, mean + half)}
-    return {"n": n, "mean": mean, **ends}
+    low, high = t_interval(values)
+    ends = {"low": max(0.0, low), "high": min(1.0, high)}  # of NaN: 0 and 1
+    return {"n": len(values), "mean": float(values.mean()), **ends}
 
 
 def differences(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
@@ -133,7 +131,7 @@ def smallest(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
     effects = table.set_index("level")[columns].add_prefix("difference_")
     alive = runs[runs["status"] == "finished"].groupby("treatment", sort=False)
     rows = [
-        {"treatment": name, **over_seeds(values)}
+        {"treatment": name, **mean_interval(values)}
         for name, values in alive["smallest_epsilon"]
     ]
     return pd.DataFrame(rows).join(effects, on="treatment")

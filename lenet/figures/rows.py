@@ -6,7 +6,16 @@ In a column of a paper the label stands above the other two.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lenet.figures.canvas import BODY, GAP, LINE, Look, Page, TooNarrow, measured, wrap
+from lenet.figures.canvas import (
+    BODY,
+    GAP,
+    LINE,
+    Look,
+    Page,
+    TooNarrow,
+    text_width,
+    wrap,
+)
 
 INDENT = 0.15  # inches of a plot below its label: half of its first number
 LEAST = 1.0  # inches of a plot in a paper
@@ -34,7 +43,7 @@ class Layout(NamedTuple):
         return INDENT if self.above else label + GAP
 
 
-def fitted(
+def fitted_layout(
     figure: str,
     look: Look,
     labels: Sequence[str],
@@ -68,7 +77,7 @@ def fitted(
 
 def widest(texts: Sequence[str], most: float) -> float:
     """Inches of the longest line of texts that are wrapped to `most` inches."""
-    return max(measured(line) for text in texts for line in wrap(text, most, BODY))
+    return max(text_width(line) for text in texts for line in wrap(text, most, BODY))
 
 
 def head(label: Sequence[str], above: bool) -> float:

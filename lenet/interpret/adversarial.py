@@ -8,7 +8,7 @@ from typing import Any
 
 from lenet.config import Refusal, suggest
 from lenet.interpret.images import checked_labels
-from lenet.interpret.robustness import PACE, Indices, entrance, told_apart
+from lenet.interpret.robustness import PACE, Indices, checked_problem, told_apart
 from lenet.training.attack import (
     Adversarial,
     Goal,
@@ -47,7 +47,7 @@ def adversarial(
         raise Refusal(suggest(attack, ATTACKS, "attack", "attacks"))
     if not 1 <= steps <= MOST:
         raise Refusal(f"steps={steps} is out of range: it is 1 to {MOST:,}")
-    with entrance(model, images, labels, keys) as problem:
+    with checked_problem(model, images, labels, keys) as problem:
         goal: Goal = Untargeted(problem.labels)
         if target is not None:
             count = told_apart(model, problem.images)

@@ -25,12 +25,12 @@ from lenet.interpret import overview, probe, robustness, sae, sanity
 from lenet.interpret.gradcam import (
     GradCam,
     cells,
+    map_on_image,
     normalised,
-    placed,
     receptive_field,
     stretched,
 )
-from lenet.interpret.network import CHUNK, checked, predictions, untrained
+from lenet.interpret.network import CHUNK, predictions, readable_images, untrained
 from lenet.interpret.probe import Probe
 from lenet.interpret.sae import Sae
 from lenet.interpret.saliency import Saliency
@@ -69,10 +69,11 @@ class Subject(NamedTuple):
     def test(self, count: int) -> tuple[Tensor, Tensor]:
         """Test images in [0, 1], for every run the same random ones, and their labels.
 
-        The first ones of MNIST are harder than the rest: see `robustness.chosen`.
+        The first ones of MNIST are harder than the rest: see
+        `robustness.attacked_indices`.
         """
         total = len(self.data.test_images)
-        some = robustness.chosen(min(count, total), total)
+        some = robustness.attacked_indices(min(count, total), total)
         return self.data.test_images[some] / 255, self.data.test_labels[some]
 
     def train(self, count: int) -> tuple[Tensor, Tensor]:
@@ -143,8 +144,8 @@ def of_gradcam(subject: Subject, specs: Specs) -> Result:
     signed = cells(subject.model, images, classes, layer)
     field = receptive_field(subject.model, layer)
     return {
-        "signed": placed(signed, field)[0].numpy(),
-        "positive": placed(normalised(signed), field)[0].numpy(),
+        "signed": map_on_image(signed, field)[0].numpy(),
+        "positive": map_on_image(normalised(signed), field)[0].numpy(),
         "stretched": stretched(normalised(signed))[0].numpy(),
         "classes": classes[0].numpy(),
     }
@@ -172,7 +173,7 @@ def of_probe(subject: Subject, specs: Specs) -> Result:
     train, (images, labels) = subject.train(spec.train), subject.test(spec.test)
     tests = {"clean": images}
     if spec.epsilon:
-        tests["attacked"] = attacked(subject.model, images, labels, spec)
+        tests["attacked"] = attacked_images(subject.model, images, labels, spec)
     tables = {
         "trained": probe.probes(
             subject.model, train, tests, labels, spec, subject.seed
@@ -185,9 +186,11 @@ def of_probe(subject: Subject, specs: Specs) -> Result:
     return {"probes": pd.concat(named, ignore_index=True)}
 
 
-def attacked(model: LeNet5, images: Tensor, labels: Tensor, spec: Probe) -> Tensor:
+def attacked_images(
+    model: LeNet5, images: Tensor, labels: Tensor, spec: Probe
+) -> Tensor:
     """The images of each run, changed by at most epsilon a pixel to be misread."""
-    images = checked(model, images)
+    images = readable_images(model, images)
     adversarial = [
         pgd(
             model,
@@ -207,7 +210,9 @@ def of_sae(subject: Subject, specs: Specs) -> Result:
     spec = specs["sae"]
     (train, _), (test, labels) = subject.train(spec.train), subject.test(spec.test)
     tables = [
-        sae.curve(model, train, test, labels, spec, subject.seed).assign(weights=name)
+        sae.sparsity_curve(model, train, test, labels, spec, subject.seed).assign(
+            weights=name
+        )
         for name, model in (
             ("trained", subject.model),
             ("untrained", subject.untrained),
@@ -220,7 +225,7 @@ def of_sae(subject: Subject, specs: Specs) -> Result:
 def of_mistakes(subject: Subject, specs: Specs) -> Result:
     """What the run answers for every test image."""
     images, labels = subject.test(len(subject.data.test_images))
-    return {"answers": overview.answers(subject.model, images, labels)}
+    return {"answers": overview.answer_table(subject.model, images, labels)}
 
 
 class Method(NamedTuple):
@@ -252,11 +257,11 @@ def with_number(specs: Specs, key: str, text: str) -> dict[str, Any]:
     }
     if field not in known:
         raise Refusal(suggest(field, known, f"number of {name}", "numbers"))
-    value = read(key, text, known[field])
+    value = value_like(key, text, known[field])
     return {**specs, name: dataclasses.replace(specs[name], **{field: value})}
 
 
-def read(key: str, text: str, like: Any) -> Any:
+def value_like(key: str, text: str, like: Any) -> Any:
     """A typed value of the kind of another one."""
     if isinstance(like, bool):
         if text not in ("true", "false"):
@@ -280,7 +285,7 @@ def subject(record: store.Record, root: str, data: Data) -> Subject:
             4,
         )
     model, treatment, seed = (
-        contents.load([record], root),
+        contents.load_stack([record], root),
         record["treatment"],
         record["seed"],
     )
@@ -303,19 +308,25 @@ def result(
     """
     numbers = {name: dataclasses.asdict(specs[name]) for name in METHODS[method].reads}
     key = seal.digest(
-        [method, record["weights"], record["data"], record["seed"], numbers, code()]
+        [
+            method,
+            record["weights"],
+            record["data"],
+            record["seed"],
+            numbers,
+            analysis_code(),
+        ]
     )
-    place = (
-        store.folder(root, record["run_id"]) / "interpretation" / f"{method}-{key[:16]}"
-    )
+    own = store.run_folder(root, record["run_id"])
+    place = own / "interpretation" / f"{method}-{key[:16]}"
     if place.is_dir():
-        return opened(place), True
+        return kept_result(place), True
     result = METHODS[method].result(load(), specs)
-    keep(place, result)
-    return opened(place), False
+    keep_result(place, result)
+    return kept_result(place), False
 
 
-def code() -> str:
+def analysis_code() -> str:
     """The hash of the code that results come from, comments and docstrings aside."""
     root = Path(__file__).parent
     files = [(root / f"{name}.py").read_text(encoding="utf-8") for name in CODE]
@@ -338,7 +349,7 @@ def is_text(node: ast.AST) -> bool:
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
-def keep(place: Path, result: Result) -> None:
+def keep_result(place: Path, result: Result) -> None:
     """Write a result so that its folder is there whole or not at all."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -358,7 +369,7 @@ def keep(place: Path, result: Result) -> None:
         raise Refusal(f"{place} cannot be written: {problem.strerror}", 3) from None
 
 
-def opened(place: Path) -> Result:
+def kept_result(place: Path) -> Result:
     """A result that was kept."""
     result: Result = {
         path.stem: np.load(path, allow_pickle=False)

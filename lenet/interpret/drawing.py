@@ -36,7 +36,7 @@ def as_mnist(image: NDArray[Any]) -> NDArray[np.uint8]:
         windows(side, max(1, divided(BOX * side, max(ink.shape)))) for side in ink.shape
     )
     small = down @ ink @ across.T
-    return centred(divided(255 * small, small.max())).astype(np.uint8)
+    return centred_drawing(divided(255 * small, small.max())).astype(np.uint8)
 
 
 def divided(a: Any, b: Any) -> Any:
@@ -70,7 +70,7 @@ def windows(count: int, to: int) -> Whole:
     return np.maximum(end - start, 0)
 
 
-def centred(small: Whole) -> Whole:
+def centred_drawing(small: Whole) -> Whole:
     """A small image in 28x28, its centre of mass (rounded) at row and column 14."""
     placed = np.zeros((SIDE, SIDE), np.int64)
     height, width = small.shape

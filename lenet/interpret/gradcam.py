@@ -22,8 +22,8 @@ from lenet.interpret.network import (
     Images,
     Pictures,
     check_layer,
-    checked,
-    chosen,
+    explained_classes,
+    readable_images,
 )
 from lenet.training.factor.pooling import stride
 from lenet.training.model import LeNet5
@@ -95,19 +95,19 @@ def normalised(signed: Float[Tensor, "run batch *place"]) -> Tensor:
     return torch.where(most > 0, positive / most.where(most > 0, 1), 0)
 
 
-def placed(signed: Cells, field: Field) -> Pictures:
+def map_on_image(signed: Cells, field: Field) -> Pictures:
     """The map on the image, linear between the middles of what the cells see."""
     at = torch.arange(SIDE, device=signed.device)
-    return spread(signed, (at - field.middle) / field.jump)
+    return between_cells(signed, (at - field.middle) / field.jump)
 
 
 def stretched(signed: Cells) -> Pictures:
     """The map stretched over the image, as other programs draw it."""
     at = torch.arange(SIDE, device=signed.device)
-    return spread(signed, (at + 0.5) * signed.shape[-1] / SIDE - 0.5)
+    return between_cells(signed, (at + 0.5) * signed.shape[-1] / SIDE - 0.5)
 
 
-def spread(signed: Cells, at: Float[Tensor, "28"]) -> Pictures:
+def between_cells(signed: Cells, at: Float[Tensor, "28"]) -> Pictures:
     """The map at these places between cells, along both axes; constant outside."""
     count = signed.shape[-1]
     at = at.clamp(0, count - 1)
@@ -127,8 +127,8 @@ def grad_cam(
     images: as `images.checked_images` takes them. classes: whose logit is explained,
     one for all, one for each image, or [run, image]; by default what each run sees.
     """
-    pixels = checked(model, images)
-    signed = cells(model, pixels, chosen(model, pixels, classes), spec.layer)
+    pixels = readable_images(model, images)
+    signed = cells(model, pixels, explained_classes(model, pixels, classes), spec.layer)
     if spec.stretch:
         return stretched(signed)
-    return placed(signed, receptive_field(model, spec.layer))
+    return map_on_image(signed, receptive_field(model, spec.layer))

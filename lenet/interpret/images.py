@@ -36,7 +36,7 @@ def checked_images(
     like: a tensor of the network, whose type and device they get.
     """
     like = torch.empty(0) if like is None else like
-    shaped = placed(as_tensor(images, "images"), runs)
+    shaped = without_channel(as_tensor(images, "images"), runs)
     if not shaped.numel():
         raise Refusal("there are no images: give at least one")
     if shaped.dtype == torch.uint8:
@@ -48,7 +48,7 @@ def checked_images(
     low, high = shaped.min().item(), shaped.max().item()
     if not 0 <= low <= high <= 1:  # also where one is no number
         raise Refusal(f"pixels lie in [{low:.3g}, {high:.3g}]: {misread(low, high)}")
-    if (border(shaped) > 0.5).double().mean() > 0.5:
+    if (border_median(shaped) > 0.5).double().mean() > 0.5:
         warnings.warn(
             "most images have a light border: LeNet reads light ink on black, 0; if "
             "these are dark on white give 1 - images",
@@ -57,7 +57,7 @@ def checked_images(
     return shaped.to(like)
 
 
-def placed(pixels: Tensor, runs: int) -> Tensor:
+def without_channel(pixels: Tensor, runs: int) -> Tensor:
     """The pixels as [n, 28, 28] or [run, n, 28, 28]."""
     shape = list(pixels.shape)
     if shape[-2:] != [SIDE, SIDE] or len(shape) > 5:
@@ -96,7 +96,7 @@ def misread(low: float, high: float) -> str:
     return "give pixels in [0, 1]"
 
 
-def border(images: Tensor) -> Tensor:
+def border_median(images: Tensor) -> Tensor:
     """The median of each image's outermost pixels."""
     rows, columns = images[..., [0, -1], :], images[..., 1:-1, [0, -1]]
     return torch.cat([rows.flatten(-2), columns.flatten(-2)], -1).median(-1).values

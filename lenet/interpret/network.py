@@ -24,7 +24,7 @@ MAPS = ("C1", "S2", "C3", "S4")
 CHUNK = 500  # images at a time: memory, not arithmetic
 
 
-def checked(model: LeNet5, images: Any) -> Images:
+def readable_images(model: LeNet5, images: Any) -> Images:
     """The images as the network takes them; a Refusal of those that it would misread,
     and of a network that is still in training."""
     if model.training:
@@ -39,7 +39,7 @@ def class_count(model: LeNet5) -> int:
     return len(output.weight[0] if isinstance(output, Dense) else output.bitmaps)
 
 
-def chosen(model: LeNet5, images: Images, classes: Any) -> Classes:
+def explained_classes(model: LeNet5, images: Images, classes: Any) -> Classes:
     """The classes that are explained: as given, or those that each run sees."""
     if classes is None:
         return predictions(model, images)
@@ -60,7 +60,7 @@ def chunks(images: Images) -> Iterator[Images]:
 @torch.no_grad()
 def logits(model: LeNet5, images: Any) -> Logits:
     """The logits of every image, a chunk at a time."""
-    images = checked(model, images)
+    images = readable_images(model, images)
     return torch.cat([model(some) for some in chunks(images)], 1)
 
 
@@ -74,7 +74,7 @@ def features(
     model: LeNet5, images: Any, layer: str
 ) -> Float[Tensor, "run batch feature"]:
     """What a layer gives for every image, its maps laid out in a row."""
-    images = checked(model, images)
+    images = readable_images(model, images)
     check_layer(layer)
     seen = [model.activations(some)[layer].flatten(2) for some in chunks(images)]
     return torch.cat(seen, 1)

@@ -8,16 +8,16 @@ import pandas as pd
 import torch
 
 from lenet.interpret.images import checked_labels
-from lenet.interpret.network import checked, class_count, logits
+from lenet.interpret.network import class_count, logits, readable_images
 from lenet.training.model import LAYERS, LeNet5
 
 
-def answers(model: LeNet5, images: Any, labels: Any) -> pd.DataFrame:
+def answer_table(model: LeNet5, images: Any, labels: Any) -> pd.DataFrame:
     """A row per run and image: label, answer, and how sure the network is of it.
 
     probability: softmax of the answer; margin: its logit minus the next largest.
     """
-    images = checked(model, images)
+    images = readable_images(model, images)
     labels = checked_labels(labels, images, class_count(model))
     seen = logits(model, images)
     best = seen.topk(2, -1)
@@ -45,7 +45,7 @@ def confusion(table: pd.DataFrame, classes: int = 10) -> pd.DataFrame:
     return counts.reindex(index=every, columns=every, fill_value=0)
 
 
-def mistakes(table: pd.DataFrame) -> pd.DataFrame:
+def mistake_table(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of `answers` that are wrong, the surest of them first."""
     wrong = table[table["label"] != table["answer"]]
     return wrong.sort_values(["margin", "image"], ascending=[False, True])
@@ -55,7 +55,7 @@ def mistakes(table: pd.DataFrame) -> pd.DataFrame:
 def maps(model: LeNet5, image: Any) -> dict[str, npt.NDArray[np.float32]]:
     """What every layer of the first run gives for one image, and the kernels that make
     C1's and C3's maps: [map, input, 5, 5], NaN where Table I has none."""
-    seen = model.activations(checked(model, image))
+    seen = model.activations(readable_images(model, image))
     pictures = {name: seen[name][0, 0].cpu().numpy() for name in LAYERS}
     for name in ("C1", "C3"):
         layer = getattr(model, name)

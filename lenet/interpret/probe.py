@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lenet.config import Refusal
 from lenet.interpret.images import checked_labels
-from lenet.interpret.network import checked, class_count, features
+from lenet.interpret.network import class_count, features, readable_images
 from lenet.training import draws
 from lenet.training.model import LAYERS, LeNet5
 
@@ -104,7 +104,7 @@ def probes(
     """
     some = next(iter(tests.values()))
     answers = [
-        checked_labels(given, checked(model, seen), class_count(model))
+        checked_labels(given, readable_images(model, seen), class_count(model))
         for given, seen in ((train[1], train[0]), (labels, some))
     ]
     tasks = {

@@ -138,7 +138,7 @@ class Hits(NamedTuple):
 
 
 @contextlib.contextmanager
-def entrance(
+def checked_problem(
     model: Model, images: Any, labels: Any, keys: Indices | None = None
 ) -> Iterator[Problem]:
     """The problem of images and labels as `images.checked_images` and
@@ -163,7 +163,7 @@ def told_apart(model: Model, images: Batch) -> int:
         return model(images[:1]).shape[-1]
 
 
-def chosen(count: int, of: int) -> Indices:
+def attacked_indices(count: int, of: int) -> Indices:
     """Which images are attacked: the same random ones in every study.
 
     The first 5,000 test images of MNIST are harder than the rest: networks of the
@@ -180,7 +180,7 @@ def starts(indices: Indices) -> Indices:
     return draws.fold(draws.stream([0], "attack"), indices)
 
 
-def curve(
+def accuracy_curve(
     model: Model,
     images: Any,
     labels: Any,
@@ -194,8 +194,8 @@ def curve(
     An image that is lost at one radius is lost at all larger ones, whose balls hold
     what was found; so only images that a run still gets right are attacked.
     """
-    with entrance(model, images, labels, keys) as problem:
-        right = logits(problem).argmax(-1) == problem.labels
+    with checked_problem(model, images, labels, keys) as problem:
+        right = problem_logits(problem).argmax(-1) == problem.labels
         beyond, _ = assault(problem, right, WHOLE[norm], effort.tries, norm)
         few = evenly(effort.sample, right.shape[1])
         strong, tables, kept = right[:, few], [], []
@@ -215,7 +215,7 @@ def curve(
     return Curve(pd.concat(tables, ignore_index=True)[columns], torch.stack(kept))
 
 
-def logits(problem: Problem) -> Float[Tensor, "run image class"]:
+def problem_logits(problem: Problem) -> Float[Tensor, "run image class"]:
     """What every run gives for every image."""
     with as_found(problem.model), torch.no_grad():
         parts = [problem.model(part) for part in problem.images.split(AT_ONCE)]
@@ -232,7 +232,7 @@ def assault(
     problem: Problem, before: PerRun, epsilon: float, tries: Tries, norm: str
 ) -> tuple[PerRun, pd.DataFrame]:
     """Which images withstand at this radius, and the indicators per run."""
-    hits = attacked(problem, before, epsilon, tries, norm)
+    hits = attack_all(problem, before, epsilon, tries, norm)
     chance = by_chance(problem, before, epsilon, norm)
     lost = (before & ~hits.right).double().mean(1)
     counts = {
@@ -244,7 +244,7 @@ def assault(
     return hits.right, pd.DataFrame(shares)
 
 
-def attacked(
+def attack_all(
     problem: Problem, before: PerRun, epsilon: float | Radii, tries: Tries, norm: str
 ) -> Hits:
     """What walks towards all other classes did to the images that were right before.
@@ -288,7 +288,7 @@ def attacked(
 
 def ranked(problem: Problem) -> Int64[Tensor, "run image other"]:
     """The classes that are not the label, the likeliest first."""
-    scores = logits(problem)
+    scores = problem_logits(problem)
     labels = problem.labels.expand(scores.shape[:-1])[..., None]
     return scores.scatter(-1, labels, -math.inf).argsort(-1, descending=True)[..., :-1]
 
@@ -345,8 +345,8 @@ def smallest_radii(
     is doubled until they do not, or until the ball holds all images.
     """
     epsilons = sorted(curve.cells["epsilon"].unique())
-    with entrance(model, images, labels, keys) as problem:
-        wrong = logits(problem).argmax(-1) != problem.labels
+    with checked_problem(model, images, labels, keys) as problem:
+        wrong = problem_logits(problem).argmax(-1) != problem.labels
         low = torch.zeros(wrong.shape).to(problem.images)
         high = torch.full_like(low, math.inf).masked_fill(wrong, 0)
         for epsilon, right in zip(epsilons, curve.right, strict=True):
@@ -356,14 +356,14 @@ def smallest_radii(
         while epsilon < WHOLE[norm] and bool(middle(high).isinf().any()):
             epsilon = min(2 * epsilon, WHOLE[norm])
             before = high.isinf() & middle(high).isinf().any(1, keepdim=True)
-            right = attacked(problem, before, epsilon, effort.tries, norm).right
+            right = attack_all(problem, before, epsilon, effort.tries, norm).right
             high = high.masked_fill(before & ~right, epsilon)
             low = low.masked_fill(right, epsilon)
         for _ in range(HALVINGS):
             central = (high[..., None] == middle(high)[:, None]).any(-1)
             before = central & high.isfinite() & (high > 0)
             radius = torch.where(before, (low + high) / 2, 0)
-            right = attacked(problem, before, radius, effort.tries, norm).right
+            right = attack_all(problem, before, radius, effort.tries, norm).right
             high = torch.where(before & ~right, radius, high)
             low = torch.where(right, radius, low)
     return high
@@ -436,7 +436,7 @@ def atlas(
     succeeds; success, whether one does at `radius` or below. A row per run, image and
     target. Takes the first `effort.atlas` images of each class.
     """
-    with entrance(model, images, labels, keys) as problem:
+    with checked_problem(model, images, labels, keys) as problem:
         labels, count = problem.labels, told_apart(model, problem.images)
         rank = torch.stack([(labels == c).cumsum(0) for c in range(count)])
         few = (rank.gather(0, labels[None])[0] <= effort.atlas).nonzero()[:, 0]
@@ -494,7 +494,7 @@ def auto_attack(
     def stack(images: Tensor) -> Tensor:
         return model(images[:, None])[None]
 
-    with entrance(stack, images, labels) as problem, torch.random.fork_rng():
+    with checked_problem(stack, images, labels) as problem, torch.random.fork_rng():
         attacker = AutoAttack(model, norm=names[norm], eps=epsilon, seed=0)
         attacker.verbose = False
         if (count := told_apart(stack, problem.images)) != 10:  # for which it is set

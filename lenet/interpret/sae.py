@@ -23,10 +23,10 @@ from lenet.config import Refusal
 from lenet.interpret.images import checked_labels
 from lenet.interpret.network import (
     check_layer,
-    checked,
     class_count,
     features,
     onward,
+    readable_images,
 )
 from lenet.training import draws
 from lenet.training.model import LAYERS, LeNet5
@@ -77,14 +77,14 @@ class Autoencoder(NamedTuple):
         """z of features as the network gives them."""
         centred = (given - self.mean) / self.scale
         sums = torch.baddbmm(self.bias, centred, self.encoder)
-        return largest(sums.relu(), self.active)
+        return keep_largest(sums.relu(), self.active)
 
     def decode(self, codes: Latents) -> Features:
         """Features as the network gives them."""
         return codes @ self.decoder * self.scale + self.mean
 
 
-def largest(codes: Latents, active: Int64[Tensor, "auto"]) -> Latents:
+def keep_largest(codes: Latents, active: Int64[Tensor, "auto"]) -> Latents:
     """All but the `active` largest codes set to 0."""
     count = codes.shape[-1]
     if int(active.min()) >= count:
@@ -94,7 +94,7 @@ def largest(codes: Latents, active: Int64[Tensor, "auto"]) -> Latents:
     return codes * (codes >= ordered.gather(-1, places.expand(-1, codes.shape[1], 1)))
 
 
-def fit(
+def fit_autoencoders(
     given: Features,
     active: Int64[Tensor, "auto"],
     penalty: PerAuto,
@@ -118,7 +118,7 @@ def fit(
     learned = [part.requires_grad_() for part in (encoder, bias, decoder)]
     auto = Autoencoder(mean, scale, encoder, bias, decoder, active)
     adam = torch.optim.Adam(learned, lr=spec.lr)
-    for step, batch in enumerate(batches(count, spec, seed)):
+    for step, batch in enumerate(step_batches(count, spec, seed)):
         some = given[:, batch.to(given.device)]
         codes = auto.encode(some)
         off = ((some - auto.decode(codes)) / scale).square().sum(-1)
@@ -137,7 +137,7 @@ def unit_length(directions: Float[Tensor, "*auto latent unit"]) -> Tensor:
     return directions / directions.norm(dim=-1, keepdim=True).clamp(min=1e-12)
 
 
-def batches(count: int, spec: Sae, seed: int) -> list[Int64[Tensor, "batch"]]:
+def step_batches(count: int, spec: Sae, seed: int) -> list[Int64[Tensor, "batch"]]:
     """Which images come in each step: every image once, in a new order each time."""
     passes = -(-spec.steps * spec.batch // count)
     keys = draws.fold(draws.stream([seed], "sae order"), torch.arange(passes)[:, None])
@@ -175,7 +175,7 @@ def principal(
     return rebuilt
 
 
-def trained(
+def train_autoencoders(
     given: Features, settings: Sequence[float], topk: bool, spec: Sae, seed: int
 ) -> list[Autoencoder]:
     """For each setting, of TopK or L1, the autoencoders of all runs."""
@@ -184,13 +184,13 @@ def trained(
     every = torch.full_like(numbers, spec.expansion * given.shape[-1])
     active, penalty = (numbers, 0 * numbers) if topk else (every, numbers)
     stack = given.repeat(count, 1, 1)
-    auto = fit(stack, active.long(), penalty.to(given.dtype), spec, seed)
+    auto = fit_autoencoders(stack, active.long(), penalty.to(given.dtype), spec, seed)
     parts = zip(*(part.split(runs) for part in auto), strict=True)
     return [Autoencoder(*part) for part in parts]
 
 
 @torch.inference_mode(False)  # for a caller who is in that mode
-def curve(
+def sparsity_curve(
     model: LeNet5,
     train: Any,
     test: Any,
@@ -206,7 +206,7 @@ def curve(
     error: of the network on the n test images with the layer rebuilt; n_train.
     train, test: images; labels: of the test images.
     """
-    labels = checked_labels(labels, checked(model, test), class_count(model))
+    labels = checked_labels(labels, readable_images(model, test), class_count(model))
     given, seen = (features(model, some, spec.layer) for some in (train, test))
     none, units = torch.zeros(len(given)), given.shape[-1]
     mean = given.mean(1, keepdim=True).expand_as(seen)
@@ -218,7 +218,7 @@ def curve(
     for count, rebuilt in zip(few, principal(given, seen, few), strict=True):
         points.append(("pca", count, rebuilt, none + count, none))
     for method, settings in (("topk", spec.active), ("l1", spec.penalty)):
-        autos = trained(given, settings, method == "topk", spec, seed)
+        autos = train_autoencoders(given, settings, method == "topk", spec, seed)
         for setting, auto in zip(settings, autos, strict=True):
             codes, unused = auto.encode(seen), dead(auto.encode(given))
             l0, share = (codes > 0).double().sum(-1).mean(1), unused.double().mean(1)
@@ -252,9 +252,9 @@ def portraits(
     image_7, the test images that activate it most, -1 where it fires on fewer;
     unit_0 ..., its direction in D.
     """
-    labels = checked_labels(labels, checked(model, test), class_count(model))
+    labels = checked_labels(labels, readable_images(model, test), class_count(model))
     given, seen = (features(model, some, spec.layer)[:1] for some in (train, test))
-    auto = trained(given, [spec.shown], True, spec, seed)[0]
+    auto = train_autoencoders(given, [spec.shown], True, spec, seed)[0]
     codes = auto.encode(seen)[0].T  # [latent, image]
     mass = codes.sum(1)
     every = range(class_count(model))

@@ -14,7 +14,13 @@ import torch
 
 from lenet.config import Refusal, suggest
 from lenet.interpret.images import gradients
-from lenet.interpret.network import Classes, Images, Pictures, checked, chosen
+from lenet.interpret.network import (
+    Classes,
+    Images,
+    Pictures,
+    explained_classes,
+    readable_images,
+)
 from lenet.training import draws
 from lenet.training.model import LeNet5
 
@@ -124,6 +130,6 @@ def saliency(
     """
     if method not in METHODS:
         raise Refusal(suggest(method, METHODS, "method", "methods"))
-    pixels = checked(model, images)
-    seen = chosen(model, pixels, classes)
+    pixels = readable_images(model, images)
+    seen = explained_classes(model, pixels, classes)
     return METHODS[method](model, pixels, seen, spec, seed)

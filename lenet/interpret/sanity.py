@@ -23,7 +23,14 @@ from torch import Tensor
 
 from lenet.config import Refusal
 from lenet.interpret.gradcam import GradCam, grad_cam
-from lenet.interpret.network import Classes, Images, Pictures, checked, chosen, logits
+from lenet.interpret.network import (
+    Classes,
+    Images,
+    Pictures,
+    explained_classes,
+    logits,
+    readable_images,
+)
 from lenet.interpret.saliency import METHODS, SLOPES, Saliency
 from lenet.training import draws
 from lenet.training.model import LAYERS, LeNet5
@@ -88,8 +95,8 @@ def faithfulness(
     class; probability: the mean softmax probability of the class. A pixel is taken
     away by making it background, 0.
     """
-    images = checked(model, images)
-    classes = chosen(model, images, classes)
+    images = readable_images(model, images)
+    classes = explained_classes(model, images, classes)
     rows = []
     for name, values in ranked.items():
         flat = values.flatten(2)
@@ -148,8 +155,8 @@ def randomisation(
     both are defined (a map of one value has no ranks). ink: that of the trained map's
     size with the image, the likeness that a method has without any network.
     """
-    images = checked(model, images)
-    classes = chosen(model, images, classes)
+    images = readable_images(model, images)
+    classes = explained_classes(model, images, classes)
     rows = []
     for name, explain in methods.items():
         trained = explain(model, images, classes)

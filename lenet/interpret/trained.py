@@ -153,13 +153,13 @@ def load(name: str, output_dir: str = "outputs") -> Trained:
         return assembled(Path(name).name, Path(name) / "record.json")
 
     record = store.select(name, output_dir)
-    return Trained(record["run_id"], record, contents.load([record], output_dir))
+    return Trained(record["run_id"], record, contents.load_stack([record], output_dir))
 
 
 def assembled(name: str, path: Path) -> Trained:
     """A network from its record and the weights beside it; the record's seal and the
     weights' hash are checked first."""
-    record, own = store.read(path), path.with_suffix(".safetensors")
+    record, own = store.read_record(path), path.with_suffix(".safetensors")
     content = (own if own.exists() else path.parent / "model.safetensors").read_bytes()
     if hashlib.sha256(content).hexdigest() != record["weights"]:
         raise Refusal(f"{name}: the weights are not those of its record", 4)
@@ -171,7 +171,7 @@ def assembled(name: str, path: Path) -> Trained:
     return Trained(name, record, model.eval())
 
 
-def publish(name: str, record: Record, weights: bytes) -> list[Path]:
+def publish_network(name: str, record: Record, weights: bytes) -> list[Path]:
     """Put a network into the package under a name; the files."""
     if hashlib.sha256(weights).hexdigest() != record["weights"]:
         raise Refusal(f"{name}: these are not the weights of run {record['run_id']}", 4)

@@ -15,8 +15,9 @@ import pandas as pd
 
 from lenet.config import Refusal, current
 from lenet.page.network import mean_with_interval
+from lenet.records.shapes import Plan
 from lenet.studies import study
-from lenet.studies.effect import GUESSING, MAIN, of
+from lenet.studies.effect import GUESSING, MAIN, effects_of_kind
 from lenet.studies.statistics import sign_flip
 
 # What the page calls factors and levels; others keep the names of the design.
@@ -45,14 +46,14 @@ LEVELS = {
 SHOWN = 8  # letters of a run's id
 
 
-def factorial(folder: Path) -> dict[str, Any]:
+def factorial_content(folder: Path) -> dict[str, Any]:
     """The cells, switches and main effects of a published factorial."""
-    plan, records = study.read(folder)
+    plan, records = study.read_study(folder)
     pairs = {factor: tuple(levels) for factor, levels in plan["levels"].items()}
     if plan["kind"] != "factorial" or any(len(pair) != 2 for pair in pairs.values()):
         raise Refusal(f"{folder} is no factorial of two levels: name another study")
     error = {record["run_id"]: record["response"]["test_error"] for record in records}
-    cells = errors(plan, pairs, error)
+    cells = cell_errors(plan, pairs, error)
     return {
         "study": plan["study"],
         "seeds": list(plan["seeds"]),
@@ -67,35 +68,33 @@ def factorial(folder: Path) -> dict[str, Any]:
         ],
         "cells": [
             cell(values) | {"runs": [name[:SHOWN] for name in names]}
-            for values, names in zip(cells, runs_of(plan, pairs), strict=True)
+            for values, names in zip(cells, cell_runs(plan, pairs), strict=True)
         ],
         "switches": switches(cells, len(pairs)),
     }
 
 
-def errors(
-    plan: Mapping[str, Any],
+def cell_errors(
+    plan: Plan,
     pairs: Mapping[str, tuple[str, ...]],
     error: Mapping[str, float | None],
 ) -> "np.ndarray":
     """Test errors [cell, seed]; a diverged run is no number. Cells count in binary, the
     first factor's level being the highest digit."""
-    runs = runs_of(plan, pairs)
+    runs = cell_runs(plan, pairs)
     missing = [name for names in runs for name in names if name not in error]
     if missing:
         raise Refusal(f"{plan['study']} lacks {len(missing)} runs: {missing[0]}, ...")
     return np.array([[error[name] for name in names] for names in runs], dtype=float)
 
 
-def runs_of(
-    plan: Mapping[str, Any], pairs: Mapping[str, tuple[str, ...]]
-) -> list[list[str]]:
+def cell_runs(plan: Plan, pairs: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
     """The ids of the runs of each cell, by seed; cells are in the order of `errors`."""
-    arms = {levels_of(arm, plan["levels"]): arm["runs"] for arm in plan["arms"]}
+    arms = {arm_levels(arm, plan["levels"]): arm["runs"] for arm in plan["arms"]}
     return [arms[levels] for levels in product(*pairs.values())]
 
 
-def levels_of(
+def arm_levels(
     arm: Mapping[str, Any], levels: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> tuple[str, ...]:
     """Each factor's level in an arm: the one whose settings the treatment has."""
@@ -153,7 +152,7 @@ def rounded(numbers: Mapping[str, Any]) -> dict[str, Any]:
 def main_effect(folder: Path, factor: str) -> dict[str, Any]:
     """A factor's main effect as published."""
     table = pd.read_csv(folder / "effects.csv")
-    rows = of(table, MAIN)
+    rows = effects_of_kind(table, MAIN)
     rows = rows[rows["factor"] == factor]
     if len(rows) != 1:
         raise Refusal(f"{folder} has no main effect of {factor}: draw its chart")

@@ -14,7 +14,7 @@ from typing import Any
 
 from lenet.config import Refusal
 from lenet.page import ablation, digits
-from lenet.page.network import described, difference
+from lenet.page.network import difference, run_content
 from lenet.records import contents, store
 from lenet.records.contents import edition
 from lenet.records.shapes import Record
@@ -32,14 +32,14 @@ LEAD = (
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
 
 
-def page(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str:
+def page_text(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str:
     """The whole page as text, for one run or two; the same text for the same records.
 
     runs: unique prefixes of run ids, or folders of runs; without any, the published
     runs of the two presets.
     """
     published = published_records(output_dir)
-    records = [store.select(run, output_dir) for run in runs] or presets(
+    records = [store.select(run, output_dir) for run in runs] or preset_runs(
         published, output_dir
     )
     if len(records) > 2:
@@ -50,15 +50,17 @@ def page(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str:
     if any(record["data"] != data.sha256 for record in records):
         raise Refusal("the runs were trained on another data set than lies here", 3)
     networks = [
-        described(record, contents.load([record], home(run, output_dir)), published)
+        run_content(
+            record, contents.load_stack([record], home(run, output_dir)), published
+        )
         for record, run in zip(records, [*runs] or [""] * len(records), strict=True)
     ]
     content = {
         "networks": apart(networks),
         "digits": picks(data, Path(output_dir), published),
-        "ablation": factorial(Path(output_dir) / FACTORIAL),
+        "ablation": published_factorial(Path(output_dir) / FACTORIAL),
     }
-    return joined(content)
+    return single_file(content)
 
 
 def apart(networks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -81,11 +83,11 @@ def home(run: str, output_dir: str) -> str:
 def published_records(output_dir: str) -> list[Record]:
     """The records of all published studies, each once."""
     paths = sorted(Path(output_dir).glob("*/records.jsonl.gz"))
-    every = [record for path in paths for record in store.published(path)]
+    every = [record for path in paths for record in store.read_published(path)]
     return list({record["run_id"]: record for record in every}.values())
 
 
-def presets(published: Sequence[Record], output_dir: str) -> list[Record]:
+def preset_runs(published: Sequence[Record], output_dir: str) -> list[Record]:
     """The first published run of each preset, of the latest edition, whose weights are
     published too; or the one that comes with lenet."""
     records: dict[str, Record] = {}
@@ -100,24 +102,26 @@ def presets(published: Sequence[Record], output_dir: str) -> list[Record]:
 
 def picks(data: Data, outputs: Path, published: Sequence[Record]) -> list[Any]:
     """The groups of digits that may be picked, from the studies that there are."""
-    groups = [digits.sample(data)]
+    groups = [digits.sample_digits(data)]
     for title, name in (
         ("Missed by most", FACTORIAL),
         ("Missed in 1998 (Fig. 8)", FIGURE_8),
     ):
         path = outputs / name / "records.jsonl.gz"
-        records = store.published(path) if path.exists() else []
+        records = store.read_published(path) if path.exists() else []
         if any(record["data"] == data.sha256 and record["right"] for record in records):
-            groups.append(digits.missed(title, data, records))
+            groups.append(digits.missed_digits(title, data, records))
     return groups
 
 
-def factorial(folder: Path) -> dict[str, Any] | None:
+def published_factorial(folder: Path) -> dict[str, Any] | None:
     """The factorial, if it is published here."""
-    return ablation.factorial(folder) if (folder / "plan.json").exists() else None
+    return (
+        ablation.factorial_content(folder) if (folder / "plan.json").exists() else None
+    )
 
 
-def joined(content: Any) -> str:
+def single_file(content: Any) -> str:
     """Markup, style, content and script as one file that needs no other."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     names = [network["name"] for network in content["networks"]]
@@ -126,7 +130,7 @@ def joined(content: Any) -> str:
         "lead": LEAD if names == ["1998", "today"] else "",
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "content": text.replace("<", "\\u003c"),  # no tag ends within
-        "script": script(),
+        "script": joined_script(),
     }
     markup = (HERE / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda group: parts[group[1]], markup)
@@ -138,7 +142,7 @@ def title(names: Sequence[str]) -> str:
     return f"Draw a digit. Watch {names[0]} read it{beside}."
 
 
-def script() -> str:
+def joined_script() -> str:
     """All modules as one, each after those that it imports."""
     sources: dict[str, str] = {}
 

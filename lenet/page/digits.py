@@ -14,7 +14,7 @@ PER_CLASS = 4  # of the test digits
 HARD = 30  # of those that most runs miss
 
 
-def sample(data: Data) -> dict[str, Any]:
+def sample_digits(data: Data) -> dict[str, Any]:
     """Test digits of every class, spread evenly over the test set."""
     places: list[int] = []
     for digit in range(10):
@@ -24,14 +24,14 @@ def sample(data: Data) -> dict[str, Any]:
     return {"title": "Test digits", **pictures(data, sorted(places))}
 
 
-def missed(title: str, data: Data, records: Sequence[Record]) -> dict[str, Any]:
+def missed_digits(title: str, data: Data, records: Sequence[Record]) -> dict[str, Any]:
     """The test digits that most of these runs read wrongly, with the shares of runs."""
     kept = [
         record
         for record in records
         if record["right"] and record["data"] == data.sha256
     ]
-    right = np.stack([contents.right(record) for record in kept])
+    right = np.stack([contents.right_images(record) for record in kept])
     share = 1 - right.mean(0)
     worst = np.argsort(-share, kind="stable")[:HARD]
     shares = [round(float(share[place]), 4) for place in worst]

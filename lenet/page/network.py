@@ -1,18 +1,17 @@
 """A trained run as the page carries it: its weights, and what is known of it."""
 
 import base64
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 from torch import Tensor
 
 from lenet.config import FACTORS, Refusal, Value, composed, current
 from lenet.records.contents import test_error
 from lenet.records.shapes import Record
 from lenet.studies import study
+from lenet.studies.statistics import t_interval
 from lenet.training.factor.connection import LEVELS as CONNECTIONS
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.model import STRUCTURE, LeNet5
@@ -20,7 +19,7 @@ from lenet.training.model import STRUCTURE, LeNet5
 YEARS = {"paper": "1998", "modern": "today"}  # what a visitor calls the two presets
 
 
-def described(
+def run_content(
     record: Record, model: LeNet5, published: Iterable[Record]
 ) -> dict[str, Any]:
     """A run for the page: its name, levels, weights, error, and that of runs like it.
@@ -36,7 +35,9 @@ def described(
         "images": record["images"],
         "like": errors_alike(record, published),
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        **network(model, {key: str(record["treatment"][key]) for key in STRUCTURE}),
+        **network_content(
+            model, {key: str(record["treatment"][key]) for key in STRUCTURE}
+        ),
     }
 
 
@@ -47,7 +48,7 @@ def name(record: Record) -> str:
     return f"{YEARS[nearest]}, with {own}".replace("_", " ") if own else YEARS[nearest]
 
 
-def network(model: LeNet5, levels: Mapping[str, str]) -> dict[str, Any]:
+def network_content(model: LeNet5, levels: Mapping[str, str]) -> dict[str, Any]:
     """What the page computes with: the structure and all numbers of the first run."""
     known = model.state_dict()
     chosen = {name: known[name][0] for name in sorted(known)}
@@ -57,11 +58,11 @@ def network(model: LeNet5, levels: Mapping[str, str]) -> dict[str, Any]:
         "inputs": {"C1": [[0]] * 6, "C3": CONNECTIONS[levels["connection"]]},
         "bitmaps": None if head.trainable else head.codes().int().tolist(),
         "tensors": [(name, tensor.numel()) for name, tensor in chosen.items()],
-        "numbers": packed(chosen.values()),
+        "numbers": packed_floats(chosen.values()),
     }
 
 
-def packed(tensors: Iterable[Tensor]) -> str:
+def packed_floats(tensors: Iterable[Tensor]) -> str:
     """All numbers, one tensor after the other, as float32 in base64."""
     flat = [tensor.flatten().numpy().astype("<f4") for tensor in tensors]
     return base64.b64encode(np.concatenate(flat).tobytes()).decode()
@@ -90,7 +91,7 @@ def errors_alike(
         for other in published
         if other["treatment"] == record["treatment"]
         and other["data"] == record["data"]
-        and study.code_of(other) == study.code_of(record)
+        and study.code_of_record(other) == study.code_of_record(record)
         and other["status"] == "finished"
     }
     return mean_with_interval(list({**alike, **itself(record)}.values()))
@@ -110,6 +111,5 @@ def mean_with_interval(values: Sequence[float]) -> dict[str, float | None]:
     count, mean = len(values), float(np.mean(values))
     if count < 2:
         return {"n": count, "mean": mean, "low": None, "high": None}
-    half = float(stats.t.isf(0.025, count - 1) * np.std(values, ddof=1))
-    half /= math.sqrt(count)
-    return {"n": count, "mean": mean, "low": mean - half, "high": mean + half}
+    low, high = t_interval(values)
+    return {"n": count, "mean": mean, "low": low, "high": high}

@@ -11,7 +11,7 @@ LOCK = ".lock"
 GONE = 100  # times in a row that a folder may vanish: then it is no folder at all
 
 
-def folder(output_dir: str, name: str) -> Path:
+def run_folder(output_dir: str, name: str) -> Path:
     """Where a run's record and weights lie."""
     return Path(output_dir) / "runs" / name
 
@@ -25,9 +25,9 @@ def claim(output_dir: str, names: Sequence[str]) -> Iterator[list[str]]:
     held: dict[Path, int] = {}
     try:
         for name in names:
-            handle = hold(folder(output_dir, name))
+            handle = hold(run_folder(output_dir, name))
             if handle is not None:
-                held[folder(output_dir, name)] = handle
+                held[run_folder(output_dir, name)] = handle
         yield [place.name for place in held]
     finally:
         for place, handle in held.items():
@@ -42,7 +42,7 @@ def hold(place: Path) -> int | None:
     while True:
         try:
             place.mkdir(parents=True, exist_ok=True)
-            return lock.take(place / LOCK)
+            return lock.take_lock(place / LOCK)
         except OSError as problem:
             # Moved to quarantine, or removed, after mkdir made it or saw it there.
             gone = isinstance(problem, FileExistsError) or lock.is_gone(problem)
@@ -53,14 +53,14 @@ def hold(place: Path) -> int | None:
 
 def busy(output_dir: str, names: Iterable[str]) -> bool:
     """Whether another process holds one of these runs."""
-    return any(lock.is_held(folder(output_dir, name) / LOCK) for name in names)
+    return any(lock.is_held(run_folder(output_dir, name) / LOCK) for name in names)
 
 
 def holders(output_dir: str, names: Iterable[str]) -> str:
     """A line for each process that holds some of these runs: which, since when."""
     by_holder: dict[str, list[str]] = {}
     for name in names:
-        who = lock.holder(folder(output_dir, name) / LOCK)
+        who = lock.holder(run_folder(output_dir, name) / LOCK)
         by_holder.setdefault(who, []).append(name)
     return "\n".join(
         f"waiting for {len(held)} runs, {held[0]} the first: {who}"

@@ -19,7 +19,7 @@ from lenet.config import Config, Refusal, current
 from lenet.records import store
 from lenet.records.own_pictures import NONE, OwnPictures
 from lenet.records.seal import digest
-from lenet.records.shapes import Code, Point, Record, Response, StackPlace
+from lenet.records.shapes import Code, Measured, Point, Record, StackPlace
 from lenet.records.store import SCHEMA
 from lenet.training.edition import EDITION, identity
 from lenet.training.edition import fingerprint as fingerprint
@@ -40,7 +40,7 @@ def run_id(config: Config, data: "Data | Known") -> str:
     return digest([treatment, config.seed, data.sha256, EDITION])[:16]
 
 
-def write(
+def write_run(
     output_dir: str,
     config: Config,
     data: "Data",
@@ -55,16 +55,16 @@ def write(
     """
     from safetensors.torch import save
 
-    weights = save(dict(result.weights)) if finished(result) else None
-    record = content(config, data, result, stack, weights)
+    weights = save(dict(result.weights)) if stayed_finite(result) else None
+    record = record_content(config, data, result, stack, weights)
     if own.class_names is not None:
         record["class_names"] = own.class_names
     if own.inverted is not None:
         record["inverted"] = own.inverted
-    return store.write(output_dir, record, weights)
+    return store.write_record(output_dir, record, weights)
 
 
-def content(
+def record_content(
     config: Config,
     data: "Data",
     result: "Result",
@@ -76,19 +76,19 @@ def content(
         "schema": SCHEMA,
         "run_id": run_id(config, data),
         "edition": EDITION,
-        "status": "finished" if finished(result) else "diverged",
+        "status": "finished" if stayed_finite(result) else "diverged",
         "diverged_step": result.diverged_step,
         "treatment": dict(config.treatment),
         "seed": config.seed,
         "response": responses(result),
         "curve": cast(list[Point], result.curve),
         "step_sizes": result.step_sizes,
-        "right": packed(result.right.numpy()) if finished(result) else None,
-        "answers": missed(result) if finished(result) else None,
+        "right": packed_bits(result.right.numpy()) if stayed_finite(result) else None,
+        "answers": packed_answers(result) if stayed_finite(result) else None,
         "images": len(result.right),
         "classes": data.classes,
         "stack": stack,
-        "code": code(),
+        "code": training_code(),
         "data": data.sha256,
         "weights": hashlib.sha256(weights).hexdigest() if weights else None,
         "versions": versions(),
@@ -99,17 +99,19 @@ def content(
     }
 
 
-def finished(result: "Result") -> bool:
+def stayed_finite(result: "Result") -> bool:
     """Whether a run's loss stayed finite."""
     return result.diverged_step is None
 
 
-def responses(result: "Result") -> Response:
+def responses(result: "Result") -> Measured:
     """What is measured after the last epoch; the held-out images only if there are."""
-    response: Response = {"test_error": error(result) if finished(result) else None}
+    response: Measured = {
+        "test_error": last_error(result) if stayed_finite(result) else None
+    }
     if result.curve and "validation_error" in result.curve[-1]:
         held_out = result.curve[-1]["validation_error"]
-        response["validation_error"] = held_out if finished(result) else None
+        response["validation_error"] = held_out if stayed_finite(result) else None
     return response
 
 
@@ -120,13 +122,13 @@ def test_error(record: Record) -> float:
     return error
 
 
-def right(record: Record) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+def right_images(record: Record) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     """Which test images a run that finished reads rightly, [image]."""
     assert record["right"] is not None, f"run {record['run_id']} diverged"
     return unpacked(record["right"], record["images"])
 
 
-def error(result: "Result") -> float:
+def last_error(result: "Result") -> float:
     """The share of the test images that a run gets wrong after its last epoch."""
     return int((~result.right).sum()) / len(result.right)
 
@@ -155,14 +157,14 @@ def spent(record: Record) -> float:
     return float(record.get("processor_seconds", record["seconds"]))
 
 
-def packed(right: "np.ndarray[Any, np.dtype[np.bool_]]") -> str:
+def packed_bits(right: "np.ndarray[Any, np.dtype[np.bool_]]") -> str:
     """Booleans as base64 text of packed bits."""
     import numpy as np
 
     return base64.b64encode(np.packbits(right).tobytes()).decode()
 
 
-def missed(result: "Result") -> str:
+def packed_answers(result: "Result") -> str:
     """The class that a run gives each test image that it misses, in the order of the
     images: base64 text of a byte each, 255 where a score is no number."""
     import numpy as np
@@ -179,7 +181,7 @@ def unpacked(text: str, count: int) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     return np.unpackbits(bits, count=count).astype(bool)
 
 
-def code() -> Code:
+def training_code() -> Code:
     """What trains: the hash of the training code, its commit, whether it was edited."""
     head, dirty = commit()
     return {"fingerprint": fingerprint(), "commit": head, "dirty": dirty}
@@ -234,7 +236,7 @@ def hardware(device: str) -> str:
     return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def frame(records: Sequence[Record]) -> "pd.DataFrame":
+def record_frame(records: Sequence[Record]) -> "pd.DataFrame":
     """One row per run: run_id, seed, status, test_error, right, and every factor."""
     import pandas as pd
 
@@ -255,7 +257,7 @@ def frame(records: Sequence[Record]) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def load(records: Sequence[Record], output_dir: str) -> "LeNet5":
+def load_stack(records: Sequence[Record], output_dir: str) -> "LeNet5":
     """The trained stack of these runs, in order, from their weights.
 
     Their hash comes first: nothing is read as tensors but what the record says.

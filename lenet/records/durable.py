@@ -26,12 +26,12 @@ def unwritable(place: Path, problem: OSError) -> Refusal:
     )
 
 
-def publish(path: Path, content: bytes) -> None:
+def publish_file(path: Path, content: bytes) -> None:
     """Write a new file so that it is there whole or not at all; the first one stays.
 
     Where there are no hard links it is renamed: as safe while its folder is locked.
     """
-    name = written(path, content)
+    name = temporary_copy(path, content)
     try:
         os.link(name, path)
     except FileExistsError:
@@ -51,7 +51,7 @@ def replace(path: Path, content: bytes) -> None:
     name = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        name = written(path, content)
+        name = temporary_copy(path, content)
         os.replace(name, path)
         settle(path.parent)
         settle(path.absolute().parent.parent)
@@ -61,7 +61,7 @@ def replace(path: Path, content: bytes) -> None:
         raise unwritable(path, problem) from None
 
 
-def written(path: Path, content: bytes) -> str:
+def temporary_copy(path: Path, content: bytes) -> str:
     """The name of a temporary file beside `path` that holds the content for good."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -15,7 +15,7 @@ SHOWN = 10  # epochs of a curve at most
 VERDICT = 6  # seeds from which one comparison can have a verdict
 
 
-def spread(errors: Sequence[float]) -> str:
+def error_text(errors: Sequence[float]) -> str:
     """The mean test error, and of several seeds its 95 % t interval and its range."""
     mean = sum(errors) / len(errors)
     if len(errors) == 1:
@@ -31,12 +31,16 @@ def spread(errors: Sequence[float]) -> str:
     return f"test error {mean:.2%} ({interval}, seeds {least:.2f} to {most:.2f} %)"
 
 
-def beside(records: Sequence[Record], places: Places) -> list[str]:
+def advice_lines(records: Sequence[Record], places: Places) -> list[str]:
     """The lines that go with the result: the curve, a warning, what to do next."""
-    return [*curve(records), *guesses(records), f"next: {following(records, places)}"]
+    return [
+        *curve_lines(records),
+        *guesses(records),
+        f"next: {following(records, places)}",
+    ]
 
 
-def curve(records: Sequence[Record]) -> list[str]:
+def curve_lines(records: Sequence[Record]) -> list[str]:
     """The mean test error by epoch, of the runs that came to their end."""
     ended = [record for record in records if record["status"] == "finished"]
     points = [record["curve"] for record in ended]

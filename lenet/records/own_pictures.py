@@ -38,7 +38,7 @@ class OwnPictures(NamedTuple):
 NONE = OwnPictures()  # of a data set of other people's
 
 
-def described(data: "Data", data_dir: str | None) -> OwnPictures:
+def recorded_data(data: "Data", data_dir: str | None) -> OwnPictures:
     """What is to be recorded of a data set that was just read from `data_dir`."""
     if data.name not in OWN or data_dir is None:
         return NONE
@@ -58,8 +58,8 @@ def as_given(name: str, root: Path) -> "tuple[list[str] | None, np.ndarray]":
         return None, own_data.fitted(own_data.idx(path)[0])
     split = all((root / part).is_dir() for part in ("train", "test"))
     classes = sorted(own_data.subfolders(root / "train" if split else root))
-    for one in classes:
-        paths = own_data.files(one)
+    for folder in classes:
+        paths = own_data.files(folder)
         tests = [False] * len(paths) if split else own_data.tests(len(paths))
         for path, is_test in zip(paths, tests, strict=True):
             if not is_test:
@@ -67,11 +67,11 @@ def as_given(name: str, root: Path) -> "tuple[list[str] | None, np.ndarray]":
     raise Refusal(f"data=folder: {root} changes while it is read: start again", 3)
 
 
-def class_names(one: Record) -> tuple[str, ...]:
+def class_names(record: Record) -> tuple[str, ...]:
     """What the classes of a run are called, by their numbers: as recorded, as the data
     set's authors call them, or the numbers themselves, as of digits."""
-    if "class_names" in one:
-        return tuple(one["class_names"])
-    count = int(one.get("classes", 10))
-    names = NAMES.get(str(one["treatment"]["data"]), ())
+    if "class_names" in record:
+        return tuple(record["class_names"])
+    count = int(record.get("classes", 10))
+    names = NAMES.get(str(record["treatment"]["data"]), ())
     return names or tuple(map(str, range(count)))

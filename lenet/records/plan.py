@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from lenet import lock
 from lenet.config import RENAMED, Refusal, as_typed
 from lenet.records import claims, durable, seal, store
-from lenet.records.shapes import Arm, Attempt, Plan, Record, checked
+from lenet.records.shapes import Attempt, Plan, PlannedArm, Record, of_shape
 
 PLAN, RECORDS = "plan.json", "records.jsonl.gz"  # the files of a published study
 ALONE = ("one_factor", "leave_one_out", "tuning")  # designs of one change an arm
@@ -63,7 +63,7 @@ def current_name(match: re.Match[str]) -> str:
     return f"{factor}{between}{RENAMED[factor, 'paper']}"
 
 
-def read(folder: Path) -> Plan:
+def read_plan(folder: Path) -> Plan:
     """The plan of a study, its seal checked; its levels by their names of today."""
     path = folder / PLAN
     try:
@@ -78,18 +78,18 @@ def read(folder: Path) -> Plan:
         raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
     seal.unsealed(text, str(path))
     content = json.loads(OLD.sub(current_name, text.decode()))
-    plan = checked(content, Plan, f"{path}: the plan")
+    plan = of_shape(content, Plan, f"{path}: the plan")
     for arm in plan["arms"]:
-        checked(arm, Arm, f"{path}: an arm")
+        of_shape(arm, PlannedArm, f"{path}: an arm")
     return plan
 
 
-def published(folder: Path) -> dict[str, Record]:
+def published_records(folder: Path) -> dict[str, Record]:
     """The records that a study was published with, by run id; none if it was not."""
     path = folder / RECORDS
     if not path.exists():
         return {}
-    return {record["run_id"]: record for record in store.published(path)}
+    return {record["run_id"]: record for record in store.read_published(path)}
 
 
 def kept(
@@ -97,7 +97,7 @@ def kept(
 ) -> dict[str, Record]:
     """The published records, of this study (`own`) or others beside it, of those of
     these runs that need not be made again: a run that went to quarantine must be."""
-    wanted = set(names) - store.aside(str(folder.parent))
+    wanted = set(names) - store.quarantined_runs(str(folder.parent))
     records = {name: own[name] for name in wanted & own.keys()}
     if wanted - records.keys():
         known = elsewhere(folder)
@@ -114,7 +114,7 @@ def elsewhere(folder: Path) -> dict[str, Record]:
     for path in sorted(folder.parent.glob(f"*/{RECORDS}")):
         if path.parent != folder:
             with contextlib.suppress(Refusal):  # verify tells of those that are broken
-                records |= published(path.parent)
+                records |= published_records(path.parent)
     torch = metadata.version("torch")
     return {
         n: record
@@ -123,14 +123,14 @@ def elsewhere(folder: Path) -> dict[str, Record]:
     }
 
 
-def text(plan: Plan | Attempt) -> bytes:
+def sealed_text(plan: Plan | Attempt) -> bytes:
     """A plan, or a note, as the content of its file, sealed."""
     return json.dumps(seal.sealed(dict(plan)), indent=1).encode()
 
 
-def packed(records: Sequence[Record]) -> bytes:
+def packed_records(records: Sequence[Record]) -> bytes:
     """Records as compressed lines of JSON; the same bytes for the same records."""
-    lines = b"".join(seal.text(record) + b"\n" for record in records)
+    lines = b"".join(seal.seal_text(record) + b"\n" for record in records)
     return gzip.compress(lines, mtime=0)
 
 
@@ -140,7 +140,7 @@ def held(folder: Path) -> Iterator[None]:
     that was removed meanwhile is made again."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = lock.take(folder / store.LOCK, wait=True)
+        handle = lock.take_lock(folder / store.LOCK, wait=True)
     except OSError as problem:
         raise durable.unwritable(folder, problem) from None
     assert handle is not None  # it was waited for
@@ -150,19 +150,19 @@ def held(folder: Path) -> Iterator[None]:
         lock.free(folder / store.LOCK, handle)
 
 
-def publish(folder: Path, plan: Plan, records: Mapping[str, Record]) -> None:
+def publish_study(folder: Path, plan: Plan, records: Mapping[str, Record]) -> None:
     """Write a study's plan and records; what else was published with it stays, and so
     do files that say the same."""
     if not records:
         return
-    if (folder / PLAN).exists() and unlike(read(folder), plan):
+    if (folder / PLAN).exists() and difference_from(read_plan(folder), plan):
         raise Refusal(f"another sweep has begun {folder} with other settings meanwhile")
-    others = published(folder)
+    others = published_records(folder)
     own = [records[name] for name in plan["runs"] if name in records]
     own += [record for name, record in sorted(others.items()) if name not in records]
-    durable.replace(folder / PLAN, text(plan))
+    durable.replace(folder / PLAN, sealed_text(plan))
     if own != list(others.values()):
-        durable.replace(folder / RECORDS, packed(own))
+        durable.replace(folder / RECORDS, packed_records(own))
 
 
 def begun(output_dir: Path, plan: Plan) -> bool:
@@ -171,7 +171,7 @@ def begun(output_dir: Path, plan: Plan) -> bool:
     return any(peek(root, name) for name in names) or claims.busy(root, names)
 
 
-def unlike(before: Plan, plan: Plan) -> str:
+def difference_from(before: Plan, plan: Plan) -> str:
     """In what a plan is that of another study than this one: its design, and what its
     reference had; nothing if it is the same."""
     reference = plan["reference"].items()
@@ -189,9 +189,9 @@ def mend(folder: Path) -> dict[str, Record]:
     for name in (PLAN, RECORDS):
         try:
             if name == RECORDS:
-                known = published(folder)
+                known = published_records(folder)
             elif (folder / name).exists():
-                read(folder)
+                read_plan(folder)
         except Refusal as problem:
             if problem.code != 4:
                 raise
@@ -214,13 +214,13 @@ def failed(output_dir: str, runs: Sequence[str], cause: str, said: str) -> None:
         "host": socket.gethostname(),
     }
     name = f"{now}-{secrets.token_hex(4)}.json"
-    durable.replace(Path(output_dir) / "attempts" / name, text(attempt))
+    durable.replace(Path(output_dir) / "attempts" / name, sealed_text(attempt))
 
 
 def noted(path: Path) -> Attempt:
     """The note of a failed attempt, its seal checked."""
     attempt = seal.unsealed(durable.bytes_of(path), str(path))
-    return checked(attempt, Attempt, f"{path}: the note")
+    return of_shape(attempt, Attempt, f"{path}: the note")
 
 
 def attempts(output_dir: str) -> dict[str, str]:
@@ -233,7 +233,7 @@ def attempts(output_dir: str) -> dict[str, str]:
     return causes
 
 
-def planned(plan: Plan) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
+def planned_runs(plan: Plan) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
     """Run id, arm, seed and treatment of each run of a plan."""
     for arm in plan["arms"]:
         for name, seed in zip(arm["runs"], plan["seeds"], strict=True):
@@ -245,7 +245,7 @@ def planned(plan: Plan) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
             yield name, f"{arm['name']} (search)", seed, {**arm["treatment"], **changed}
 
 
-def shown(plan: Plan) -> set[str]:
+def shown_runs(plan: Plan) -> set[str]:
     """The runs that are published with their weights: the first seed of the reference,
     and of its opposite where the arms lead to one."""
     arms = plan["arms"][:1] if plan["kind"] in ALONE else plan["arms"]
@@ -253,22 +253,22 @@ def shown(plan: Plan) -> set[str]:
 
 
 @seal.without_garbage_collection()
-def progress(output_dir: str, plan: Plan) -> list[Run]:
+def run_states(output_dir: str, plan: Plan) -> list[Run]:
     """Every run of a plan with its state."""
     failures = attempts(output_dir)
     done = {n: brief(whole) for n in plan["runs"] if (whole := peek(output_dir, n))}
     folder, others = Path(output_dir) / plan["study"], dict[str, Record]()
     if missing := set(plan["runs"]) - done.keys():
-        known = kept(folder, missing, published(folder))
+        known = kept(folder, missing, published_records(folder))
         done |= {name: brief(record) for name, record in known.items()}
     if set(plan["runs"]) - done.keys():
-        for name in store.aside(output_dir) - done.keys() - failures.keys():
+        for name in store.quarantined_runs(output_dir) - done.keys() - failures.keys():
             failures[name] = "its files were moved to quarantine/"
         for record in sound(output_dir):
             others[seal.digest([record["treatment"], record["seed"]])] = record
     return [
         state(*run, done=done, failures=failures, others=others)
-        for run in planned(plan)
+        for run in planned_runs(plan)
     ]
 
 
@@ -315,7 +315,7 @@ def state(
 
 def sound(output_dir: str) -> Iterator[Record]:
     """The records of an output directory that verify."""
-    for name in store.finished(output_dir):
+    for name in store.finished_runs(output_dir):
         if record := peek(output_dir, name):
             yield record
 
@@ -323,7 +323,7 @@ def sound(output_dir: str) -> Iterator[Record]:
 def peek(output_dir: str, name: str) -> Record | None:
     """A run's record if it verifies; a broken one is left for those who write."""
     try:
-        return store.of_run(store.record_path(output_dir, name), name)
+        return store.record_of_run(store.record_path(output_dir, name), name)
     except Refusal:
         return None
 
@@ -344,7 +344,7 @@ def by_arm(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def summary(plan: Plan, runs: Sequence[Run]) -> str:
+def plan_summary(plan: Plan, runs: Sequence[Run]) -> str:
     """One line: how many runs of the plan are in which state."""
     count = Counter(run.state for run in runs)
     done = count["done"] + count["diverged"]

@@ -40,7 +40,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "seal": digest(content)}
 
 
-def text(whole: Mapping[str, Any]) -> bytes:
+def seal_text(whole: Mapping[str, Any]) -> bytes:
     """Sealed content as the text of a file: in canonical form, but for the seal, which
     comes last, so that whoever reads it need not bring it into that form again."""
     return f'{canonical(without_seal(whole))[:-1]},"seal":"{whole["seal"]}"}}'.encode()

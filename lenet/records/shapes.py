@@ -59,7 +59,7 @@ class StackPlace(TypedDict):
     device: str
 
 
-class Response(TypedDict):
+class Measured(TypedDict):
     """What is measured after the last pass; None for a run that diverged."""
 
     test_error: float | None
@@ -80,7 +80,7 @@ class Record(TypedDict):
     diverged_step: int | None
     treatment: dict[str, Any]
     seed: int
-    response: Response
+    response: Measured
     curve: list[Point]
     step_sizes: Sequence[float] | None  # sdlm: least and largest in the first pass
     right: str | None
@@ -102,7 +102,7 @@ class Record(TypedDict):
     seal: NotRequired[str]
 
 
-class Arm(TypedDict):
+class PlannedArm(TypedDict):
     """A treatment of a plan: what it is called, what it changes, and its runs."""
 
     name: str
@@ -123,7 +123,7 @@ class Plan(TypedDict):
     factors: list[str]
     levels: dict[str, dict[str, dict[str, Any]]]
     reference: dict[str, Value]
-    arms: list[Arm]
+    arms: list[PlannedArm]
     seeds: list[int]
     search_seeds: list[int]
     search_changes: NotRequired[dict[str, Value]]
@@ -148,14 +148,14 @@ class Attempt(TypedDict):
 Shape = TypeVar("Shape")
 
 
-def checked(content: Any, shape: type[Shape], what: str) -> Shape:
+def of_shape(content: Any, shape: type[Shape], what: str) -> Shape:
     """The content, if it has every key of a TypedDict and each is of its type.
 
     Looks into dicts that are TypedDicts themselves, not along lists: a curve has a
     hundred numbers, and ten thousand records are read in a second. A Refusal (4) names
     the key that is wrong.
     """
-    for name, must, fits in keys(cast(Hashable, shape)):
+    for name, must, fits in shape_keys(cast(Hashable, shape)):
         if not must and name not in (content or {}):
             continue
         if not isinstance(content, dict) or not fits(content.get(name, ...)):
@@ -167,20 +167,20 @@ Fits = Callable[[Any], bool]
 
 
 @cache
-def keys(shape: Any) -> list[tuple[str, bool, Fits]]:
+def shape_keys(shape: Any) -> list[tuple[str, bool, Fits]]:
     """The keys that a TypedDict may have, whether it must, and what tells whether a
     value read from JSON is of a key's type. Made once: ten thousand records have half a
     million values."""
     kinds = get_type_hints(shape)
-    return [(n, n in shape.__required_keys__, fitting(k)) for n, k in kinds.items()]
+    return [(n, n in shape.__required_keys__, value_check(k)) for n, k in kinds.items()]
 
 
-def fitting(kind: Any) -> Fits:
+def value_check(kind: Any) -> Fits:
     """What tells whether a value is of a type; what lists hold is not looked at."""
     if kind is Any:
         return lambda value: value is not ...
     if is_typeddict(kind):
-        inner = keys(kind)
+        inner = shape_keys(kind)
         return lambda value: (
             isinstance(value, dict)
             and all(
@@ -196,5 +196,5 @@ def fitting(kind: Any) -> Fits:
 def classes(kind: Any) -> tuple[type, ...]:
     """The classes whose instances are of a type: a whole number is a float too."""
     if get_origin(kind) in (Union, UnionType):
-        return tuple(one for part in get_args(kind) for one in classes(part))
+        return tuple(kept for part in get_args(kind) for kept in classes(part))
     return (int, float) if kind is float else (get_origin(kind) or kind,)

@@ -24,9 +24,9 @@ from lenet import lock
 from lenet.config import Refusal
 from lenet.records import claims, durable, seal
 from lenet.records.claims import LOCK as LOCK
-from lenet.records.claims import folder as folder
+from lenet.records.claims import run_folder as run_folder
 from lenet.records.shapes import Record as Record
-from lenet.records.shapes import checked
+from lenet.records.shapes import of_shape
 from lenet.training.edition import identity as settled
 
 SCHEMA = 1
@@ -41,7 +41,7 @@ def record_path(output_dir: str, name: str) -> str:
     return f"{output_dir}/runs/{name}/record.json"
 
 
-def check(output_dir: str) -> None:
+def check_output_dir(output_dir: str) -> None:
     """A Refusal unless this folder is, or may become, a place for runs."""
     try:
         place = Path(output_dir).expanduser().resolve()
@@ -77,15 +77,15 @@ def prepare(output_dir: str) -> None:
 
     Everything that writing a run takes is tried here, where no training is lost by it.
     """
-    check(output_dir)
+    check_output_dir(output_dir)
     place = Path(output_dir) / "runs"
     try:
         place.mkdir(parents=True, exist_ok=True)
         for above in (place.parent, *place.absolute().parent.parents[:2]):
             durable.settle(above)
-        handle = lock.take(place / LOCK)
+        handle = lock.take_lock(place / LOCK)
         try:
-            durable.publish(place / PROBE, b"")
+            durable.publish_file(place / PROBE, b"")
         finally:
             (place / PROBE).unlink(missing_ok=True)
             if handle is not None:
@@ -94,35 +94,35 @@ def prepare(output_dir: str) -> None:
         raise durable.unwritable(place, problem) from None
 
 
-def write(output_dir: str, record: Record, weights: bytes | None) -> Record:
+def write_record(output_dir: str, record: Record, weights: bytes | None) -> Record:
     """Write a claimed run's weights, then its record; returns the record with seal.
 
     A run that is finished stays as it is: its first record is returned.
     """
-    place = folder(output_dir, record["run_id"])
+    place = run_folder(output_dir, record["run_id"])
     path, whole = place / "record.json", seal.sealed(record)
     if path.exists():
-        return read(path)
+        return read_record(path)
     try:
         place.mkdir(parents=True, exist_ok=True)
         for left in [*place.glob(".*.*"), place / "model.safetensors"]:
             left.unlink(missing_ok=True)  # by an attempt that was killed
         if weights:
-            durable.publish(place / "model.safetensors", weights)
-        durable.publish(path, seal.text(whole))
+            durable.publish_file(place / "model.safetensors", weights)
+        durable.publish_file(path, seal.seal_text(whole))
         durable.settle(place.parent)  # where the name of its folder is
     except OSError as problem:
         raise durable.unwritable(place, problem) from None
     return cast(Record, whole)
 
 
-def read(path: Path | str) -> Record:
+def read_record(path: Path | str) -> Record:
     """The record in a file, if its seal is right and its schema is known."""
     text = durable.bytes_of(path)
-    return known(seal.unsealed(text, str(path)), path)
+    return checked_record(seal.unsealed(text, str(path)), path)
 
 
-def known(record: Mapping[str, Any], path: Path | str) -> Record:
+def checked_record(record: Mapping[str, Any], path: Path | str) -> Record:
     """The record, if its schema is known and its content is that of a record."""
     schema, versions = record.get("schema"), record.get("versions")
     if isinstance(schema, int) and isinstance(versions, dict) and schema != SCHEMA:
@@ -130,7 +130,7 @@ def known(record: Mapping[str, Any], path: Path | str) -> Record:
             f"{path} has schema {schema}, this is schema {SCHEMA}: use lenet "
             f"{versions.get('lenet')}, which wrote it, or another output_dir"
         )
-    shaped = checked(record, Record, f"{path}: the record")
+    shaped = of_shape(record, Record, f"{path}: the record")
     error, right = shaped["response"].get("test_error"), shaped["right"]
     if right is not None and error != share_wrong(right, shaped["images"]):
         raise Refusal(
@@ -150,7 +150,9 @@ def share_wrong(right: str, images: int) -> float | None:
     return (images - count) / images if images else None
 
 
-def find(output_dir: str, name: str, published: Record | None = None) -> Record | None:
+def finished_record(
+    output_dir: str, name: str, published: Record | None = None
+) -> Record | None:
     """The record of a run, None if it is not finished.
 
     published: a record that was read; a file of the same bytes need not be.
@@ -161,25 +163,29 @@ def find(output_dir: str, name: str, published: Record | None = None) -> Record 
     if not os.path.exists(path):
         return None
     try:
-        return of_run(path, name, published)
+        return record_of_run(path, name, published)
     except Refusal as problem:
         if problem.code != 4:
             raise
         return quarantine(output_dir, name)
 
 
-def of_run(path: Path | str, name: str, published: Record | None = None) -> Record:
+def record_of_run(
+    path: Path | str, name: str, published: Record | None = None
+) -> Record:
     """The record in a file, if it is that of this run."""
-    alike = published is not None and durable.bytes_of(path) == seal.text(published)
-    record = published if published is not None and alike else read(path)
+    alike = published is not None and durable.bytes_of(path) == seal.seal_text(
+        published
+    )
+    record = published if published is not None and alike else read_record(path)
     if record["run_id"] != name:
         raise Refusal(f"{path} holds the record of {record['run_id']}", 4)
-    if identity(record) != name:
+    if id_of_record(record) != name:
         raise Refusal(f"{path} was changed: its run id is not that of its treatment", 4)
     return record
 
 
-def identity(record: Record) -> str:
+def id_of_record(record: Record) -> str:
     """The run id that follows from what a record says, as contents.run_id makes it."""
     code = record.get("edition", record["code"].get("fingerprint"))
     treatment = settled(record["treatment"])
@@ -188,7 +194,7 @@ def identity(record: Record) -> str:
 
 def weights_path(output_dir: str, name: str) -> Path:
     """Where a run's weights are, or would be: beside its record, or published."""
-    own = folder(output_dir, name) / "model.safetensors"
+    own = run_folder(output_dir, name) / "model.safetensors"
     if own.exists():
         return own
     studies = Path(output_dir).glob(f"*/weights/{name}.safetensors")
@@ -199,7 +205,9 @@ def weights_path(output_dir: str, name: str) -> Path:
 def packaged(place: Path) -> dict[str, Path]:
     """The weights that come with lenet, by the ids of their runs."""
     paths = place.glob("*.json")
-    return {read(one)["run_id"]: one.with_suffix(".safetensors") for one in paths}
+    return {
+        read_record(path)["run_id"]: path.with_suffix(".safetensors") for path in paths
+    }
 
 
 def networks() -> list[str]:
@@ -227,9 +235,9 @@ def weights(output_dir: str, record: Record) -> bytes:
 
 def fault(output_dir: str, name: str) -> str | None:
     """What is wrong with a finished run's record or weights, None if nothing is."""
-    place = folder(output_dir, name)
+    place = run_folder(output_dir, name)
     try:
-        expected = of_run(place / "record.json", name)["weights"]
+        expected = record_of_run(place / "record.json", name)["weights"]
     except Refusal as problem:
         if problem.code != 4:
             raise
@@ -252,13 +260,13 @@ def altered(path: Path, expected: str | None) -> str | None:
 
 def quarantine(output_dir: str, name: str) -> Record | None:
     """Move a broken run aside; its record, if another process has made it anew."""
-    place, aside = folder(output_dir, name), Path(output_dir) / "quarantine"
+    place, aside = run_folder(output_dir, name), Path(output_dir) / "quarantine"
     with claims.claim(output_dir, [name]) as mine:
         if not mine or not (place / "record.json").exists():
             return None
         problem = fault(output_dir, name)
         if not problem:
-            return of_run(place / "record.json", name)
+            return record_of_run(place / "record.json", name)
         try:
             aside.mkdir(exist_ok=True)
             place.rename(Path(tempfile.mkdtemp(dir=aside, prefix=f"{name}-")) / name)
@@ -269,14 +277,14 @@ def quarantine(output_dir: str, name: str) -> Record | None:
     return None
 
 
-def aside(output_dir: str) -> set[str]:
+def quarantined_runs(output_dir: str) -> set[str]:
     """The ids of the runs that were moved to quarantine/ at some time."""
     return {
         path.name.rpartition("-")[0] for path in Path(output_dir).glob("quarantine/*")
     }
 
 
-def finished(output_dir: str) -> list[str]:
+def finished_runs(output_dir: str) -> list[str]:
     """The ids of the runs that have a record."""
     try:
         names = os.listdir(Path(output_dir) / "runs")
@@ -285,14 +293,14 @@ def finished(output_dir: str) -> list[str]:
     return sorted(n for n in names if os.path.exists(record_path(output_dir, n)))
 
 
-def records(output_dir: str) -> Iterator[Record]:
+def finished_records(output_dir: str) -> Iterator[Record]:
     """Every finished run of an output directory, by run id."""
-    for name in finished(output_dir):
-        yield read(record_path(output_dir, name))
+    for name in finished_runs(output_dir):
+        yield read_record(record_path(output_dir, name))
 
 
 @seal.without_garbage_collection()
-def published(path: Path) -> list[Record]:
+def read_published(path: Path) -> list[Record]:
     """The records that a study was published with, each with the right seal."""
     packed = durable.bytes_of(path)
     try:
@@ -301,7 +309,9 @@ def published(path: Path) -> list[Record]:
         raise Refusal(f"{path} is damaged: {problem}", 4) from None
     if not lines:
         raise Refusal(f"{path} is damaged: it is empty", 4)
-    return [known(seal.unsealed(line, f"a line of {path}"), path) for line in lines]
+    return [
+        checked_record(seal.unsealed(line, f"a line of {path}"), path) for line in lines
+    ]
 
 
 def select(run: str, output_dir: str) -> Record:
@@ -309,16 +319,18 @@ def select(run: str, output_dir: str) -> Record:
     that was trained here or, if it fits none, of a published one; or that of a network
     which comes with lenet, by its name."""
     if run in networks():
-        return read(PUBLISHED / f"{run}.json")
+        return read_record(PUBLISHED / f"{run}.json")
     with contextlib.suppress(OSError):  # too long for a path: a prefix, or nothing
         if (Path(run) / "record.json").is_file():
-            return read(Path(run) / "record.json")
-    names = finished(output_dir)
+            return read_record(Path(run) / "record.json")
+    names = finished_runs(output_dir)
     matches = [name for name in names if name.startswith(run)]
     if len(matches) == 1:
-        return read(folder(output_dir, matches[0]) / "record.json")
+        return read_record(run_folder(output_dir, matches[0]) / "record.json")
     studies = () if matches else sorted(Path(output_dir).glob("*/records.jsonl.gz"))
-    every = {record["run_id"]: record for path in studies for record in published(path)}
+    every = {
+        record["run_id"]: record for path in studies for record in read_published(path)
+    }
     others = [name for name in every if name.startswith(run)]
     if len(others) == 1:
         return every[others[0]]

@@ -183,7 +183,7 @@ def wandb(copy: Copy) -> bool:
     return True
 
 
-def tensorboard(copy: Copy) -> bool:
+def write_tensorboard(copy: Copy) -> bool:
     """Config, curve and result as an event file in
     <output_dir>/tensorboard/<study>/<treatment>/<run_id>, with HPARAMS."""
     from torch.utils.tensorboard import SummaryWriter
@@ -196,9 +196,9 @@ def tensorboard(copy: Copy) -> bool:
         text = json.dumps(copy.config, indent=1)
         writer.add_text("config", f"    {text}".replace("\n", "\n    "))
         for point in copy.record["curve"]:
-            for name, value in numbers(point).items():
+            for name, value in point_numbers(point).items():
                 writer.add_scalar(name, value, point["epoch"])
-        results = measured(copy.record)
+        results = tracked_result(copy.record)
         settings = {k: v for k, v in copy.config.items() if v is not None}
         # add_hparams would make a run of its own of them, beside this one
         for part in hparams(settings, dict.fromkeys(results, 0)):
@@ -209,12 +209,12 @@ def tensorboard(copy: Copy) -> bool:
     return True
 
 
-def measured(record: Record) -> dict[str, float]:
+def tracked_result(record: Record) -> dict[str, float]:
     """What was measured of a run, by name; of one that diverged nothing."""
     return {k: float(str(v)) for k, v in record["response"].items() if v is not None}
 
 
-def numbers(point: Point) -> dict[str, float]:
+def point_numbers(point: Point) -> dict[str, float]:
     """What is measured at a point of a curve, by name."""
     return {k: float(str(v)) for k, v in point.items() if k != "epoch"}
 
@@ -241,10 +241,10 @@ def mlflow(copy: Copy) -> bool:
     now, metrics = int(time.time() * 1000), list[Metric]()
     for point in record["curve"]:
         step = point["epoch"]
-        errors = numbers(point).items()
+        errors = point_numbers(point).items()
         metrics += [Metric(key, value, now, step) for key, value in errors]
     last = metrics[-1].step + 1 if metrics else 0
-    results = measured(record)
+    results = tracked_result(record)
     metrics += [Metric(key, value, now, last) for key, value in results.items()]
     params = [Param(key, str(value)) for key, value in copy.config.items()]
     levels = [RunTag(key, value) for key, value in copy.levels.items()]
@@ -258,7 +258,7 @@ def mlflow(copy: Copy) -> bool:
 LEVELS: dict[str, Callable[[Copy], bool] | None] = {
     "none": None,
     "wandb": wandb,
-    "tensorboard": tensorboard,
+    "tensorboard": write_tensorboard,
     "mlflow": mlflow,
 }
 
@@ -285,9 +285,9 @@ def main() -> None:
     waiting, arms, published = json.loads(sys.stdin.readline()), {}, {}
     with contextlib.suppress(Refusal):  # runs without a plan
         folder = Path(output_dir) / study
-        planned = plan.planned(plan.read(folder))
+        planned = plan.planned_runs(plan.read_plan(folder))
         arms = {name: arm for name, arm, _, _ in planned}
-        published = plan.published(folder)
+        published = plan.published_records(folder)
     last = False
     while waiting and not last:
         last = bool(select.select([sys.stdin], [], [], POLL)[0])

@@ -115,13 +115,13 @@ def figure(number: int, exhibit: Exhibit) -> str:
     fold = "" if len(exhibit.table) > 40 else " open"
     return (
         f'<section id="{name}"><h2>{html.escape(exhibit.title)}</h2>\n'
-        f"{drawn(number, exhibit)}\n"
+        f"{figure_html(number, exhibit)}\n"
         f"<details{fold}><summary>The numbers ({len(exhibit.table)} rows)</summary>\n"
         f'{rows}</details>\n<p class="files">Beside this page: {files}</p></section>'
     )
 
 
-def drawn(number: int, exhibit: Exhibit) -> str:
+def figure_html(number: int, exhibit: Exhibit) -> str:
     """A figure as SVG, and as another for narrow windows if there is one."""
     shapes = [("figure", exhibit.svg, f"f{number}-")]
     if exhibit.narrow:
@@ -135,7 +135,7 @@ def drawn(number: int, exhibit: Exhibit) -> str:
     )
 
 
-def told(svg: str, dots: Dots) -> str:
+def with_dots(svg: str, dots: Dots) -> str:
     """A figure whose dots say what they are, and hold the commands of their runs."""
 
     def named(match: re.Match[str]) -> str:
@@ -155,16 +155,16 @@ def told(svg: str, dots: Dots) -> str:
 
 def inline(svg: str, prefix: str, dots: Dots | None = None) -> str:
     """A figure's SVG for a page that has others: own names, inks as variables."""
-    body = told(svg[svg.index("<svg") :], dots or {})
+    body = with_dots(svg[svg.index("<svg") :], dots or {})
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", body)
     return re.sub(
         r"(?<![\w&])#[0-9a-fA-F]{6}\b",
-        lambda match: ink(match.group().lower()),
+        lambda match: colour_variable(match.group().lower()),
         body,
     )
 
 
-def ink(color: str) -> str:
+def colour_variable(color: str) -> str:
     """A colour as a variable of the page that falls back to itself."""
     return f"var(--{INKS[color]}, {color})" if color in INKS else color

@@ -45,7 +45,7 @@ LATEX |= {char: f"\\{char}" for char in "&%$#_{}"} | {MINUS: "$-$"}
 MARKDOWN = "\\`*_{}[]<>#|~$&"
 
 
-def read(path: Path) -> pd.DataFrame:
+def read_effects(path: Path) -> pd.DataFrame:
     """A file of effects or of their differences as it was written.
 
     Names stay texts: the level `none` is no missing value, and `0.5` no number.
@@ -58,8 +58,8 @@ def read(path: Path) -> pd.DataFrame:
     )
 
 
-def as_csv(table: pd.DataFrame) -> str:
-    """The whole table, fractions in full; `read` gives the effects back."""
+def effects_csv(table: pd.DataFrame) -> str:
+    """The whole table, fractions in full; `read_effects` gives the effects back."""
     return str(table.map(inert).to_csv(index=False, lineterminator="\n"))
 
 
@@ -81,7 +81,7 @@ def is_number(text: str) -> bool:
 
 def as_markdown(table: pd.DataFrame, caption: str) -> str:
     """The table as it is shown, with its caption above."""
-    return markdown(shown(table), caption)
+    return markdown(readable_columns(table), caption)
 
 
 def markdown(rows: pd.DataFrame, caption: str) -> str:
@@ -100,7 +100,7 @@ def escaped(text: str) -> str:
 
 def as_latex(table: pd.DataFrame, caption: str) -> str:
     """The table as it is shown, for booktabs and longtable."""
-    return latex(shown(table), caption)
+    return latex(readable_columns(table), caption)
 
 
 def latex(rows: pd.DataFrame, caption: str) -> str:
@@ -160,7 +160,7 @@ def as_html(table: pd.DataFrame, chosen: Sequence[str] = ("factor", "verdict")) 
 
     chosen: the columns by whose values a reader may choose rows.
     """
-    rows = shown(table)
+    rows = readable_columns(table)
     if "p family" in rows:  # the one that decides; the files beside the page have all
         rows = rows.drop(columns=["p", "p holm"])
     rows = rows[sorted(rows.columns, key=lambda name: name.startswith(LAST))]
@@ -194,7 +194,7 @@ def breakable(text: str) -> str:
     )
 
 
-def shown(table: pd.DataFrame) -> pd.DataFrame:
+def readable_columns(table: pd.DataFrame) -> pd.DataFrame:
     """The columns that a reader needs, as texts with their units in the heads."""
     columns: dict[str, list[str]] = {}
     if "collapsed" in table:
@@ -218,15 +218,17 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
                     f"{decimals(100 * a)} to {decimals(100 * b)}" for a, b in pairs
                 ]
         elif name in IN_UNIT and effects:
-            written = points if name == "mean" else size
+            written = points if name == "mean" else unsigned_text
             columns[headed(name, unit)] = [written(value, unit) for value in values]
         elif name == "mean" or name in LEVELS:
             head = f"{'test error' if name == 'mean' else name.replace('_', ' ')}, %"
-            columns[head] = [percent(value) for value in values]
+            columns[head] = [percent_text(value) for value in values]
         else:
             tested = name.startswith("p") and (effects or losses)
             form = ".2g" if tested else ".4g"
-            columns[name.replace("_", " ")] = [text(value, form) for value in values]
+            columns[name.replace("_", " ")] = [
+                cell_text(value, form) for value in values
+            ]
     return pd.DataFrame(columns)
 
 
@@ -252,7 +254,7 @@ def lost_together(table: pd.DataFrame) -> pd.DataFrame:
 
 def sorting(table: pd.DataFrame) -> dict[str, list[float]]:
     """The numbers behind the shown columns, by which a reader may sort."""
-    rows = shown(table)
+    rows = readable_columns(table)
     keys: dict[str, list[float]] = {}
     renamed = {headed(name, own_unit(table)): name for name in IN_UNIT}
     renamed |= {"test error, %": "mean", "95 %": "low", "share, %": "share"}
@@ -268,10 +270,10 @@ def sorting(table: pd.DataFrame) -> dict[str, list[float]]:
 
 def numeric(column: pd.Series) -> bool:
     """Whether a shown column is of numbers and empty cells."""
-    return all(not value or counted(value) for value in column)
+    return all(not value or is_shown_number(value) for value in column)
 
 
-def counted(text: str) -> bool:
+def is_shown_number(text: str) -> bool:
     """Whether a shown text is a number: signed with a true minus, or in thousands."""
     return is_number(text.replace(MINUS, "-").replace(",", ""))
 
@@ -286,19 +288,19 @@ def headed(name: str, unit: str) -> str:
     return f"{IN_UNIT[name]}, {unit or 'points'}"
 
 
-def size(value: float, unit: str) -> str:
+def unsigned_text(value: float, unit: str) -> str:
     """A number without a sign, in percent or in its own unit."""
     if not unit:
-        return percent(value)
+        return percent_text(value)
     return significant(value) if math.isfinite(value) else ""
 
 
-def percent(fraction: float) -> str:
+def percent_text(fraction: float) -> str:
     """A fraction in percent; nothing where there is none."""
     return decimals(100 * fraction) if math.isfinite(fraction) else ""
 
 
-def text(value: Any, form: str) -> str:
+def cell_text(value: Any, form: str) -> str:
     """A value as a reader wants it; nothing where there is none."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:{form}}"

@@ -11,7 +11,7 @@ FOUND = re.compile(r'<meta name="description" content="([^"]*)">')
 READ = 4000  # bytes of a page in which that stands
 
 
-def write(folder: Path) -> Path:
+def write_index(folder: Path) -> Path:
     """The page `index.html` of the reports that lie in the folder's folders."""
     rows = []
     for path in sorted(folder.glob("*/report.html")):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lenet.config import Refusal
-from lenet.records.contents import right
+from lenet.records.contents import right_images
 from lenet.records.own_pictures import OWN
 from lenet.studies.rounding import decimals
 from lenet.studies.study import Study, converged
@@ -20,7 +20,7 @@ from lenet.training import data as datasets
 WORST = 40  # images shown
 
 
-def section(study: Study) -> str:
+def missed_section(study: Study) -> str:
     """The test images that most runs get wrong, with how many of the runs do."""
     answered = [record for record in study.records if record["right"]]
     kept = [record for record in answered if converged(record)] or answered
@@ -29,7 +29,7 @@ def section(study: Study) -> str:
         return f"{opening}<p>No run kept which images it got right.</p></section>"
     wrong = np.zeros(kept[0]["images"])
     for answers in kept:
-        wrong += ~right(answers)
+        wrong += ~right_images(answers)
     order = np.lexsort((np.arange(len(wrong)), -wrong))[:WORST]
     order = order[wrong[order] > 0]
     name, sha256 = str(kept[0]["treatment"]["data"]), kept[0]["data"]

@@ -32,7 +32,7 @@ class Paper(NamedTuple):
     formats: Sequence[str] = ("pdf",)
 
 
-def files(
+def figure_files(
     exhibits: Sequence[Exhibit], paper: Paper, lacking: str = ""
 ) -> dict[str, bytes]:
     """The files of figures by name: images, tables, and what was left off.
@@ -55,7 +55,7 @@ def files(
         check_height(name, figure, paper.look)
         for form in paper.formats:
             made[f"{name}.{form}"] = rendered(figure, form, paper.look)
-        made[f"{name}.csv"] = as_csv(rows).encode()
+        made[f"{name}.csv"] = numbers_csv(rows).encode()
         made[f"{name}.md"] = effect_tables.markdown(rows, exhibit.caption).encode()
         latex = effect_tables.floating if len(rows) <= FLOATS else effect_tables.latex
         made[f"{name}.tex"] = latex(rows, exhibit.caption).encode()
@@ -83,7 +83,9 @@ def printed(exhibit: Exhibit) -> pd.DataFrame:
     """The rows of a figure in its order, as texts, in the columns that a paper prints:
     what decides, where there is something in them."""
     table = exhibit.table if exhibit.ordered is None else exhibit.ordered
-    rows = effect_tables.shown(table).drop(columns=[*UNPRINTED], errors="ignore")
+    rows = effect_tables.readable_columns(table).drop(
+        columns=[*UNPRINTED], errors="ignore"
+    )
     if "p family" in rows:  # the one that decides
         rows = rows.drop(columns=["p", "p holm"])
     if "estimand" in rows:  # over what is averaged, the figure's caption says
@@ -91,7 +93,7 @@ def printed(exhibit: Exhibit) -> pd.DataFrame:
     return rows.loc[:, [bool(set(rows[name]) - {"", "0"}) for name in rows]]
 
 
-def as_csv(rows: pd.DataFrame) -> str:
+def numbers_csv(rows: pd.DataFrame) -> str:
     """Texts as numbers that a program reads: two limits are two columns."""
     columns: dict[str, list[str]] = {}
     for name in rows:
@@ -102,7 +104,7 @@ def as_csv(rows: pd.DataFrame) -> str:
                 columns[f"{name}, {end}"] = [pair[i] if pair else "" for pair in pairs]
         else:
             columns[name] = [
-                text.replace(",", "") if effect_tables.counted(text) else text
+                text.replace(",", "") if effect_tables.is_shown_number(text) else text
                 for text in texts
             ]
-    return effect_tables.as_csv(pd.DataFrame(columns))
+    return effect_tables.effects_csv(pd.DataFrame(columns))

@@ -19,16 +19,16 @@ from lenet.figures import (
     interaction,
     ladder,
     learning_curves,
-    words,
+    level_names,
 )
 from lenet.figures.canvas import rendered
 from lenet.records.durable import replace
 from lenet.records.shapes import Record
-from lenet.report import dots, effect_tables, files, paper, study_page
+from lenet.report import chart_dots, effect_tables, exhibit_files, paper, study_page
 from lenet.report.document import Exhibit
 from lenet.report.paper import Paper
 from lenet.studies import effect
-from lenet.studies.corrected_labels import lacking
+from lenet.studies.corrected_labels import why_not_corrected
 from lenet.studies.effect import Effects, Response
 from lenet.studies.origin import Origin
 from lenet.studies.study import (
@@ -36,8 +36,8 @@ from lenet.studies.study import (
     Study,
     converged,
     corrected,
-    estimated,
-    published,
+    published_study,
+    study_effects,
     unique,
 )
 
@@ -67,46 +67,49 @@ def save(
 
 def ablation(folder: Path) -> list[Path]:
     """Write a published study's effects, figures, tables and page; their paths."""
-    return write(folder, [published(folder)])
+    return write_report(folder, [published_study(folder)])
 
 
-def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
+def write_report(folder: Path, studies: Sequence[Study]) -> list[Path]:
     """Write what is known of one study, or of two side by side; the paths."""
-    shown, tables = gathered(studies)
+    shown, tables = study_figures(studies)
     made = {
-        f"{name}.csv": effect_tables.as_csv(table).encode()
+        f"{name}.csv": effect_tables.effects_csv(table).encode()
         for name, table in tables.items()
     }
     drawn: list[Exhibit] = []
     for exhibit in shown:
-        exhibit, own = files.of(exhibit)
+        exhibit, own = exhibit_files.exhibit_files(exhibit)
         made |= own
         drawn.append(exhibit)
-    made["report.html"] = study_page.page(studies, drawn).encode()
-    return files.write(folder, made)
+    made["report.html"] = study_page.study_page(studies, drawn).encode()
+    return exhibit_files.write_files(folder, made)
 
 
-def write_paper(folder: Path, studies: Sequence[Study], how: Paper) -> list[Path]:
+def write_paper_figures(
+    folder: Path, studies: Sequence[Study], how: Paper
+) -> list[Path]:
     """Write the figures of one study, or of two side by side, for a paper."""
-    shown, _ = gathered(studies)
+    shown, _ = study_figures(studies)
     lacking = "; ".join(unique(study.origin.lacking for study in studies))
-    return files.write(folder / "paper", paper.files(shown, how, lacking))
+    files = paper.figure_files(shown, how, lacking)
+    return exhibit_files.write_files(folder / "paper", files)
 
 
-def gathered(
+def study_figures(
     studies: Sequence[Study],
 ) -> tuple[list[Exhibit], dict[str, pd.DataFrame]]:
     """The figures of one study, or of two side by side, with the effects and losses."""
-    effects = [estimated(study) for study in studies]
+    effects = [study_effects(study) for study in studies]
     if len(studies) == 1:
         shown = exhibits(studies[0], effects[0])
     else:
-        shown = [side_by_side(studies, effects)]
+        shown = [two_study_chart(studies, effects)]
     losses = [effect.losses for effect in effects]
     if all(answered(study) for study in studies):
         again = [corrected(study) for study in studies]
-        effects += [estimated(study) for study in again]
-        headline = first(again, effects[len(studies) :])
+        effects += [study_effects(study) for study in again]
+        headline = main_figure(again, effects[len(studies) :])
         name, title = (
             f"{headline.name}_corrected",
             f"{headline.title}, corrected labels",
@@ -121,13 +124,15 @@ def gathered(
 def answered(study: Study) -> bool:
     """Whether the corrected labels of a study's test images can be asked too."""
     records = study.records
-    return study.response == effect.TEST_ERROR and not any(map(lacking, records))
+    return study.response == effect.TEST_ERROR and not any(
+        map(why_not_corrected, records)
+    )
 
 
-def first(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
+def main_figure(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
     """The figure that a study is known by: its chart, or its ladder."""
     if len(studies) > 1:
-        return side_by_side(studies, effects)
+        return two_study_chart(studies, effects)
     study, pair = studies[0], effects[0]
     if sides(study, pair):
         return forest(study, pair)
@@ -144,7 +149,9 @@ def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
         shown.append(collapses(study, effects))
     if study.response == HELD_OUT:
         return shown
-    kinds = [kind for kind in LADDERS if len(effect.of(effects.table, kind))]
+    kinds = [
+        kind for kind in LADDERS if len(effect.effects_of_kind(effects.table, kind))
+    ]
     shown += [steps(study, effects, kind) for kind in kinds]
     if study.factorial:
         shown.append(pairs(study, effects))
@@ -173,22 +180,22 @@ def sides(study: Study, effects: Effects) -> list[ablation_chart.Side]:
         ablation_chart.Side(
             rows[rows["estimand"] == estimand],
             seen[seen["estimand"] == estimand],
-            words.heading(study, estimand),
-            words.place(study, estimand),
+            level_names.estimand_heading(study, estimand),
+            level_names.where_measured(study, estimand),
         )
         for estimand in chosen
     ]
-    if not study.factorial and words.puts_back(study):
+    if not study.factorial and level_names.puts_back(study):
         return [ablation_chart.turned(side) for side in sides]
     return sides
 
 
 def forest(study: Study, effects: Effects) -> Exhibit:
     """The ablation chart of one study."""
-    return beside([study], sides(study, effects), study.origin)
+    return sides_chart([study], sides(study, effects), study.origin)
 
 
-def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
+def two_study_chart(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
     """The ablation chart of two studies on the same rows, 1998 first: of a factorial
     its main effects."""
     shown = []
@@ -200,16 +207,16 @@ def side_by_side(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibi
         raise Refusal("a tuning has held-out errors, no test errors: draw it alone")
     stated = zip(*(study.origin for study in studies), strict=True)
     origin = Origin(*("; ".join(dict.fromkeys(filter(None, said))) for said in stated))
-    if words.puts_back(studies[0]) and not words.puts_back(studies[1]):
+    if level_names.puts_back(studies[0]) and not level_names.puts_back(studies[1]):
         shown.reverse()
-    return beside(studies, shown, origin)
+    return sides_chart(studies, shown, origin)
 
 
-def beside(
+def sides_chart(
     studies: Sequence[Study], shown: Sequence[ablation_chart.Side], origin: Origin
 ) -> Exhibit:
     """The ablation chart of some sides, in the words of the studies."""
-    said = words.together(map(words.of_study, studies))
+    said = level_names.joint_words(map(level_names.study_words, studies))
     about: dict[str, Any] = {"words": said, "origin": origin}
     about |= {"response": studies[0].response}
     return Exhibit(
@@ -217,26 +224,26 @@ def beside(
         "Ablation chart",
         ablation_chart.finding(*shown, words=said),
         partial(ablation_chart.ablation_chart, *shown, **about),
-        ablation_chart.ordered(*shown),
+        ablation_chart.ordered_effects(*shown),
         phone=True,
-        dots=dots.told(studies, shown),
+        dots=chart_dots.dot_texts(studies, shown),
     )
 
 
 def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
     """A ladder: one change at a time, or the Shapley values as a waterfall."""
-    rows, seen = (effect.of(table, kind) for table in effects[:2])
-    start = error(study, seen["seed"])
-    old, new = (words.NETWORKS.get(end, end) for end in (study.base, study.new))
+    rows, seen = (effect.effects_of_kind(table, kind) for table in effects[:2])
+    start = reference_error(study, seen["seed"])
+    old, new = (level_names.NETWORKS.get(end, end) for end in (study.base, study.new))
     ends = ladder.Ends(old, new, start, start + float(rows["mean"].sum()))
-    said = words.of_study(study)
+    said = level_names.study_words(study)
     draw = partial(
         ladder.waterfall,
         rows,
         seen,
         ends,
         order=ORDERS.get(kind, study.order),
-        seconds=seconds(study, rows, kind),
+        seconds=ladder_seconds(study, rows, kind),
         words=said,
         origin=study.origin,
     )
@@ -244,14 +251,14 @@ def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
     return Exhibit(name, title, ladder.finding(rows, ends, said), draw, rows)
 
 
-def error(study: Study, seeds: pd.Series) -> float:
+def reference_error(study: Study, seeds: pd.Series) -> float:
     """The mean error of the reference, in the blocks that the effects are of."""
     runs = study.of(study.reference)
     runs = runs[runs["seed"].isin(seeds)]
     return float(runs[study.response.name].mean())
 
 
-def seconds(study: Study, rows: pd.DataFrame, kind: str) -> list[float]:
+def ladder_seconds(study: Study, rows: pd.DataFrame, kind: str) -> list[float]:
     """Seconds to train a run at the start and after each step of a ladder; none where
     they cannot be compared."""
     if cost.incomparable(study.records):
@@ -261,7 +268,7 @@ def seconds(study: Study, rows: pd.DataFrame, kind: str) -> list[float]:
     measure = effect.factorial if kind == effect.SHAPLEY else effect.ladder
     table = measure(timed, pairs, response=Response("seconds")).table
     if kind == effect.SHAPLEY:
-        table = effect.of(table, kind)
+        table = effect.effects_of_kind(table, kind)
     means = table.set_index("factor")["mean"]
     start = float(study.of(study.reference)["seconds"].mean())
     return list(accumulate(means[rows["factor"]], initial=start))
@@ -269,8 +276,11 @@ def seconds(study: Study, rows: pd.DataFrame, kind: str) -> list[float]:
 
 def pairs(study: Study, effects: Effects) -> Exhibit:
     """The heat map of the interactions, with the main effects on its diagonal."""
-    some = [effect.of(effects.table, kind) for kind in (effect.MAIN, effect.PAIR)]
-    rows, base = pd.concat(some), words.network(study)
+    some = [
+        effect.effects_of_kind(effects.table, kind)
+        for kind in (effect.MAIN, effect.PAIR)
+    ]
+    rows, base = pd.concat(some), level_names.study_network(study)
     said = interaction.finding(some[1], base)
     draw = partial(
         interaction.heat_map, rows, reference=base, title=said, origin=study.origin
@@ -283,8 +293,10 @@ def collapses(study: Study, effects: Effects) -> Exhibit:
     losses = effects.losses
     rows = losses[losses["estimand"] == losses["estimand"].iloc[0]]
     said = collapse.finding(study.runs["status"])
-    named = words.of_study(study)
-    draw = partial(collapse.shares, rows, title=said, words=named, origin=study.origin)
+    named = level_names.study_words(study)
+    draw = partial(
+        collapse.lost_shares, rows, title=said, words=named, origin=study.origin
+    )
     return Exhibit("collapse", "Collapse", said, draw, rows)
 
 
@@ -294,13 +306,16 @@ def by_treatment(study: Study) -> dict[str, list[Record]]:
     Of a ladder or a factorial, the rungs by what each adds; of many treatments, MOST.
     """
     records = {record["run_id"]: record for record in study.records}
-    treatments = {words.treatment(study, record): record for record in listed(study)}
+    treatments = {
+        level_names.treatment(study, record): record
+        for record in listed_treatments(study)
+    }
     if study.rungs:
         rung = dict(study.reference)
-        treatments = {words.network(study): rung}
+        treatments = {level_names.study_network(study): rung}
         for factor, (_, new) in study.rungs.items():
             rung = {**rung, factor: new}
-            change = words.treatment(study, {**study.reference, factor: new})
+            change = level_names.treatment(study, {**study.reference, factor: new})
             treatments[f"+ {change}"] = rung
     return {
         label: [records[name] for name in study.of(record)["run_id"]]
@@ -308,7 +323,7 @@ def by_treatment(study: Study) -> dict[str, list[Record]]:
     }
 
 
-def listed(study: Study) -> list[dict[str, Any]]:
+def listed_treatments(study: Study) -> list[dict[str, Any]]:
     """The first MOST treatments: the reference, then from factor to factor, numbers in
     their order and names in that of the records."""
     treatments = study.treatments[:MOST]
@@ -327,9 +342,9 @@ def listed(study: Study) -> list[dict[str, Any]]:
 
 def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The learning curves of the treatments."""
-    rows = learning_curves.summary(runs)
+    rows = learning_curves.curve_table(runs)
     lost = {n: sum(not converged(record) for record in r) for n, r in runs.items()}
-    base = words.network(study)
+    base = level_names.study_network(study)
     said = learning_curves.finding(rows, base, lost)
     draw = partial(
         learning_curves.learning_curves,
@@ -343,9 +358,9 @@ def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
 
 def costs(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The errors of the treatments against their seconds and parameters."""
-    rows = cost.summary(runs)
+    rows = cost.cost_table(runs)
     machines = ", ".join(sorted({record["hardware"] for record in study.records}))
-    base = words.network(study)
+    base = level_names.study_network(study)
     said = cost.finding(rows, base)
     draw = partial(
         cost.error_against_cost,
@@ -354,5 +369,5 @@ def costs(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
         hardware=machines,
         origin=study.origin,
     )
-    ordered = cost.ordered(rows)
+    ordered = cost.ordered_costs(rows)
     return Exhibit("costs", "Error against cost", said, draw, rows, ordered)

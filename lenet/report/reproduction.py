@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 
-from lenet.config import FACTORS, RANGES, Value, composed, levels
+from lenet.config import FACTORS, RANGES, Value, composed, group_levels
 from lenet.records.shapes import Record
-from lenet.studies.study import Study, settings_of, shown
+from lenet.studies.study import Study, settings_of, value_text
 
 
 def commands(study: Study) -> list[str]:
     """The command that trains each run again: the modern preset and what differs."""
     base = composed(["preset=modern"])[0][0].treatment
-    return [command(record, base) for record in study.records]
+    return [rerun_command(record, base) for record in study.records]
 
 
-def command(record: Record, base: Mapping[str, Value]) -> str:
+def rerun_command(record: Record, base: Mapping[str, Value]) -> str:
     """What to type for one run, given what the modern preset would set."""
     treatment = settings_of(record)
     words = [
@@ -23,12 +23,12 @@ def command(record: Record, base: Mapping[str, Value]) -> str:
     ]
     default = dict(base)
     for factor in FACTORS:
-        inner = levels(factor).get(str(treatment[factor]), {})
+        inner = group_levels(factor).get(str(treatment[factor]), {})
         default |= {f"{factor}.{key}": value for key, value in inner.items()}
         default["batch_size"] = inner.get("batch_size", default["batch_size"])
     numbers = [key for key in treatment if key in RANGES]
     words += [
-        f"{key}={shown(treatment[key])}"
+        f"{key}={value_text(treatment[key])}"
         for key in sorted(numbers)
         if key not in default or treatment[key] != default[key]
     ]

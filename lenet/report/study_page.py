@@ -7,22 +7,22 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lenet.records import contents
-from lenet.report import answer, effect_tables, missed_digits
+from lenet.report import answer_section, effect_tables, missed_digits
 from lenet.report.document import Exhibit, document, figure
 from lenet.report.reproduction import commands
-from lenet.studies.corrected_labels import lacking
+from lenet.studies.corrected_labels import why_not_corrected
 from lenet.studies.effect import TEST_ERROR
 from lenet.studies.study import Study, unique
 
 
-def page(studies: Sequence[Study], drawn: Sequence[Exhibit]) -> str:
+def study_page(studies: Sequence[Study], drawn: Sequence[Exhibit]) -> str:
     """The whole page as text; the same text for the same records."""
     title = " and ".join(study.name for study in studies)
     remarks = unique(study.remark for study in studies if study.remark)
     came_out = drawn[0].about if drawn else ""
-    sections = [answer.section(studies, came_out)]
+    sections = [answer_section.answer_section(studies, came_out)]
     sections += [figure(i, exhibit) for i, exhibit in enumerate(drawn)]
-    sections += [section for study in studies for section in about(study)]
+    sections += [section for study in studies for section in study_sections(study)]
     links = [("errors", "Errors")]
     links += [(exhibit.name, exhibit.title) for exhibit in drawn]
     if studies[0].response == TEST_ERROR:
@@ -31,7 +31,7 @@ def page(studies: Sequence[Study], drawn: Sequence[Exhibit]) -> str:
     return document(title, remarks, links, sections, lead=came_out)
 
 
-def about(study: Study) -> list[str]:
+def study_sections(study: Study) -> list[str]:
     """The sections of a study besides its figures: digits, runs, provenance."""
     runs = pd.DataFrame(
         {factor: str(row[factor]) for factor in study.reference}
@@ -63,7 +63,9 @@ def about(study: Study) -> list[str]:
         f'<section id="origin"><h2>Provenance of {name}</h2>\n'
         f"{effect_tables.as_html(provenance(study))}</section>"
     )
-    digits = [missed_digits.section(study)] if study.response == TEST_ERROR else []
+    digits = (
+        [missed_digits.missed_section(study)] if study.response == TEST_ERROR else []
+    )
     return [*digits, listed, sources]
 
 
@@ -86,7 +88,7 @@ def provenance(study: Study) -> pd.DataFrame:
         for fact in stated.items():
             facts[fact] = facts.get(fact, 0) + 1
     rows = [(*fact, count) for fact, count in sorted(facts.items())]
-    if study.response == TEST_ERROR and (why := lacking(study.records[0])):
+    if study.response == TEST_ERROR and (why := why_not_corrected(study.records[0])):
         rows.append(("corrected labels", f"none: {why}", len(study.records)))
     if study.plan:
         rows.append(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lenet.config import Refusal
-from lenet.records.contents import packed, unpacked
+from lenet.records.contents import packed_bits, unpacked
 from lenet.records.shapes import Record
 from lenet.studies.effect import Response
 
@@ -30,7 +30,7 @@ def labels() -> pd.DataFrame:
     return pd.read_csv(LABELS, comment="#")
 
 
-def right(
+def right_corrected(
     given: npt.NDArray[np.bool_], answers: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.bool_]:
     """Which images a run got right by the corrected labels: 9,995 of [image].
@@ -52,7 +52,7 @@ def right(
     return np.delete(now_right, places[table["corrected"].isna()])
 
 
-def lacking(record: Record) -> str:
+def why_not_corrected(record: Record) -> str:
     """Why a record has no corrected error; nothing where it has one."""
     if record["treatment"]["data"] != "mnist" or record["images"] != IMAGES:
         return "the corrected labels are those of MNIST's 10,000 test images"
@@ -69,17 +69,17 @@ def record(record: Record) -> Record:
 
     A run that diverged has neither, as before.
     """
-    if why := lacking(record):
+    if why := why_not_corrected(record):
         raise Refusal(f"run {record['run_id']}: no {CORRECTED.name}: {why}")
     response, answers = record["response"], record.get("answers")
     if record["right"] is None or answers is None:
         return {**record, "response": {**response, "corrected_error": None}}
     given = np.frombuffer(base64.b64decode(answers), np.uint8)
-    now_right = right(unpacked(record["right"], record["images"]), given)
+    now_right = right_corrected(unpacked(record["right"], record["images"]), given)
     response = {**response, "corrected_error": float((~now_right).mean())}
     return {
         **record,
         "response": response,
-        "right": packed(now_right),
+        "right": packed_bits(now_right),
         "images": len(now_right),
     }

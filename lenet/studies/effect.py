@@ -271,7 +271,7 @@ def ladder(
     return _effects(blocks, contrasts, study, response, _all(blocks, steps, factors))
 
 
-def of(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+def effects_of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows of one kind of estimand, such as MAIN, wherever it is from."""
     return table[table["estimand"].str.startswith(kind)]
 

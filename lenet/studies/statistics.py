@@ -127,6 +127,16 @@ def new_digits_interval(
     return float(mean - half), float(mean + half)
 
 
+def t_interval(values: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """The limits of a mean's interval: mean +- t s / sqrt(n); NaN for n below 2."""
+    x = np.asarray(values, dtype=np.float64)
+    n = len(x)
+    if n < 2:
+        return math.nan, math.nan
+    half = t_quantile((1 + confidence) / 2, n - 1) * x.std(ddof=1) / math.sqrt(n)
+    return float(x.mean() - half), float(x.mean() + half)
+
+
 def prediction_interval(
     values: npt.ArrayLike, confidence: float = 0.95
 ) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from lenet.config import CONF, FACTORS, Refusal, Value, composed, current, levels
+from lenet.config import CONF, FACTORS, Refusal, Value, composed, current, group_levels
 from lenet.records import contents, store
 from lenet.records import plan as plans
 from lenet.records.shapes import Plan, Record
@@ -51,7 +51,7 @@ class Study:
     seeds: Sequence[int] = ()
     held_out: pd.DataFrame | None = None
     remark: str = ""  # what a reader must know: runs that are missing or mixed
-    plan: Mapping[str, Any] | None = None
+    plan: Plan | None = None
 
     @property
     def levels(self) -> dict[str, tuple[Level, Level]]:
@@ -75,7 +75,9 @@ class Study:
         if len(pairs) < 2:
             return {}
         if self.factorial:
-            listed = {f: i for i, f in enumerate((self.plan or {}).get("levels", ()))}
+            listed = {
+                f: i for i, f in enumerate(self.plan["levels"] if self.plan else ())
+            }
             order.sort(key=lambda f: (self.year(f, pairs[f][1]), listed.get(f, 0)))
             return {factor: pairs[factor] for factor in order}
         changed = [
@@ -121,10 +123,10 @@ class Study:
             if record["run_id"] in set(end["run_id"]):
                 treatment = settings_of(record)
                 chosen = {factor: treatment[factor] for factor in FACTORS}
-                for name, preset in presets().items():
+                for name, preset in preset_levels().items():
                     if preset == chosen:
                         return name
-        tried = (self.plan or {}).get("levels", {})
+        tried = self.plan["levels"] if self.plan else {}
         joint = {factor for factor, keys in self.settings.items() if len(keys) > 1}
         words = {str(list(tried[factor])[-1]) for factor in joint & set(tried)}
         return words.pop() if len(words) == 1 else "all changed"
@@ -147,10 +149,10 @@ class Study:
     def names(self) -> dict[tuple[str, str], dict[str, Level]]:
         """The plan's factor and level for what an arm changes, where it has such."""
         tried, names = self.treatments, {}
-        for arm in (self.plan or {}).get("arms", []):
+        for arm in self.plan["arms"] if self.plan else ():
             factors = self.settings.items()
             treatment = {f: level(arm["treatment"], keys) for f, keys in factors}
-            if len(arm.get("levels", ())) == 1 and treatment in tried:
+            if len(arm["levels"]) == 1 and treatment in tried:
                 (name,) = arm["levels"].items()
                 names[name] = self.changed(treatment)
         return names
@@ -175,7 +177,9 @@ class Study:
         keys = self.settings[factor]
         values = str(level).split("+") if len(keys) > 1 else [str(level)]
         parts = zip(keys, values, strict=True)
-        known = (levels(f).get(v, {}).get("year", 0) for f, v in parts if f in FACTORS)
+        known = (
+            group_levels(f).get(v, {}).get("year", 0) for f, v in parts if f in FACTORS
+        )
         return max(known, default=0)
 
     @property
@@ -193,7 +197,7 @@ class Study:
     @cached_property
     def effects(self) -> pd.DataFrame:
         """All effects that its runs allow, a row each, fractions as in effects.csv."""
-        return estimated(self).table
+        return study_effects(self).table
 
     @property
     def origin(self) -> Origin:
@@ -225,9 +229,11 @@ class Study:
         return Origin(self.remark, data, code)
 
 
-def published(folder: Path, allow_partial: bool = False, mix: bool = False) -> Study:
+def published_study(
+    folder: Path, allow_partial: bool = False, mix: bool = False
+) -> Study:
     """The study in a folder, with no run missing unless that is allowed."""
-    plan, records = read(folder)
+    plan, records = read_study(folder)
     planned = set(plan["runs"])
     records = [record for record in records if record["run_id"] in planned]
     missing = len(planned) - len({record["run_id"] for record in records})
@@ -237,7 +243,7 @@ def published(folder: Path, allow_partial: bool = False, mix: bool = False) -> S
             f"{folder}: {said}; the sweep's command again trains them, and "
             "allow_partial=true draws what there is and says so"
         )
-    return gathered(
+    return study_of(
         plan["study"], records, plan["reference"], plan=plan, remark=said, mix=mix
     )
 
@@ -253,13 +259,13 @@ def corrected(study: Study) -> Study:
     return replace(
         study,
         records=records,
-        runs=frame(records, study.settings, CORRECTED),
+        runs=run_table(records, study.settings, CORRECTED),
         response=CORRECTED,
         held_out=held_out,
     )
 
 
-def named(
+def open_study(
     name: str,
     output_dir: str = "outputs",
     allow_partial: bool = False,
@@ -276,20 +282,20 @@ def named(
     if name not in known:
         listed = ", ".join(known) or "none"
         raise Refusal(f"study={name or '?'}: the studies in {root} are: {listed}")
-    return published(root / name, allow_partial, mix)
+    return published_study(root / name, allow_partial, mix)
 
 
-def read(folder: Path) -> tuple[Plan, list[Record]]:
+def read_study(folder: Path) -> tuple[Plan, list[Record]]:
     """The plan of a study and the records that it was published with, or that a sweep
     that did not come to its end left in runs/; every seal checked."""
-    plan, records = plans.read(folder), plans.published(folder)
+    plan, records = plans.read_plan(folder), plans.published_records(folder)
     for name in plan["runs"]:
         if name not in records and (record := plans.peek(str(folder.parent), name)):
             records[name] = record
     return plan, list(records.values())
 
 
-def adhoc(
+def ad_hoc_study(
     output_dir: str,
     reference: Sequence[str],
     narrow: Mapping[str, str],
@@ -301,7 +307,7 @@ def adhoc(
     `reference` is ["activation=relu", ...] for each factor that differs, or the first
     letters of one run's id.
     """
-    every = list(store.records(output_dir))
+    every = list(store.finished_records(output_dir))
     records = [record for record in every if fits(record, narrow)]
     if not every:
         raise Refusal(
@@ -313,12 +319,12 @@ def adhoc(
         raise Refusal(f"none of the {len(every)} runs in {output_dir} fits {kept}")
     alike(records, mix)
     columns = differing(map(settings_of, records))
-    base = chosen(records, columns, reference)
-    return gathered(name, records, base, mix=mix)
+    base = chosen_reference(records, columns, reference)
+    return study_of(name, records, base, mix=mix)
 
 
 @cache
-def presets() -> dict[str, dict[str, Value]]:
+def preset_levels() -> dict[str, dict[str, Value]]:
     """The level of every factor in each preset."""
     levels_of = {}
     for path in sorted((CONF / "preset").glob("*.yaml")):
@@ -340,16 +346,16 @@ def settings_of(record: Record) -> Mapping[str, Value]:
 
 def fits(record: Record, narrow: Mapping[str, str]) -> bool:
     """Whether a run's treatment has these settings; `code` and `torch` by prefix."""
-    about = {"code": code_of(record), "torch": record["versions"]["torch"]}
+    about = {"code": code_of_record(record), "torch": record["versions"]["torch"]}
     for key, typed in narrow.items():
         if key in about and not about[key].startswith(typed):
             return False
-        if key not in about and not same(settings_of(record).get(key), typed):
+        if key not in about and not same_value(settings_of(record).get(key), typed):
             return False
     return True
 
 
-def code_of(record: Record) -> str:
+def code_of_record(record: Record) -> str:
     """What trained a run: its edition, or, before there were any, its code."""
     edition, fingerprint = contents.edition(record), str(record["code"]["fingerprint"])
     return f"edition-{edition}" if edition > 1 else fingerprint[:10]
@@ -360,17 +366,17 @@ def bound_to(record: Record, what: str) -> str:
     return "any" if contents.portable(record) else what
 
 
-def same(value: Value, typed: str) -> bool:
+def same_value(value: Value, typed: str) -> bool:
     """Whether a value is what was typed: 0.002 and 2e-3 are one number."""
     if isinstance(value, str) or value is None:
-        return shown(value) == typed
+        return value_text(value) == typed
     try:
         return float(value) == float(typed)
     except ValueError:
         return False
 
 
-def chosen(
+def chosen_reference(
     records: Sequence[Record],
     columns: Mapping[str, list[Value]],
     reference: Sequence[str],
@@ -386,7 +392,7 @@ def chosen(
     if len(treatments) == 1:
         return settings_of(runs[0])
     offered = ", ".join(
-        f"{key}={'|'.join(map(shown, unique(values)))}"
+        f"{key}={'|'.join(map(value_text, unique(values)))}"
         for key, values in columns.items()
     )
     raise Refusal(
@@ -396,18 +402,19 @@ def chosen(
     )
 
 
-def gathered(
+def study_of(
     name: str,
     records: Sequence[Record],
     base: Mapping[str, Value],
     *,
-    plan: Mapping[str, Any] | None = None,
+    plan: Plan | None = None,
     remark: str = "",
     mix: bool = False,
 ) -> Study:
     """The Study of these records, with effects measured from the treatment `base`."""
-    mixed, plan, base = alike(records, mix), plan or {}, current(base)
-    key, search = "validation_size", plan.get("kind") == "path"
+    mixed, base = alike(records, mix), current(base)
+    kind = plan["kind"] if plan else ""
+    key, search = "validation_size", kind == "path"
     measured = [
         record
         for record in records
@@ -418,32 +425,35 @@ def gathered(
         raise Refusal(
             f"{name}: all {len(records)} runs are of one treatment: no effect"
         )
-    if tuning := plan.get("kind") == "tuning":
+    if tuning := kind == "tuning":
         measured = [{**record, "right": None} for record in measured]  # of test images
-    settings, response = joined(columns, plan), HELD_OUT if tuning else TEST_ERROR
+    settings, response = (
+        joined_factors(columns, plan),
+        HELD_OUT if tuning else TEST_ERROR,
+    )
     reference = {factor: level(base, keys) for factor, keys in settings.items()}
     return Study(
         name=name,
         records=measured,
-        runs=frame(measured, settings, response),
+        runs=run_table(measured, settings, response),
         settings=settings,
         reference=reference,
         base=base_name(plan, reference),
         response=response,
-        seeds=plan.get("seeds", []),
-        held_out=frame(validated(records, measured), settings) if search else None,
+        seeds=plan["seeds"] if plan else [],
+        held_out=run_table(validated(records, measured), settings) if search else None,
         remark="; ".join(filter(None, [remark, mixed])),
         plan=plan,
     )
 
 
-def frame(
+def run_table(
     records: Sequence[Record],
     settings: Mapping[str, tuple[str, ...]],
     response: Response = TEST_ERROR,
 ) -> pd.DataFrame:
     """One row per run, with a column per factor; the status says which collapsed."""
-    runs = contents.frame(records)
+    runs = contents.record_frame(records)
     about = ["run_id", "seed", "status", "seconds", "right"]
     runs = runs[[*about, *records[0]["response"]]].copy()
     for measured in records[0]["response"]:  # diverged runs have none
@@ -474,7 +484,7 @@ def alike(records: Sequence[Record], mix: bool) -> str:
     """What a chart of these runs mixes, in words; a Refusal unless that is allowed."""
     about: dict[str, Callable[[Record], str]] = {
         "data": lambda record: f"{record['treatment']['data']} {record['data'][:10]}",
-        "code": code_of,
+        "code": code_of_record,
         "torch": lambda record: bound_to(record, record["versions"]["torch"]),
         "hardware": lambda record: bound_to(record, record["hardware"]),
     }
@@ -521,8 +531,8 @@ def settles(level: Sequence[Value], other: Sequence[Value]) -> bool:
     return len(set(zip(level, other, strict=True))) == len(set(level))
 
 
-def joined(
-    columns: Mapping[str, list[Value]], plan: Mapping[str, Any]
+def joined_factors(
+    columns: Mapping[str, list[Value]], plan: Plan | None
 ) -> dict[str, tuple[str, ...]]:
     """Each factor with its settings: those that settle each other are one factor."""
     groups: list[list[str]] = []
@@ -541,16 +551,14 @@ def joined(
     return found
 
 
-def group_name(
-    keys: Sequence[str], plan: Mapping[str, Any], taken: Iterable[str]
-) -> str:
+def group_name(keys: Sequence[str], plan: Plan | None, taken: Iterable[str]) -> str:
     """What settings that change together are called in the plan, or all of them.
 
     `taken` are the names of other settings and groups.
     """
     if len(keys) == 1:
         return keys[0]
-    for factor, tried in plan.get("levels", {}).items():
+    for factor, tried in (plan["levels"] if plan else {}).items():
         brought = {key for settings in tried.values() for key in settings}
         if set(keys) <= brought and factor not in taken:
             return str(factor)
@@ -562,24 +570,22 @@ def level(treatment: Mapping[str, Value], keys: Sequence[str]) -> Level:
     values = [treatment.get(key) for key in keys]
     if len(values) == 1 and values[0] is not None:
         return values[0]
-    return "+".join(map(shown, values))
+    return "+".join(map(value_text, values))
 
 
-def shown(value: Value) -> str:
+def value_text(value: Value) -> str:
     """A value as it is typed."""
     return "null" if value is None else str(value)
 
 
-def base_name(plan: Mapping[str, Any], reference: Mapping[str, Level]) -> str:
+def base_name(plan: Plan | None, reference: Mapping[str, Level]) -> str:
     """What the reference is called: its preset, its design, or its levels."""
-    base = plan.get("base") or plan.get("preset") or plan.get("design")
-    if isinstance(base, Mapping):
-        base = base.get("preset") or plan.get("design")
+    base = (plan["preset"] or plan["design"]) if plan else ""
     levels = ", ".join(map(str, reference.values()))
-    return str(base or (levels if len(reference) < 4 else "the reference"))
+    return base or (levels if len(reference) < 4 else "the reference")
 
 
-def estimated(study: Study) -> Effects:
+def study_effects(study: Study) -> Effects:
     """All effects that a study's runs allow: of a factorial, a ladder, or of arms."""
     about: dict[str, Any] = {"study": study.name, "seeds": study.seeds}
     about |= {"response": study.response}

@@ -47,7 +47,7 @@ LIMIT = 10_000  # runs that need a yes
 
 
 @dataclass(frozen=True)
-class Arm:
+class DesignArm:
     """One treatment of a design: by which level of which factor, and what they set."""
 
     levels: Mapping[str, str]
@@ -72,7 +72,7 @@ class Design:
     kind: str
     preset: str
     factors: Mapping[str, Levels]
-    arms: Sequence[Arm]
+    arms: Sequence[DesignArm]
     seeds: Sequence[int]
     search: Sequence[Config]
     places: Places
@@ -90,14 +90,16 @@ class Design:
         return list(dict.fromkeys(key for arm in self.arms for key in arm.changes))
 
 
-def folders() -> list[Path]:
+def design_folders() -> list[Path]:
     """Where designs lie: in the folder conf/design that one works in, and in lenet."""
     return [Path("conf") / "design", CONF / "design"]
 
 
 def available() -> list[str]:
     """The names of the designs in conf/design, one's own among them."""
-    return sorted({path.stem for place in folders() for path in place.glob("*.yaml")})
+    return sorted(
+        {path.stem for place in design_folders() for path in place.glob("*.yaml")}
+    )
 
 
 def file(name: str) -> Path:
@@ -108,7 +110,7 @@ def file(name: str) -> Path:
         if not path.is_file():
             raise Refusal(f"design={name}: there is no such file")
         return path
-    files = [place / f"{name}.yaml" for place in folders()]
+    files = [place / f"{name}.yaml" for place in design_folders()]
     there = [path for path in files if path.is_file()]
     if not there:
         listed = suggest(name, available(), "design", "designs")
@@ -116,7 +118,7 @@ def file(name: str) -> Path:
     return there[0]
 
 
-def plain_name(name: str) -> str:
+def design_name(name: str) -> str:
     """What a design is called: the name of its file, which its study's folder gets."""
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     if not set(stem) <= set(SAFE):
@@ -124,7 +126,7 @@ def plain_name(name: str) -> str:
     return stem
 
 
-def read(name: str) -> dict[str, Any]:
+def read_design(name: str) -> dict[str, Any]:
     """The content of a design's file, if it has what a design needs and no more.
 
     Where its factors are a name, they are those of the design of that name.
@@ -145,7 +147,7 @@ def read(name: str) -> dict[str, Any]:
     if ("search" in content) != (content["kind"] == "path"):
         raise Refusal(f"design {name}: a path, and nothing else, has a search")
     if isinstance(content["factors"], str) and content["factors"] != name:
-        content["factors"] = read(content["factors"])["factors"]
+        content["factors"] = read_design(content["factors"])["factors"]
     for key in content.keys() - {"kind"}:
         if not isinstance(content[key], dict):
             raise Refusal(f"design {name}: {key} is to hold settings, each key: value")
@@ -158,7 +160,7 @@ def read(name: str) -> dict[str, Any]:
     return content
 
 
-def levels(factor: str, given: Any, notes: list[str]) -> Levels:
+def design_levels(factor: str, given: Any, notes: list[str]) -> Levels:
     """What each level of a factor sets, from a list of values or a group per level."""
     if isinstance(given, list):
         for value in {str(value) for value in given if given.count(value) > 1}:
@@ -184,14 +186,14 @@ def levels(factor: str, given: Any, notes: list[str]) -> Levels:
     return levels_set
 
 
-def load(name: str, overrides: Sequence[str], yes: bool = False) -> Design:
+def load_design(name: str, overrides: Sequence[str], yes: bool = False) -> Design:
     """The design in a file; `overrides`, key=value, hold for all of its runs.
 
     yes: whether more than LIMIT runs are meant.
     """
-    content, notes = read(name), list[str]()
+    content, notes = read_design(name), list[str]()
     given = {str(name): tried for name, tried in content["factors"].items()}
-    factors = {name: levels(name, tried, notes) for name, tried in given.items()}
+    factors = {name: design_levels(name, tried, notes) for name, tried in given.items()}
     named = {text.split("=")[0] for text in overrides}
     for factor, tried in factors.items():
         for key in {key for settings in tried.values() for key in settings} & named:
@@ -209,28 +211,30 @@ def load(name: str, overrides: Sequence[str], yes: bool = False) -> Design:
     count = treatments(content["kind"], factors) * len(runs)
     if count > LIMIT and not yes:
         raise Refusal(f"design={name} means {count:,} runs; if so, add yes=true")
-    choose = alone if content["kind"] in ALONE else cross
-    choose = ladder if content["kind"] == "ladder" else choose
-    arms = unique([arm(base, chosen, factors) for chosen in choose(factors)], notes)
+    choose = one_at_a_time if content["kind"] in ALONE else cross
+    choose = one_after_another if content["kind"] == "ladder" else choose
+    arms = distinct_arms(
+        [arm(base, chosen, factors) for chosen in choose(factors)], notes
+    )
     own = {
         key: value
         for key, value in content.get("search", {}).items()
         if key not in named or key in ("seed", "replicates")
     }
     return Design(
-        name=plain_name(name),
+        name=design_name(name),
         kind=content["kind"],
-        preset=preset(base),
+        preset=named_preset(base),
         factors=factors,
         arms=arms,
         seeds=[run.seed for run in runs],
-        search=search(own, base, arms, [run.seed for run in runs]),
+        search=search_runs(own, base, arms, [run.seed for run in runs]),
         places=places,
         notes=notes,
     )
 
 
-def preset(base: Sequence[str]) -> str:
+def named_preset(base: Sequence[str]) -> str:
     """The preset that a command line names last, or the default."""
     named = [text.removeprefix("preset=") for text in base if "preset=" in text]
     return named[-1] if named else "modern"
@@ -259,14 +263,14 @@ def treatments(kind: str, factors: Mapping[str, Levels]) -> int:
     return math.prod(sizes) if kind in CROSSED else alone
 
 
-def alone(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
+def one_at_a_time(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
     """The reference, then each level of each factor by itself."""
     yield {}
     for factor, tried in factors.items():
         yield from ({factor: level} for level in tried)
 
 
-def ladder(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
+def one_after_another(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
     """The first level of each factor, then one factor after the other at its second."""
     pairs = {factor: list(tried) for factor, tried in factors.items()}
     for turned in range(len(pairs) + 1):
@@ -281,19 +285,19 @@ def cross(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
 
 def arm(
     base: Sequence[str], chosen: Mapping[str, str], factors: Mapping[str, Levels]
-) -> Arm:
+) -> DesignArm:
     """The arm that these levels of these factors make of the base."""
     changes = {
         k: v for f, level in chosen.items() for k, v in factors[f][level].items()
     }
     line = [f"{key}={as_typed(value)}" for key, value in changes.items()]
     runs, _ = composed([*base, *line])
-    return Arm(chosen, changes, runs[0].treatment)
+    return DesignArm(chosen, changes, runs[0].treatment)
 
 
-def unique(arms: Sequence[Arm], notes: list[str]) -> list[Arm]:
+def distinct_arms(arms: Sequence[DesignArm], notes: list[str]) -> list[DesignArm]:
     """The arms whose treatments differ, with a note for each that is left out."""
-    kept: dict[tuple[tuple[str, Value], ...], Arm] = {}
+    kept: dict[tuple[tuple[str, Value], ...], DesignArm] = {}
     for arm in arms:
         first = kept.setdefault(tuple(sorted(arm.treatment.items())), arm)
         if first is not arm:
@@ -301,10 +305,10 @@ def unique(arms: Sequence[Arm], notes: list[str]) -> list[Arm]:
     return list(kept.values())
 
 
-def search(
+def search_runs(
     settings: Settings,
     base: Sequence[str],
-    arms: Sequence[Arm],
+    arms: Sequence[DesignArm],
     seeds: Sequence[int],
 ) -> list[Config]:
     """The runs of every arm under the settings of a path's search, which are its own.

@@ -19,7 +19,7 @@ BYTES = 300_000  # of a run's record and weights: 61,706 numbers and 5 kB of tex
 EFFECTS = (0.0010, 0.0005)  # tenth and twentieth of a point: what plans are asked about
 
 
-def seconds(
+def expected_seconds(
     configs: Sequence[Config], known: Iterable[Record], hardware: str
 ) -> float | None:
     """The seconds that these runs take one after another; None if nothing tells.
@@ -61,7 +61,7 @@ def kin(config: Config) -> tuple[Value, ...]:
     return tuple(config.treatment.get(key) for key in (*keys, "adversary"))
 
 
-def spread(runs: Sequence[Run]) -> float | None:
+def expected_sd(runs: Sequence[Run]) -> float | None:
     """The median standard deviation, over arms of three blocks and more, of arm minus
     reference; None where there is none."""
     errors = defaultdict[str, dict[int, float]](dict)
@@ -78,7 +78,7 @@ def spread(runs: Sequence[Run]) -> float | None:
     return statistics.median(spreads) if spreads else None
 
 
-def tests(plan: Plan) -> int:
+def family_size(plan: Plan) -> int:
     """The size of the largest family of effects that a study's chart will test."""
     factors = len(plan["levels"])
     if plan["kind"] in ("factorial", "path"):
@@ -95,7 +95,7 @@ def verdict(plan: Plan, sd: float | None) -> str:
         seeds_for_power,
     )
 
-    count, family = len(plan["seeds"]), tests(plan)
+    count, family = len(plan["seeds"]), family_size(plan)
     needed = blocks_needed()
     text = f"n = {count} over {family} effects: "
     if count < needed:

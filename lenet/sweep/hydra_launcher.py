@@ -28,7 +28,7 @@ LOOK = 5.0  # seconds from one look at the records to the next
 Tell = Callable[[Mapping[str, str], Mapping[str, str]], None]  # statuses, failures
 
 
-def train_all(
+def launch_all(
     missing: Mapping[str, Config], places: Places, engine: Sequence[str], tell: Tell
 ) -> dict[str, str]:
     """Train runs through the launcher that `engine` sets: failures, by run id.
@@ -38,21 +38,27 @@ def train_all(
     """
     left, causes = dict(missing), dict[str, str]()
     for size in SIZES:  # smaller ones, so that one bad run is found
-        todo = dict(jobs(left, places, size))
+        todo = dict(launcher_jobs(left, places, size))
         with watched(missing, places, causes, tell):
             launched = launch(list(todo), places, engine)
         for line, cause in launched.items():
-            lost = [n for n in todo[line] if not store.find(places.output_dir, n)]
+            lost = [
+                n for n in todo[line] if not store.finished_record(places.output_dir, n)
+            ]
             if lost:
                 plan.failed(places.output_dir, lost, cause, " ".join(line))
                 causes |= dict.fromkeys(lost, cause)
-        left = {n: c for n, c in left.items() if not store.find(places.output_dir, n)}
+        left = {
+            n: c
+            for n, c in left.items()
+            if not store.finished_record(places.output_dir, n)
+        }
         if not left:
             return {}
     return {name: causes[name] for name in left}
 
 
-def check(engine: Sequence[str]) -> None:
+def refuse_missing_launcher(engine: Sequence[str]) -> None:
     """Refuse settings of a launcher that is not installed, naming what to install."""
     composed(engine)
 
@@ -85,7 +91,7 @@ def watched(
         look()
 
 
-def jobs(
+def launcher_jobs(
     runs: Mapping[str, Config], places: Places, size: int = train.STACK
 ) -> Iterator[tuple[tuple[str, ...], list[str]]]:
     """Command lines of lenet.train with their runs: up to `size` consecutive seeds of

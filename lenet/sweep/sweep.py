@@ -19,10 +19,10 @@ from lenet import train
 from lenet.config import Config, Places, Refusal
 from lenet.records import claims, contents, durable, seal, store, tracker
 from lenet.records import plan as plans
-from lenet.records.shapes import Arm, Plan, Record
+from lenet.records.shapes import Plan, PlannedArm, Record
 from lenet.sweep import forecast, hydra_launcher
 from lenet.sweep.design import Design
-from lenet.sweep.worker import COMMAND, Job, Message, Worker, start
+from lenet.sweep.worker import COMMAND, Job, Message, Worker, start_worker
 from lenet.sweep.worker_count import cores, count_workers, device
 from lenet.training.edition import EDITION
 
@@ -57,7 +57,7 @@ class State:
 Show = Callable[[State], None]
 
 
-def silent(state: State) -> None:
+def show_nothing(state: State) -> None:
     """Show nothing."""
 
 
@@ -68,7 +68,7 @@ def make(design: Design) -> tuple[Plan, dict[str, Config]]:
     ids, count = list(runs), len(design.seeds)
     searched = len(design.arms) * count
     each = len(design.search) // len(design.arms)
-    arms: list[Arm] = [
+    arms: list[PlannedArm] = [
         {
             "name": arm.name,
             "levels": dict(arm.levels),
@@ -85,7 +85,7 @@ def make(design: Design) -> tuple[Plan, dict[str, Config]]:
         "kind": design.kind,
         "preset": design.preset,
         "factors": design.keys,
-        "levels": levels_of(design),
+        "levels": planned_levels(design),
         "reference": dict(design.arms[0].treatment),
         "arms": arms,
         "seeds": list(design.seeds),
@@ -94,12 +94,12 @@ def make(design: Design) -> tuple[Plan, dict[str, Config]]:
         "runs": ids,
         "data": {name: data_set.sha256 for name, data_set in sorted(data.items())},
         "edition": EDITION,
-        "code": contents.code(),
+        "code": contents.training_code(),
     }
     return plan, runs
 
 
-def levels_of(design: Design) -> dict[str, dict[str, dict[str, Any]]]:
+def planned_levels(design: Design) -> dict[str, dict[str, dict[str, Any]]]:
     """What each level of each factor sets, as a plan says it."""
     return {
         factor: {level: dict(settings) for level, settings in tried.items()}
@@ -123,7 +123,7 @@ def carry_out(
     runs: Mapping[str, Config],
     places: Places,
     workers: int | None = None,
-    show: Show = silent,
+    show: Show = show_nothing,
     command: Sequence[str] = COMMAND,
     engine: Sequence[str] = (),
 ) -> Path:
@@ -133,36 +133,36 @@ def carry_out(
     that trains in their place. A Refusal (1) names the runs that failed.
     """
     folder = Path(places.output_dir) / plan["study"]
-    store.check(places.output_dir)
+    store.check_output_dir(places.output_dir)
     if engine:
-        hydra_launcher.check(engine)
+        hydra_launcher.refuse_missing_launcher(engine)
     earlier = plans.mend(folder)
     kept = same_study(folder, plan, earlier)
     if kept is not plan:  # nothing is to be trained
         runs = {}
-    shown = plans.shown(kept)
+    shown = plans.shown_runs(kept)
     records = recorded(places.output_dir, runs, shown, earlier)
     records |= plans.kept(folder, runs.keys() - records.keys(), earlier)
     missing = {name: config for name, config in runs.items() if name not in records}
     if not engine:  # what is wrong with the data is said before a file is made
-        train.read(missing.values(), places)
+        train.check_data_files(missing.values(), places)
     store.prepare(places.output_dir)
     if kept is plan:
-        durable.replace(folder / plans.PLAN, plans.text(plan))
+        durable.replace(folder / plans.PLAN, plans.sealed_text(plan))
     plan = kept
     agree(records, earlier, missing)
     with tracker.mirroring(places, plan["study"], list(runs)):
         if engine and missing:
-            failures = hydra_launcher.train_all(
+            failures = hydra_launcher.launch_all(
                 missing, places, engine, telling(missing, show)
             )
         else:
             failures = train_all(missing, places, workers, show, command)
     records |= recorded(places.output_dir, missing, set(), {})
     with plans.held(folder):  # against another sweep, with more seeds, of this study
-        plans.publish(folder, plan, records)
+        plans.publish_study(folder, plan, records)
         if failures:
-            raise Refusal(table(failures, runs, len(runs)), 1)
+            raise Refusal(failure_table(failures, runs, len(runs)), 1)
         if lost := len(runs) - len(records):
             raise Refusal(f"{lost} records were lost meanwhile: run it again", 1)
         for name in shown & records.keys():  # of a published record there may be none
@@ -185,7 +185,7 @@ def recorded(
     """
     records = {}
     for name in runs:
-        record = store.find(output_dir, name, published.get(name))
+        record = store.finished_record(output_dir, name, published.get(name))
         if record and name in shown and store.fault(output_dir, name):
             record = store.quarantine(output_dir, name)
         if record:
@@ -225,10 +225,10 @@ def same_study(folder: Path, plan: Plan, published: Mapping[str, Record]) -> Pla
     trained all that is asked for. A Refusal if the folder's is another study."""
     if not (folder / plans.PLAN).exists():
         return plan
-    before = plans.read(folder)
+    before = plans.read_plan(folder)
     if not published and not plans.begun(folder.parent, before):
         return plan  # of a command that was refused or stopped before its first record
-    if settings := plans.unlike(before, plan):
+    if settings := plans.difference_from(before, plan):
         raise Refusal(
             f"study {folder.name} is of {settings}: leave it as it is, and begin "
             "another with study=<name>"
@@ -266,22 +266,22 @@ def outlook(
     output_dir = places.output_dir
     folder, refused = Path(output_dir) / plan["study"], []
     try:
-        plan = same_study(folder, plan, plans.published(folder))
+        plan = same_study(folder, plan, plans.published_records(folder))
     except Refusal as refusal:
         refused.append(f"would be refused: {refusal}")
-    states = plans.progress(output_dir, plan)
+    states = plans.run_states(output_dir, plan)
     missing = [
         runs[run.run_id] for run in states if run.state not in ("done", "diverged")
     ]
     time, verdict = "nothing is left to train", []
     if missing:
         time = time_needed(missing, places, workers)
-        verdict = [forecast.verdict(plan, forecast.spread(states))]
+        verdict = [forecast.verdict(plan, forecast.expected_sd(states))]
     needed, free = forecast.disk(len(missing), output_dir)
     return "\n".join(
         [
             *plans.by_arm(states),
-            plans.summary(plan, states),
+            plans.plan_summary(plan, states),
             f"time: {time}",
             f"disk: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free",
             *verdict,
@@ -294,7 +294,7 @@ def time_needed(missing: Sequence[Config], places: Places, workers: int | None) 
     """What runs took on this machine, summed up for those that are missing."""
     count = count_workers(workers, places)
     hardware = contents.hardware(device(places))
-    taken = forecast.seconds(missing, plans.sound(places.output_dir), hardware)
+    taken = forecast.expected_seconds(missing, plans.sound(places.output_dir), hardware)
     if taken is None:
         return "unknown: no record of this machine tells"
     return f"{forecast.duration(taken / count)} with workers={count}"
@@ -304,7 +304,7 @@ def train_all(
     missing: Mapping[str, Config],
     places: Places,
     workers: int | None,
-    show: Show = silent,
+    show: Show = show_nothing,
     command: Sequence[str] = COMMAND,
 ) -> dict[str, str]:
     """Train runs in worker processes; the causes of those that failed, by run id."""
@@ -321,7 +321,7 @@ def train_all(
     try:
         while state.waiting or any(worker.job for worker in state.workers):
             while len(state.workers) < min(count, unfinished(state)):
-                state.workers.append(start(max(1, cores() // count), command))
+                state.workers.append(start_worker(max(1, cores() // count), command))
             hand_out(state, places)
             listen(state, places)
             show(state)
@@ -396,7 +396,7 @@ def listen(state: State, places: Places) -> None:
         if messages is None:
             messages = [{"failed": death(worker)}]
         for message in messages:
-            take(state, worker, message, places)
+            take_message(state, worker, message, places)
 
 
 def death(worker: Worker) -> str:
@@ -411,7 +411,9 @@ def death(worker: Worker) -> str:
     return f"killed by {Signals(-code).name if known else f'signal {-code}'}{memory}"
 
 
-def take(state: State, worker: Worker, message: Message, places: Places) -> None:
+def take_message(
+    state: State, worker: Worker, message: Message, places: Places
+) -> None:
     """Take in one message of a worker."""
     job = worker.job
     if "ready" in message:
@@ -461,7 +463,9 @@ def give_up(
         state.failures[names[0]] = message["failed"]
 
 
-def table(failures: Mapping[str, str], runs: Mapping[str, Config], total: int) -> str:
+def failure_table(
+    failures: Mapping[str, str], runs: Mapping[str, Config], total: int
+) -> str:
     """The runs that failed, one a line with its cause, and what to do."""
     lines = [
         f"  {name} seed={runs[name].seed}: {why}" for name, why in failures.items()

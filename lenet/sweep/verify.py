@@ -15,7 +15,7 @@ def everything(output_dir: str) -> str:
     """How many runs and studies are sound; a broken one is moved, and a Refusal (4)."""
     if not Path(output_dir).is_dir():
         raise Refusal(f"output_dir={output_dir}: there is no such folder")
-    names, broken, said = store.finished(output_dir), list[str](), list[str]()
+    names, broken, said = store.finished_runs(output_dir), list[str](), list[str]()
     for name in names:
         try:
             if store.fault(output_dir, name):
@@ -29,7 +29,7 @@ def everything(output_dir: str) -> str:
     wrong = {
         study.name: complaints for study in studies if (complaints := faults(study))
     }
-    for complaints in (*wrong.values(), aside(output_dir)):
+    for complaints in (*wrong.values(), damaged_notes(output_dir)):
         said += complaints
     text = f"{len(names) - bad} of {len(names)} runs and "
     text += f"{len(studies) - len(wrong)} of {len(studies)} studies are sound"
@@ -45,14 +45,14 @@ def faults(study: Path) -> list[str]:
     said = []
     planned: Plan | None = None
     try:
-        planned = plan.read(study)
+        planned = plan.read_plan(study)
     except Refusal as refusal:
         said.append(f"{refusal}; the same sweep again makes it anew")
     try:
-        known = plan.published(study)
+        known = plan.published_records(study)
     except Refusal as refusal:
         return [*said, f"{refusal}; the same sweep again makes it anew"]
-    for name, _, seed, treatment in plan.planned(planned) if planned else ():
+    for name, _, seed, treatment in plan.planned_runs(planned) if planned else ():
         record = known.get(name)
         if record and (record["seed"], current(record["treatment"])) != (
             seed,
@@ -62,19 +62,19 @@ def faults(study: Path) -> list[str]:
     for path in sorted(study.glob("weights/*.safetensors")):
         expected = known[path.stem]["weights"] if path.stem in known else None
         if fault := store.altered(path, expected):
-            own = store.folder(str(study.parent), path.stem) / "model.safetensors"
+            own = store.run_folder(str(study.parent), path.stem) / "model.safetensors"
             mended = "the same sweep again copies it from runs/"
             said.append(f"{fault}; {mended if own.exists() else 'restore it'}")
     return said
 
 
-def aside(output_dir: str) -> list[str]:
+def damaged_notes(output_dir: str) -> list[str]:
     """What is wrong with the notes of failed attempts and with the repeated runs."""
     said = []
     root = Path(output_dir)
     for pattern, check in (
         ("attempts/*.json", plan.noted),
-        ("reruns/*/record.json", store.read),
+        ("reruns/*/record.json", store.read_record),
     ):
         for path in sorted(root.glob(pattern)):
             try:
@@ -109,15 +109,15 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     train.reuse_memory()
     device: Any = alone["device"].split(":")[0]
     places = Places(data_dir, output_dir, device)
-    data = train.load([config], places)[str(config.treatment["data"])]
+    data = train.load_data_sets([config], places)[str(config.treatment["data"])]
     result = stack.train([config], data)[0]
-    weights = save(dict(result.weights)) if contents.finished(result) else None
-    again = contents.content(config, data, result, alone, weights)
+    weights = save(dict(result.weights)) if contents.stayed_finite(result) else None
+    again = contents.record_content(config, data, result, alone, weights)
     different = contents.different(first, again)
     if not different:
         return f"run {name}: the same bits again (weights {first['weights']})"
     place = Path(output_dir) / "reruns" / f"{name}-{secrets.token_hex(4)}"
-    durable.replace(place / "record.json", seal.text(seal.sealed(again)))
+    durable.replace(place / "record.json", seal.seal_text(seal.sealed(again)))
     if weights:
         durable.replace(place / "model.safetensors", weights)
     raise Refusal(

@@ -102,7 +102,7 @@ class Worker:
         return self.process.wait()
 
 
-def start(threads: int, command: Sequence[str] = COMMAND) -> Worker:
+def start_worker(threads: int, command: Sequence[str] = COMMAND) -> Worker:
     """A new worker that computes with so many threads."""
     # Not a named one: it has a finaliser, in which an interruption would be lost.
     errors = tempfile.TemporaryFile()
@@ -144,7 +144,7 @@ def work(job: Message, tell: Callable[[Message], None]) -> None:
         tell({"failed": cause, "traceback": traceback.format_exc()})
 
 
-def jobs(lines: IO[str]) -> Iterator[Message]:
+def read_jobs(lines: IO[str]) -> Iterator[Message]:
     """The jobs as they come in, one a line; the process ends where the lines do."""
     waiting = SimpleQueue[str]()
 
@@ -174,7 +174,7 @@ def main() -> None:
         import lenet.training.stack  # noqa: F401  # seconds, and not those of its first job
 
         tell({"ready": True})
-        for job in jobs(sys.stdin):
+        for job in read_jobs(sys.stdin):
             work(job, tell)
 
 

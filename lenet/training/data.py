@@ -166,7 +166,7 @@ def download(name: str, root: Path) -> None:
         made = [place for place in (root, *root.parents) if not place.exists()]
         root.mkdir(parents=True, exist_ok=True)
         locked = root / f".{name}.lock"
-        handle = lock.take(locked, wait=True)
+        handle = lock.take_lock(locked, wait=True)
         assert handle is not None  # it was waited for
         try:
             if not all(find(folder, file) for file in FILES):

@@ -100,7 +100,7 @@ def prove() -> None:
         return
     path, handle = proof.with_suffix(".lock"), None
     with contextlib.suppress(Refusal):  # no locks there: it is only done twice
-        handle = lock.take(path, wait=True)
+        handle = lock.take_lock(path, wait=True)
     try:
         if not proof.exists():
             train_all()

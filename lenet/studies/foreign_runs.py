@@ -28,7 +28,7 @@ STATUS = {"3": "FINISHED", "4": "FAILED", "5": "KILLED"}  # in MLflow's meta.yam
 PREFIXES = ("params.", "metrics.")  # of MLflow's search_runs
 
 
-def read(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path) -> pd.DataFrame:
     """The rows of a file; texts stay as they were typed, and blanks are missing.
 
     The suffix says which kind: .csv, .tsv, .parquet (needs pyarrow), .jsonl or .json.
@@ -37,7 +37,7 @@ def read(path: str | Path) -> pd.DataFrame:
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
         ".csv": lambda file: separated(file, ","),
         ".tsv": lambda file: separated(file, "\t"),
-        ".parquet": parquet,
+        ".parquet": read_parquet,
         ".jsonl": json_lines,
         ".json": json_lines,
     }
@@ -60,7 +60,7 @@ def separated(path: Path, separator: str) -> pd.DataFrame:
     )
 
 
-def parquet(path: Path) -> pd.DataFrame:
+def read_parquet(path: Path) -> pd.DataFrame:
     """The rows of a Parquet file."""
     try:
         return pd.read_parquet(path)
@@ -78,15 +78,15 @@ def json_lines(path: Path) -> pd.DataFrame:
         rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("a row is to be an object: {...}")
-    return pd.DataFrame([flat(row) for row in rows])
+    return pd.DataFrame([flattened(row) for row in rows])
 
 
-def flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flattened(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """A nested mapping as one of plain values, keys joined with dots."""
     row: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):
-            row |= flat(value, f"{above}{key}.")
+            row |= flattened(value, f"{above}{key}.")
         else:
             row[f"{above}{key}"] = str(value) if isinstance(value, list) else value
     return row
@@ -94,7 +94,7 @@ def flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
     """The table without what MLflow's export adds to the names of its columns."""
-    names = {str(name): plain_name(str(name)) for name in rows.columns}
+    names = {str(name): short_column(str(name)) for name in rows.columns}
     short = list(names.values())
     names = {full: s if short.count(s) == 1 else full for full, s in names.items()}
     tags = [name for name in names if name.startswith("tags.")]
@@ -102,7 +102,7 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.drop(columns=tags).rename(columns=names)
 
 
-def plain_name(name: str) -> str:
+def short_column(name: str) -> str:
     """`accuracy` for `metrics.accuracy`, as MLflow's search_runs has it."""
     for prefix in PREFIXES:
         if name.startswith(prefix):
@@ -110,7 +110,7 @@ def plain_name(name: str) -> str:
     return name
 
 
-def values(texts: pd.Series) -> pd.Series:
+def level_values(texts: pd.Series) -> pd.Series:
     """A column of levels: numbers where all are such, texts elsewhere.
 
     What is missing is the level `none`, and 0.001 and 1e-3 are one level.
@@ -140,14 +140,14 @@ def multirun(folder: str | Path, metrics: str = "metrics.json") -> pd.DataFrame:
     given = {job: overrides(job / ".hydra" / "overrides.yaml") for job in jobs}
     swept = list(dict.fromkeys(key for settings in given.values() for key in settings))
     rows, silent = [], []
-    for job in sorted(jobs, key=numbered):
+    for job in sorted(jobs, key=job_order):
         name = str(job.relative_to(root))
         if not (job / metrics).is_file():
             silent.append(name)
             continue
         whole = composed_settings(job) if set(swept) - set(given[job]) else {}
         settings = {key: given[job].get(key, whole.get(key)) for key in swept}
-        rows.append({"job": name, **settings, **measured(job / metrics)})
+        rows.append({"job": name, **settings, **read_metrics(job / metrics)})
     if silent:
         lacking = f"{len(silent)} of {len(jobs)} jobs have no {metrics}: "
         raise ValueError(
@@ -157,7 +157,7 @@ def multirun(folder: str | Path, metrics: str = "metrics.json") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def numbered(job: Path) -> tuple[str, int, str]:
+def job_order(job: Path) -> tuple[str, int, str]:
     """Jobs in the order of their numbers: 2 before 10."""
     number = int(job.name) if job.name.isdecimal() else -1
     return str(job.parent), number, job.name
@@ -179,16 +179,16 @@ def composed_settings(job: Path) -> dict[str, Any]:
     path = job / ".hydra" / "config.yaml"
     if not path.is_file():
         return {}
-    return flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    return flattened(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
 
 
-def measured(path: Path) -> dict[str, Any]:
+def read_metrics(path: Path) -> dict[str, Any]:
     """What a file of metrics says: its object, or its last row."""
     import yaml
 
     try:
         if path.suffix in (".csv", ".tsv", ".jsonl", ".parquet"):
-            rows = read(path)
+            rows = read_table(path)
             if rows.empty:
                 raise ValueError("it has no row")
             return {str(key): value for key, value in rows.iloc[-1].items()}
@@ -197,10 +197,10 @@ def measured(path: Path) -> dict[str, Any]:
             raise ValueError("it holds no object")
     except (OSError, ValueError, yaml.YAMLError) as problem:
         raise ValueError(f"{path} cannot be used: {problem}") from None
-    return {key: number(value) for key, value in flat(content).items()}
+    return {key: plain_number(value) for key, value in flattened(content).items()}
 
 
-def number(value: Any) -> Any:
+def plain_number(value: Any) -> Any:
     """A text such as 1e-3, which YAML takes for no number, as the number that it is."""
     try:
         return float(value) if isinstance(value, str) else value
@@ -228,8 +228,11 @@ def mlruns(folder: str | Path) -> pd.DataFrame:
             {
                 "run_id": run.name,
                 "status": state or str(about.get("status")),
-                **{key: text.strip() for key, text in files(run / "params")},
-                **{key: float(last(text)) for key, text in files(run / "metrics")},
+                **{key: text.strip() for key, text in folder_texts(run / "params")},
+                **{
+                    key: float(last(text))
+                    for key, text in folder_texts(run / "metrics")
+                },
             }
         )
     if not rows:
@@ -237,7 +240,7 @@ def mlruns(folder: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def files(folder: Path) -> Iterator[tuple[str, str]]:
+def folder_texts(folder: Path) -> Iterator[tuple[str, str]]:
     """The name and the text of every file below a folder."""
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if path.is_file():
@@ -251,7 +254,7 @@ def last(text: str) -> str:
     return max(lines, key=lambda words: (int(words[2]), int(words[0])))[1]
 
 
-def tensorboard(folder: str | Path) -> pd.DataFrame:
+def read_tensorboard(folder: str | Path) -> pd.DataFrame:
     """The runs of a folder of TensorBoard: settings, and the last of each scalar.
 
     Settings are the run's HPARAMS, or what its folder's name says: lr=0.1,seed=3.

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from matplotlib.axis import Axis
 
-from lenet.config import FACTORS, levels
-from lenet.figures.canvas import SMALL, measured
+from lenet.config import FACTORS, group_levels
+from lenet.figures.canvas import SMALL, text_width
 from lenet.studies.effect import ALONE
-from lenet.studies.study import Study, level, presets, unique
+from lenet.studies.study import Study, level, preset_levels, unique
 
 NETWORKS = {"paper": "LeNet-5 of 1998", "modern": "LeNet-5 of today"}
 NOTHING = "none"  # the level of a factor that does nothing
@@ -61,9 +61,9 @@ def about_images(text: str, names: Sequence[str]) -> str:
     return text.replace("digit", "image").replace("Digit", "Image")
 
 
-def fitting(text: str, width: float) -> str:
+def cut_to_width(text: str, width: float) -> str:
     """A small text, cut where it is wider than so many inches."""
-    while measured(text, SMALL) > width:
+    while text_width(text, SMALL) > width:
         text = f"{text.rstrip('.')[:-1]}."
     return text
 
@@ -73,7 +73,7 @@ def name_ticks(axis: Axis, names: Sequence[str], inches: float) -> None:
     more than FEW."""
     if len(names) <= FEW:
         each = 0.9 * inches / len(names)
-        axis.set_ticks(range(len(names)), [fitting(name, each) for name in names])
+        axis.set_ticks(range(len(names)), [cut_to_width(name, each) for name in names])
 
 
 def without_shared_end(old: str, new: str) -> str:
@@ -82,7 +82,7 @@ def without_shared_end(old: str, new: str) -> str:
     return " ".join(first) if first and new.split()[-1] == last else old
 
 
-def of_study(study: Study) -> Words:
+def study_words(study: Study) -> Words:
     """The words of a study's levels, and of the joint changes that its plan names."""
     names: dict[str, dict[str, str]] = {}
     for factor, keys in study.settings.items():
@@ -101,7 +101,7 @@ def of_study(study: Study) -> Words:
     return Words(names, study.years)
 
 
-def network(study: Study) -> str:
+def study_network(study: Study) -> str:
     """What the reference is called: "LeNet-5 of 1998", or its name."""
     return NETWORKS.get(study.base, study.base)
 
@@ -110,8 +110,8 @@ def treatment(study: Study, levels: Mapping[str, Any]) -> str:
     """What a treatment is called: by the reference, or by its changes."""
     changed = study.changed(levels)
     if not changed:
-        return network(study)
-    known = of_study(study)
+        return study_network(study)
+    known = study_words(study)
     for (factor, name), change in study.names.items():
         if change == changed and factor not in changed:
             label = known.label(factor, name)
@@ -123,7 +123,7 @@ def treatment(study: Study, levels: Mapping[str, Any]) -> str:
     return ", ".join(known.change(arm) for arm in arms)
 
 
-def together(several: Iterable[Words]) -> Words:
+def joint_words(several: Iterable[Words]) -> Words:
     """The words of several studies."""
     labels: dict[str, dict[str, str]] = {}
     years: dict[str, dict[str, int]] = {}
@@ -138,13 +138,15 @@ def together(several: Iterable[Words]) -> Words:
 def joint(settings: Iterable[tuple[str, str]]) -> str:
     """The labels of some levels in one phrase; empty where one has none."""
     parts = [
-        levels(factor).get(value, {}).get("label", "") if factor in FACTORS else ""
+        group_levels(factor).get(value, {}).get("label", "")
+        if factor in FACTORS
+        else ""
         for factor, value in settings
     ]
-    return listed(parts) if parts and all(parts) else ""
+    return in_words(parts) if parts and all(parts) else ""
 
 
-def listed(parts: Iterable[str]) -> str:
+def in_words(parts: Iterable[str]) -> str:
     """ "a, b and c"."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last
@@ -157,7 +159,7 @@ def puts_back(study: Study) -> bool:
 
 def _all_of(study: Study, preset: str) -> bool:
     """Whether all that arms change is as in this preset."""
-    own = presets()[preset]
+    own = preset_levels()[preset]
     return all(
         value == level(own, study.settings[factor])
         for treatment in study.treatments
@@ -165,7 +167,7 @@ def _all_of(study: Study, preset: str) -> bool:
     )
 
 
-def place(study: Study, estimand: str) -> str:
+def where_measured(study: Study, estimand: str) -> str:
     """Where an effect was measured, for a sentence: "in LeNet-5 of 1998"."""
     if estimand.startswith(ALONE) and study.base in NETWORKS:
         return f"in {NETWORKS[study.base]}"
@@ -175,7 +177,7 @@ def place(study: Study, estimand: str) -> str:
     return "" if estimand.startswith(ALONE) else "on average"
 
 
-def heading(study: Study, estimand: str) -> str:
+def estimand_heading(study: Study, estimand: str) -> str:
     """What stands above the effects of one estimand."""
     network = NETWORKS.get(study.base, "")
     if not estimand.startswith(ALONE):

@@ -19,7 +19,7 @@ import pandas as pd
 
 from lenet.studies import effect
 from lenet.studies.effect import Effects, Level, Response
-from lenet.studies.table_io import ABOUT, ENDED, STATES, read, values
+from lenet.studies.foreign_runs import ABOUT, ENDED, STATES, level_values, read_table
 
 # Words in the name of a response that say which way is better.
 HIGHER = (
@@ -79,7 +79,7 @@ class Comparison:
         """The combinations of two levels each that no run has, of a factorial."""
         cells = product(*self.pairs.values()) if len(self.pairs) > 1 else ()
         tried = [tuple(row.values()) for row in self.treatments]
-        return [named(self.pairs, cell) for cell in cells if cell not in tried]
+        return [treatment_text(self.pairs, cell) for cell in cells if cell not in tried]
 
     @property
     def rungs(self) -> dict[str, tuple[Level, Level]]:
@@ -114,7 +114,7 @@ class Comparison:
     @property
     def base(self) -> str:
         """What the reference is called: by its levels, if they are few."""
-        levels = named(self.reference, list(self.reference.values()))
+        levels = treatment_text(self.reference, list(self.reference.values()))
         return levels if len(self.reference) < 4 else "the reference"
 
     def changed(self, treatment: Mapping[str, Level]) -> set[str]:
@@ -134,7 +134,7 @@ def effects(
 ) -> pd.DataFrame:
     """A row per effect: its mean, interval, p and verdict, from anybody's runs.
 
-    table: a row is a run; a DataFrame, or a file that `table_io.read` knows.
+    table: a row is a run; a DataFrame, or a file that `foreign_runs.read_table` knows.
     response: the column of what was measured. better: higher or lower, read from the
     response's name where that says it. seed: the column of what pairs runs (a seed, a
     fold, a subject). reference: the level of each factor that effects are measured
@@ -155,7 +155,7 @@ def effects(
     >>> found[["factor", "level", "n", "verdict"]].values.tolist()
     [['optimizer', 'adam', 6, 'better']]
     """
-    return estimated(
+    return table_effects(
         compared(
             table,
             response=response,
@@ -168,7 +168,7 @@ def effects(
     ).table
 
 
-def estimated(comparison: Comparison, study: str = "") -> Effects:
+def table_effects(comparison: Comparison, study: str = "") -> Effects:
     """All effects that the design allows: of a factorial, a ladder, or of arms."""
     about: dict[str, Any] = {"study": study, "response": comparison.response}
     if comparison.kind == "factorial":
@@ -192,7 +192,7 @@ def compared(
     margin: float = 0.0,
 ) -> Comparison:
     """The Comparison that a table holds; arguments and errors as for `effects`."""
-    rows = table if isinstance(table, pd.DataFrame) else read(table)
+    rows = table if isinstance(table, pd.DataFrame) else read_table(table)
     rows = rows.reset_index(drop=True)
     for column, what in ((response, "response"), (seed, "seed")):
         require(rows, column, what)
@@ -206,26 +206,26 @@ def compared(
         if factors is not None
         else candidates(rows, {response, seed}, notes)
     )
-    levels = {name: values(rows[name]) for name in chosen}
+    levels = {name: level_values(rows[name]) for name in chosen}
     levels = {name: column for name, column in levels.items() if column.nunique() > 1}
     if not levels:
         raise ValueError(
             f"no column but {response} and {seed} differs from run to run in a way "
             "that could be a factor: say factors=[column,...]"
         )
-    columns = joined(levels)
-    blocks, codes = numbered(rows[seed])
+    columns = joined_columns(levels)
+    blocks, codes = numbered_blocks(rows[seed])
     runs = pd.DataFrame({ROW: rows.index + 1, "seed": codes})
     for factor, parts in columns.items():
         runs[factor] = level_of(levels, parts)
     lower = way(response, better) == "lower"
-    answer = numbers(rows[response], response, notes)
+    answer = response_numbers(rows[response], response, notes)
     runs["status"] = np.where(answer.isna(), "diverged", "finished")
     runs[response] = answer
     meant = Response(response, lower, margin)
     base = reference_level(runs, columns, levels, reference or {})
     single(runs, list(columns), rows, seed, factors is None)
-    notes += lacking(runs, base, seed, blocks)
+    notes += missing_seeds(runs, base, seed, blocks)
     comparison = Comparison(runs, meant, columns, base, blocks, notes)
     return with_cells(comparison)
 
@@ -235,11 +235,11 @@ def require(rows: pd.DataFrame, column: str, what: str) -> None:
     if column not in rows.columns:
         near = difflib.get_close_matches(column, list(rows.columns), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}? " if near else ""
-        listed = shortened(list(rows.columns), 30)
+        listed = shortened_list(list(rows.columns), 30)
         raise ValueError(f"{what}={column}: no such column; {hint}columns: {listed}")
 
 
-def shortened(words: Sequence[Any], most: int = SHOWN) -> str:
+def shortened_list(words: Sequence[Any], most: int = SHOWN) -> str:
     """Words in a row, and how many more there are."""
     some = [str(word) for word in list(words)[:most]]
     rest = len(words) - len(some)
@@ -261,7 +261,7 @@ def ended(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
             continue
         lost = rows[~states.isin(ENDED)]
         if len(lost):
-            listed = shortened([f"{i + 1} ({rows[name][i]})" for i in lost.index])
+            listed = shortened_list([f"{i + 1} ({rows[name][i]})" for i in lost.index])
             notes.append(f"left out, for their {name}: rows {listed}")
         return rows.drop(index=lost.index)
     return rows
@@ -284,11 +284,11 @@ def candidates(rows: pd.DataFrame, taken: set[str], notes: list[str]) -> list[st
         elif different > 1:
             kept.append(name)
     if marks:
-        notes.append(f"no factors, but marks of single runs: {shortened(marks)}")
+        notes.append(f"no factors, but marks of single runs: {shortened_list(marks)}")
     return kept
 
 
-def joined(levels: Mapping[str, pd.Series]) -> dict[str, tuple[str, ...]]:
+def joined_columns(levels: Mapping[str, pd.Series]) -> dict[str, tuple[str, ...]]:
     """Each factor with its columns: those whose levels settle each other are one."""
     groups: list[list[str]] = []
     for name, column in levels.items():
@@ -309,23 +309,23 @@ def level_of(levels: Mapping[str, pd.Series], parts: Sequence[str]) -> pd.Series
         return levels[parts[0]]
     together = zip(*(levels[name] for name in parts), strict=True)
     index = levels[parts[0]].index
-    named = ["+".join(map(shown, several)) for several in together]
+    named = ["+".join(map(level_text, several)) for several in together]
     return pd.Series(named, index, dtype=object)
 
 
-def shown(level: Level) -> str:
+def level_text(level: Level) -> str:
     """A level as it is typed: 1 for 1.0."""
     whole = isinstance(level, float) and level.is_integer()
     return str(int(level) if whole else level)
 
 
-def numbered(seeds: pd.Series) -> tuple[list[str], pd.Series]:
+def numbered_blocks(seeds: pd.Series) -> tuple[list[str], pd.Series]:
     """What the blocks are called, and the number of each run's block among them.
 
     Whole numbers are their own; other names are counted from 0.
     """
     if seeds.isna().any():
-        listed = shortened([i + 1 for i in seeds.index[seeds.isna()]])
+        listed = shortened_list([i + 1 for i in seeds.index[seeds.isna()]])
         raise ValueError(f"{seeds.name} is empty in the rows {listed}: name the blocks")
     numbers = pd.to_numeric(seeds, errors="coerce")
     if numbers.notna().all() and (numbers % 1 == 0).all():
@@ -384,17 +384,17 @@ def in_unit(found: Comparison, unit: str = "") -> Comparison:
     return replace(found, runs=runs, response=response, notes=notes)
 
 
-def numbers(column: pd.Series, response: str, notes: list[str]) -> pd.Series:
+def response_numbers(column: pd.Series, response: str, notes: list[str]) -> pd.Series:
     """The responses as numbers; rows that have none are noted, and lost."""
     values = pd.to_numeric(column, errors="coerce").astype(float)
     if odd := [i for i in column.index if pd.isna(values[i]) and a_text(column[i])]:
-        listed = shortened([f"{i + 1} ({column[i]!r})" for i in odd])
+        listed = shortened_list([f"{i + 1} ({column[i]!r})" for i in odd])
         raise ValueError(f"{response} is no number in the rows {listed}")
     values = values.where(np.isfinite(values))
     if values.isna().all():
         raise ValueError(f"{response} is empty in every row")
     if values.isna().any():
-        listed = shortened([i + 1 for i in values.index[values.isna()]])
+        listed = shortened_list([i + 1 for i in values.index[values.isna()]])
         notes.append(f"lost, without a finite {response}: rows {listed}")
     return values
 
@@ -419,13 +419,13 @@ def reference_level(
             )
         same = [equal(value, level) for value in levels[name]]
         if not any(same):
-            offered = shortened(unique([shown(v) for v in levels[name]]))
+            offered = shortened_list(unique([level_text(v) for v in levels[name]]))
             raise ValueError(f"reference: no run has {name}={level}; levels: {offered}")
         fits &= pd.Series(same, runs.index)
     treatments = runs.loc[fits, list(columns)].drop_duplicates()
     if len(treatments) != 1:
         offered = ",".join(
-            f"{name}={'|'.join(unique([shown(v) for v in column])[:SHOWN])}"
+            f"{name}={'|'.join(unique([level_text(v) for v in column])[:SHOWN])}"
             for name, column in levels.items()
         )
         raise ValueError(
@@ -458,9 +458,13 @@ def single(
     same = (runs[[*factors, "seed"]] == first[[*factors, "seed"]]).all(axis=1)
     alike = rows.loc[same[same].index]
     differ = [c for c in alike if alike[c].astype(str).nunique() > 1]
-    where = shortened((same[same].index + 1).tolist())
-    levels = named(factors, [first[factor] for factor in factors])
-    hint = f"; they differ in {shortened(differ)}" if differ else "; they are the same"
+    where = shortened_list((same[same].index + 1).tolist())
+    levels = treatment_text(factors, [first[factor] for factor in factors])
+    hint = (
+        f"; they differ in {shortened_list(differ)}"
+        if differ
+        else "; they are the same"
+    )
     fix = "name the factors: factors=[...]" if guessed else "add a factor"
     raise ValueError(
         f"the rows {where} are runs of {levels} with {seed} {rows[seed][same].iloc[0]}"
@@ -468,13 +472,15 @@ def single(
     )
 
 
-def named(factors: Sequence[str] | Mapping[str, Any], levels: Sequence[Level]) -> str:
+def treatment_text(
+    factors: Sequence[str] | Mapping[str, Any], levels: Sequence[Level]
+) -> str:
     """A treatment in words."""
     pairs = zip(factors, levels, strict=True)
-    return ",".join(f"{factor}={shown(level)}" for factor, level in pairs)
+    return ",".join(f"{factor}={level_text(level)}" for factor, level in pairs)
 
 
-def lacking(
+def missing_seeds(
     runs: pd.DataFrame, base: Mapping[str, Level], seed: str, blocks: Sequence[str]
 ) -> list[str]:
     """Which treatments lack which seeds; a ValueError where one shares none with the
@@ -488,20 +494,25 @@ def lacking(
     called = dict(zip(every, blocks, strict=True))
     own = seeds[tuple(base.values())]
     absent = {
-        named(factors, key): [called[block] for block in every if block not in there]
+        treatment_text(factors, key): [
+            called[block] for block in every if block not in there
+        ]
         for key, there in seeds.items()
     }
     rows = [
-        f"{treatment} lacks {seed} {shortened(names)}"
+        f"{treatment} lacks {seed} {shortened_list(names)}"
         for treatment, names in absent.items()
         if names
     ]
-    alone = [named(factors, key) for key, there in seeds.items() if not there & own]
+    alone = [
+        treatment_text(factors, key) for key, there in seeds.items() if not there & own
+    ]
     if alone:
         raise ValueError(
-            f"{shortened(alone)} shares no {seed} with the reference, so that their "
-            f"runs cannot be paired. Lacking: {'; '.join(rows[:SHOWN])}. Train these, "
-            f"or, if {seed} is not what pairs the runs, name the column that does"
+            f"{shortened_list(alone)} shares no {seed} with the reference, so that "
+            f"their runs cannot be paired. Lacking: {'; '.join(rows[:SHOWN])}. Train "
+            f"these, or, if {seed} is not what pairs the runs, name the column "
+            "that does"
         )
     return [f"paired where both runs are there: {'; '.join(rows)}"] if rows else []
 
@@ -512,13 +523,13 @@ def with_cells(comparison: Comparison) -> Comparison:
     cells, kind = comparison.lacking_cells, comparison.kind
     few = len(cells) <= 2 ** len(comparison.pairs) // 2
     if kind == "treatments against a reference" and cells and few:
-        said = f"for main effects and interactions run {shortened(cells)}"
+        said = f"for main effects and interactions run {shortened_list(cells)}"
         return replace(comparison, notes=[*comparison.notes, said])
     if kind in ("factorial", "ladder"):
         tried = len(comparison.treatments)
         counts = comparison.runs.groupby("seed").size()
         if not (counts == tried).any():
-            lost = shortened(
+            lost = shortened_list(
                 [f"{comparison.blocks[i]} has {n}" for i, n in enumerate(counts)]
             )
             raise ValueError(

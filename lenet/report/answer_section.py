@@ -5,20 +5,20 @@ import math
 from collections.abc import Sequence
 
 import pandas as pd
-from scipy import stats
 
-from lenet.figures import words
+from lenet.figures import level_names
 from lenet.report import effect_tables
 from lenet.studies.rounding import decimals
+from lenet.studies.statistics import t_interval
 from lenet.studies.study import Study
 
 MOST = 12  # rows of a table that is not folded
 
 
-def section(studies: Sequence[Study], came_out: str) -> str:
+def answer_section(studies: Sequence[Study], came_out: str) -> str:
     """The question, the answer, and the error of every treatment."""
     asked = " ".join(map(question, studies))
-    tables = pd.concat([errors(study) for study in studies]).drop_duplicates()
+    tables = pd.concat([error_table(study) for study in studies]).drop_duplicates()
     fold = " open" if len(tables) <= MOST * len(studies) else ""
     return (
         f'<section id="errors"><p class="lead">{html.escape(asked)} '
@@ -32,7 +32,7 @@ def section(studies: Sequence[Study], came_out: str) -> str:
 def question(study: Study) -> str:
     """What the study asked, in a sentence."""
     what = study.response.name.replace("_", " ")
-    network, seeds = words.network(study), study.runs["seed"].nunique()
+    network, seeds = level_names.study_network(study), study.runs["seed"].nunique()
     many = f"{len(study.runs):,} runs, {seeds} seeds"
     if study.factorial:
         factors, cells = len(study.levels), len(study.treatments)
@@ -41,7 +41,7 @@ def question(study: Study) -> str:
             f"all {cells} combinations? ({many})"
         )
     if study.rungs:
-        new = words.NETWORKS.get(study.new, study.new)
+        new = level_names.NETWORKS.get(study.new, study.new)
         return f"What does each step from {network} to {new} do to the {what}? ({many})"
     arms = len(study.treatments) - 1
     return (
@@ -50,16 +50,16 @@ def question(study: Study) -> str:
     )
 
 
-def errors(study: Study) -> pd.DataFrame:
+def error_table(study: Study) -> pd.DataFrame:
     """A row per treatment: runs, lost ones, mean with interval, and range, in %."""
     rows = []
     for treatment in study.treatments:
         runs = study.of(treatment)
         kept = 100 * runs[runs["status"] == "finished"][study.response.name]
-        low, high = mean_interval(kept)
+        low, high = t_interval(kept)
         rows.append(
             {
-                "treatment": words.treatment(study, treatment),
+                "treatment": level_names.treatment(study, treatment),
                 "runs": len(runs),
                 "lost": len(runs) - len(kept),
                 f"{study.response.name}, %": decimals_of(kept.mean()),
@@ -68,15 +68,6 @@ def errors(study: Study) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def mean_interval(values: pd.Series) -> tuple[float, float]:
-    """The limits of the 95 % interval of a mean by Student's t; NaN of one value."""
-    n = len(values)
-    if n < 2:
-        return math.nan, math.nan
-    half = float(stats.t.isf(0.025, n - 1)) * values.std(ddof=1) / math.sqrt(n)
-    return values.mean() - half, values.mean() + half
 
 
 def ranged(low: float, high: float) -> str:

@@ -13,72 +13,78 @@ import pandas as pd
 
 from lenet.config import Refusal
 from lenet.figures import ablation_chart, interaction
-from lenet.report import document, effect_tables, files, paper
+from lenet.report import document, effect_tables, exhibit_files, paper
 from lenet.report.document import Exhibit
 from lenet.report.paper import Paper
 from lenet.studies import effect
 from lenet.studies.effect import Effects
+from lenet.studies.foreign_study import Comparison, table_effects
 from lenet.studies.origin import Origin
-from lenet.studies.table_study import Comparison, estimated
 
 CHARTED = {"factorial": effect.MAIN, "ladder": effect.LADDER}  # of the rest, the arms
 
 
-def write(folder: Path, comparison: Comparison, source: str) -> list[Path]:
+def write_comparison(folder: Path, comparison: Comparison, source: str) -> list[Path]:
     """Write the effects, figures, tables and page of a comparison; their paths.
 
-    found: as `table_study.in_unit` gives it. source: where the table came from, for the
-    captions.
+    found: as `foreign_study.in_unit` gives it. source: where the table came from, for
+    the captions.
     """
-    effects, exhibits = gathered(comparison, folder.name, source)
-    made = {"effects.csv": effect_tables.as_csv(effects.table).encode()}
+    effects, exhibits = comparison_figures(comparison, folder.name, source)
+    made = {"effects.csv": effect_tables.effects_csv(effects.table).encode()}
     pages: list[Exhibit] = []
     for exhibit in exhibits:
-        exhibit, own = files.of(exhibit)
+        exhibit, own = exhibit_files.exhibit_files(exhibit)
         made |= own
         pages.append(exhibit)
-    made["report.html"] = page(folder.name, comparison, pages, source).encode()
-    return files.write(folder, made)
+    made["report.html"] = comparison_page(
+        folder.name, comparison, pages, source
+    ).encode()
+    return exhibit_files.write_files(folder, made)
 
 
-def write_paper(
+def write_paper_comparison(
     folder: Path, comparison: Comparison, source: str, how: Paper
 ) -> list[Path]:
     """Write the figures of a comparison for a paper; their paths."""
-    _, exhibits = gathered(comparison, folder.name, source)
+    _, exhibits = comparison_figures(comparison, folder.name, source)
     lacking = Origin("; ".join(comparison.notes)).lacking
-    return files.write(folder / "paper", paper.files(exhibits, how, lacking))
+    return exhibit_files.write_files(
+        folder / "paper", paper.figure_files(exhibits, how, lacking)
+    )
 
 
-def gathered(
+def comparison_figures(
     comparison: Comparison, name: str, source: str
 ) -> tuple[Effects, list[Exhibit]]:
     """The effects of a comparison and its figures."""
     effects = estimate(comparison, name)
     origin = Origin("; ".join(comparison.notes), source)
-    return effects, drawn(comparison, effects, origin)
+    return effects, comparison_exhibits(comparison, effects, origin)
 
 
 def estimate(comparison: Comparison, study: str) -> Effects:
     """The effects of a comparison; a Refusal where the table allows none."""
     try:
-        return estimated(comparison, study)
+        return table_effects(comparison, study)
     except ValueError as problem:
         raise Refusal(str(problem)) from None
 
 
-def drawn(comparison: Comparison, effects: Effects, origin: Origin) -> list[Exhibit]:
+def comparison_exhibits(
+    comparison: Comparison, effects: Effects, origin: Origin
+) -> list[Exhibit]:
     """The ablation chart, and of a factorial the heat map of the interactions."""
     kind = CHARTED.get(comparison.kind, effect.ALONE)
-    rows = effect.of(effects.table, kind)
-    side = ablation_chart.Side(rows, effect.of(effects.differences, kind))
+    rows = effect.effects_of_kind(effects.table, kind)
+    side = ablation_chart.Side(rows, effect.effects_of_kind(effects.differences, kind))
     draw = partial(
         ablation_chart.ablation_chart, side, origin=origin, response=comparison.response
     )
-    said, ordered = ablation_chart.finding(side), ablation_chart.ordered(side)
+    said, ordered = ablation_chart.finding(side), ablation_chart.ordered_effects(side)
     shown = [Exhibit("ablation_chart", "Ablation chart", said, draw, rows, ordered)]
     if comparison.kind == "factorial":
-        pairs = effect.of(effects.table, effect.PAIR)
+        pairs = effect.effects_of_kind(effects.table, effect.PAIR)
         rows = pd.concat([rows, pairs])
         said = interaction.finding(pairs, comparison.base)
         draw = partial(
@@ -92,7 +98,7 @@ def drawn(comparison: Comparison, effects: Effects, origin: Origin) -> list[Exhi
     return shown
 
 
-def page(
+def comparison_page(
     title: str, comparison: Comparison, exhibits: Sequence[Exhibit], source: str
 ) -> str:
     """One self-contained page: the figures with their numbers, and the runs."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lenet.figures import ablation_chart, words
+from lenet.figures import ablation_chart, level_names
 from lenet.figures.ablation_chart import Side
 from lenet.figures.canvas import points
 from lenet.report.document import Dots
@@ -13,7 +13,7 @@ from lenet.studies.study import Study
 SHOWN = 8  # letters of a run's id
 
 
-def told(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
+def dot_texts(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
     """By side, row and seed of a dot: what it is, and the command of its run.
 
     The dot of a main effect is a mean over many runs: it has no command.
@@ -23,11 +23,11 @@ def told(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
     dots: Dots = {}
     for at, side in enumerate(sides):
         study = known[str(side.effects["study"].iloc[0])]
-        runs = runs_of(study) if side.estimand.startswith(ALONE) else {}
-        trained = by_run(study) if runs else {}
+        runs = run_ids(study) if side.estimand.startswith(ALONE) else {}
+        trained = commands_by_run(study) if runs else {}
         base = ids(study, study.reference)
-        old = {key[:2]: key for key in ablation_chart.keys(side.effects)}
-        turned = bool(runs) and words.puts_back(study)
+        old = {key[:2]: key for key in ablation_chart.effect_keys(side.effects)}
+        turned = bool(runs) and level_names.puts_back(study)
         for dot in side.differences.itertuples(index=False):
             factor, level, reference = old[str(dot.factor), str(dot.level)]
             text = f"seed {dot.seed}: {points(dot.difference)} points"
@@ -41,7 +41,7 @@ def told(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
     return dots
 
 
-def runs_of(study: Study) -> dict[tuple[str, str], dict[int, str]]:
+def run_ids(study: Study) -> dict[tuple[str, str], dict[int, str]]:
     """The run ids of each arm, by its factor and level and by seed."""
     names = {frozenset(v.items()): key for key, v in study.names.items()}
     by_seed = {}
@@ -59,7 +59,7 @@ def ids(study: Study, treatment: Mapping[str, Level]) -> dict[int, str]:
     return dict(zip(map(int, runs["seed"]), runs["run_id"], strict=True))
 
 
-def by_run(study: Study) -> dict[str, str]:
+def commands_by_run(study: Study) -> dict[str, str]:
     """The command of each run by its id."""
     names = [record["run_id"] for record in study.records]
     return dict(zip(names, commands(study), strict=True))

@@ -9,7 +9,7 @@ from lenet.report import effect_tables
 from lenet.report.document import Exhibit
 
 
-def of(exhibit: Exhibit) -> tuple[Exhibit, dict[str, bytes]]:
+def exhibit_files(exhibit: Exhibit) -> tuple[Exhibit, dict[str, bytes]]:
     """A figure with its SVG, and its files by name: SVG, PNG and PDF, for a telephone
     too if it has such a form; CSV, Markdown and LaTeX."""
     name, rows = exhibit.name, exhibit.table
@@ -20,13 +20,13 @@ def of(exhibit: Exhibit) -> tuple[Exhibit, dict[str, bytes]]:
         small = {form: rendered(exhibit.draw(look=PHONE), form) for form in FORMATS}
         files |= {f"{name}_narrow.{form}": image for form, image in small.items()}
         exhibit = exhibit._replace(narrow=small["svg"].decode())
-    files[f"{name}.csv"] = effect_tables.as_csv(rows).encode()
+    files[f"{name}.csv"] = effect_tables.effects_csv(rows).encode()
     files[f"{name}.md"] = effect_tables.as_markdown(rows, exhibit.caption).encode()
     files[f"{name}.tex"] = effect_tables.as_latex(rows, exhibit.caption).encode()
     return exhibit, files
 
 
-def write(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     """Write files by name into a folder; their paths."""
     for name, content in files.items():
         replace(folder / name, content)

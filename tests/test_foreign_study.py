@@ -12,7 +12,7 @@ import pytest
 
 import lenet
 from lenet.studies import effect
-from lenet.studies.table_study import Comparison, compared, effects, way
+from lenet.studies.foreign_study import Comparison, compared, effects, way
 
 
 def table(
@@ -73,7 +73,7 @@ def test_design_is_recognised(
     assert found(rows, **base).kind == kind
     result = effects(rows, response="accuracy", reference=base)
     assert all(result["estimand"].str.startswith(tuple(estimands)))
-    assert all(len(effect.of(result, one)) for one in estimands)
+    assert all(len(effect.effects_of_kind(result, one)) for one in estimands)
     assert (result["n"] == 6).all()
 
 
