@@ -1,13 +1,14 @@
 """What a study asked and what came out, and the errors behind its effects."""
 
-import html
 import math
 from collections.abc import Sequence
 
 import pandas as pd
+from markupsafe import Markup
 
 from lenet.figures import level_names
 from lenet.report import effect_tables
+from lenet.report.template import filled
 from lenet.studies.rounding import decimals
 from lenet.studies.statistics import t_interval
 from lenet.studies.study import Study
@@ -15,17 +16,16 @@ from lenet.studies.study import Study
 MOST = 12  # rows of a table that is not folded
 
 
-def answer_section(studies: Sequence[Study], came_out: str) -> str:
+def answer_section(studies: Sequence[Study], came_out: str) -> Markup:
     """The question, the answer, and the error of every treatment."""
     asked = " ".join(map(question, studies))
     tables = pd.concat([error_table(study) for study in studies]).drop_duplicates()
-    fold = " open" if len(tables) <= MOST * len(studies) else ""
-    return (
-        f'<section id="errors"><p class="lead">{html.escape(asked)} '
-        f"<b>{html.escape(came_out)}.</b></p>\n"
-        f"<details{fold}><summary>The errors themselves: mean over the runs that "
-        "converge, 95 % interval by Student's t, lowest and highest run</summary>\n"
-        f"{effect_tables.as_html(tables)}</details></section>"
+    return filled(
+        "errors",
+        asked=asked,
+        came_out=came_out,
+        open=len(tables) <= MOST * len(studies),
+        table=effect_tables.as_html(tables),
     )
 
 

@@ -1,4 +1,4 @@
-"""One self-contained page of figures: no network, no template, nothing unescaped.
+"""One self-contained page of figures: no network, nothing unescaped.
 
 Figures are inline SVG whose inks are CSS variables, so that they follow the reader's
 light or dark. Knows neither studies nor runs, and does not wait for torch.
@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from lenet.figures.canvas import BLUE, GREEN, ORANGE
 from lenet.report import effect_tables
+from lenet.report.template import filled
 
 INKS = {  # colours of the figures that a dark page needs in another shade
     "#000000": "ink",
@@ -70,7 +72,7 @@ def document(
     title: str,
     remarks: Sequence[str],
     links: Sequence[tuple[str, str]],
-    sections: Sequence[str],
+    sections: Sequence[Markup],
     about: str = "LeNet-5, ablated",
     lead: str = "",
 ) -> str:
@@ -79,59 +81,38 @@ def document(
     about: what the page is one of, in the title of its window. lead: what it found, in
     a sentence. A remark that something is missing is for the reader to act on.
     """
-    items = [f'<a href="#{name}">{html.escape(text)}</a>' for name, text in links]
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f'<meta name="description" content="{html.escape(lead)}">',
-            f"<title>{html.escape(title)}: {html.escape(about)}</title>",
-            f"<style>\n{(HERE / 'page.css').read_text()}</style>\n</head>\n<body>",
-            f"<header><h1>{html.escape(title)}</h1>",
-            *[remark_of(said) for remark in remarks for said in remark.split("; ")],
-            f"<nav>{' '.join(items)}</nav></header>\n<main>",
-            *sections,
-            "</main>",
-            f"<script>\n{(HERE / 'page.js').read_text()}</script>\n</body>\n</html>",
-            "",
-        ]
+    return filled(
+        "page",
+        title=title,
+        remarks=[said for remark in remarks for said in remark.split("; ")],
+        links=links,
+        sections=sections,
+        about=about,
+        lead=lead,
+        style=Markup((HERE / "page.css").read_text("utf-8")),
+        script=Markup((HERE / "page.js").read_text("utf-8")),
     )
 
 
-def remark_of(said: str) -> str:
-    """A remark on the runs: a warning where some are missing, else a note."""
-    kind = "remark" if "missing" in said else "note"
-    return f'<p class="{kind}">{html.escape(said)}</p>'
-
-
-def figure(number: int, exhibit: Exhibit) -> str:
+def figure(number: int, exhibit: Exhibit) -> Markup:
     """A figure with its numbers below it, folded where they are many."""
-    name, rows = exhibit.name, effect_tables.as_html(exhibit.table)
-    files = " ".join(
-        f'<a href="{name}.{form}">{form}</a>'
-        for form in ("svg", "png", "pdf", "csv", "md", "tex")
-    )
-    fold = "" if len(exhibit.table) > 40 else " open"
-    return (
-        f'<section id="{name}"><h2>{html.escape(exhibit.title)}</h2>\n'
-        f"{figure_html(number, exhibit)}\n"
-        f"<details{fold}><summary>The numbers ({len(exhibit.table)} rows)</summary>\n"
-        f'{rows}</details>\n<p class="files">Beside this page: {files}</p></section>'
-    )
-
-
-def figure_html(number: int, exhibit: Exhibit) -> str:
-    """A figure as SVG, and as another for narrow windows if there is one."""
-    shapes = [("figure", exhibit.svg, f"f{number}-")]
+    shapes = [("figure", exhibit.svg, "f")]
     if exhibit.narrow:
-        shapes = [("figure broad", exhibit.svg, f"f{number}-")]
-        shapes.append(("figure narrow", exhibit.narrow, f"n{number}-"))
-    about = html.escape(exhibit.about)
-    return "\n".join(
-        f'<figure class="{kind}" role="img" aria-label="{about}">'
-        f"{inline(svg, prefix, exhibit.dots)}</figure>"
-        for kind, svg, prefix in shapes
+        shapes = [("figure broad", exhibit.svg, "f")]
+        shapes.append(("figure narrow", exhibit.narrow, "n"))
+    return filled(
+        "figure",
+        name=exhibit.name,
+        title=exhibit.title,
+        about=exhibit.about,
+        drawings=[
+            (kind, Markup(inline(svg, f"{letter}{number}-", exhibit.dots)))
+            for kind, svg, letter in shapes
+        ],
+        open=len(exhibit.table) <= 40,
+        rows=len(exhibit.table),
+        table=effect_tables.as_html(exhibit.table),
+        formats=("svg", "png", "pdf", "csv", "md", "tex"),
     )
 
 

@@ -4,7 +4,6 @@ CSV keeps numbers in full; the others show percentage points as the figures do, 
 response's own unit.
 """
 
-import html
 import math
 import re
 from collections.abc import Sequence
@@ -12,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup, escape
 
 from lenet.figures.canvas import MINUS, interval, points, unit_of
+from lenet.report.template import filled
 from lenet.studies.effect import COLUMNS
 from lenet.studies.rounding import decimals, significant
 
@@ -155,7 +156,9 @@ def typeset(text: str) -> str:
     return "".join(LATEX.get(char, char) for char in " ".join(text.split()))
 
 
-def as_html(table: pd.DataFrame, chosen: Sequence[str] = ("factor", "verdict")) -> str:
+def as_html(
+    table: pd.DataFrame, chosen: Sequence[str] = ("factor", "verdict")
+) -> Markup:
     """The table as it is shown, every cell escaped, sortable by its full numbers.
 
     chosen: the columns by whose values a reader may choose rows.
@@ -164,33 +167,26 @@ def as_html(table: pd.DataFrame, chosen: Sequence[str] = ("factor", "verdict")) 
     if "p family" in rows:  # the one that decides; the files beside the page have all
         rows = rows.drop(columns=["p", "p holm"])
     rows = rows[sorted(rows.columns, key=lambda name: name.startswith(LAST))]
-    names = [name.replace("_", " ") for name in chosen]
-    head = "".join(
-        f'<th scope="col"{" data-choose" * (name in names)}>'
-        f'<button type="button">{breakable(name)}</button></th>'
-        for name in rows.columns
-    )
-    keys = sorting(table)
-    body = []
+    names, keys = [name.replace("_", " ") for name in chosen], sorting(table)
+    heads = [
+        {"text": breakable(name), "chosen": name in names} for name in rows.columns
+    ]
+    cells: list[list[dict[str, Markup]]] = []
     for i, row in enumerate(rows.to_numpy().tolist()):
-        cells = []
+        cells.append([])
         for name, text in zip(rows.columns, row, strict=True):
             number = keys[name][i] if name in keys else None
             key = "" if number is None else f' data-key="{number!r}"'
             key += ' class="reason"' * (name == "reason")
-            cells.append(f"<td{key}>{breakable(text)}</td>")
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n'
-        "<tbody>\n" + "\n".join(body) + "\n</tbody></table></div>"
-    )
+            cells[-1].append({"key": Markup(key), "text": breakable(text)})
+    return filled("table", heads=heads, rows=cells)
 
 
-def breakable(text: str) -> str:
+def breakable(text: str) -> Markup:
     """A text, escaped, that may go on in another line between the levels and the words
     of a name."""
-    return re.sub(
-        r"(?<=\w[:+])(?=\w)|(?<=[^\W\d][_.])(?=\w)", "<wbr>", html.escape(text)
+    return Markup(
+        re.sub(r"(?<=\w[:+])(?=\w)|(?<=[^\W\d][_.])(?=\w)", "<wbr>", str(escape(text)))
     )
 
 

@@ -4,7 +4,6 @@ The same figures and the same words as those of a study; only what is known of o
 runs alone (curves, seconds, missed digits, provenance) is not there.
 """
 
-import html
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from lenet.figures import ablation_chart, interaction
 from lenet.report import document, effect_tables, exhibit_files, paper
 from lenet.report.document import Exhibit
 from lenet.report.paper import Paper
+from lenet.report.template import filled
 from lenet.studies import effect
 from lenet.studies.effect import Effects
 from lenet.studies.foreign_study import Comparison, table_effects
@@ -105,11 +105,14 @@ def comparison_page(
     links = [(exhibit.name, exhibit.title) for exhibit in exhibits]
     sections = [document.figure(i, exhibit) for i, exhibit in enumerate(exhibits)]
     runs = comparison.runs.replace({"status": {"diverged": "lost"}})
-    about = html.escape(f"{source}: {comparison.kind}, {len(comparison.runs)} runs")
     sections.append(
-        f'<section id="runs"><h2>Runs</h2><p>{about}</p>\n<details>'
-        f"<summary>All {len(comparison.runs)} runs</summary>\n"
-        f"{effect_tables.as_html(runs)}</details></section>"
+        filled(
+            "runs",
+            title="Runs",
+            about=f"{source}: {comparison.kind}, {len(runs)} runs",
+            count=len(runs),
+            table=effect_tables.as_html(runs),
+        )
     )
     links.append(("runs", "Runs"))
     return document.document(title, comparison.notes, links, sections, "ablation chart")

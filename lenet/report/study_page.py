@@ -1,15 +1,16 @@
 """The page of a study: its figures, missed digits as inline PNG, runs, provenance."""
 
 import hashlib
-import html
 from collections.abc import Sequence
 
 import pandas as pd
+from markupsafe import Markup
 
 from lenet.records import contents
 from lenet.report import answer_section, effect_tables, missed_digits
 from lenet.report.document import Exhibit, document, figure
 from lenet.report.reproduction import commands
+from lenet.report.template import filled
 from lenet.studies.corrected_labels import why_not_corrected
 from lenet.studies.effect import TEST_ERROR
 from lenet.studies.study import Study, unique
@@ -31,7 +32,7 @@ def study_page(studies: Sequence[Study], drawn: Sequence[Exhibit]) -> str:
     return document(title, remarks, links, sections, lead=came_out)
 
 
-def study_sections(study: Study) -> list[str]:
+def study_sections(study: Study) -> list[Markup]:
     """The sections of a study besides its figures: digits, runs, provenance."""
     runs = pd.DataFrame(
         {factor: str(row[factor]) for factor in study.reference}
@@ -47,21 +48,20 @@ def study_sections(study: Study) -> list[str]:
             study.runs.to_dict("records"), commands(study), strict=True
         )
     )
-    name = html.escape(study.name)
     how = (
         "Each command trains that run again, at the commit below, with the same "
         "torch and kind of processor, to the same bits. Every level has the numbers of "
         "its file in conf/, tuned once; arms are not tuned again one by one."
     )
-    listed = (
-        f'<section id="runs"><h2>Runs of {name}</h2><p>{how}</p>\n'
-        f"<details><summary>All {len(runs)} runs</summary>\n"
-        f"{effect_tables.as_html(runs, [*study.reference, 'status'])}"
-        "</details></section>"
+    listed = filled(
+        "runs",
+        title=f"Runs of {study.name}",
+        about=how,
+        count=len(runs),
+        table=effect_tables.as_html(runs, [*study.reference, "status"]),
     )
-    sources = (
-        f'<section id="origin"><h2>Provenance of {name}</h2>\n'
-        f"{effect_tables.as_html(provenance(study))}</section>"
+    sources = filled(
+        "origin", name=study.name, table=effect_tables.as_html(provenance(study))
     )
     digits = (
         [missed_digits.missed_section(study)] if study.response == TEST_ERROR else []
