@@ -156,6 +156,7 @@ def test_swift_is_the_same_network(levels: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # minutes of attacks on a busy machine
 @pytest.mark.parametrize(
     "changes",
     [
