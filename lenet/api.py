@@ -7,7 +7,7 @@ from typing import Any
 
 from lenet import train
 from lenet.config import Refusal, as_typed, composed
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 
 
 def run(*settings: str, **more: Any) -> Record:

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from lenet import catalogue, search
+from lenet import catalogue, optuna_search
 from lenet.catalogue import Known
 from lenet.config import (
     CONF,
@@ -45,9 +45,16 @@ from lenet.config import (
     parse,
     resolve,
 )
-from lenet.records import claims, contents, outcome, own_pictures, store, tracker
+from lenet.records import (
+    contents,
+    own_pictures,
+    result_message,
+    run_lock,
+    store,
+    tracker,
+)
 from lenet.records.overfitting import overfitting
-from lenet.records.shapes import Record, StackPlace
+from lenet.records.record_types import Record, StackPlace
 from lenet.terminal import JSON, command, refusals, say
 from lenet.training import edition
 
@@ -111,7 +118,7 @@ def train_missing(
         others = [name for name, record in records.items() if not record]
         if not others:
             break
-        if said != (said := claims.holders(places.output_dir, others)):
+        if said != (said := run_lock.holders(places.output_dir, others)):
             print(said, file=sys.stderr)
         time.sleep(1)
     with tracker.mirroring(places, places.study or "", ids):
@@ -160,7 +167,7 @@ def attempt(
     if choose_device(places.device).type == "cpu":
         edition.prove()
     for stack in stacks(missing):
-        with claims.claim(places.output_dir, list(stack)) as mine:
+        with run_lock.claim(places.output_dir, list(stack)) as mine:
             # Another process may have finished a run before this one could claim it.
             records |= {
                 name: store.finished_record(places.output_dir, name) for name in mine
@@ -260,7 +267,7 @@ def progress_bar(console: Console) -> Iterator[Begin]:
 def result_line(records: Sequence[Record], places: Places) -> str:
     """One line: the mean test error, over how many runs, the time, and where."""
     errors = [contents.test_error(r) for r in records if r["status"] == "finished"]
-    mean = outcome.error_text(errors) if errors else "no run finished"
+    mean = result_message.error_text(errors) if errors else "no run finished"
     diverged = len(records) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
     if overfitted := sum(
@@ -330,7 +337,7 @@ def train_composed(
             records = train_missing(configs, places, report)
     say(said(records, places))
     if alone:
-        say("\n".join(outcome.advice_lines(records, places)), sys.stderr)
+        say("\n".join(result_message.advice_lines(records, places)), sys.stderr)
 
 
 def result_values(records: Sequence[Record], places: Places) -> dict[str, Any]:
@@ -365,8 +372,8 @@ def refuse_mistyped(arguments: Sequence[str]) -> None:
         raise Refusal("--resolve and --package go with --cfg")
     if parsed.info or parsed.hydra_help or parsed.shell_completion:
         return
-    if parsed.multirun and search.asked(parsed.overrides):
-        search.read_search(parsed.overrides)
+    if parsed.multirun and optuna_search.asked(parsed.overrides):
+        optuna_search.read_search(parsed.overrides)
         return
     lines = alternatives(parsed.overrides) if parsed.multirun else [parsed.overrides]
     if len(lines) > MANY:
@@ -395,8 +402,10 @@ def main() -> None:
         return
     refuse_mistyped(arguments)
     overrides = [text for text in arguments if not text.startswith("-")]
-    if {"-m", "--multirun"} & {*arguments} and search.asked(overrides):
-        records = search.run_search(search.read_search(overrides), train_missing)
+    if {"-m", "--multirun"} & {*arguments} and optuna_search.asked(overrides):
+        records = optuna_search.run_search(
+            optuna_search.read_search(overrides), train_missing
+        )
         say(json.dumps(records.data) if as_json else records.text)
         return
     quiet = [f"hydra/{log}=none" for log in ("job_logging", "hydra_logging")]
@@ -411,7 +420,7 @@ def charted(overrides: Sequence[str]) -> str:
     """What comes after a multirun."""
     swept = [o.key_or_group for o in parse(overrides) if o.is_sweep_override()]
     (first, *_), places = composed(alternatives(overrides)[0])
-    return outcome.of_multirun(first.treatment, swept, places.output_dir)
+    return result_message.of_multirun(first.treatment, swept, places.output_dir)
 
 
 if __name__ == "__main__":

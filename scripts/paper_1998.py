@@ -25,7 +25,7 @@ from lenet.config import Refusal
 from lenet.figures.canvas import BLUE, GREY
 from lenet.figures.canvas import ORANGE as RED
 from lenet.records import contents
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.report import report
 from lenet.studies import study
 from lenet.studies.rounding import decimals

@@ -19,7 +19,7 @@ import seaborn
 from matplotlib.figure import Figure
 
 from lenet.config import Refusal
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.report import report
 from lenet.studies import study
 from lenet.studies.rounding import decimals

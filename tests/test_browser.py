@@ -97,7 +97,7 @@ def test_tables_sort_by_their_numbers(page, tmp_path):
 def test_cells_without_a_number_stay_last(tmp_path):
     """Numbers sort as numbers, not as texts; no number is last in both directions."""
     rows = pd.DataFrame({"treatment": [*"bad"], "seconds": [9.0, 10.0, float("nan")]})
-    script = (Path(study_page.__file__).parent / "page.js").read_text()
+    script = (Path(study_page.__file__).parent / "report.js").read_text()
     clicks = """[1, 1, 0].map(at => {
         document.querySelectorAll("th button")[at].click();
         return [...document.querySelectorAll("tbody tr")]

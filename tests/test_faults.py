@@ -29,7 +29,7 @@ from stub import small, stub
 from test_sweep import start, wait_for_a_record
 
 from lenet.config import Refusal
-from lenet.records import claims, contents, durable, seal, store
+from lenet.records import contents, durable, run_lock, seal, store
 from lenet.records import plan as plans
 from lenet.sweep import verify
 
@@ -591,8 +591,8 @@ def test_clock_that_goes_back_changes_nothing(
     assert faults.carry_out(planned, expected) == 0
     now, monotonic = time.time(), time.monotonic
     monkeypatch.setattr(time, "time", lambda: now - 3e7 * next(years))
-    with claims.claim(str(place), ["0" * 16]):
-        said = claims.holders(str(place), ["0" * 16])
+    with run_lock.claim(str(place), ["0" * 16]):
+        said = run_lock.holders(str(place), ["0" * 16])
     assert f"process {os.getpid()} on " in said and time.monotonic is monotonic
     assert faults.carry_out(planned, place) == 0
     before = faults.files(place)

@@ -12,7 +12,7 @@ ORDER = (
     "catalogue config lock terminal",  # what is typed, refused, locked
     "training",  # a configuration is trained
     "records",  # and becomes a record
-    "search train api",
+    "optuna_search train api",
     "studies",  # records become effects
     "interpret",
     "export",

@@ -18,12 +18,12 @@ import pytest
 
 from lenet import lock, train
 from lenet.config import Refusal, composed
-from lenet.records import claims, durable, store
+from lenet.records import durable, run_lock, store
 
 ROOT = Path(__file__).parent.parent
 HOLD = """
 import os, sys, time
-from lenet.records import claims
+from lenet.records import run_lock
 with claims.claim(sys.argv[1], sys.argv[2:]) as mine:
     print(*mine, flush=True)
     time.sleep(600)
@@ -33,7 +33,7 @@ with claims.claim(sys.argv[1], sys.argv[2:]) as mine:
 CROWD = """
 import os, sys, time
 from pathlib import Path
-from lenet.records import claims
+from lenet.records import run_lock
 names, output = [str(n) * 16 for n in range(8)], sys.argv[1]
 children = []
 for _ in range(int(sys.argv[2])):
@@ -94,11 +94,11 @@ def holding(
 def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     """No lock outlives its process, and what it leaves is used again."""
     with holding(tmp_path, "0" * 16) as other:
-        with claims.claim(str(tmp_path), ["0" * 16]) as mine:
+        with run_lock.claim(str(tmp_path), ["0" * 16]) as mine:
             assert not mine
         other.kill()
         other.wait()
-        with claims.claim(str(tmp_path), ["0" * 16]) as mine:
+        with run_lock.claim(str(tmp_path), ["0" * 16]) as mine:
             assert mine == ["0" * 16]
     assert not list((tmp_path / "runs").iterdir())
 
@@ -131,7 +131,7 @@ def test_two_machines_never_hold_one_run_at_once(tmp_path: Path) -> None:
 
     with holding(tmp_path, name, machine="first") as other:
         assert claimed("second") == claimed("first") == ""
-        assert "process 1 on first has held" in claims.holders(str(tmp_path), [name])
+        assert "process 1 on first has held" in run_lock.holders(str(tmp_path), [name])
         other.kill()
         other.wait()
     assert claimed("second") == name
@@ -151,7 +151,7 @@ def test_two_machines_never_hold_one_run_at_once(tmp_path: Path) -> None:
 def test_holder_of_a_run_is_named(tmp_path: Path) -> None:
     """Which process, on which machine, since when; and what to do if it hangs."""
     with holding(tmp_path, "0" * 16, "1" * 16) as other:
-        said = claims.holders(str(tmp_path), ["0" * 16, "1" * 16])
+        said = run_lock.holders(str(tmp_path), ["0" * 16, "1" * 16])
         other.kill()
     assert said.startswith(f"waiting for 2 runs, {'0' * 16} the first: process ")
     assert f"process {other.pid} on " in said and f"kill {other.pid}" in said
@@ -182,13 +182,13 @@ def test_command_that_waits_says_for_whom(tmp_path: Path) -> None:
 def test_folder_that_moves_while_it_is_locked_is_locked_anew(tmp_path: Path) -> None:
     """A run that went to quarantine leaves its name to be claimed again."""
     place = store.run_folder(str(tmp_path), "0" * 16)
-    first = claims.hold(place)
+    first = run_lock.hold(place)
     assert first is not None
     place.rename(tmp_path / "aside")
-    second = claims.hold(place)
+    second = run_lock.hold(place)
     assert second is not None
     lock.free(place / store.LOCK, first)
-    assert claims.hold(place) is None  # it was not the second one's that was removed
+    assert run_lock.hold(place) is None  # it was not the second one's that was removed
     lock.free(place / store.LOCK, second)
 
 
@@ -267,7 +267,7 @@ def test_lock_that_another_machine_removed_is_taken_anew(
     """Over NFS a file that is open and gone is stale: neither a lack of locks nor a
     disk that is full."""
     failed = failing_once(monkeypatch, module, name, errno.ESTALE)
-    with claims.claim(str(tmp_path), ["0" * 16]) as mine:
+    with run_lock.claim(str(tmp_path), ["0" * 16]) as mine:
         assert mine == ["0" * 16] and failed
 
 
@@ -295,7 +295,7 @@ def test_lock_that_cannot_be_looked_at_counts_as_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """Whoever does not know may not go on as if nobody was there."""
-    handle = claims.hold(store.run_folder(str(tmp_path), "0" * 16))
+    handle = run_lock.hold(store.run_folder(str(tmp_path), "0" * 16))
     assert handle is not None
     failed = failing_once(monkeypatch, os, "open", code)
     assert (

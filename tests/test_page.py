@@ -189,7 +189,7 @@ def test_every_level_is_computed_as_in_python(tmp_path, float64):
     known = (ACTIVATIONS, POOLINGS, CONNECTIONS, NORMS, HEADS)
     for levels, used in zip(known, zip(*STRUCTURES.values(), strict=True), strict=True):
         missing = set(levels) - set(used)
-        assert not missing, f"{missing}: lenet/page/squash.mjs or network.mjs, and here"
+        assert not missing, f"{missing}: activation.mjs or network.mjs, and here"
     for seed, (name, chosen) in enumerate(STRUCTURES.items()):
         levels = dict(zip(STRUCTURE, chosen, strict=True))
         model = networks.network(seed=seed, **levels).float()
@@ -209,7 +209,7 @@ def test_every_level_is_computed_as_in_python(tmp_path, float64):
 def test_published_networks_are_computed_as_in_python(tmp_path, mnist, preset):
     """On 1,000 test digits, spread over all; and all 10,000 are read as the record
     says."""
-    published = build.published_records(OUTPUTS)
+    published = build.all_published(OUTPUTS)
     one = build.preset_runs(published, OUTPUTS)[preset == "modern"]
     levels = {key: one["treatment"][key] for key in STRUCTURE}
     order = np.argsort(np.arange(10_000) % 10, kind="stable")  # every tenth first
@@ -386,7 +386,7 @@ def test_page_is_small_and_the_same_for_the_same_records(mnist, tmp_path):
     assert page == build.page_text([], OUTPUTS, None)
     assert "{{" not in page.split("<script")[0]
     one = build.page_text(
-        [build.preset_runs(build.published_records(OUTPUTS), OUTPUTS)[0]["run_id"]],
+        [build.preset_runs(build.all_published(OUTPUTS), OUTPUTS)[0]["run_id"]],
         OUTPUTS,
         None,
     )

@@ -36,7 +36,7 @@ NOTHING = ["\N{EN DASH}"] * 2
 @pytest.fixture(scope="module")
 def content(digits):
     """Both presets as published, the embedded digits, and the factorial."""
-    published = build.published_records(str(OUTPUTS))
+    published = build.all_published(str(OUTPUTS))
     found = build.preset_runs(published, str(OUTPUTS))
     return {
         "networks": [

@@ -33,7 +33,7 @@ from lenet.config import composed, current, group_levels
 from lenet.figures.canvas import FORMATS
 from lenet.records import contents, store
 from lenet.records.overfitting import overfitting
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.report import effect_tables, exhibit_files, report
 from lenet.studies import study
 from lenet.studies.corrected_labels import CORRECTED

@@ -21,8 +21,8 @@ from conftest import config
 from safetensors.torch import save
 
 from lenet.config import Config, Refusal
-from lenet.records import claims, contents, durable, seal, store
-from lenet.records.shapes import Record
+from lenet.records import contents, durable, run_lock, seal, store
+from lenet.records.record_types import Record
 from lenet.training.data import Data
 from lenet.training.edition import ADDED, EDITION
 from lenet.training.stack import Result, mistakes, train
@@ -240,7 +240,7 @@ def write_one(output: str, data: Data, result: Result, factor: float) -> Record:
     weights = {key: value * factor for key, value in result.weights.items()}
     name = contents.run_id(RELU, data)
     while True:
-        with claims.claim(output, [name]) as mine:
+        with run_lock.claim(output, [name]) as mine:
             if mine:
                 changed = replace(result, weights=weights)
                 return contents.write_run(output, RELU, data, changed, ABOUT)

@@ -24,7 +24,7 @@ from stub import small, stub
 from lenet import train
 from lenet.commands import sweep as command
 from lenet.config import Config, Places, Refusal, composed
-from lenet.records import claims, contents, durable, seal, store
+from lenet.records import contents, durable, run_lock, seal, store
 from lenet.records import plan as plans
 from lenet.studies import study
 from lenet.sweep import design, forecast, progress, sweep, verify, worker_count
@@ -324,7 +324,7 @@ def test_plan_without_a_record_gives_way(
     """What a command left that trained nothing blocks no name; a run in work does."""
     plan, runs = small(epochs=2)
     durable.replace(tmp_path / "small" / plans.PLAN, plans.sealed_text(plan))
-    with claims.claim(str(tmp_path), [next(iter(runs))]):
+    with run_lock.claim(str(tmp_path), [next(iter(runs))]):
         with pytest.raises(Refusal, match="design=small with epochs=2"):
             at_once(tmp_path)
     at_once(tmp_path)
@@ -569,7 +569,7 @@ def test_run_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
     """A claimed run is not trained twice: the sweep comes back to it later."""
     held = next(iter(small()[1]))
     seen: list[Path] = []
-    with claims.claim(str(tmp_path), [held]) as mine:
+    with run_lock.claim(str(tmp_path), [held]) as mine:
         assert mine == [held]
         thread = threading.Thread(target=lambda: seen.append(carry_out(tmp_path)))
         thread.start()

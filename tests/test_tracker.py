@@ -16,7 +16,7 @@ from stub import small
 
 from lenet.config import FACTORS, Places, names
 from lenet.records import contents, durable, plan, store, tracker
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.report import report
 from lenet.studies import foreign_runs
 from lenet.sweep import sweep

@@ -31,7 +31,7 @@ from lenet.interpret.adversarial import ATTACKS, MOST, adversarial
 from lenet.interpret.images import checked_images
 from lenet.records import contents, store
 from lenet.records.own_pictures import class_names
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.report import report
 from lenet.studies.origin import Origin
 from lenet.terminal import Said, number, typed

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> Said:
     """Draw what the arguments mean; the files."""
     if foreign(arguments):
         keys = (*SOURCES, *OTHERS, "study", "output_dir", "reference")
-        return Said.of_files(of_table(typed_keys(arguments, keys)))
+        return Said.of_files(of_table(typed_pairs(arguments, keys)))
     return Said.of_files(of_records(arguments))
 
 
@@ -84,7 +84,7 @@ def foreign(arguments: Sequence[str]) -> bool:
     return bool({*SOURCES} & {*keys})
 
 
-def typed_keys(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+def typed_pairs(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     """What is typed as key=value, of the keys that are known."""
     given: dict[str, str] = {}
     for text in arguments:
@@ -200,7 +200,7 @@ def of_records(arguments: Sequence[str]) -> list[Path]:
     from lenet.studies import study  # with torch, for which a table need not wait
 
     known = (*OWN, *study.NARROWED, *RANGES)
-    given = {"output_dir": "outputs"} | typed_keys(arguments, known)
+    given = {"output_dir": "outputs"} | typed_pairs(arguments, known)
     how = for_paper(given)
     chosen = ad_hoc_studies if "reference" in given else published_studies
     studies, response = chosen(given), given.get("response", RESPONSES[0])

@@ -32,7 +32,7 @@ from lenet.interpret import analysis, overview, probe
 from lenet.interpret.analysis import METHODS, SPECS, Result
 from lenet.records import durable, store
 from lenet.records.own_pictures import class_names
-from lenet.records.shapes import Plan, PlannedArm, Record
+from lenet.records.record_types import Plan, PlannedArm, Record
 from lenet.report import report
 from lenet.studies import study
 from lenet.studies.origin import Origin

@@ -36,7 +36,7 @@ from lenet.records import contents
 from lenet.records.durable import replace
 from lenet.records.overfitting import overfitting
 from lenet.records.own_pictures import class_names
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.report import effect_tables, report
 from lenet.studies import study
 from lenet.studies.study import Study

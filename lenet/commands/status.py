@@ -25,7 +25,7 @@ from lenet.config import (
     short_text,
 )
 from lenet.records import plan, store
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.terminal import Said, typed
 
 KEYS = {"study": "", "output_dir": "outputs", "runs": "10"}

@@ -15,7 +15,7 @@ import pandas as pd
 from lenet.config import Refusal, suggest
 from lenet.records import durable, store
 from lenet.records import plan as plans
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 
 FORMATS = {"parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl"}
 

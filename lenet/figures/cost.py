@@ -31,7 +31,7 @@ from lenet.figures.canvas import (
 from lenet.figures.learning_curves import rungs
 from lenet.records import contents
 from lenet.records.contents import spent
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.rounding import decimals
 from lenet.studies.study import converged

@@ -24,7 +24,7 @@ from lenet.figures.canvas import (
     sheet,
     wrap,
 )
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.rounding import decimals
 from lenet.studies.study import converged

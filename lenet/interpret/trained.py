@@ -27,7 +27,7 @@ from lenet.interpret.images import checked_images
 from lenet.records import contents, durable, store
 from lenet.records.contents import test_error
 from lenet.records.own_pictures import OWN, class_names
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.training import own_data
 from lenet.training.model import STRUCTURE, LeNet5
 

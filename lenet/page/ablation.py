@@ -15,7 +15,7 @@ import pandas as pd
 
 from lenet.config import Refusal, current
 from lenet.page.network import mean_with_interval
-from lenet.records.shapes import Plan
+from lenet.records.record_types import Plan
 from lenet.studies import study
 from lenet.studies.effect import GUESSING, MAIN, effects_of_kind
 from lenet.studies.statistics import sign_flip

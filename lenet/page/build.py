@@ -17,7 +17,7 @@ from lenet.page import ablation, digits
 from lenet.page.network import difference, run_content
 from lenet.records import contents, store
 from lenet.records.contents import edition
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.training import data as datasets
 from lenet.training.data import Data
 
@@ -38,7 +38,7 @@ def page_text(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str
     runs: unique prefixes of run ids, or folders of runs; without any, the published
     runs of the two presets.
     """
-    published = published_records(output_dir)
+    published = all_published(output_dir)
     records = [store.select(run, output_dir) for run in runs] or preset_runs(
         published, output_dir
     )
@@ -80,7 +80,7 @@ def home(run: str, output_dir: str) -> str:
     return str(place.parent.parent) if inside else output_dir
 
 
-def published_records(output_dir: str) -> list[Record]:
+def all_published(output_dir: str) -> list[Record]:
     """The records of all published studies, each once."""
     paths = sorted(Path(output_dir).glob("*/records.jsonl.gz"))
     every = [record for path in paths for record in store.read_published(path)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lenet.records import contents
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.training.data import Data
 
 PER_CLASS = 4  # of the test digits

@@ -5,7 +5,7 @@ import { LAYERS, MAPS } from "./network.mjs";
 import { blank, largestOf, paint } from "./picture.mjs";
 import { inWords } from "./reading.mjs";
 import { countOf, fedBy, feederText, hasMaps } from "./unit.mjs";
-import { walkable } from "./walk.mjs";
+import { walkable } from "./unit_walk.mjs";
 
 /** @typedef {import("./network.mjs").LayerName} LayerName */
 /** @typedef {import("./network.mjs").Network} Network */

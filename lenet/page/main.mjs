@@ -1,23 +1,23 @@
 // The page: whatever is drawn is read by every network, and all that is shown follows.
 import { imagesOf } from "./bytes.mjs";
-import { closerLook } from "./closer.mjs";
+import { closerLook } from "./unit_panel.mjs";
 import { asMnist } from "./drawing.mjs";
 import { evidence } from "./evidence.mjs";
 import { kernelsCard } from "./kernels.mjs";
 import { layerRows } from "./layers.mjs";
 import { byId, make } from "./markup.mjs";
 import { answer, forward, networkOf } from "./network.mjs";
-import { Pad } from "./pad.mjs";
-import { offer, readPicture } from "./picks.mjs";
+import { Pad } from "./drawing_pad.mjs";
+import { offer, readPicture } from "./digit_picker.mjs";
 import { blank, paint, readTones } from "./picture.mjs";
 import { readingCard } from "./reading.mjs";
-import { Resistance } from "./resistance.mjs";
-import { switchboard } from "./switchboard.mjs";
+import { Resistance } from "./robustness.mjs";
+import { switchboard } from "./ablation.mjs";
 
 /** @typedef {import("./network.mjs").Seen} Seen */
 /** @typedef {import("./reading.mjs").Run} Run */
 /** @typedef {import("./unit.mjs").Unit} Unit */
-/** @typedef {{ networks: Run[], digits: import("./picks.mjs").Group[], ablation: import("./switchboard.mjs").Ablation | null }} Content */
+/** @typedef {{ networks: Run[], digits: import("./digit_picker.mjs").Group[], ablation: import("./ablation.mjs").Ablation | null }} Content */
 
 const CALM = 180; // milliseconds without a stroke until maps and attacks are made anew
 
@@ -158,10 +158,7 @@ function showReadings() {
     badge.textContent = seen ? String(answer(seen.outputs.output)) : "\u2013";
   });
   rows.show(now.seen);
-  const hint = byId("hint", HTMLElement);
-  hint.hidden = Boolean(image) && !pad.example;
-  hint.textContent = pad.example ? "an example: draw your own" : "draw a digit here";
-  hint.classList.toggle("below", pad.example);
+  pad.showHint(byId("hint", HTMLElement), Boolean(image));
   byId("label", HTMLElement).textContent = now.label === null ? "" : `labelled ${now.label}`;
   showCloser();
 }

@@ -1,9 +1,9 @@
 // LeNet-5 with the paper's names, as lenet/training/model.py has it: forwards, and backwards to
 // the image. Numbers are float64, so that only the weights are rounded.
 import { numbersOf } from "./bytes.mjs";
-import { SQUASHES } from "./squash.mjs";
+import { SQUASHES } from "./activation.mjs";
 
-/** @typedef {import("./squash.mjs").Squash} Squash */
+/** @typedef {import("./activation.mjs").Squash} Squash */
 
 /**
  * A network as the page's file carries it: levels of its structure, names and shapes of

@@ -2,7 +2,7 @@
 import { make, number, percent } from "./markup.mjs";
 import { answer, shares } from "./network.mjs";
 import { blank, paint } from "./picture.mjs";
-import { walkable } from "./walk.mjs";
+import { walkable } from "./unit_walk.mjs";
 
 /** @typedef {import("./network.mjs").Seen} Seen */
 /** @typedef {import("./network.mjs").Signal} Signal */

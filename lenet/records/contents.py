@@ -18,8 +18,8 @@ from lenet.catalogue import Known
 from lenet.config import Config, Refusal, current
 from lenet.records import store
 from lenet.records.own_pictures import NONE, OwnPictures
+from lenet.records.record_types import Code, Measured, Point, Record, StackPlace
 from lenet.records.seal import digest
-from lenet.records.shapes import Code, Measured, Point, Record, StackPlace
 from lenet.records.store import SCHEMA
 from lenet.training.edition import EDITION, identity
 from lenet.training.edition import fingerprint as fingerprint

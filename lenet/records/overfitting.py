@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lenet.records.shapes import Point
+from lenet.records.record_types import Point
 
 GAP = 0.3  # published runs end at 0.25 and below, or at 0.41 and above
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lenet.config import Refusal
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 from lenet import lock
 from lenet.config import RENAMED, Refusal, as_typed
-from lenet.records import claims, durable, seal, store
-from lenet.records.shapes import Attempt, Plan, PlannedArm, Record, of_shape
+from lenet.records import durable, run_lock, seal, store
+from lenet.records.record_types import Attempt, Plan, PlannedArm, Record, of_shape
 
 PLAN, RECORDS = "plan.json", "records.jsonl.gz"  # the files of a published study
 ALONE = ("one_factor", "leave_one_out", "tuning")  # designs of one change an arm
@@ -168,7 +168,7 @@ def publish_study(folder: Path, plan: Plan, records: Mapping[str, Record]) -> No
 def begun(output_dir: Path, plan: Plan) -> bool:
     """Whether a run of a plan has a record in runs/, or is in work now."""
     root, names = str(output_dir), plan["runs"]
-    return any(peek(root, name) for name in names) or claims.busy(root, names)
+    return any(peek(root, name) for name in names) or run_lock.busy(root, names)
 
 
 def difference_from(before: Plan, plan: Plan) -> str:

@@ -22,11 +22,11 @@ from typing import Any, cast
 
 from lenet import lock
 from lenet.config import Refusal
-from lenet.records import claims, durable, seal
-from lenet.records.claims import LOCK as LOCK
-from lenet.records.claims import run_folder as run_folder
-from lenet.records.shapes import Record as Record
-from lenet.records.shapes import of_shape
+from lenet.records import durable, run_lock, seal
+from lenet.records.record_types import Record as Record
+from lenet.records.record_types import of_shape
+from lenet.records.run_lock import LOCK as LOCK
+from lenet.records.run_lock import run_folder as run_folder
 from lenet.training.edition import identity as settled
 
 SCHEMA = 1
@@ -261,7 +261,7 @@ def altered(path: Path, expected: str | None) -> str | None:
 def quarantine(output_dir: str, name: str) -> Record | None:
     """Move a broken run aside; its record, if another process has made it anew."""
     place, aside = run_folder(output_dir, name), Path(output_dir) / "quarantine"
-    with claims.claim(output_dir, [name]) as mine:
+    with run_lock.claim(output_dir, [name]) as mine:
         if not mine or not (place / "record.json").exists():
             return None
         problem = fault(output_dir, name)

@@ -25,7 +25,7 @@ from typing import Any
 
 from lenet.config import FACTORS, Places, Refusal
 from lenet.records import plan
-from lenet.records.shapes import Point, Record
+from lenet.records.record_types import Point, Record
 
 SECONDS = 120.0  # without a new copy, after which a tracker is given up
 POLL = 2.0  # seconds from one look for new records to the next

@@ -23,7 +23,7 @@ def dot_texts(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
     dots: Dots = {}
     for at, side in enumerate(sides):
         study = known[str(side.effects["study"].iloc[0])]
-        runs = run_ids(study) if side.estimand.startswith(ALONE) else {}
+        runs = runs_of_dots(study) if side.estimand.startswith(ALONE) else {}
         trained = commands_by_run(study) if runs else {}
         base = ids(study, study.reference)
         old = {key[:2]: key for key in ablation_chart.effect_keys(side.effects)}
@@ -41,7 +41,7 @@ def dot_texts(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
     return dots
 
 
-def run_ids(study: Study) -> dict[tuple[str, str], dict[int, str]]:
+def runs_of_dots(study: Study) -> dict[tuple[str, str], dict[int, str]]:
     """The run ids of each arm, by its factor and level and by seed."""
     names = {frozenset(v.items()): key for key, v in study.names.items()}
     by_seed = {}

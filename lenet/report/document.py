@@ -82,15 +82,15 @@ def document(
     a sentence. A remark that something is missing is for the reader to act on.
     """
     return filled(
-        "page",
+        "report",
         title=title,
         remarks=[said for remark in remarks for said in remark.split("; ")],
         links=links,
         sections=sections,
         about=about,
         lead=lead,
-        style=Markup((HERE / "page.css").read_text("utf-8")),
-        script=Markup((HERE / "page.js").read_text("utf-8")),
+        style=Markup((HERE / "report.css").read_text("utf-8")),
+        script=Markup((HERE / "report.js").read_text("utf-8")),
     )
 
 

@@ -23,7 +23,7 @@ from lenet.figures import (
 )
 from lenet.figures.canvas import rendered
 from lenet.records.durable import replace
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.report import chart_dots, effect_tables, exhibit_files, paper, study_page
 from lenet.report.document import Exhibit
 from lenet.report.paper import Paper

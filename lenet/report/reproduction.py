@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from lenet.config import FACTORS, RANGES, Value, composed, group_levels
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.studies.study import Study, settings_of, value_text
 
 

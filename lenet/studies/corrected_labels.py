@@ -15,7 +15,7 @@ import pandas as pd
 
 from lenet.config import Refusal
 from lenet.records.contents import packed_bits, unpacked
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.studies.effect import Response
 
 CORRECTED = Response("corrected_error")

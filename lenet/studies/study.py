@@ -17,7 +17,7 @@ import pandas as pd
 from lenet.config import CONF, FACTORS, Refusal, Value, composed, current, group_levels
 from lenet.records import contents, store
 from lenet.records import plan as plans
-from lenet.records.shapes import Plan, Record
+from lenet.records.record_types import Plan, Record
 from lenet.studies import corrected_labels as by_votes
 from lenet.studies import effect
 from lenet.studies.corrected_labels import CORRECTED

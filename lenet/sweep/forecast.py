@@ -13,7 +13,7 @@ from typing import Any
 
 from lenet.config import Config, Value, current
 from lenet.records.plan import Run
-from lenet.records.shapes import Plan, Record
+from lenet.records.record_types import Plan, Record
 
 BYTES = 300_000  # of a run's record and weights: 61,706 numbers and 5 kB of text
 EFFECTS = (0.0010, 0.0005)  # tenth and twentieth of a point: what plans are asked about

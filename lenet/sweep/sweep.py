@@ -17,9 +17,9 @@ from typing import Any
 
 from lenet import train
 from lenet.config import Config, Places, Refusal
-from lenet.records import claims, contents, durable, seal, store, tracker
+from lenet.records import contents, durable, run_lock, seal, store, tracker
 from lenet.records import plan as plans
-from lenet.records.shapes import Plan, PlannedArm, Record
+from lenet.records.record_types import Plan, PlannedArm, Record
 from lenet.sweep import forecast, hydra_launcher
 from lenet.sweep.design import Design
 from lenet.sweep.worker import COMMAND, Job, Message, Worker, start_worker
@@ -429,7 +429,7 @@ def take_message(
         state.worked += cost(job) * len(done) / len(job.runs)
         others = {n: c for n, c in job.runs.items() if n not in done}
         if others:
-            told = claims.holders(places.output_dir, others)
+            told = run_lock.holders(places.output_dir, others)
             if told != state.told:
                 print(told, file=sys.stderr)
             state.told = told

@@ -7,7 +7,7 @@ from typing import Any
 from lenet import train
 from lenet.config import Config, Places, Refusal, current
 from lenet.records import contents, durable, plan, seal, store
-from lenet.records.shapes import Plan, Record, StackPlace
+from lenet.records.record_types import Plan, Record, StackPlace
 from lenet.training.edition import EDITION
 
 

@@ -39,6 +39,17 @@ export class Pad {
     this.listen();
   }
 
+  /**
+   * Say what to do here, until somebody has drawn.
+   * @param {HTMLElement} hint
+   * @param {boolean} drawn
+   */
+  showHint(hint, drawn) {
+    hint.hidden = drawn && !this.example;
+    hint.textContent = this.example ? "an example: draw your own" : "draw a digit here";
+    hint.classList.toggle("below", this.example);
+  }
+
   /** Have pointers and keys draw. */
   listen() {
     const { canvas } = this;

@@ -3,7 +3,7 @@ import { imagesOf } from "./bytes.mjs";
 import { asMnist } from "./drawing.mjs";
 import { choices, make, percent } from "./markup.mjs";
 import { blank, paint } from "./picture.mjs";
-import { placeAfter } from "./walk.mjs";
+import { placeAfter } from "./unit_walk.mjs";
 
 /**
  * A group of digits as the page's file carries it.

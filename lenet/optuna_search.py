@@ -34,7 +34,7 @@ from lenet.config import (
     suggest,
 )
 from lenet.records import durable, seal, store
-from lenet.records.shapes import Record
+from lenet.records.record_types import Record
 from lenet.terminal import Said
 from lenet.training.edition import EDITION
 

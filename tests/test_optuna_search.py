@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from lenet import search, train
+from lenet import optuna_search, train
 from lenet.config import Config, Places, Refusal, composed
-from lenet.records.shapes import Record
+from lenet.optuna_search import read_search, run_search
+from lenet.records.record_types import Record
 
 pytest.importorskip("optuna")
 
@@ -59,31 +60,27 @@ def test_search_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     """Stopped by Ctrl-C in a trial, ended early and taken up: the same proposals, and
     each is trained once."""
     whole, parts = Trainer(), Trainer(stop=4)
-    expected = search.run_search(
-        search.read_search(line(tmp_path / "whole", 14)), whole
-    )
+    expected = run_search(read_search(line(tmp_path / "whole", 14)), whole)
     with pytest.raises(KeyboardInterrupt):
-        search.run_search(search.read_search(line(tmp_path / "parts", 6)), parts)
+        run_search(read_search(line(tmp_path / "parts", 6)), parts)
     parts.stop = -1
-    search.run_search(search.read_search(line(tmp_path / "parts", 6)), parts)
+    run_search(read_search(line(tmp_path / "parts", 6)), parts)
     assert len(parts.asked) == 6
-    found = search.run_search(search.read_search(line(tmp_path / "parts", 14)), parts)
+    found = run_search(read_search(line(tmp_path / "parts", 14)), parts)
     assert parts.asked == whole.asked and len(set(whole.asked)) > 12
     assert found.data["best_params"] == expected.data["best_params"]
-    assert search.run_search(
-        search.read_search(line(tmp_path / "parts", 14)), Trainer(stop=0)
-    )
+    assert run_search(read_search(line(tmp_path / "parts", 14)), Trainer(stop=0))
     text = (tmp_path / "parts" / "multirun" / "optimization_results.yaml").read_text()
     assert f'"activation": "{found.data["best_params"]["activation"]}"' in text
 
 
 def test_best_is_that_of_the_least_held_out_error(tmp_path: Path) -> None:
     """ReLU near 10^-2.5; every seed counts, and one that diverged reads nothing."""
-    found = search.run_search(search.read_search(line(tmp_path, 30)), Trainer())
+    found = run_search(read_search(line(tmp_path, 30)), Trainer())
     assert found.data["best_params"]["activation"] == "relu"
     assert abs(math.log10(found.data["best_params"]["optimizer.lr"]) + 2.5) < 0.3
     lost = [{"response": {"validation_error": e}} for e in (0.2, None)]
-    assert search.objective(lost) == pytest.approx(0.6)
+    assert optuna_search.objective(lost) == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +106,7 @@ def test_bad_search_is_refused(typed: list[str], says: str, tmp_path: Path) -> N
     """Before anything is trained, with the fix, and nothing is left on disk."""
     words = ["data=digits", "hydra/sweeper=optuna", f"output_dir={tmp_path / 'o'}"]
     with pytest.raises(Refusal, match=says):
-        search.read_search([*words, *typed])
+        read_search([*words, *typed])
     assert not list(tmp_path.iterdir())
 
 
@@ -117,15 +114,16 @@ def test_search_of_other_settings_is_not_mixed_in(tmp_path: Path) -> None:
     """Under one name lie the trials of one search; a storage of one's own is used."""
     own = f"hydra.sweeper.storage='sqlite:///{tmp_path / 'mine.db'}'"
     named = (own, "hydra.sweeper.study_name=mine")
-    search.run_search(search.read_search(line(tmp_path / "o", 2, *named)), Trainer())
+    run_search(read_search(line(tmp_path / "o", 2, *named)), Trainer())
     assert (tmp_path / "mine.db").exists()
     with pytest.raises(Refusal, match="study_name=mine is a search of other settings"):
-        search.run_search(
-            search.read_search(line(tmp_path / "o", 2, *named, "epochs=3")), Trainer()
+        run_search(
+            read_search(line(tmp_path / "o", 2, *named, "epochs=3")),
+            Trainer(),
         )
     with pytest.raises(Refusal, match=r"storage=nowhere cannot be opened"):
         other = line(tmp_path / "o", 2, "hydra.sweeper.storage=nowhere")
-        search.run_search(search.read_search(other), Trainer())
+        run_search(read_search(other), Trainer())
 
 
 def test_search_needs_multirun_and_known_keys() -> None:
@@ -144,7 +142,7 @@ def test_missing_optuna_names_the_extra(
     """As every optional library does."""
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(Refusal, match=r"pip install 'lenet\[optuna\]'"):
-        search.run_search(search.read_search(line(tmp_path, 2)), Trainer())
+        run_search(read_search(line(tmp_path, 2)), Trainer())
 
 
 def test_command_searches(tmp_path: Path) -> None:
