@@ -438,5 +438,5 @@ def test_quotes_and_home_mean_the_same_to_every_command(
     ):
         assert composed([typed])[1].output_dir == meant
         assert terminal.pair(typed) == ("output_dir", meant)
-        assert sweep.typed_place([typed], "output_dir", "") == meant
+        assert sweep.typed_folder([typed], "output_dir", "") == meant
         assert chart.typed_pairs([typed], chart.OWN) == {"output_dir": meant}

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOK, SCRIPT = ROOT / "lenet.ipynb", ROOT / "lenet_notebook.py"
 LARGEST = 600_000  # bytes, with its outputs
 SHOWN = ("fgsm", "pgd", "Targeted", "Untargeted", "of_saliency", "of_gradcam")
-SHOWN += ("probes", "curve", "published", "run")
+SHOWN += ("probes", "sparsity_curve", "published", "run")
 
 
 def cells(path: Path) -> list[tuple[str, str]]:

@@ -309,7 +309,7 @@ def test_command_line_is_checked(script: str, line: str, said: str) -> None:
     """A word that is none is refused, with the nearest that is."""
     functions = runpy.run_path(str(COMMANDS / f"{script}.py"))
     with pytest.raises(Refusal) as caught:
-        functions["checked"](line.split())
+        functions["checked_arguments"](line.split())
     assert said in str(caught.value)
 
 
@@ -318,7 +318,7 @@ def test_treatment_that_diverged_has_responses_and_no_cells() -> None:
     script = runpy.run_path(str(COMMANDS / "robustness.py"))
     task = script["Task"](None, None, None, [0.0, 0.1], None, "linf", 0.2)
     runs = [{"status": "diverged", "seed": seed} for seed in (0, 1)]
-    cells, right, atlas, flips = script["measured"]("a", runs, "", task)
+    cells, right, atlas, flips = script["measured_arm"]("a", runs, "", task)
     assert cells.empty and atlas.empty
     assert right["epsilon"].tolist() == [0, 0.1] * 2
     assert flips["seed"].tolist() == [0, 1] and set(flips["status"]) == {"diverged"}
@@ -327,15 +327,15 @@ def test_treatment_that_diverged_has_responses_and_no_cells() -> None:
 def test_trial_leaves_what_is_published_alone() -> None:
     """Whatever is not the default is in the names of the files; spelling is not."""
     script = runpy.run_path(str(COMMANDS / "robustness.py"))
-    typed = script["checked"](["study=s"])
-    assert script["unlike"](typed) == []
+    typed = script["checked_arguments"](["study=s"])
+    assert script["changed_defaults"](typed) == []
     radii = "[0.10,0.09,0.08,0.07,0.06,0.05,0.04,0.03,0.02,0]"
-    assert script["unlike"]({**typed, "epsilon": radii, "atlas": "1/5"}) == []
-    assert script["unlike"](script["checked"](["study=s", "norm=l2"])) == ["l2"]
+    assert script["changed_defaults"]({**typed, "epsilon": radii, "atlas": "1/5"}) == []
+    assert script["changed_defaults"](script["checked_arguments"](["study=s", "norm=l2"])) == ["l2"]
     other = {**typed, "norm": "l2", "effort": "smoke", "epsilon": "[0,0.4]"}
-    assert script["unlike"](other) == ["l2", "smoke", "epsilon", "0", "0.4"]
+    assert script["changed_defaults"](other) == ["l2", "smoke", "epsilon", "0", "0.4"]
     other = {**typed, "atlas": "0.1", "allow_partial": "true"}
-    assert script["unlike"](other) == ["atlas", "0.1", "partial"]
+    assert script["changed_defaults"](other) == ["atlas", "0.1", "partial"]
 
 
 def test_study_with_nothing_to_compare_is_refused_before_it_is_attacked() -> None:
@@ -355,7 +355,7 @@ def test_study_with_nothing_to_compare_is_refused_before_it_is_attacked() -> Non
 
 def test_radii_are_checked() -> None:
     """Numbers in the range of the norm, sorted."""
-    numbers = runpy.run_path(str(COMMANDS / "robustness.py"))["numbers"]
+    numbers = runpy.run_path(str(COMMANDS / "robustness.py"))["typed_numbers"]
     assert numbers({"epsilon": "[0.3,0,0.1]", "norm": "linf"}, "epsilon") == [
         0,
         0.1,
@@ -414,13 +414,13 @@ def test_published_chart_is_redrawn_without_an_attack(tmp_path: Path) -> None:
             (tmp_path / "robustness").mkdir(exist_ok=True)
             (tmp_path / "robustness" / path.name).write_bytes(path.read_bytes())
     line = ["study=robustness", f"output_dir={tmp_path}", "redraw=true"]
-    given = script["checked"]([*line, "epsilon=[0,0.05,0.1,0.15,0.2,0.3]"])
+    given = script["checked_arguments"]([*line, "epsilon=[0,0.05,0.1,0.15,0.2,0.3]"])
     found = script["named"](given)
     with pytest.raises(
         Refusal, match=r"0\.3\.csv is missing: it is written by the same"
     ):
         script["redrawn"](given, found)
-    paths = script["redrawn"](script["checked"](line), found)
+    paths = script["redrawn"](script["checked_arguments"](line), found)
     assert [path.name for path in paths] == [
         "robustness_chart.svg",
         "robustness_chart.png",

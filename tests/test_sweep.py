@@ -559,7 +559,7 @@ def test_workers_share_the_cores(
         raise Refusal("enough")
 
     monkeypatch.setattr(sweep, "cores", lambda: 3)
-    monkeypatch.setattr(sweep, "start", start)
+    monkeypatch.setattr(sweep, "start_worker", start)
     with pytest.raises(Refusal, match="enough"):
         carry_out(tmp_path, seeds=20, workers=workers)
     assert asked == [threads]

@@ -27,7 +27,7 @@ for trial in range(400):
     started = []
     try:
         signal.setitimer(signal.ITIMER_REAL, 1e-5 * (trial % 200 + 1))
-        started.append(worker.start(1, ["true"]))
+        started.append(worker.start_worker(1, ["true"]))
         time.sleep(0.5)  # `pause` would miss a signal that came just before it
         sys.exit("no exception came")
     except Interrupted:
@@ -56,7 +56,7 @@ from lenet.sweep import worker
 from lenet.config import Places
 from lenet.sweep.worker import Job
 
-one = worker.start(1, [sys.executable, stub.__file__, "hang"])
+one = worker.start_worker(1, [sys.executable, stub.__file__, "hang"])
 while not one.ready:
     one.ready = any("ready" in message for message in one.messages())
 one.hand(Job(stub.small()[1]), Places(output_dir=sys.argv[1], device="cpu"))
