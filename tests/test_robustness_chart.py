@@ -331,7 +331,9 @@ def test_trial_leaves_what_is_published_alone() -> None:
     assert script["changed_defaults"](typed) == []
     radii = "[0.10,0.09,0.08,0.07,0.06,0.05,0.04,0.03,0.02,0]"
     assert script["changed_defaults"]({**typed, "epsilon": radii, "atlas": "1/5"}) == []
-    assert script["changed_defaults"](script["checked_arguments"](["study=s", "norm=l2"])) == ["l2"]
+    assert script["changed_defaults"](
+        script["checked_arguments"](["study=s", "norm=l2"])
+    ) == ["l2"]
     other = {**typed, "norm": "l2", "effort": "smoke", "epsilon": "[0,0.4]"}
     assert script["changed_defaults"](other) == ["l2", "smoke", "epsilon", "0", "0.4"]
     other = {**typed, "atlas": "0.1", "allow_partial": "true"}
@@ -415,7 +417,7 @@ def test_published_chart_is_redrawn_without_an_attack(tmp_path: Path) -> None:
             (tmp_path / "robustness" / path.name).write_bytes(path.read_bytes())
     line = ["study=robustness", f"output_dir={tmp_path}", "redraw=true"]
     given = script["checked_arguments"]([*line, "epsilon=[0,0.05,0.1,0.15,0.2,0.3]"])
-    found = script["named"](given)
+    found = script["chosen_study"](given)
     with pytest.raises(
         Refusal, match=r"0\.3\.csv is missing: it is written by the same"
     ):
