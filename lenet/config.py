@@ -91,6 +91,7 @@ RANGES = {
     "init.coefficient": Range(-10, 10),
     "init.bias": Range(-10, 10),
     "optimizer.lr": Range(1e-9, 100),
+    "optimizer.adamw_lr": Range(1e-9, 100),
     "optimizer.momentum": Range(0, 0.9999),
     "optimizer.beta1": Range(0, 0.9999),
     "optimizer.beta2": Range(0, 0.999999),

@@ -720,7 +720,7 @@ def betas(run: Config) -> tuple[float, float]:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("level", [name for name in optimizer.LEVELS if name != "sdlm"])
+@pytest.mark.parametrize("level", TORCHS)
 def test_optimizer_equals_torchs(level: str, tiny: Data) -> None:
     """Five steps of three runs, with their own rates and weight decay (not on biases),
     end where torch.optim's end, in float64."""
@@ -755,6 +755,103 @@ def test_optimizer_equals_torchs(level: str, tiny: Data) -> None:
     for run, single in enumerate(singles):
         for name, weight in named(state):
             torch.testing.assert_close(weight[run], single[name], rtol=1e-9, atol=1e-11)
+
+
+def zeropower(g: Tensor) -> Tensor:
+    """zeropower_via_newtonschulz5 of github.com/KellerJordan/Muon, in float64."""
+    a, b, c = (3.4445, -4.7750, 2.0315)
+    x = g.T if g.size(-2) > g.size(-1) else g
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        squared = x @ x.T
+        x = a * x + (b * squared + c * squared @ squared) @ x
+    return x.T if g.size(-2) > g.size(-1) else x
+
+
+def jordans(weight: Tensor, momentum: Tensor, run: Config) -> None:
+    """A step of `Muon` of github.com/KellerJordan/Muon: Nesterov's momentum of beta,
+    convolutions as [out, all else], decoupled weight decay."""
+    beta, lr = run.number("optimizer.momentum"), run.number("optimizer.lr")
+    assert weight.grad is not None
+    momentum.lerp_(weight.grad, 1 - beta)
+    update = weight.grad.lerp(momentum, beta).reshape(len(weight), -1)
+    update = zeropower(update) * max(1, update.size(-2) / update.size(-1)) ** 0.5
+    weight.mul_(1 - lr * run.number("optimizer.weight_decay"))
+    weight.add_(update.view_as(weight), alpha=-lr)
+
+
+def as_full(weight: Tensor, level: str) -> Tensor:
+    """C3's kernels [16, 6, 5, 5], with zeros where the oracle's Table I has none."""
+    if level == "full":
+        return weight
+    pairs = [(m, i) for m, row in enumerate(ORACLE_TABLE) for i in row]
+    whole = torch.zeros(16, 6, 5, 5).double()
+    for kernel, pair in zip(weight, sorted(pairs), strict=True):
+        whole[pair] = kernel
+    return whole
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("level", connection.LEVELS)
+def test_muon_is_as_published(level: str, tiny: Data) -> None:
+    """Five steps of three runs: hidden layers' weights go as in the author's code (a
+    kernel that is not there is 0 in its matrix), all others as in torch's AdamW."""
+    levels = {"optimizer": "muon", "pooling": "subsample", "connection": level}
+    runs = [config({**levels, **numbers}, seed) for seed, numbers in enumerate(RUNS)]
+    runs[2] = config({**runs[2].treatment, "optimizer.momentum": 0.6}, 2)
+    for place, run in enumerate(runs):
+        state = Stack.start(runs, tiny)
+        single = {n: w[place].detach().clone() for n, w in named(state)}
+        single["C3.weight"] = as_full(single["C3.weight"], level)
+        there = single["C3.weight"] != 0
+        matrices = {n for n, w in single.items() if w.ndim > 1} - {"output.weight"}
+        momenta = {name: torch.zeros_like(single[name]) for name in matrices}
+        lr = run.number("optimizer.adamw_lr")
+        groups: list[dict[str, object]] = [
+            {"params": [w.requires_grad_()], "lr": lr}
+            | {
+                "weight_decay": 0
+                if n.endswith("bias")
+                else run.number("optimizer.weight_decay")
+            }
+            for n, w in single.items()
+            if n not in matrices
+        ]
+        adamw = TORCHS["adamw"](groups, run)
+        for step in range(5):
+            for name in matrices:
+                single[name].requires_grad_().grad = None
+            adamw.zero_grad()
+            losses = [
+                sum_loss({n: w[r] for n, w in named(state)}, step) for r in (0, 1, 2)
+            ]
+            state.update(torch.stack(losses), 0, step)
+            sum_loss(single, step).backward()
+            adamw.step()
+            with torch.no_grad():
+                for name in matrices:
+                    if name == "C3.weight":
+                        single[name].grad.mul_(there)  # type: ignore[union-attr]
+                    jordans(single[name], momenta[name], run)
+                single["C3.weight"].mul_(there)
+        for name, weight in named(state):
+            found = (
+                as_full(weight[place], level) if name == "C3.weight" else weight[place]
+            )
+            torch.testing.assert_close(found, single[name], rtol=1e-9, atol=1e-11)
+
+
+def test_orthogonal_brings_singular_values_near_one() -> None:
+    """The singular vectors of a matrix stay, and its values come within 0.68 to 1.14,
+    whatever its size."""
+    keys = draws.fold(draws.stream([0, 1], "matrices")[:, None, None], places(84, 120))
+    matrices = draws.normal(keys).double() * torch.tensor([1e-6, 1e6])[:, None, None]
+    found = optimizer.orthogonal(matrices)
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    values = u.mT @ found @ v.mT
+    sizes = values.diagonal(dim1=1, dim2=2)
+    assert (values - torch.diag_embed(sizes)).abs().max() < 1e-9
+    assert 0.68 < sizes.min() and sizes.max() < 1.14
 
 
 def named(state: Stack) -> list[tuple[str, Tensor]]:

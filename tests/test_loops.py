@@ -307,10 +307,12 @@ TAME = {"optimizer.epsilon": 0.01}
 TRAINED: tuple[dict[str, Any], ...] = tuple(
     {"optimizer": level, "preset": "modern", "optimizer.lr": 0.0005}
     | {"augmentation": "none"}
-    | (TAME if level in ("rmsprop", "adam", "adamw") else {})
+    | (TAME if level in ("rmsprop", "adam", "adamw", "muon") else {})
+    | ({"optimizer.adamw_lr": 0.0005} if level == "muon" else {})
     for level in LEVELS
     if level != "sdlm"
 )
+MUON = next(level for level in TRAINED if level["optimizer"] == "muon")
 CROSSED: tuple[dict[str, Any], ...] = (
     {},
     {"head": "rbf_map", "schedule": "cosine", "train_size": 30},
@@ -324,6 +326,9 @@ CROSSED: tuple[dict[str, Any], ...] = (
     {"batch_size": 1, "optimizer": "adam", "optimizer.lr": 0.0003, **TAME},
     *(level | {"batch_size": 7, "dropout": 0.3} for level in TRAINED),
     *(level | {"optimizer.weight_decay": 0.02} for level in TRAINED),
+    MUON | {"connection": "table", "norm": "batch"},
+    MUON | {"batch_size": 1},
+    MUON | {"batch_size": 1, "preset": "paper", "optimizer.weight_decay": 0.02},
     TRAINED[0] | {"augmentation": "elastic", "head.smoothing": 0.1},
     TRAINED[0] | {"augmentation": "affine_elastic", "average": "ema", "norm": "batch"},
     TRAINED[0] | {"augmentation": "affine_cutout", "average": "swa"},
@@ -442,13 +447,13 @@ def test_answers_and_curvature_are_the_plain_networks(
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
-@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("level", ["norm=none", "norm=batch", "optimizer=muon"])
 def test_a_lone_run_has_the_same_bits_on_any_threads(
-    norm: str, threads: int, digits: Data
+    level: str, threads: int, digits: Data
 ) -> None:
     """Shared out over threads, a run is what one thread makes of it."""
     line = ["data=digits", "epochs=1", "train_size=200", "batch_size=150"]
-    configs, _ = composed([*line, f"norm={norm}", "dropout=0.2"])
+    configs, _ = composed([*line, level, "dropout=0.2"])
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

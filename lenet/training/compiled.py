@@ -51,6 +51,10 @@ def train_part(
         stack.number(level.second).numpy(),
         {name: remembered(stack, name) for name in level.memory if name},
     )
+    if level.hidden:
+        now = torch.stack(stack.hidden_numbers(epoch, step, count), -1).transpose(0, 1)
+        momentum = stack.number("momentum").numpy()
+        steps = steps._replace(hidden=now.numpy(), momentum=momentum)
     if stack.adversary_steps:
         radius, stride = (
             stack.numbers[f"adversary.{name}"].numpy() for name in ("epsilon", "step")

@@ -29,11 +29,11 @@ from lenet.training.factor.average import LEVELS as AVERAGES
 from lenet.training.factor.average import Moment
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.input import LEVELS as INPUTS
+from lenet.training.factor.optimizer import HIDDEN, SECOND_ORDER, Numbers, orthogonal
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
-from lenet.training.factor.optimizer import SECOND_ORDER, Numbers
 from lenet.training.factor.order import LEVELS as ORDERS
 from lenet.training.factor.schedule import LEVELS as SCHEDULES
-from lenet.training.model import STRUCTURE, LeNet5
+from lenet.training.model import STRUCTURE, Convolution, LeNet5
 
 PerRun = Float[Tensor, "run"]
 Batch = Int64[Tensor, "run batch"]  # which training image comes where
@@ -324,7 +324,7 @@ class Stack:
         """Each run's learning rate, the share that decoupled decay takes and epsilon,
         at `count` steps of a pass from its step `first` on."""
         level, columns = OPTIMIZERS[self.level("optimizer")], []
-        plain = self.rates(epoch)[first : first + count] * self.alive
+        plain = self.rates(epoch, level.rate)[first : first + count] * self.alive
         done = epoch * self.steps + first
         for run, config in enumerate(self.configs):
             one, other = (config.number(f"optimizer.{name}") if name else 0.0
@@ -337,6 +337,16 @@ class Stack:
             columns.append(np.stack([rates * rate, rates * decay, epsilon]))
         numbers = torch.from_numpy(np.stack(columns, -1)).to(plain.device)
         return numbers.to(torch.get_default_dtype()).unbind()
+
+    def hidden_numbers(
+        self, epoch: int, first: int, count: int
+    ) -> tuple[Float[Tensor, "step run"], ...]:
+        """The rate and the share that decay takes of the weights in HIDDEN, where they
+        have a rule of their own."""
+        rates = self.rates(epoch)[first : first + count] * self.alive
+        shrink = rates * self.number("weight_decay").double()
+        default = torch.get_default_dtype()
+        return rates.to(default), shrink.to(default)
 
     def estimate_curvature(self, epoch: int, data: Data) -> None:
         """Put 1 / (mu + h_kk), from some images, where the optimizer looks, and note
@@ -391,8 +401,8 @@ class Stack:
         orders = [ORDERS[c.level("order")](s, epoch, self.images) for c, s in pairs]
         return torch.cat(orders)
 
-    def rates(self, epoch: int) -> Float64[Tensor, "step run"]:
-        """Each run's learning rate at each step of a pass."""
+    def rates(self, epoch: int, name: str = "lr") -> Float64[Tensor, "step run"]:
+        """Each run's learning rate of this name at each step of a pass."""
         steps = torch.arange(self.steps, device=self.images.device).double()
         progress = (epoch + steps / self.steps) / self.epochs
         factors = [
@@ -401,7 +411,7 @@ class Stack:
             )
             for config in self.configs
         ]
-        rates = [config.number("optimizer.lr") for config in self.configs]
+        rates = [config.number(f"optimizer.{name}") for config in self.configs]
         return torch.stack(factors, 1) * torch.tensor(rates).to(factors[0])
 
     def augment(self, pixels: Pixels, batch: Batch, epoch: int) -> Pixels:
@@ -472,11 +482,16 @@ class Stack:
         self.diverged_step = torch.where(died, at, self.diverged_step)
         self.alive = self.alive & ~died
         numbers = [part[0] for part in self.step_numbers(epoch, step, 1)]
+        hidden = [part[0] for part in self.hidden_numbers(epoch, step, 1)]
+        own = HIDDEN if OPTIMIZERS[self.level("optimizer")].hidden else ()
         with torch.no_grad():
             for (name, weight), gradient in zip(
                 parameters.items(), gradients, strict=True
             ):
-                self.move(name, weight, gradient, numbers)
+                if name in own:
+                    self.move_hidden(name, weight, gradient, hidden)
+                else:
+                    self.move(name, weight, gradient, numbers)
 
     def move(
         self, name: str, weight: Tensor, gradient: Tensor, now: Sequence[PerRun]
@@ -496,6 +511,30 @@ class Stack:
         change, m, v = level.rule(gradient, m, v, numbers)
         memory |= {k: kept for k, kept in zip(level.memory, (m, v), strict=True) if k}
         weight.sub_(rate * change)
+
+    def move_hidden(
+        self, name: str, weight: Tensor, gradient: Tensor, now: Sequence[PerRun]
+    ) -> None:
+        """`move` for a weight that is one matrix: its rule, then `orthogonal`. A kernel
+        that Table I leaves out is 0 in the matrix, and there is none to be moved."""
+        level, wide = OPTIMIZERS[self.level("optimizer")], partial(beside, weight)
+        layer = getattr(self.model, name.partition(".")[0])
+        rate, shrink = map(wide, now)
+        first, none = wide(self.number("momentum")), torch.zeros_like(rate)
+        gradient = torch.where(wide(self.alive.to(weight)) > 0, gradient, 0)
+        memory = self.memory.setdefault(name, {})
+        mean = memory.get(str(level.memory[0]), torch.zeros_like(weight))
+        numbers = Numbers(first, 1 - first, none, none, none)
+        assert level.hidden is not None
+        change, memory[str(level.memory[0])], _ = level.hidden(
+            gradient, mean, none, numbers
+        )
+        if isinstance(layer, Convolution):
+            dense = layer.spread(change)
+            change = layer.picked(orthogonal(dense.flatten(2)).view_as(dense))
+        else:
+            change = orthogonal(change.flatten(2)).view_as(weight)
+        weight.mul_(1 - shrink).sub_(rate * change)
 
     @torch.no_grad()
     def answers(self, images: Tensor, labels: Tensor) -> Int64[Tensor, "run image"]:

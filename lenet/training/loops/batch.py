@@ -33,6 +33,7 @@ from lenet.training.loops.dense import (
 )
 from lenet.training.loops.llvm import LANES, meet
 from lenet.training.loops.maps import fill, fold, repeat
+from lenet.training.loops.muon import move_hidden
 from lenet.training.loops.oppose import oppose
 from lenet.training.loops.tiles import (
     TILE,
@@ -341,7 +342,7 @@ def all_finite(losses, start, stop):
 @no_type_check
 def each_batch(
     thread, threads, gate, s, plan, shown, size, state, kept, own, shares, numbers,
-    steps, decay, running, losses, answers, ended,
+    steps, decay, matrices, running, losses, answers, ended,
 ):  # fmt: skip
     """The pass of a run with a step after every `size` images, as one of the threads
     that work on it; ended becomes the step with a loss that is not finite.
@@ -381,4 +382,7 @@ def each_batch(
                         ended[0] = index
                     return
                 step(thread, plan, state, shares, numbers, steps[index], decay)
+                if len(matrices.shapes):
+                    meet(gate, threads)  # the gradients of whole matrices
+                    move_hidden(thread, threads, plan, state, matrices, index)
             meet(gate, threads)

@@ -170,6 +170,17 @@ def move(code, w, g, m, v, start, n, numbers):
             g[k] = g.zero()
 
 
+@emitted
+def incline(code, g, m, start, n, numbers):
+    """n vectors of gradients from `start` on become the change that the rule of the
+    weights in HIDDEN makes of them."""
+    for index, level in enumerate(OPTIMIZERS.values()):
+        if level.hidden:
+            with when(code, index), loop(n) as turn:
+                k, rest = turn + start, Numbers._make(numbers[i] for i in range(5))
+                g[k], m[k], _ = level.hidden(g[k], m[k], None, rest)
+
+
 def outputs(vectors):
     def emit(s, x, n, out, w, k, bias):
         """All outputs of a layer of one image, in the lanes of so many vectors; n

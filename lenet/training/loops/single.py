@@ -50,6 +50,7 @@ from lenet.training.loops.maps import (
     unpool,
     unsquash,
 )
+from lenet.training.loops.muon import move_hidden
 from lenet.training.loops.show import SIDE, draw_image
 
 # Places in the workspace, as in batch.py. units, slopes, d: F6 and dE by it, a vector
@@ -185,8 +186,8 @@ def backward_maps(s, w, turned, g, plan):
 @entrance
 @no_type_check
 def each_image(
-    s, state, turned, mask, plan, shown, fused, numbers, steps, decays, losses,
-    answers, ended,
+    s, state, turned, mask, plan, shown, fused, numbers, steps, decays, matrices,
+    losses, answers, ended,
 ):  # fmt: skip
     """The pass of a run with a step after every image; ended becomes the step with a
     loss that is not finite.
@@ -226,6 +227,7 @@ def each_image(
             descend_all(w, v, g, K.b6, VECTORS - K.b6)
         else:
             step(plan, w, g, m, v, numbers, steps[t], decays)
+            move_hidden(0, 1, plan, state, matrices, t)
         turn_kernels(turned, w, K.c3)
 
 
