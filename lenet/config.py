@@ -35,7 +35,7 @@ CONF = next(
 FACTORS = (
     *("activation", "pooling", "connection", "norm", "head", "init"),
     *("optimizer", "schedule", "order", "augmentation", "input", "adversary"),
-    "average",
+    *("average", "mix"),
 )
 GROUPS = (*FACTORS, "data", "tracker", "preset")
 PLACES = ("data_dir", "output_dir", "device", "study", "tracker", "replicates")
@@ -121,6 +121,7 @@ RANGES = {
     "augmentation.side": Range(0, 28, whole=True),
     "average.decay": Range(0, 0.999999),
     "average.begin": Range(0, 0.99),
+    "mix.alpha": Range(0.05, 1),
     "adversary.epsilon": Range(0, 1),
     "adversary.step": Range(0, 1),
     "adversary.steps": Range(1, 1000, whole=True),
@@ -171,7 +172,7 @@ class Places:
 
 # How an older treatment differs: factors and settings of a level that came later, at
 # what all runs had before, and levels that have another name now.
-LATER: dict[str, Value] = {"adversary": "none", "average": "none"}
+LATER: dict[str, Value] = {"adversary": "none", "average": "none", "mix": "none"}
 SETTINGS: dict[tuple[str, str], dict[str, Value]] = {
     ("optimizer", "sdlm"): {
         "optimizer.curvature_least": 0.0,

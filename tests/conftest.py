@@ -61,6 +61,7 @@ PLAIN = {
     "input": "standardize",
     "adversary": "none",
     "average": "none",
+    "mix": "none",
 }
 SMALL = {"adversary.steps": 2, "adversary.held_out": 5}  # for tests of few images
 NUMBERS: dict[str, Value] = {

@@ -15,7 +15,7 @@ from oracle import ACTIVATIONS as ORACLE_ACTIVATIONS
 from oracle import BITMAPS, LAYERS
 from oracle import TABLE_I as ORACLE_TABLE
 from oracle import loss as oracle_loss
-from scipy import ndimage
+from scipy import ndimage, stats
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.v2 import InterpolationMode
@@ -35,6 +35,7 @@ from lenet.training.factor import (
     head,
     init,
     input,
+    mix,
     norm,
     optimizer,
     order,
@@ -58,6 +59,7 @@ MODULES = {
     "input": input,
     "adversary": adversary,
     "average": average,
+    "mix": mix,
 }
 BASE = {
     "activation": "tanh",
@@ -1403,6 +1405,87 @@ def test_mnist_is_standardized_to_its_known_values(mnist: Data) -> None:
     )
     assert 1 / scale == pytest.approx(0.3081, abs=1e-4)
     assert -shift / scale == pytest.approx(0.1307, abs=1e-4)
+
+
+# --- mix ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2, 1.0])
+def test_mixup_has_shares_from_beta(alpha: float) -> None:
+    """As many shares below each number as Beta(alpha, alpha) says, of 20,000 images of
+    each of two runs; each is its key's, whatever else is drawn."""
+    keys = draws.fold(draws.stream([4, 5], "mix")[:, None], torch.arange(20_000))
+    shares = mix.mixup(keys, torch.tensor([alpha, alpha]))
+    below = stats.beta(alpha, alpha).cdf
+    for values in shares.double().numpy():
+        low = values[values < 0.5]  # near 1 many are 1 in float32
+        assert stats.kstest(low, lambda x: 2 * below(x)).pvalue > 0.01
+        for bound in (0.5, 0.7, 0.9):
+            assert (values < bound).mean() == pytest.approx(below(bound), abs=0.01)
+    assert abs(np.corrcoef(shares.numpy())[0, 1]) < 0.03
+    few = mix.mixup(keys[1:, 7:9].flip(1), torch.tensor([alpha]))
+    assert torch.equal(few[0].flip(0), shares[1, 7:9])
+
+
+def test_mixup_draws_as_joehnk_does() -> None:
+    """The shares of one image after the other, from the numbers of its key, with the
+    powers of Python's own floats."""
+    keys = draws.fold(draws.stream([4], "mix")[:, None], torch.arange(300))
+    shares = mix.mixup(keys, torch.tensor([0.7]))[0]
+    alpha = float(torch.tensor(0.7))
+    for key, share in zip(keys[0], shares.tolist(), strict=True):
+        for turn in range(40):
+            u, v = (
+                1 - draws.uniform(draws.fold(key, 2 * turn + k)).item() for k in (1, 2)
+            )
+            x, y = u ** (1 / alpha), v ** (1 / alpha)
+            if x + y <= 1:
+                break
+        assert share == pytest.approx(x / (x + y), rel=1e-6)
+
+
+def test_partners_are_any_training_image() -> None:
+    """Every image is about as often a partner; no other is one; shares and partners
+    do not go together."""
+    keys = draws.fold(draws.stream([1], "mix")[:, None], torch.arange(40_000))
+    images = torch.tensor([3, 5, 8, 13])
+    found = mix.partners(keys, images)[0]
+    counts = torch.bincount(found, minlength=14)
+    assert counts[images].sum() == 40_000
+    assert stats.chisquare(counts[images].numpy()).pvalue > 0.01
+    shares = mix.mixup(keys, torch.tensor([1.0]))[0]
+    assert abs(np.corrcoef(found.numpy(), shares.numpy())[0, 1]) < 0.02
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("level", head.LEVELS)
+def test_mixture_has_both_images_and_both_losses(level: str, tiny: Data) -> None:
+    """What a run learns from is share x + (1 - share) x', each distorted as in that
+    pass, and its loss share E(y) + (1 - share) E(y'); whose share is larger is what it
+    should say. Only images that are trained on are partners."""
+    changes = {"mix": "mixup", "augmentation": "affine", "head": level}
+    numbers = {"mix.alpha": 0.9, "train_size": 20, "validation_size": 20}
+    state = Stack.start([config({**changes, **numbers}, s) for s in (0, 7)], tiny)
+    batch, formula = state.orders(1)[:, :15], head.LEVELS[level]
+    mates = state.mates(batch, 1)
+    assert mates is not None
+    assert set(mates.partners.flatten().tolist()) <= set(state.images.tolist())
+    assert not torch.equal(mates.partners[0], mates.partners[1])
+    share, other = mates.shares.double(), mates.partners
+    moved, partner = (
+        state.augment(tiny.train_images[i] / 255, i, 1) for i in (batch, other)
+    )
+    expected = moved * share[..., None, None] + partner * (1 - share[..., None, None])
+    seen = state.presented(batch, 1, tiny)
+    torch.testing.assert_close(seen, expected, rtol=1e-6, atol=1e-6)
+    logits, number = state.model(seen), state.head_number(formula.number)
+    one, two = (
+        formula.loss(logits, tiny.train_labels[i], number) for i in (batch, other)
+    )
+    found = state.losses(logits, batch, 1, tiny)
+    torch.testing.assert_close(found, share * one + (1 - share) * two)
+    main = torch.where(share < 0.5, other, batch)
+    assert torch.equal(mates.main(batch), main) and (main != batch).any()
 
 
 # --- adversary ------------------------------------------------------------------------

@@ -67,6 +67,7 @@ STRUCTURES: dict[str, Changes] = {
         for level in levels("augmentation")
         if level != "none"
     },
+    "mix=mixup": {"mix": "mixup", "augmentation": "affine"},
     "paper": {
         "activation": "scaled_tanh",
         "pooling": "subsample",
@@ -85,6 +86,8 @@ def runs(changes: Changes, count: int = 3) -> list[Config]:
     made = []
     for place in range(count):
         own = {**MIXED[place % 3], "optimizer.lr": rate * (1 + place % 3)}
+        if changes.get("mix") == "mixup":
+            own["mix.alpha"] = (0.2, 1.0, 0.05)[place % 3]
         if "dropout" in changes:
             own["dropout"] = (0.3, 0.0, 0.5)[place % 3]
         seed = SEEDS[place % 3] + 100 * (place // 3)

@@ -139,25 +139,36 @@ def seen_by_all(stack: "Stack", images: Tensor, labels: Tensor) -> passes.Shown:
 
 
 def shown(stack: "Stack", batch: Batch, epoch: int, data: "Data") -> passes.Shown:
-    """The images, with what augmentation, dropout and an adversary draw for them."""
-    level, extra = stack.level("augmentation"), {}
-    if level in MOTIONS:
-        where = MOTIONS[level](*stack.draws(batch, epoch))
-        extra["where"] = where.view(*batch.shape, 2, 3).numpy()
-    if level in FIELDS:
-        keys = FIELDS[level](stack.draws(batch, epoch)[0])
+    """The images, with what augmentation, mixing, dropout and an adversary draw for
+    them."""
+    extra = distortions(stack, batch, epoch)
+    if stack.level("augmentation") in FIELDS:
         sigma, alpha = (stack.numbers[f"augmentation.{n}"] for n in ("sigma", "alpha"))
-        extra["elastic"] = keys.view_as(batch).numpy()
         extra |= {"smooth": gaussian(sigma, 28).numpy(), "alpha": alpha.numpy()}
-    if level in HOLES:
-        holes = HOLES[level](*stack.draws(batch, epoch))
-        extra["holes"] = holes.view(*batch.shape, 4).numpy()
+    if mates := stack.mates(batch, epoch):
+        others = distortions(stack, mates.partners, epoch)
+        extra |= {f"partner_{name}": values for name, values in others.items()}
+        extra |= {"partner": mates.partners.numpy(), "share": mates.shares.numpy()}
+        extra["partner_label"] = data.train_labels[mates.partners].numpy()
     if dropped := stack.keep(batch, epoch):
         extra["masks"] = torch.cat([dropped["C5"], dropped["F6"]], -1).numpy()
     if stack.adversary_steps:
         extra["adversary"] = stack.adversary_keys(batch, epoch).numpy()
     pictures, labels = data.train_images.numpy(), data.train_labels[batch].numpy()
     return passes.Shown(pictures, batch.numpy(), labels, **extra)
+
+
+def distortions(stack: "Stack", batch: Batch, epoch: int) -> dict[str, np.ndarray]:
+    """What augmentation draws for these images of each run."""
+    level, drawn = stack.level("augmentation"), stack.draws(batch, epoch)
+    found = {}
+    if level in MOTIONS:
+        found["where"] = MOTIONS[level](*drawn).view(*batch.shape, 2, 3).numpy()
+    if level in FIELDS:
+        found["elastic"] = FIELDS[level](drawn[0]).view_as(batch).numpy()
+    if level in HOLES:
+        found["holes"] = HOLES[level](*drawn).view(*batch.shape, 4).numpy()
+    return found
 
 
 def remembered(stack: "Stack", kind: str) -> Mapping[str, np.ndarray]:

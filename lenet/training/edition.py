@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 EDITION = 2
 # Settings of factors that came after the edition began, at what all runs had before:
 # they are no part of a run's identity.
-ADDED: dict[str, Value] = {"average": "none"}
+ADDED: dict[str, Value] = {"average": "none", "mix": "none"}
 for numbers in SETTINGS.values():
     ADDED |= numbers
 LENET = Path(__file__).resolve().parents[1]

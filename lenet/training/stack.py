@@ -28,7 +28,10 @@ from lenet.training.factor.augmentation import Number
 from lenet.training.factor.average import LEVELS as AVERAGES
 from lenet.training.factor.average import Moment
 from lenet.training.factor.head import LEVELS as HEADS
+from lenet.training.factor.head import as_targets
 from lenet.training.factor.input import LEVELS as INPUTS
+from lenet.training.factor.mix import LEVELS as MIXES
+from lenet.training.factor.mix import partners
 from lenet.training.factor.optimizer import HIDDEN, SECOND_ORDER, Numbers, orthogonal
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.order import LEVELS as ORDERS
@@ -42,11 +45,11 @@ Curve = list[dict[str, float]]  # epoch, train_error, train_wrong, ..., seconds
 SHARED = (
     *(*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs"),
     *("train_size", "validation_size", "optimizer.samples", "optimizer.samples_first"),
-    *("adversary", "adversary.steps", "adversary.held_out", "average"),
+    *("adversary", "adversary.steps", "adversary.held_out", "average", "mix"),
 )
 PURPOSES = (
     *("order", "augmentation", "curvature", "dropout C5", "dropout F6"),
-    *("adversary", "watch"),
+    *("adversary", "watch", "mix"),
 )
 DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
 TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
@@ -65,6 +68,19 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Mates:
+    """With which training image each image of each run is mixed, and which share of the
+    mixture it is itself."""
+
+    partners: Batch
+    shares: Float[Tensor, "run batch"]
+
+    def main(self, batch: Batch) -> Batch:
+        """The image that has the larger share."""
+        return torch.where(self.shares < 0.5, self.partners, batch)
 
 
 @dataclass(frozen=True)
@@ -215,15 +231,15 @@ class Stack:
             self.estimate_curvature(epoch, data)
         if compiled.can_run(self):
             return self.run_compiled(orders, epoch, data, report)
-        head = HEADS[self.level("head")]
         wrong, seen = torch.zeros_like(self.diverged_step), 0
         for step, batch in enumerate(orders.split(self.batch_size, dim=1)):
-            labels = data.train_labels[batch]
-            pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
-            pixels = self.oppose(pixels, labels, batch, epoch)
+            mates = self.mates(batch, epoch)
+            main = mates.main(batch) if mates else batch
+            labels = data.train_labels[main]
+            pixels = self.presented(batch, epoch, data)
+            pixels = self.oppose(pixels, batch, epoch, data)
             logits = self.model(pixels, self.keep(batch, epoch))
-            number = self.head_number(head.number)
-            losses = head.loss(logits, labels, number).mean(1)
+            losses = self.losses(logits, batch, epoch, data).mean(1)
             self.update(losses, epoch, step)
             if (step + 1) % self.part == 0 or step + 1 == self.steps:
                 self.remember(-(-(step + 1) // self.part), epoch)
@@ -240,7 +256,9 @@ class Stack:
         """Train one pass in compiled loops, some images at a time."""
         wrong, seen, size = torch.zeros_like(self.diverged_step), 0, self.batch_size
         for place, batch in enumerate(orders.split(size * self.part, dim=1), 1):
-            step, labels = seen // size, data.train_labels[batch]
+            mates = self.mates(batch, epoch)
+            main = mates.main(batch) if mates else batch
+            step, labels = seen // size, data.train_labels[main]
             done = compiled.train_part(self, batch, epoch, step, data)
             at = torch.from_numpy(done.diverged)
             died = self.alive & (at >= 0)
@@ -414,6 +432,37 @@ class Stack:
         rates = [config.number(f"optimizer.{name}") for config in self.configs]
         return torch.stack(factors, 1) * torch.tensor(rates).to(factors[0])
 
+    def presented(self, batch: Batch, epoch: int, data: Data) -> Pixels:
+        """Each run's images, distorted and mixed."""
+        pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
+        if not (mates := self.mates(batch, epoch)):
+            return pixels
+        others = data.train_images[mates.partners] / 255
+        others = self.augment(others, mates.partners, epoch)
+        share = mates.shares[..., None, None].to(pixels)
+        return pixels * share + others * (1 - share)
+
+    def mates(self, batch: Batch, epoch: int) -> Mates | None:
+        """With what each run's images are mixed, where they are."""
+        if not (level := MIXES[self.level("mix")]):
+            return None
+        keys = draws.fold(draws.fold(self.streams["mix"], epoch)[:, None], batch)
+        shares = level(keys, self.numbers["mix.alpha"])
+        return Mates(partners(keys, self.images), shares)
+
+    def losses(
+        self, logits: Float[Tensor, "run batch class"], batch: Batch, epoch: int,
+        data: Data,
+    ) -> Float[Tensor, "run batch"]:  # fmt: skip
+        """The loss of each run's images."""
+        head = HEADS[self.level("head")]
+        targets = as_targets(data.train_labels[batch], logits)
+        if mates := self.mates(batch, epoch):
+            others = as_targets(data.train_labels[mates.partners], logits)
+            share = mates.shares[..., None].to(logits)
+            targets = targets * share + others * (1 - share)
+        return head.mixed_loss(logits, targets, self.head_number(head.number))
+
     def augment(self, pixels: Pixels, batch: Batch, epoch: int) -> Pixels:
         """Each run's images, distorted."""
         level = self.level("augmentation")
@@ -433,19 +482,15 @@ class Stack:
         """A number of augmentation, `count` times for each run."""
         return self.numbers[f"augmentation.{name}"].repeat_interleave(count)
 
-    def oppose(
-        self, pixels: Pixels, labels: Tensor, batch: Batch, epoch: int
-    ) -> Pixels:
+    def oppose(self, pixels: Pixels, batch: Batch, epoch: int, data: Data) -> Pixels:
         """Each run's images, moved to where its loss is larger."""
         if self.level("adversary") == "none":
             return pixels
-        head = HEADS[self.level("head")]
-        number = self.head_number(head.number)
         return adversary.opposed(
             self.level("adversary"),
             self.model,
             pixels,
-            lambda logits: head.loss(logits, labels, number),
+            lambda logits: self.losses(logits, batch, epoch, data),
             self.adversary_keys(batch, epoch),
             (self.numbers["adversary.epsilon"], self.numbers["adversary.step"]),
             self.adversary_steps,

@@ -85,6 +85,12 @@ class Shown(NamedTuple):
     alpha: Array = NOTHING  # [run]: and multiplied by
     holes: Array = NOTHING  # [run, image, 4]: `square` of the augmentation
     adversary: Array = NOTHING  # [run, image]: keys of the adversary's starts
+    share: Array = NOTHING  # [run, image]: of an image in its mixture with the partner
+    partner: Array = NOTHING  # [run, image]: which picture that is
+    partner_label: Array = NOTHING
+    partner_where: Array = NOTHING  # its distortions, as those above
+    partner_elastic: Array = NOTHING
+    partner_holes: Array = NOTHING
 
 
 OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: images
@@ -95,6 +101,12 @@ OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: imag
     "alpha": (np.float32,),
     "holes": (np.int64, None, 4),
     "adversary": (np.int64, None),
+    "share": (np.float32, None),
+    "partner": (np.int64, None),
+    "partner_label": (np.int64, None),
+    "partner_where": (np.float32, None, 2, 3),
+    "partner_elastic": (np.int64, None),
+    "partner_holes": (np.int64, None, 4),
 }
 
 
@@ -111,6 +123,12 @@ class OneShown(NamedTuple):
     alpha: Any
     holes: Array
     adversary: Array
+    share: Array
+    partner: Array
+    partner_label: Array
+    partner_where: Array
+    partner_elastic: Array
+    partner_holes: Array
     values: Array
     number: Any
 
@@ -666,15 +684,15 @@ def one_shown(shown: Shown, network: Network, run: int) -> OneShown:
 def checked(shown: Shown) -> Shown:
     """`shown` as the loops take it; a ValueError for what they would read astray."""
     pictures, order, labels = shown[:3]
+    within(shown.partner, len(pictures), "partner", "pictures")
+    within(shown.partner_label, 10, "partner_label", "classes")
     if pictures.shape[1:] != (28, 28) or labels.shape != order.shape:
         shapes = [array.shape for array in shown[:3]]
         raise ValueError(f"pictures, order and labels do not fit: {shapes}")
     if pictures.dtype != np.uint8:
         raise ValueError(f"pictures are {pictures.dtype}: give uint8")
-    if order.size and not 0 <= order.min() <= order.max() < len(pictures):
-        raise ValueError(f"order goes beyond the {len(pictures)} pictures")
-    if labels.size and not 0 <= labels.min() <= labels.max() < 10:
-        raise ValueError("labels go beyond the 10 classes")
+    within(order, len(pictures), "order", "pictures")
+    within(labels, 10, "labels", "classes")
     runs, images = order.shape
     arrays = {
         "pictures": pictures,
@@ -690,6 +708,12 @@ def checked(shown: Shown) -> Shown:
             given = np.zeros((runs, *(0 if n is None else n for n in shape)))
         arrays[name] = given.astype(kind, copy=False)
     return Shown(**{name: np.ascontiguousarray(a) for name, a in arrays.items()})
+
+
+def within(places: Array, count: int, name: str, what: str) -> None:
+    """A ValueError for places that are not from 0 on below the count."""
+    if places.size and not 0 <= places.min() <= places.max() < count:
+        raise ValueError(f"{name}: some go beyond the {count} {what}")
 
 
 def check(values: Mapping[str, Array], network: Network, runs: int) -> None:

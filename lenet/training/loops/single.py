@@ -51,7 +51,7 @@ from lenet.training.loops.maps import (
     unsquash,
 )
 from lenet.training.loops.muon import move_hidden
-from lenet.training.loops.show import SIDE, draw_image
+from lenet.training.loops.show import SIDE, draw_image, goal
 
 # Places in the workspace, as in batch.py. units, slopes, d: F6 and dE by it, a vector
 # for each unit, every lane the same, as the output's loops take them; `pulls` are dE by
@@ -206,7 +206,7 @@ def each_image(
         forward_dense(s, w, plan, masks)
         for lane in range(LANES):
             for c in range(10):
-                s[P.target + c, lane] = np.float32(c == shown.labels[t])
+                s[P.target + c, lane] = goal(shown, t, c)
             s[P.number, lane] = shown.number
             s[P.factor, lane] = steps[t, 0] if fused else np.float32(1)
         judge(s, plan.head, P.score, P.target, P.number, P.factor, P.loss, P.pull)

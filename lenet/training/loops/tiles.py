@@ -48,7 +48,7 @@ from lenet.training.loops.maps import (
     unpool,
     unsquash,
 )
-from lenet.training.loops.show import SIDE, draw_image
+from lenet.training.loops.show import SIDE, draw_image, goal
 
 TILE = 4  # groups that share a sweep over the weights of C5, F6 and output
 # Places in the workspace, in vectors; numbers name the layer. S, C, F: outputs. slope:
@@ -337,9 +337,9 @@ def aim(s, shown, at, factor):
     loss counts, 0 where a lane has no image."""
     for lane in range(LANES):
         there = at[lane] >= 0
-        label = shown.labels[at[lane]] if there else 0
         for c in range(10):
-            s[P.target + c, lane] = np.float32(c == label)
+            target = goal(shown, at[lane], c) if there else np.float32(c == 0)
+            s[P.target + c, lane] = target
         s[P.number, lane] = shown.number
         s[P.factor, lane] = factor if there else np.float32(0)
 
