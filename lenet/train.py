@@ -34,6 +34,7 @@ from lenet.config import (
     FACTORS,
     GROUPS,
     RANGES,
+    RECORDS,
     Config,
     Places,
     Refusal,
@@ -48,6 +49,7 @@ from lenet.config import (
 from lenet.records import claims, contents, outcome, own_pictures, store, tracker
 from lenet.records.overfitting import overfitting
 from lenet.records.shapes import Record, StackPlace
+from lenet.records.teachers import teachers
 from lenet.terminal import JSON, command, refusals, say
 from lenet.training import edition
 
@@ -154,6 +156,7 @@ def attempt(
     for config in missing.values():
         dataset = data[str(config.treatment["data"])]
         check_head(config.level("head"), dataset.classes, dataset.name)
+        teachers(config, dataset, places.output_dir)  # refused before any run trains
     store.prepare(places.output_dir)
     if choose_device(places.device).type == "cpu":
         edition.prove()
@@ -196,7 +199,8 @@ def carry(
     from lenet.training.stack import train
 
     own, done = own_pictures.described(data, places.data_dir), []
-    for position, result in enumerate(train(stack, data, report)):
+    known = teachers(stack[0], data, places.output_dir)
+    for position, result in enumerate(train(stack, data, report, known)):
         about: StackPlace = {
             "size": len(stack),
             "position": position,
@@ -282,6 +286,7 @@ def explain() -> str:
             lines.append(f"    {name:<15}{content['year']}  {content['source']}")
     lines += ["", "Numbers (key=number):"]
     lines += [f"  {key:<28}{allowed}" for key, allowed in RANGES.items()]
+    lines += [f"  {RECORDS:<28}run ids joined by +"]
     lines += ["", "Places: data_dir (or LENET_DATA), output_dir, device, study."]
     lines += [
         "Hydra's own flags: --hydra-help. Tab completion: lenet completion --help."

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import config
+from conftest import config, schooled
 from oracle import ACTIVATIONS as ORACLE_ACTIVATIONS
 from oracle import BITMAPS, LAYERS
 from oracle import TABLE_I as ORACLE_TABLE
@@ -21,7 +21,16 @@ from torch.nn import functional
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import affine as torchvision_affine
 
-from lenet.config import CONF, FACTORS, RANGES, Config, Value, levels, names
+from lenet.config import (
+    CONF,
+    FACTORS,
+    RANGES,
+    Config,
+    Refusal,
+    Value,
+    levels,
+    names,
+)
 from lenet.records.overfitting import overfitting
 from lenet.training import data as datasets
 from lenet.training import draws
@@ -41,6 +50,7 @@ from lenet.training.factor import (
     order,
     pooling,
     schedule,
+    teacher,
 )
 from lenet.training.model import LeNet5
 from lenet.training.stack import Stack, mistakes, train
@@ -60,6 +70,7 @@ MODULES = {
     "adversary": adversary,
     "average": average,
     "mix": mix,
+    "teacher": teacher,
 }
 BASE = {
     "activation": "tanh",
@@ -115,6 +126,7 @@ def test_level_files_are_complete(group: str) -> None:
     numbers within their range."""
     for path in (CONF / group).glob("*.yaml"):
         content = yaml.safe_load(path.read_text())
+        content.pop("records", None)  # a text: run ids
         assert content.pop("name") == path.stem
         assert isinstance(content.pop("year"), int)
         assert isinstance(content.pop("source"), str)
@@ -1486,6 +1498,79 @@ def test_mixture_has_both_images_and_both_losses(level: str, tiny: Data) -> None
     torch.testing.assert_close(found, share * one + (1 - share) * two)
     main = torch.where(share < 0.5, other, batch)
     assert torch.equal(mates.main(batch), main) and (main != batch).any()
+
+
+# --- teacher --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_distilled_loss_is_torchs(weight: float) -> None:
+    """(1 - w) E + w T^2 KL(p | q), torch's kl_div, and the derivatives beside it are
+    its gradient; a share may be 0."""
+    heat = 2.5
+    scores = (3 * torch.randn(10, 40)).double().requires_grad_()
+    shares = torch.softmax(torch.randn(40, 10).double(), 1)
+    shares[:, 3] = 0
+    shares = shares / shares.sum(1, keepdim=True)
+    targets = functional.one_hot(torch.randint(0, 10, (40,)), 10).double()
+    own = head.cross_entropy(list(scores), list(targets.T), torch.tensor(0.1).double())
+    formula = teacher.LEVELS["runs"]
+    assert formula is not None
+    loss, pulls = formula(
+        own, list(scores), list(shares.T), *map(torch.tensor, (heat, weight))
+    )
+    logs = functional.log_softmax(scores.T / heat, 1)
+    apart = functional.kl_div(logs, shares, reduction="none").sum(1)
+    expected = (1 - weight) * own[0] + weight * heat**2 * apart
+    torch.testing.assert_close(loss, expected)
+    (slope,) = torch.autograd.grad(expected.sum(), scores)
+    torch.testing.assert_close(torch.stack(pulls).detach(), slope, rtol=1e-6, atol=1e-9)
+
+
+def test_softened_is_the_mean_of_softmaxes() -> None:
+    """Of three teachers, at the temperature of each run, large scores too."""
+    scores = torch.randn(3, 20, 10) * torch.tensor([1.0, 30.0, 1000.0]).view(3, 1, 1)
+    found = teacher.softened(scores, torch.tensor([1.0, 4.0]))
+    for run, heat in enumerate((1.0, 4.0)):
+        expected = functional.softmax(scores.double() / heat, -1).mean(0)
+        torch.testing.assert_close(found[run].double(), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("level", head.LEVELS)
+def test_student_has_the_answers_of_its_image(level: str, tiny: Data) -> None:
+    """The answers to the undistorted image, or, of a mixture, the mixture of both; each
+    run has its own temperature and weight."""
+    changes = {"teacher": "runs", "head": level, "augmentation": "affine"}
+    numbers = ({"teacher.temperature": t, "teacher.weight": w}
+               for t, w in ((1.0, 0.3), (5.0, 0.8)))  # fmt: skip
+    runs = [config({**changes, "mix": "mixup", **n}, 3) for n in numbers]
+    known = schooled(runs, tiny)
+    scores = torch.stack([
+        one.model(tiny.train_images / 255)[0].detach() for one in known
+    ])  # fmt: skip
+    state, plain = Stack.start(runs, tiny, known), Stack.start(runs, tiny, known)
+    plain.answered = None
+    batch = state.orders(0)[:, :9]
+    mates = state.mates(batch, 0)
+    assert mates is not None
+    logits = state.model(state.presented(batch, 0, tiny)).detach()
+    found = state.losses(logits, batch, 0, tiny)
+    own = plain.losses(logits, batch, 0, tiny)
+    for run, (heat, weight) in enumerate(((1.0, 0.3), (5.0, 0.8))):
+        soft = functional.softmax(scores / heat, -1).mean(0)
+        share = mates.shares[run, :, None]
+        soft = soft[batch[run]] * share + soft[mates.partners[run]] * (1 - share)
+        logs = functional.log_softmax(logits[run] / heat, -1)
+        apart = functional.kl_div(logs, soft, reduction="none").sum(-1)
+        expected = (1 - weight) * own[run] + weight * heat**2 * apart
+        torch.testing.assert_close(found[run], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_student_without_teachers_is_refused(tiny: Data) -> None:
+    """teacher=runs trains nothing before its teachers are there."""
+    with pytest.raises(Refusal, match="give train"):
+        train([config({"teacher": "runs"})], tiny)
 
 
 # --- adversary ------------------------------------------------------------------------

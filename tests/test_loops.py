@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
+from conftest import SMALL, schooled
 from marks import mostly_slow
 from numba import njit
 from torch.nn import functional
@@ -94,7 +94,7 @@ def train(a: dict[str, Any], threads: int | None = None) -> passes.Pass:
     order = np.arange(a["labels"].size).reshape(a["labels"].shape)
     shown = passes.Shown(a["images"].reshape(-1, 28, 28), order, a["labels"])
     running = np.stack([np.zeros((len(order), 22)), np.ones((len(order), 22))], 1)
-    kept = {"norm": "none", "running": running.astype(np.float32)}
+    kept = {"norm": "none", "running": running.astype(np.float32), "teacher": "none"}
     network = passes.Network(**{k: (a | kept)[k] for k in passes.Network._fields})
     none = np.zeros(len(order), np.float32)
     each = np.stack([a["factors"], 0 * a["factors"], 0 * a["factors"]], -1)
@@ -313,6 +313,7 @@ TRAINED: tuple[dict[str, Any], ...] = tuple(
     if level != "sdlm"
 )
 MUON = next(level for level in TRAINED if level["optimizer"] == "muon")
+TAUGHT = {"teacher": "runs", "teacher.records": "a" * 16, "teacher.temperature": 2}
 CROSSED: tuple[dict[str, Any], ...] = (
     {},
     {"head": "rbf_map", "schedule": "cosine", "train_size": 30},
@@ -336,6 +337,10 @@ CROSSED: tuple[dict[str, Any], ...] = (
     TRAINED[0] | {"mix": "mixup", "augmentation": "affine_cutout", "head": "rbf"},
     TRAINED[0] | {"mix": "mixup", "adversary": "pgd", "norm": "batch"} | SMALL,
     {"mix": "mixup", "augmentation": "affine_1998", "head": "rbf_map"},
+    TRAINED[0] | TAUGHT | {"augmentation": "affine", "norm": "batch"},
+    TRAINED[0] | TAUGHT | {"mix": "mixup", "adversary": "pgd"} | SMALL,
+    TAUGHT | {"head": "rbf_map", "batch_size": 1, "mix": "mixup"},
+    TAUGHT | {"head": "ten_units", "activation": "tanh", "batch_size": 9},
     {"augmentation": "affine_cutout", "average": "ema", "batch_size": 1},
     {"augmentation": "affine_elastic", "batch_size": 1, "train_size": 20},
     TRAINED[0] | {"norm": "batch", "batch_size": 13},
@@ -371,10 +376,11 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
             monkeypatch.setitem(average.LEVELS, level, often)
     tested = {"test_images": digits.test_images[:30]}
     few = replace(digits, **tested, test_labels=digits.test_labels[:30])
-    assert compiled.can_run(stack.Stack.start(configs, few))
-    fast = stack.train(configs, few)
+    known = schooled(configs, few)
+    assert compiled.can_run(stack.Stack.start(configs, few, known))
+    fast = stack.train(configs, few, teachers=known)
     monkeypatch.setattr(compiled, "can_run", lambda stack: False)
-    plain = stack.train(configs, few)
+    plain = stack.train(configs, few, teachers=known)
     for one, other in zip(fast, plain, strict=True):
         assert [p["train_error"] for p in one.curve] == [
             p["train_error"] for p in other.curve
@@ -450,6 +456,17 @@ def test_answers_and_curvature_are_the_plain_networks(
         )
 
 
+def test_scores_are_the_plain_networks(digits: Data) -> None:
+    """Compiled scores of every training image equal torch's, whatever the network."""
+    (config,), _ = composed(["data=digits", *(f"{k}={v}" for k, v in TAUGHT.items())])
+    for teacher in schooled([config], digits):
+        found = stack.scores_of(teacher, digits)
+        assert found.shape == (len(digits.train_images), 10)
+        with torch.no_grad():
+            expected = teacher.model.double()(digits.train_images.double() / 255)[0]
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
 @pytest.mark.parametrize("level", ["norm=none", "norm=batch", "optimizer=muon"])
 def test_a_lone_run_has_the_same_bits_on_any_threads(
@@ -485,6 +502,7 @@ def test_a_lone_run_has_the_same_bits_on_any_threads(
         {"partner": np.array([[0, 3]])},
         {"partner_label": np.array([[0, 10]])},
         {"share": np.zeros((1, 3))},
+        {"answered": np.zeros((1, 2, 10))},
     ],
     ids=str,
 )

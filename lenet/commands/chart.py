@@ -47,7 +47,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lenet.config import RANGES, SAFE, Refusal, place, suggest
+from lenet.config import RANGES, RECORDS, SAFE, Refusal, place, suggest
 from lenet.records import store
 from lenet.studies import table_io
 from lenet.terminal import Said, pair
@@ -210,7 +210,7 @@ def of_records(arguments: Sequence[str]) -> list[Path]:
     from lenet.report import index, report
     from lenet.studies import study  # with torch, for which a table need not wait
 
-    known = (*OWN, *study.NARROWED, *RANGES)
+    known = (*OWN, *study.NARROWED, *RANGES, RECORDS)
     given = {"output_dir": "outputs"} | typed(arguments, known)
     how = for_paper(given)
     found = adhoc(given) if "reference" in given else published(given)

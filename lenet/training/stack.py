@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ from lenet.training.factor.optimizer import HIDDEN, SECOND_ORDER, Numbers, ortho
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.order import LEVELS as ORDERS
 from lenet.training.factor.schedule import LEVELS as SCHEDULES
+from lenet.training.factor.teacher import LEVELS as TEACHERS
+from lenet.training.factor.teacher import softened
 from lenet.training.model import STRUCTURE, Convolution, LeNet5
 
 PerRun = Float[Tensor, "run"]
@@ -46,6 +49,7 @@ SHARED = (
     *(*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs"),
     *("train_size", "validation_size", "optimizer.samples", "optimizer.samples_first"),
     *("adversary", "adversary.steps", "adversary.held_out", "average", "mix"),
+    *("teacher", "teacher.records"),
 )
 PURPOSES = (
     *("order", "augmentation", "curvature", "dropout C5", "dropout F6"),
@@ -68,6 +72,13 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+
+
+class Teacher(NamedTuple):
+    """A trained run whose answers others learn from, as a stack of one."""
+
+    config: Config
+    model: LeNet5
 
 
 @dataclass(frozen=True)
@@ -138,12 +149,16 @@ def per_run(configs: Sequence[Config], key: str) -> Float[Tensor, "run"]:
 
 
 def train(
-    configs: Sequence[Config], data: Data, report: Report = lambda progress: None
+    configs: Sequence[Config],
+    data: Data,
+    report: Report = lambda progress: None,
+    teachers: Sequence[Teacher] = (),
 ) -> list[Result]:
-    """The trained runs of one structure, in order, each as if it were trained alone."""
+    """The trained runs of one structure, in order, each as if it were trained alone;
+    teachers: where they learn from the answers of trained runs, those."""
     if len({structure(config) for config in configs}) != 1:
         raise Refusal(f"the runs of a stack must share {', '.join(SHARED)}")
-    stack = Stack.start(configs, data)
+    stack = Stack.start(configs, data, teachers)
     began, worked = time.perf_counter(), time.process_time()
     curves: list[Curve] = [[] for _ in configs]
     for epoch in range(stack.epochs):
@@ -179,9 +194,12 @@ class Stack:
     memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     step_sizes: list[list[tuple[float, float]]] = field(default_factory=list)  # by pass
     averages: dict[str, Tensor] = field(default_factory=dict)  # see `remember`
+    answered: Float[Tensor, "run picture class"] | None = None  # what teachers say
 
     @classmethod
-    def start(cls, configs: Sequence[Config], data: Data) -> "Stack":
+    def start(
+        cls, configs: Sequence[Config], data: Data, teachers: Sequence[Teacher] = ()
+    ) -> "Stack":
         """Before the first step."""
         treatment, device = configs[0].treatment, data.train_images.device
         train_size, held_out = treatment["train_size"], treatment["validation_size"]
@@ -191,6 +209,12 @@ class Stack:
         keys = {key for config in configs for key in config.treatment} & set(RANGES)
         seeds = [config.seed for config in configs]
         alive = torch.ones(len(configs), dtype=torch.bool, device=device)
+        answered = None
+        if TEACHERS[configs[0].level("teacher")]:
+            if not teachers:
+                raise Refusal("teacher=runs: give train() the runs that are to teach")
+            scores = torch.stack([scores_of(teacher, data) for teacher in teachers])
+            answered = softened(scores, per_run(configs, "teacher.temperature"))
         return cls(
             configs=configs,
             model=build(configs, data, images),
@@ -202,6 +226,7 @@ class Stack:
             streams={use: draws.stream(seeds, use, device) for use in PURPOSES},
             alive=alive,
             diverged_step=torch.full_like(alive, -1, dtype=torch.int64),
+            answered=answered,
         )
 
     def level(self, factor: str) -> str:
@@ -455,13 +480,27 @@ class Stack:
         data: Data,
     ) -> Float[Tensor, "run batch"]:  # fmt: skip
         """The loss of each run's images."""
-        head = HEADS[self.level("head")]
-        targets = as_targets(data.train_labels[batch], logits)
-        if mates := self.mates(batch, epoch):
-            others = as_targets(data.train_labels[mates.partners], logits)
+        head, mates = HEADS[self.level("head")], self.mates(batch, epoch)
+
+        def mixed(of: Callable[[Tensor], Tensor]) -> Tensor:
+            if mates is None:
+                return of(batch)
             share = mates.shares[..., None].to(logits)
-            targets = targets * share + others * (1 - share)
-        return head.mixed_loss(logits, targets, self.head_number(head.number))
+            return of(batch) * share + of(mates.partners) * (1 - share)
+
+        targets = mixed(lambda images: as_targets(data.train_labels[images], logits))
+        own = head.mixed_loss(logits, targets, self.head_number(head.number))
+        level, answered = TEACHERS[self.level("teacher")], self.answered
+        if level is None or answered is None:
+            return own
+        runs = torch.arange(len(batch), device=batch.device)[:, None]
+        shares = mixed(lambda images: answered[runs, images].to(logits))
+        heat, weight = (
+            self.numbers[f"teacher.{name}"].to(logits)[:, None]
+            for name in ("temperature", "weight")
+        )
+        scores, none = list(logits.unbind(-1)), [0 * own] * logits.shape[-1]
+        return level((own, none), scores, list(shares.unbind(-1)), heat, weight)[0]
 
     def augment(self, pixels: Pixels, batch: Batch, epoch: int) -> Pixels:
         """Each run's images, distorted."""
@@ -669,6 +708,17 @@ class Stack:
                 zip(self.alive.tolist(), self.diverged_step.tolist(), strict=True)
             )
         ]
+
+
+@torch.no_grad()
+def scores_of(teacher: Teacher, data: Data) -> Float[Tensor, "picture class"]:
+    """A teacher's score of each class for every training image, as it is."""
+    device, kind = data.train_images.device, teacher.model.C1.weight.dtype
+    model = teacher.model.to(device)
+    if device.type == "cpu" and kind == torch.float32 and data.classes == 10:
+        return compiled.scores(teacher, data)
+    parts = data.train_images.split(TEST_BATCH)
+    return torch.cat([model(part / 255)[0] for part in parts])
 
 
 def beside(weight: Tensor, number: PerRun) -> Tensor:

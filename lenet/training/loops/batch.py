@@ -90,7 +90,8 @@ def judge_tile(s, count, plan, shown, at, factor, losses, answers):
     """The losses and answers of a tile, and dE by its scores."""
     for i in range(count):
         aim(s[i], shown, at[i], factor)
-        judge(s[i], plan.head, P.score, P.target, P.number, P.factor, P.loss, P.pull)
+        judge(s[i], plan.head, plan.teacher, P.score, P.target, P.number, P.factor,
+              P.loss, P.pull, P.answered)  # fmt: skip
         for lane in range(LANES):
             if at[i, lane] >= 0:
                 losses[at[i, lane]] = s[i, P.loss, lane]

@@ -22,6 +22,7 @@ from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.optimizer import HIDDEN
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.pooling import LEVELS as POOLINGS
+from lenet.training.factor.teacher import LEVELS as TEACHERS
 from lenet.training.loops import batch, evaluate, muon, oppose, single, square, tiles
 from lenet.training.loops.dense import Step
 from lenet.training.loops.llvm import LANES
@@ -60,6 +61,7 @@ class Plan(NamedTuple):
     squash: int  # of F6
     pooling: int
     head: int
+    teacher: int
     squashed: bool  # pooling has a coefficient, a bias and a squash
     linear: bool  # the head is a linear layer, not RBF units
     norm: bool
@@ -91,8 +93,12 @@ class Shown(NamedTuple):
     partner_where: Array = NOTHING  # its distortions, as those above
     partner_elastic: Array = NOTHING
     partner_holes: Array = NOTHING
+    answered: Array = NOTHING  # [run, picture, class]: the teachers' shares
+    heat: Array = NOTHING  # [run]: the temperature of a run's own
+    weight: Array = NOTHING  # [run]: of the teachers in the loss
 
 
+PICTURES = -1
 OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: images
     "where": (np.float32, None, 2, 3),
     "masks": (np.float32, None, 204),
@@ -107,6 +113,9 @@ OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: imag
     "partner_where": (np.float32, None, 2, 3),
     "partner_elastic": (np.int64, None),
     "partner_holes": (np.int64, None, 4),
+    "answered": (np.float32, PICTURES, 10),
+    "heat": (np.float32,),
+    "weight": (np.float32,),
 }
 
 
@@ -129,6 +138,9 @@ class OneShown(NamedTuple):
     partner_where: Array
     partner_elastic: Array
     partner_holes: Array
+    answered: Array
+    heat: Any
+    weight: Any
     values: Array
     number: Any
 
@@ -146,6 +158,7 @@ class Network(NamedTuple):
     number: Array  # [run]: the smoothing of `softmax`, j of `rbf_map`
     bitmaps: Array  # [class, unit], +-1
     running: Array  # [run, 2, 22]: mean and variance of batch norm, maps of C1 and C3
+    teacher: str = "none"
 
 
 class Adversary(NamedTuple):
@@ -295,6 +308,31 @@ def answers_of(
 ) -> tuple[Array, Array]:
     """[run, image]: the class that each run gives each image, -1 where a score is no
     number; and, where there is an adversary, whether it stays the label in its ball."""
+    none = np.empty((*shown.order.shape[:1], 0, 10), np.float32)
+    return asked(parameters, shown, network, adversary, threads, none)
+
+
+def scores_of(
+    parameters: Mapping[str, Array],
+    shown: Shown,
+    network: Network,
+    threads: int | None = None,
+) -> Array:
+    """[run, image, class]: the score that each run gives each class of each image."""
+    scores = np.zeros((*shown.order.shape, 10), np.float32)
+    asked(parameters, shown, network, None, threads, scores)
+    return scores
+
+
+def asked(
+    parameters: Mapping[str, Array],
+    shown: Shown,
+    network: Network,
+    adversary: Adversary | None,
+    threads: int | None,
+    scores: Array,
+) -> tuple[Array, Array]:
+    """`answers_of`, which also fills in the scores [run, image, class], or none."""
     shown, slots = checked(shown), layout(network)
     plan, maps = planned(network, slots, "sgd"), maps_of(slots)
     check(parameters, network, len(shown.order))
@@ -309,7 +347,7 @@ def answers_of(
         s, mine = workspace(tiles.TILE, seen.values[0]), own(maps, seen.values[0], ball)
         evaluate.each_answer(
             first, min(stop, images), s, w, plan, seen, mine, network.running[run],
-            answers[run], right[run],
+            answers[run], right[run], scores[run],
         )  # fmt: skip
 
     together(runs, threads, work, lambda run, threads: flat(parameters, slots, run))
@@ -402,6 +440,7 @@ def planned(network: Network, slots: Mapping[str, int], optimizer: str) -> Plan:
         squash=codes.index(head.squash or network.activation),
         pooling=list(POOLINGS).index(network.pooling),
         head=list(HEADS).index(network.head),
+        teacher=list(TEACHERS).index(network.teacher),
         squashed=POOLINGS[network.pooling].trainable,
         linear=head.trainable,
         norm=network.norm != "none",
@@ -701,11 +740,12 @@ def checked(shown: Shown) -> Shown:
     }
     for name, (kind, *shape) in OPTIONAL.items():
         given = getattr(shown, name)
-        fit = (runs, *(images if n is None else n for n in shape))
+        sizes = {None: images, PICTURES: len(pictures)}
+        fit = (runs, *(sizes.get(n, n) for n in shape))
         if given.size and given.shape != fit:
             raise ValueError(f"{name} is {given.shape}, not {fit}")
         if not given.size:
-            given = np.zeros((runs, *(0 if n is None else n for n in shape)))
+            given = np.zeros((runs, *(0 if n in sizes else n for n in shape)))
         arrays[name] = given.astype(kind, copy=False)
     return Shown(**{name: np.ascontiguousarray(a) for name, a in arrays.items()})
 

@@ -178,3 +178,16 @@ def goal(shown, t, c):
         return own
     other = np.float32(c == shown.partner_label[t])
     return own * shown.share[t] + other * (np.float32(1) - shown.share[t])
+
+
+@compiled
+@no_type_check
+def lesson(shown, t, c):
+    """The share that the teachers give class c of image t of the pass; 0 without."""
+    if not shown.answered.size:
+        return np.float32(0)
+    own = shown.answered[shown.order[t], c]
+    if not shown.partner.size:
+        return own
+    other = shown.answered[shown.partner[t], c]
+    return own * shown.share[t] + other * (np.float32(1) - shown.share[t])
