@@ -1508,6 +1508,7 @@ def test_distilled_loss_is_torchs(weight: float) -> None:
     """(1 - w) E + w T^2 KL(p | q), torch's kl_div, and the derivatives beside it are
     its gradient; a share may be 0."""
     heat = 2.5
+    numbers = torch.tensor([heat, weight], dtype=torch.float64)
     scores = (3 * torch.randn(10, 40)).double().requires_grad_()
     shares = torch.softmax(torch.randn(40, 10).double(), 1)
     shares[:, 3] = 0
@@ -1516,9 +1517,7 @@ def test_distilled_loss_is_torchs(weight: float) -> None:
     own = head.cross_entropy(list(scores), list(targets.T), torch.tensor(0.1).double())
     formula = teacher.LEVELS["runs"]
     assert formula is not None
-    loss, pulls = formula(
-        own, list(scores), list(shares.T), *map(torch.tensor, (heat, weight))
-    )
+    loss, pulls = formula(own, list(scores), list(shares.T), *numbers)
     logs = functional.log_softmax(scores.T / heat, 1)
     apart = functional.kl_div(logs, shares, reduction="none").sum(1)
     expected = (1 - weight) * own[0] + weight * heat**2 * apart
@@ -1619,14 +1618,13 @@ def test_adversary_moves_images_as_its_formula_says(
     """No move, one step or some steps up the run's own loss, from a start drawn by
     (seed, epoch, image), within the run's own radius."""
     state, images = opposing(level, head_level), DIGITS.train_images[BATCH] / 255
-    labels = DIGITS.train_labels[BATCH]
-    found = state.oppose(images, labels, BATCH, 4)
+    found = state.oppose(images, BATCH, 4, DIGITS)
     steps = {"none": 0, "fgsm": 1, "pgd": 2}[level]
     for run in (0, 1):
         expected = by_hand(state, run, steps) if steps else images[run]
         torch.testing.assert_close(found[run], expected, rtol=0, atol=1e-6)
         assert (found[run] - images[run]).abs().max() <= RADII[run][0] + 1e-6
-    assert torch.equal(found, state.oppose(images, labels, BATCH, 4))
+    assert torch.equal(found, state.oppose(images, BATCH, 4, DIGITS))
 
 
 @pytest.mark.parametrize("level", [v for v in adversary.LEVELS if v != "none"])
@@ -1634,14 +1632,14 @@ def test_adversary_makes_the_loss_larger(level: str) -> None:
     """The images that are trained on are harder, and no two levels' are the same."""
     state, images = opposing(level), DIGITS.train_images[BATCH] / 255
     labels = DIGITS.train_labels[BATCH]
-    found = state.oppose(images, labels, BATCH, 0)
+    found = state.oppose(images, BATCH, 0, DIGITS)
     before, after = (
         head.LEVELS["softmax"].loss(state.model(x), labels, torch.zeros(2)).sum(1)
         for x in (images, found)
     )
     assert (after > before).all()
     other = opposing("pgd" if level == "fgsm" else "fgsm")
-    assert (found != other.oppose(images, labels, BATCH, 0)).any()
+    assert (found != other.oppose(images, BATCH, 0, DIGITS)).any()
 
 
 def test_adversary_leaves_running_statistics_alone() -> None:
@@ -1650,7 +1648,7 @@ def test_adversary_leaves_running_statistics_alone() -> None:
     state = Stack.start([config(levels_, seed) for seed in (0, 1)], DIGITS)
     state.model.train()
     before = state.model.C1.mean.clone()
-    state.oppose(DIGITS.train_images[BATCH] / 255, DIGITS.train_labels[BATCH], BATCH, 0)
+    state.oppose(DIGITS.train_images[BATCH] / 255, BATCH, 0, DIGITS)
     assert torch.equal(state.model.C1.mean, before)
     assert all(part.training for part in state.model.modules())
 
