@@ -35,7 +35,7 @@ CONF = next(
 FACTORS = (
     *("activation", "pooling", "connection", "norm", "head", "init"),
     *("optimizer", "schedule", "order", "augmentation", "input", "adversary"),
-    "average",
+    *("average", "mix", "teacher"),
 )
 GROUPS = (*FACTORS, "data", "tracker", "preset")
 PLACES = ("data_dir", "output_dir", "device", "study", "tracker", "replicates")
@@ -91,6 +91,7 @@ RANGES = {
     "init.coefficient": Range(-10, 10),
     "init.bias": Range(-10, 10),
     "optimizer.lr": Range(1e-9, 100),
+    "optimizer.adamw_lr": Range(1e-9, 100),
     "optimizer.momentum": Range(0, 0.9999),
     "optimizer.beta1": Range(0, 0.9999),
     "optimizer.beta2": Range(0, 0.999999),
@@ -120,11 +121,16 @@ RANGES = {
     "augmentation.side": Range(0, 28, whole=True),
     "average.decay": Range(0, 0.999999),
     "average.begin": Range(0, 0.99),
+    "mix.alpha": Range(0.05, 1),
+    "teacher.temperature": Range(0.1, 100),
+    "teacher.weight": Range(0, 1),
     "adversary.epsilon": Range(0, 1),
     "adversary.step": Range(0, 1),
     "adversary.steps": Range(1, 1000, whole=True),
     "adversary.held_out": Range(1, 30_000, whole=True),
 }
+RECORDS = "teacher.records"  # the one setting of a level that is a text
+RUN_IDS = re.compile(r"[0-9a-f]{16}(\+[0-9a-f]{16})*")
 DEVICES = ("auto", "cpu", "cuda")
 OTHER_DEVICES = {  # what is asked for besides, and what to say to that
     "gpu": "a GPU is device=cuda",
@@ -170,7 +176,12 @@ class Places:
 
 # How an older treatment differs: factors and settings of a level that came later, at
 # what all runs had before, and levels that have another name now.
-LATER: dict[str, Value] = {"adversary": "none", "average": "none"}
+LATER: dict[str, Value] = {
+    "adversary": "none",
+    "average": "none",
+    "mix": "none",
+    "teacher": "none",
+}
 SETTINGS: dict[tuple[str, str], dict[str, Value]] = {
     ("optimizer", "sdlm"): {
         "optimizer.curvature_least": 0.0,
@@ -226,7 +237,7 @@ def names(group: str) -> list[str]:
 
 def typed_keys() -> set[str]:
     """Every key that may be typed."""
-    return {*GROUPS, *RANGES, *PLACES} - {"optimizer.batch_size"}
+    return {*GROUPS, *RANGES, *PLACES, RECORDS} - {"optimizer.batch_size"}
 
 
 def unknown_key(key: str) -> str:
@@ -254,6 +265,8 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
             flat[key] = check_level(key, value)
             numbers = {f"{key}.{name}": number for name, number in value.items()}
             flat |= {k: check_number(k, v) for k, v in numbers.items() if k in RANGES}
+            if RECORDS in numbers:
+                flat[RECORDS] = check_records(numbers[RECORDS])
         elif key in RANGES:
             flat[key] = check_number(key, value)
         elif key in PLACES:
@@ -290,6 +303,19 @@ def check_split(name: str, count: int, train_size: int | None, held_out: int) ->
             f"adversary holds out) do not fit into the {count:,} training images of "
             f"{name}"
         )
+
+
+def check_records(text: Any) -> str:
+    """Run ids joined by +, each once and in one order: the same teachers, one run."""
+    if isinstance(text, int):  # an id may be all digits
+        text = str(text)
+    if not isinstance(text, str) or not RUN_IDS.fullmatch(text):
+        raise Refusal(
+            f"{RECORDS}={short_text(str(text))} names no runs: teacher=runs needs the "
+            f"whole run ids of its teachers, {RECORDS}=<id>+<id>; `lenet train` says "
+            "them, and one that reads as a number is put in quotes inside quotes"
+        )
+    return "+".join(sorted(set(text.split("+"))))
 
 
 def check_head(head: str, classes: int, name: str) -> None:

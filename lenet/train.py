@@ -34,6 +34,7 @@ from lenet.config import (
     FACTORS,
     GROUPS,
     RANGES,
+    RECORDS,
     Config,
     Places,
     Refusal,
@@ -55,6 +56,7 @@ from lenet.records import (
 )
 from lenet.records.overfitting import overfitting
 from lenet.records.record_types import Record, StackPlace
+from lenet.records.teachers import teachers
 from lenet.terminal import JSON, command, refusals, say
 from lenet.training import edition
 
@@ -163,6 +165,7 @@ def attempt(
     for config in missing.values():
         dataset = data[str(config.treatment["data"])]
         check_head(config.level("head"), dataset.classes, dataset.name)
+        teachers(config, dataset, places.output_dir)  # refused before any run trains
     store.prepare(places.output_dir)
     if choose_device(places.device).type == "cpu":
         edition.prove()
@@ -207,7 +210,8 @@ def carry(
     from lenet.training.stack import train
 
     own, done = own_pictures.recorded_data(data, places.data_dir), []
-    for position, result in enumerate(train(stack, data, report)):
+    known = teachers(stack[0], data, places.output_dir)
+    for position, result in enumerate(train(stack, data, report, known)):
         about: StackPlace = {
             "size": len(stack),
             "position": position,
@@ -293,6 +297,7 @@ def explain() -> str:
             lines.append(f"    {name:<15}{content['year']}  {content['source']}")
     lines += ["", "Numbers (key=number):"]
     lines += [f"  {key:<28}{allowed}" for key, allowed in RANGES.items()]
+    lines += [f"  {RECORDS:<28}run ids joined by +"]
     lines += ["", "Places: data_dir (or LENET_DATA), output_dir, device, study."]
     lines += [
         "Hydra's own flags: --hydra-help. Tab completion: lenet completion --help."

@@ -8,7 +8,7 @@ also a float (PEP 484).
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from lenet.config import RANGES, Config, Refusal, Value, group_levels  # noqa: E
 from lenet.training import data as datasets  # noqa: E402  # after the hook
 from lenet.training import edition  # noqa: E402
 from lenet.training.data import Data  # noqa: E402
+from lenet.training.stack import Stack, Teacher  # noqa: E402
 
 torch.set_num_threads(1)  # the tests are small: threads would only wait for each other
 threadpool_limits(1)  # and so NumPy's and SciPy's
@@ -61,6 +62,8 @@ PLAIN = {
     "input": "standardize",
     "adversary": "none",
     "average": "none",
+    "mix": "none",
+    "teacher": "none",
 }
 SMALL = {"adversary.steps": 2, "adversary.held_out": 5}  # for tests of few images
 NUMBERS: dict[str, Value] = {
@@ -88,6 +91,16 @@ def config(changes: Mapping[str, Value] | None = None, seed: int = 0) -> Config:
     treatment = {**chosen, **numbers, **NUMBERS}
     assert changes.keys() <= treatment.keys(), f"unknown: {changes}"
     return Config({**treatment, **changes}, seed)
+
+
+def schooled(configs: Sequence[Config], data: Data) -> list[Teacher]:
+    """Two untrained networks, of either preset's structure, where runs have teachers;
+    none where they have none."""
+    if configs[0].level("teacher") == "none":
+        return []
+    own = {"activation": "scaled_tanh", "pooling": "subsample", "connection": "table"}
+    made = [config({**own, "head": "rbf_map"}, 8), config({"norm": "batch"}, 9)]
+    return [Teacher(one, Stack.start([one], data).model.eval()) for one in made]
 
 
 @pytest.fixture(scope="session")

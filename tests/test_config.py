@@ -18,6 +18,7 @@ from lenet.config import (
     FACTORS,
     GROUPS,
     RANGES,
+    RECORDS,
     Config,
     Refusal,
     alternatives,
@@ -211,6 +212,7 @@ def test_ends_of_a_range_are_allowed(level: str, end: str) -> None:
         del values["seed"]
         typed.remove("validation_size=30000")  # nor images for both sizes
         del values["validation_size"]
+    typed += [f"{RECORDS}={'a' * 16}"] * (level == "teacher=runs")
     runs, _ = composed([*level.split(), *typed])
     assert {key: chosen(key, runs) for key in values} == values
 
@@ -234,7 +236,8 @@ def test_ranges_cover_every_number_of_every_level() -> None:
     """A number in a level's file has a range, and its default lies in it."""
     for group in set(GROUPS) - {"preset"}:
         for level, content in group_levels(group).items():
-            for name in content.keys() - {"name", "label", "year", "source"}:
+            words = {"name", "label", "year", "source", RECORDS.split(".")[1]}
+            for name in content.keys() - words:
                 assert content[name] in RANGES[f"{group}.{name}"], f"{level}.{name}"
 
 

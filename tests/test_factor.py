@@ -10,18 +10,27 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import config
+from conftest import config, schooled
 from oracle import ACTIVATIONS as ORACLE_ACTIVATIONS
 from oracle import BITMAPS, LAYERS
 from oracle import TABLE_I as ORACLE_TABLE
 from oracle import loss as oracle_loss
-from scipy import ndimage
+from scipy import ndimage, stats
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import affine as torchvision_affine
 
-from lenet.config import CONF, FACTORS, RANGES, Config, Value, group_levels, names
+from lenet.config import (
+    CONF,
+    FACTORS,
+    RANGES,
+    Config,
+    Refusal,
+    Value,
+    group_levels,
+    names,
+)
 from lenet.records.overfitting import overfitting
 from lenet.training import data as datasets
 from lenet.training import draws
@@ -35,11 +44,13 @@ from lenet.training.factor import (
     head,
     init,
     input,
+    mix,
     norm,
     optimizer,
     order,
     pooling,
     schedule,
+    teacher,
 )
 from lenet.training.model import LeNet5
 from lenet.training.stack import Stack, mistakes, train
@@ -58,6 +69,8 @@ MODULES = {
     "input": input,
     "adversary": adversary,
     "average": average,
+    "mix": mix,
+    "teacher": teacher,
 }
 BASE = {
     "activation": "tanh",
@@ -113,6 +126,7 @@ def test_level_files_are_complete(group: str) -> None:
     numbers within their range."""
     for path in (CONF / group).glob("*.yaml"):
         content = yaml.safe_load(path.read_text())
+        content.pop("records", None)  # a text: run ids
         assert content.pop("name") == path.stem
         assert isinstance(content.pop("year"), int)
         assert isinstance(content.pop("source"), str)
@@ -720,7 +734,7 @@ def betas(run: Config) -> tuple[float, float]:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("level", [name for name in optimizer.LEVELS if name != "sdlm"])
+@pytest.mark.parametrize("level", TORCHS)
 def test_optimizer_equals_torchs(level: str, tiny: Data) -> None:
     """Five steps of three runs, with their own rates and weight decay (not on biases),
     end where torch.optim's end, in float64."""
@@ -755,6 +769,103 @@ def test_optimizer_equals_torchs(level: str, tiny: Data) -> None:
     for run, single in enumerate(singles):
         for name, weight in named(state):
             torch.testing.assert_close(weight[run], single[name], rtol=1e-9, atol=1e-11)
+
+
+def zeropower(g: Tensor) -> Tensor:
+    """zeropower_via_newtonschulz5 of github.com/KellerJordan/Muon, in float64."""
+    a, b, c = (3.4445, -4.7750, 2.0315)
+    x = g.T if g.size(-2) > g.size(-1) else g
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        squared = x @ x.T
+        x = a * x + (b * squared + c * squared @ squared) @ x
+    return x.T if g.size(-2) > g.size(-1) else x
+
+
+def jordans(weight: Tensor, momentum: Tensor, run: Config) -> None:
+    """A step of `Muon` of github.com/KellerJordan/Muon: Nesterov's momentum of beta,
+    convolutions as [out, all else], decoupled weight decay."""
+    beta, lr = run.number("optimizer.momentum"), run.number("optimizer.lr")
+    assert weight.grad is not None
+    momentum.lerp_(weight.grad, 1 - beta)
+    update = weight.grad.lerp(momentum, beta).reshape(len(weight), -1)
+    update = zeropower(update) * max(1, update.size(-2) / update.size(-1)) ** 0.5
+    weight.mul_(1 - lr * run.number("optimizer.weight_decay"))
+    weight.add_(update.view_as(weight), alpha=-lr)
+
+
+def as_full(weight: Tensor, level: str) -> Tensor:
+    """C3's kernels [16, 6, 5, 5], with zeros where the oracle's Table I has none."""
+    if level == "full":
+        return weight
+    pairs = [(m, i) for m, row in enumerate(ORACLE_TABLE) for i in row]
+    whole = torch.zeros(16, 6, 5, 5).double()
+    for kernel, pair in zip(weight, sorted(pairs), strict=True):
+        whole[pair] = kernel
+    return whole
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("level", connection.LEVELS)
+def test_muon_is_as_published(level: str, tiny: Data) -> None:
+    """Five steps of three runs: hidden layers' weights go as in the author's code (a
+    kernel that is not there is 0 in its matrix), all others as in torch's AdamW."""
+    levels = {"optimizer": "muon", "pooling": "subsample", "connection": level}
+    runs = [config({**levels, **numbers}, seed) for seed, numbers in enumerate(RUNS)]
+    runs[2] = config({**runs[2].treatment, "optimizer.momentum": 0.6}, 2)
+    for place, run in enumerate(runs):
+        state = Stack.start(runs, tiny)
+        single = {n: w[place].detach().clone() for n, w in named(state)}
+        single["C3.weight"] = as_full(single["C3.weight"], level)
+        there = single["C3.weight"] != 0
+        matrices = {n for n, w in single.items() if w.ndim > 1} - {"output.weight"}
+        momenta = {name: torch.zeros_like(single[name]) for name in matrices}
+        lr = run.number("optimizer.adamw_lr")
+        groups: list[dict[str, object]] = [
+            {"params": [w.requires_grad_()], "lr": lr}
+            | {
+                "weight_decay": 0
+                if n.endswith("bias")
+                else run.number("optimizer.weight_decay")
+            }
+            for n, w in single.items()
+            if n not in matrices
+        ]
+        adamw = TORCHS["adamw"](groups, run)
+        for step in range(5):
+            for name in matrices:
+                single[name].requires_grad_().grad = None
+            adamw.zero_grad()
+            losses = [
+                sum_loss({n: w[r] for n, w in named(state)}, step) for r in (0, 1, 2)
+            ]
+            state.update(torch.stack(losses), 0, step)
+            sum_loss(single, step).backward()
+            adamw.step()
+            with torch.no_grad():
+                for name in matrices:
+                    if name == "C3.weight":
+                        single[name].grad.mul_(there)  # type: ignore[union-attr]
+                    jordans(single[name], momenta[name], run)
+                single["C3.weight"].mul_(there)
+        for name, weight in named(state):
+            found = (
+                as_full(weight[place], level) if name == "C3.weight" else weight[place]
+            )
+            torch.testing.assert_close(found, single[name], rtol=1e-9, atol=1e-11)
+
+
+def test_orthogonal_brings_singular_values_near_one() -> None:
+    """The singular vectors of a matrix stay, and its values come within 0.68 to 1.14,
+    whatever its size."""
+    keys = draws.fold(draws.stream([0, 1], "matrices")[:, None, None], places(84, 120))
+    matrices = draws.normal(keys).double() * torch.tensor([1e-6, 1e6])[:, None, None]
+    found = optimizer.orthogonal(matrices)
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    values = u.mT @ found @ v.mT
+    sizes = values.diagonal(dim1=1, dim2=2)
+    assert (values - torch.diag_embed(sizes)).abs().max() < 1e-9
+    assert 0.68 < sizes.min() and sizes.max() < 1.14
 
 
 def named(state: Stack) -> list[tuple[str, Tensor]]:
@@ -1308,6 +1419,159 @@ def test_mnist_is_standardized_to_its_known_values(mnist: Data) -> None:
     assert -shift / scale == pytest.approx(0.1307, abs=1e-4)
 
 
+# --- mix ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2, 1.0])
+def test_mixup_has_shares_from_beta(alpha: float) -> None:
+    """As many shares below each number as Beta(alpha, alpha) says, of 20,000 images of
+    each of two runs; each is its key's, whatever else is drawn."""
+    keys = draws.fold(draws.stream([4, 5], "mix")[:, None], torch.arange(20_000))
+    shares = mix.mixup(keys, torch.tensor([alpha, alpha]))
+    below = stats.beta(alpha, alpha).cdf
+    for values in shares.double().numpy():
+        low = values[values < 0.5]  # near 1 many are 1 in float32
+        assert stats.kstest(low, lambda x: 2 * below(x)).pvalue > 0.01
+        for bound in (0.5, 0.7, 0.9):
+            assert (values < bound).mean() == pytest.approx(below(bound), abs=0.01)
+    assert abs(np.corrcoef(shares.numpy())[0, 1]) < 0.03
+    few = mix.mixup(keys[1:, 7:9].flip(1), torch.tensor([alpha]))
+    assert torch.equal(few[0].flip(0), shares[1, 7:9])
+
+
+def test_mixup_draws_as_joehnk_does() -> None:
+    """The shares of one image after the other, from the numbers of its key, with the
+    powers of Python's own floats."""
+    keys = draws.fold(draws.stream([4], "mix")[:, None], torch.arange(300))
+    shares = mix.mixup(keys, torch.tensor([0.7]))[0]
+    alpha = float(torch.tensor(0.7))
+    for key, share in zip(keys[0], shares.tolist(), strict=True):
+        for turn in range(40):
+            u, v = (
+                1 - draws.uniform(draws.fold(key, 2 * turn + k)).item() for k in (1, 2)
+            )
+            x, y = u ** (1 / alpha), v ** (1 / alpha)
+            if x + y <= 1:
+                break
+        assert share == pytest.approx(x / (x + y), rel=1e-6)
+
+
+def test_partners_are_any_training_image() -> None:
+    """Every image is about as often a partner; no other is one; shares and partners
+    do not go together."""
+    keys = draws.fold(draws.stream([1], "mix")[:, None], torch.arange(40_000))
+    images = torch.tensor([3, 5, 8, 13])
+    found = mix.partners(keys, images)[0]
+    counts = torch.bincount(found, minlength=14)
+    assert counts[images].sum() == 40_000
+    assert stats.chisquare(counts[images].numpy()).pvalue > 0.01
+    shares = mix.mixup(keys, torch.tensor([1.0]))[0]
+    assert abs(np.corrcoef(found.numpy(), shares.numpy())[0, 1]) < 0.02
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("level", head.LEVELS)
+def test_mixture_has_both_images_and_both_losses(level: str, tiny: Data) -> None:
+    """What a run learns from is share x + (1 - share) x', each distorted as in that
+    pass, and its loss share E(y) + (1 - share) E(y'); whose share is larger is what it
+    should say. Only images that are trained on are partners."""
+    changes = {"mix": "mixup", "augmentation": "affine", "head": level}
+    numbers = {"mix.alpha": 0.9, "train_size": 20, "validation_size": 20}
+    state = Stack.start([config({**changes, **numbers}, s) for s in (0, 7)], tiny)
+    batch, formula = state.orders(1)[:, :15], head.LEVELS[level]
+    mates = state.mates(batch, 1)
+    assert mates is not None
+    assert set(mates.partners.flatten().tolist()) <= set(state.images.tolist())
+    assert not torch.equal(mates.partners[0], mates.partners[1])
+    share, other = mates.shares.double(), mates.partners
+    moved, partner = (
+        state.augment(tiny.train_images[i] / 255, i, 1) for i in (batch, other)
+    )
+    expected = moved * share[..., None, None] + partner * (1 - share[..., None, None])
+    seen = state.presented(batch, 1, tiny)
+    torch.testing.assert_close(seen, expected, rtol=1e-6, atol=1e-6)
+    logits, number = state.model(seen), state.head_number(formula.number)
+    one, two = (
+        formula.loss(logits, tiny.train_labels[i], number) for i in (batch, other)
+    )
+    found = state.losses(logits, batch, 1, tiny)
+    torch.testing.assert_close(found, share * one + (1 - share) * two)
+    main = torch.where(share < 0.5, other, batch)
+    assert torch.equal(mates.main(batch), main) and (main != batch).any()
+
+
+# --- teacher --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_distilled_loss_is_torchs(weight: float) -> None:
+    """(1 - w) E + w T^2 KL(p | q), torch's kl_div, and the derivatives beside it are
+    its gradient; a share may be 0."""
+    heat = 2.5
+    numbers = torch.tensor([heat, weight], dtype=torch.float64)
+    scores = (3 * torch.randn(10, 40)).double().requires_grad_()
+    shares = torch.softmax(torch.randn(40, 10).double(), 1)
+    shares[:, 3] = 0
+    shares = shares / shares.sum(1, keepdim=True)
+    targets = functional.one_hot(torch.randint(0, 10, (40,)), 10).double()
+    own = head.cross_entropy(list(scores), list(targets.T), torch.tensor(0.1).double())
+    formula = teacher.LEVELS["runs"]
+    assert formula is not None
+    loss, pulls = formula(own, list(scores), list(shares.T), *numbers)
+    logs = functional.log_softmax(scores.T / heat, 1)
+    apart = functional.kl_div(logs, shares, reduction="none").sum(1)
+    expected = (1 - weight) * own[0] + weight * heat**2 * apart
+    torch.testing.assert_close(loss, expected)
+    (slope,) = torch.autograd.grad(expected.sum(), scores)
+    torch.testing.assert_close(torch.stack(pulls).detach(), slope, rtol=1e-6, atol=1e-9)
+
+
+def test_softened_is_the_mean_of_softmaxes() -> None:
+    """Of three teachers, at the temperature of each run, large scores too."""
+    scores = torch.randn(3, 20, 10) * torch.tensor([1.0, 30.0, 1000.0]).view(3, 1, 1)
+    found = teacher.softened(scores, torch.tensor([1.0, 4.0]))
+    for run, heat in enumerate((1.0, 4.0)):
+        expected = functional.softmax(scores.double() / heat, -1).mean(0)
+        torch.testing.assert_close(found[run].double(), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("level", head.LEVELS)
+def test_student_has_the_answers_of_its_image(level: str, tiny: Data) -> None:
+    """The answers to the undistorted image, or, of a mixture, the mixture of both; each
+    run has its own temperature and weight."""
+    changes = {"teacher": "runs", "head": level, "augmentation": "affine"}
+    numbers = ({"teacher.temperature": t, "teacher.weight": w}
+               for t, w in ((1.0, 0.3), (5.0, 0.8)))  # fmt: skip
+    runs = [config({**changes, "mix": "mixup", **n}, 3) for n in numbers]
+    known = schooled(runs, tiny)
+    scores = torch.stack([
+        one.model(tiny.train_images / 255)[0].detach() for one in known
+    ])  # fmt: skip
+    state, plain = Stack.start(runs, tiny, known), Stack.start(runs, tiny, known)
+    plain.answered = None
+    batch = state.orders(0)[:, :9]
+    mates = state.mates(batch, 0)
+    assert mates is not None
+    logits = state.model(state.presented(batch, 0, tiny)).detach()
+    found = state.losses(logits, batch, 0, tiny)
+    own = plain.losses(logits, batch, 0, tiny)
+    for run, (heat, weight) in enumerate(((1.0, 0.3), (5.0, 0.8))):
+        soft = functional.softmax(scores / heat, -1).mean(0)
+        share = mates.shares[run, :, None]
+        soft = soft[batch[run]] * share + soft[mates.partners[run]] * (1 - share)
+        logs = functional.log_softmax(logits[run] / heat, -1)
+        apart = functional.kl_div(logs, soft, reduction="none").sum(-1)
+        expected = (1 - weight) * own[run] + weight * heat**2 * apart
+        torch.testing.assert_close(found[run], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_student_without_teachers_is_refused(tiny: Data) -> None:
+    """teacher=runs trains nothing before its teachers are there."""
+    with pytest.raises(Refusal, match="give train"):
+        train([config({"teacher": "runs"})], tiny)
+
+
 # --- adversary ------------------------------------------------------------------------
 
 
@@ -1354,14 +1618,13 @@ def test_adversary_moves_images_as_its_formula_says(
     """No move, one step or some steps up the run's own loss, from a start drawn by
     (seed, epoch, image), within the run's own radius."""
     state, images = opposing(level, head_level), DIGITS.train_images[BATCH] / 255
-    labels = DIGITS.train_labels[BATCH]
-    found = state.oppose(images, labels, BATCH, 4)
+    found = state.oppose(images, BATCH, 4, DIGITS)
     steps = {"none": 0, "fgsm": 1, "pgd": 2}[level]
     for run in (0, 1):
         expected = by_hand(state, run, steps) if steps else images[run]
         torch.testing.assert_close(found[run], expected, rtol=0, atol=1e-6)
         assert (found[run] - images[run]).abs().max() <= RADII[run][0] + 1e-6
-    assert torch.equal(found, state.oppose(images, labels, BATCH, 4))
+    assert torch.equal(found, state.oppose(images, BATCH, 4, DIGITS))
 
 
 @pytest.mark.parametrize("level", [v for v in adversary.LEVELS if v != "none"])
@@ -1369,14 +1632,14 @@ def test_adversary_makes_the_loss_larger(level: str) -> None:
     """The images that are trained on are harder, and no two levels' are the same."""
     state, images = opposing(level), DIGITS.train_images[BATCH] / 255
     labels = DIGITS.train_labels[BATCH]
-    found = state.oppose(images, labels, BATCH, 0)
+    found = state.oppose(images, BATCH, 0, DIGITS)
     before, after = (
         head.LEVELS["softmax"].loss(state.model(x), labels, torch.zeros(2)).sum(1)
         for x in (images, found)
     )
     assert (after > before).all()
     other = opposing("pgd" if level == "fgsm" else "fgsm")
-    assert (found != other.oppose(images, labels, BATCH, 0)).any()
+    assert (found != other.oppose(images, BATCH, 0, DIGITS)).any()
 
 
 def test_adversary_leaves_running_statistics_alone() -> None:
@@ -1385,7 +1648,7 @@ def test_adversary_leaves_running_statistics_alone() -> None:
     state = Stack.start([config(levels_, seed) for seed in (0, 1)], DIGITS)
     state.model.train()
     before = state.model.C1.mean.clone()
-    state.oppose(DIGITS.train_images[BATCH] / 255, DIGITS.train_labels[BATCH], BATCH, 0)
+    state.oppose(DIGITS.train_images[BATCH] / 255, BATCH, 0, DIGITS)
     assert torch.equal(state.model.C1.mean, before)
     assert all(part.training for part in state.model.modules())
 

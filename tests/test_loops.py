@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
+from conftest import SMALL, schooled
 from marks import mostly_slow
 from numba import njit
 from torch.nn import functional
@@ -94,7 +94,7 @@ def train(a: dict[str, Any], threads: int | None = None) -> passes.Pass:
     order = np.arange(a["labels"].size).reshape(a["labels"].shape)
     shown = passes.Shown(a["images"].reshape(-1, 28, 28), order, a["labels"])
     running = np.stack([np.zeros((len(order), 22)), np.ones((len(order), 22))], 1)
-    kept = {"norm": "none", "running": running.astype(np.float32)}
+    kept = {"norm": "none", "running": running.astype(np.float32), "teacher": "none"}
     network = passes.Network(**{k: (a | kept)[k] for k in passes.Network._fields})
     none = np.zeros(len(order), np.float32)
     each = np.stack([a["factors"], 0 * a["factors"], 0 * a["factors"]], -1)
@@ -307,10 +307,13 @@ TAME = {"optimizer.epsilon": 0.01}
 TRAINED: tuple[dict[str, Any], ...] = tuple(
     {"optimizer": level, "preset": "modern", "optimizer.lr": 0.0005}
     | {"augmentation": "none"}
-    | (TAME if level in ("rmsprop", "adam", "adamw") else {})
+    | (TAME if level in ("rmsprop", "adam", "adamw", "muon") else {})
+    | ({"optimizer.adamw_lr": 0.0005} if level == "muon" else {})
     for level in LEVELS
     if level != "sdlm"
 )
+MUON = next(level for level in TRAINED if level["optimizer"] == "muon")
+TAUGHT = {"teacher": "runs", "teacher.records": "a" * 16, "teacher.temperature": 2}
 CROSSED: tuple[dict[str, Any], ...] = (
     {},
     {"head": "rbf_map", "schedule": "cosine", "train_size": 30},
@@ -324,9 +327,20 @@ CROSSED: tuple[dict[str, Any], ...] = (
     {"batch_size": 1, "optimizer": "adam", "optimizer.lr": 0.0003, **TAME},
     *(level | {"batch_size": 7, "dropout": 0.3} for level in TRAINED),
     *(level | {"optimizer.weight_decay": 0.02} for level in TRAINED),
+    MUON | {"connection": "table", "norm": "batch"},
+    MUON | {"batch_size": 1},
+    MUON | {"batch_size": 1, "preset": "paper", "optimizer.weight_decay": 0.02},
     TRAINED[0] | {"augmentation": "elastic", "head.smoothing": 0.1},
     TRAINED[0] | {"augmentation": "affine_elastic", "average": "ema", "norm": "batch"},
     TRAINED[0] | {"augmentation": "affine_cutout", "average": "swa"},
+    TRAINED[0] | {"mix": "mixup", "augmentation": "affine_elastic", "dropout": 0.2},
+    TRAINED[0] | {"mix": "mixup", "augmentation": "affine_cutout", "head": "rbf"},
+    TRAINED[0] | {"mix": "mixup", "adversary": "pgd", "norm": "batch"} | SMALL,
+    {"mix": "mixup", "augmentation": "affine_1998", "head": "rbf_map"},
+    TRAINED[0] | TAUGHT | {"augmentation": "affine", "norm": "batch"},
+    TRAINED[0] | TAUGHT | {"mix": "mixup", "adversary": "pgd"} | SMALL,
+    TAUGHT | {"head": "rbf_map", "batch_size": 1, "mix": "mixup"},
+    TAUGHT | {"head": "ten_units", "activation": "tanh", "batch_size": 9},
     {"augmentation": "affine_cutout", "average": "ema", "batch_size": 1},
     {"augmentation": "affine_elastic", "batch_size": 1, "train_size": 20},
     TRAINED[0] | {"norm": "batch", "batch_size": 13},
@@ -362,10 +376,11 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
             monkeypatch.setitem(average.LEVELS, level, often)
     tested = {"test_images": digits.test_images[:30]}
     few = replace(digits, **tested, test_labels=digits.test_labels[:30])
-    assert compiled.can_run(stack.Stack.start(configs, few))
-    fast = stack.train(configs, few)
+    known = schooled(configs, few)
+    assert compiled.can_run(stack.Stack.start(configs, few, known))
+    fast = stack.train(configs, few, teachers=known)
     monkeypatch.setattr(compiled, "can_run", lambda stack: False)
-    plain = stack.train(configs, few)
+    plain = stack.train(configs, few, teachers=known)
     for one, other in zip(fast, plain, strict=True):
         assert [p["train_error"] for p in one.curve] == [
             p["train_error"] for p in other.curve
@@ -441,14 +456,25 @@ def test_answers_and_curvature_are_the_plain_networks(
         )
 
 
+def test_scores_are_the_plain_networks(digits: Data) -> None:
+    """Compiled scores of every training image equal torch's, whatever the network."""
+    (config,), _ = composed(["data=digits", *(f"{k}={v}" for k, v in TAUGHT.items())])
+    for teacher in schooled([config], digits):
+        found = stack.scores_of(teacher, digits)
+        assert found.shape == (len(digits.train_images), 10)
+        with torch.no_grad():
+            expected = teacher.model.double()(digits.train_images.double() / 255)[0]
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
-@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("level", ["norm=none", "norm=batch", "optimizer=muon"])
 def test_a_lone_run_has_the_same_bits_on_any_threads(
-    norm: str, threads: int, digits: Data
+    level: str, threads: int, digits: Data
 ) -> None:
     """Shared out over threads, a run is what one thread makes of it."""
     line = ["data=digits", "epochs=1", "train_size=200", "batch_size=150"]
-    configs, _ = composed([*line, f"norm={norm}", "dropout=0.2"])
+    configs, _ = composed([*line, level, "dropout=0.2"])
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -473,6 +499,10 @@ def test_a_lone_run_has_the_same_bits_on_any_threads(
         {"where": np.zeros((1, 2, 2, 2))},
         {"masks": np.zeros((1, 2, 203))},
         {"elastic": np.zeros((1, 3), np.int64)},
+        {"partner": np.array([[0, 3]])},
+        {"partner_label": np.array([[0, 10]])},
+        {"share": np.zeros((1, 3))},
+        {"answered": np.zeros((1, 2, 10))},
     ],
     ids=str,
 )

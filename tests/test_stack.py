@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import PLAIN, config
+from conftest import PLAIN, config, schooled
 from marks import mostly_slow
 from torch import Tensor
 from torch.nn import functional
@@ -20,7 +20,8 @@ from lenet.training.factor.average import LEVELS as AVERAGES
 from lenet.training.factor.average import Average
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.model import LeNet5
-from lenet.training.stack import Progress, Result, Stack, train
+from lenet.training.stack import Progress, Report, Result, Stack
+from lenet.training.stack import train as train_with
 
 Changes = Mapping[str, Value]
 RATES = {"sgd": 0.02, "momentum": 0.01, "nesterov": 0.01}  # 0.002 for the others
@@ -67,6 +68,8 @@ STRUCTURES: dict[str, Changes] = {
         for level in group_levels("augmentation")
         if level != "none"
     },
+    "mix=mixup": {"mix": "mixup", "augmentation": "affine"},
+    "teacher=runs": {"teacher": "runs", "head": "rbf", "mix": "mixup"},
     "paper": {
         "activation": "scaled_tanh",
         "pooling": "subsample",
@@ -78,6 +81,13 @@ STRUCTURES: dict[str, Changes] = {
 }
 
 
+def train(
+    configs: Sequence[Config], data: Data, report: Report = lambda progress: None
+) -> list[Result]:
+    """The trained runs, with teachers where they have some."""
+    return train_with(configs, data, report, schooled(configs, data))
+
+
 def runs(changes: Changes, count: int = 3) -> list[Config]:
     """Runs of one structure with mixed seeds, inits, schedules, orders and rates."""
     level = str(changes.get("optimizer", PLAIN["optimizer"]))
@@ -85,6 +95,11 @@ def runs(changes: Changes, count: int = 3) -> list[Config]:
     made = []
     for place in range(count):
         own = {**MIXED[place % 3], "optimizer.lr": rate * (1 + place % 3)}
+        if changes.get("teacher") == "runs":
+            own["teacher.temperature"] = (4.0, 1.0, 2.0)[place % 3]
+            own["teacher.weight"] = (0.5, 0.9, 0.0)[place % 3]
+        if changes.get("mix") == "mixup":
+            own["mix.alpha"] = (0.2, 1.0, 0.05)[place % 3]
         if "dropout" in changes:
             own["dropout"] = (0.3, 0.0, 0.5)[place % 3]
         seed = SEEDS[place % 3] + 100 * (place // 3)
@@ -130,7 +145,7 @@ def test_run_has_the_same_bits_in_any_stack(name: str, tiny: Data) -> None:
     """In float32 a run is bit for bit the same alone, in stacks of 2, 3 and 5, and in
     any place."""
     configs = runs({"train_size": 18, **STRUCTURES[name]}, 5)
-    assert compiled.can_run(Stack.start(configs, tiny))
+    assert compiled.can_run(Stack.start(configs, tiny, schooled(configs, tiny)))
     five = train(configs, tiny)
     for chosen in ([0], [1, 0], [4, 2], [2, 3, 1]):
         smaller = train([configs[place] for place in chosen], tiny)

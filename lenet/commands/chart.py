@@ -47,7 +47,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lenet.config import RANGES, SAFE, Refusal, suggest, typed_place
+from lenet.config import RANGES, RECORDS, SAFE, Refusal, suggest, typed_place
 from lenet.records import store
 from lenet.studies import foreign_runs
 from lenet.terminal import Said, listed, number, pair
@@ -199,7 +199,7 @@ def of_records(arguments: Sequence[str]) -> list[Path]:
     from lenet.report import index, report
     from lenet.studies import study  # with torch, for which a table need not wait
 
-    known = (*OWN, *study.NARROWED, *RANGES)
+    known = (*OWN, *study.NARROWED, *RANGES, RECORDS)
     given = {"output_dir": "outputs"} | typed_pairs(arguments, known)
     how = for_paper(given)
     chosen = ad_hoc_studies if "reference" in given else published_studies

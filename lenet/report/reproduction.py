@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lenet.config import FACTORS, RANGES, Value, composed, group_levels
+from lenet.config import FACTORS, RANGES, RECORDS, Value, composed, group_levels
 from lenet.records.record_types import Record
 from lenet.studies.study import Study, settings_of, value_text
 
@@ -26,7 +26,7 @@ def rerun_command(record: Record, base: Mapping[str, Value]) -> str:
         inner = group_levels(factor).get(str(treatment[factor]), {})
         default |= {f"{factor}.{key}": value for key, value in inner.items()}
         default["batch_size"] = inner.get("batch_size", default["batch_size"])
-    numbers = [key for key in treatment if key in RANGES]
+    numbers = [key for key in treatment if key in RANGES or key == RECORDS]
     words += [
         f"{key}={value_text(treatment[key])}"
         for key in sorted(numbers)

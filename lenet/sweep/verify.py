@@ -8,6 +8,7 @@ from lenet import train
 from lenet.config import Config, Places, Refusal, current
 from lenet.records import contents, durable, plan, seal, store
 from lenet.records.record_types import Plan, Record, StackPlace
+from lenet.records.teachers import teachers
 from lenet.training.edition import EDITION
 
 
@@ -110,7 +111,8 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     device: Any = alone["device"].split(":")[0]
     places = Places(data_dir, output_dir, device)
     data = train.load_data_sets([config], places)[str(config.treatment["data"])]
-    result = stack.train([config], data)[0]
+    taught_by = teachers(config, data, output_dir)
+    result = stack.train([config], data, teachers=taught_by)[0]
     weights = save(dict(result.weights)) if contents.stayed_finite(result) else None
     again = contents.record_content(config, data, result, alone, weights)
     different = contents.different(first, again)

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lenet.training.factor.augmentation import FIELDS, HOLES, MOTIONS, gaussian
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.loops import passes
-from lenet.training.model import STRUCTURE, Dense
+from lenet.training.model import STRUCTURE, Dense, LeNet5
 
 if TYPE_CHECKING:
+    from lenet.config import Config
     from lenet.training.data import Data
-    from lenet.training.stack import Stack
+    from lenet.training.stack import Stack, Teacher
 
 Batch = Int64[Tensor, "run image"]  # which training image comes where
 IMAGES = 4000  # at a time: memory for what is drawn, and how often the bar moves
@@ -51,6 +52,10 @@ def train_part(
         stack.number(level.second).numpy(),
         {name: remembered(stack, name) for name in level.memory if name},
     )
+    if level.hidden:
+        now = torch.stack(stack.hidden_numbers(epoch, step, count), -1).transpose(0, 1)
+        momentum = stack.number("momentum").numpy()
+        steps = steps._replace(hidden=now.numpy(), momentum=momentum)
     if stack.adversary_steps:
         radius, stride = (
             stack.numbers[f"adversary.{name}"].numpy() for name in ("epsilon", "step")
@@ -108,6 +113,17 @@ def curvature(
     return {name: torch.from_numpy(values) for name, values in estimate.items()}
 
 
+def scores(teacher: "Teacher", data: "Data") -> Float[Tensor, "picture class"]:
+    """The score of each class that a trained run gives every training image."""
+    model, count = teacher.model, len(data.train_images)
+    everything = np.arange(count)[None]
+    seen = passes.Shown(data.train_images.numpy(), everything, 0 * everything)
+    parameters = {n: w.detach().numpy() for n, w in model.named_parameters()}
+    about = network_of(model, teacher.config, torch.zeros(1))
+    found = passes.scores_of(parameters, seen, about, torch.get_num_threads())
+    return torch.from_numpy(found[0])
+
+
 def arrays(stack: "Stack") -> dict[str, np.ndarray]:
     """The parameters; what changes them there changes them here."""
     return {n: w.detach().numpy() for n, w in stack.model.named_parameters()}
@@ -115,16 +131,25 @@ def arrays(stack: "Stack") -> dict[str, np.ndarray]:
 
 def network(stack: "Stack") -> passes.Network:
     """What the runs are, apart from their parameters."""
-    model, head = stack.model, HEADS[stack.level("head")]
+    number = stack.head_number(HEADS[stack.level("head")].number)
+    return network_of(stack.model, stack.configs[0], number)
+
+
+def network_of(
+    model: LeNet5, config: "Config", number: Float[Tensor, "run"]
+) -> passes.Network:
+    """What runs of this structure are; number: that of their head."""
+    head = HEADS[config.level("head")]
     statistics = [torch.cat([getattr(model.C1, key), getattr(model.C3, key)], 1)
                   for key in ("mean", "var")]  # fmt: skip
     return passes.Network(
-        **{level: stack.level(level) for level in STRUCTURE},
+        **{level: config.level(level) for level in STRUCTURE},
         scale=model.input.scale.numpy(),
         shift=model.input.shift.numpy(),
-        number=stack.head_number(head.number).numpy(),
+        number=number.numpy(),
         bitmaps=head.codes().numpy(),
         running=torch.stack(statistics, 1).numpy(),
+        teacher=str(config.treatment["teacher"]),
     )
 
 
@@ -135,25 +160,42 @@ def seen_by_all(stack: "Stack", images: Tensor, labels: Tensor) -> passes.Shown:
 
 
 def shown(stack: "Stack", batch: Batch, epoch: int, data: "Data") -> passes.Shown:
-    """The images, with what augmentation, dropout and an adversary draw for them."""
-    level, extra = stack.level("augmentation"), {}
-    if level in MOTIONS:
-        where = MOTIONS[level](*stack.draws(batch, epoch))
-        extra["where"] = where.view(*batch.shape, 2, 3).numpy()
-    if level in FIELDS:
-        keys = FIELDS[level](stack.draws(batch, epoch)[0])
+    """The images, with what augmentation, mixing, dropout and an adversary draw for
+    them."""
+    extra = distortions(stack, batch, epoch)
+    if stack.level("augmentation") in FIELDS:
         sigma, alpha = (stack.numbers[f"augmentation.{n}"] for n in ("sigma", "alpha"))
-        extra["elastic"] = keys.view_as(batch).numpy()
         extra |= {"smooth": gaussian(sigma, 28).numpy(), "alpha": alpha.numpy()}
-    if level in HOLES:
-        holes = HOLES[level](*stack.draws(batch, epoch))
-        extra["holes"] = holes.view(*batch.shape, 4).numpy()
+    if mates := stack.mates(batch, epoch):
+        others = distortions(stack, mates.partners, epoch)
+        extra |= {f"partner_{name}": values for name, values in others.items()}
+        extra |= {"partner": mates.partners.numpy(), "share": mates.shares.numpy()}
+        extra["partner_label"] = data.train_labels[mates.partners].numpy()
     if dropped := stack.keep(batch, epoch):
         extra["masks"] = torch.cat([dropped["C5"], dropped["F6"]], -1).numpy()
+    if stack.answered is not None:
+        heat, weight = (
+            stack.numbers[f"teacher.{n}"] for n in ("temperature", "weight")
+        )
+        extra |= {"answered": stack.answered.numpy(), "heat": heat.numpy()}
+        extra["weight"] = weight.numpy()
     if stack.adversary_steps:
         extra["adversary"] = stack.adversary_keys(batch, epoch).numpy()
     pictures, labels = data.train_images.numpy(), data.train_labels[batch].numpy()
     return passes.Shown(pictures, batch.numpy(), labels, **extra)
+
+
+def distortions(stack: "Stack", batch: Batch, epoch: int) -> dict[str, np.ndarray]:
+    """What augmentation draws for these images of each run."""
+    level, drawn = stack.level("augmentation"), stack.draws(batch, epoch)
+    found = {}
+    if level in MOTIONS:
+        found["where"] = MOTIONS[level](*drawn).view(*batch.shape, 2, 3).numpy()
+    if level in FIELDS:
+        found["elastic"] = FIELDS[level](drawn[0]).view_as(batch).numpy()
+    if level in HOLES:
+        found["holes"] = HOLES[level](*drawn).view(*batch.shape, 4).numpy()
+    return found
 
 
 def remembered(stack: "Stack", kind: str) -> Mapping[str, np.ndarray]:

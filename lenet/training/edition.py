@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from lenet import lock
 from lenet.config import (
     FACTORS,
+    RECORDS,
     SETTINGS,
     Config,
     Refusal,
@@ -38,12 +39,12 @@ from lenet.config import (
 
 if TYPE_CHECKING:
     from lenet.training.data import Data
-    from lenet.training.stack import Result
+    from lenet.training.stack import Result, Teacher
 
 EDITION = 2
 # Settings of factors that came after the edition began, at what all runs had before:
 # they are no part of a run's identity.
-ADDED: dict[str, Value] = {"average": "none"}
+ADDED: dict[str, Value] = {"average": "none", "mix": "none", "teacher": "none"}
 for numbers in SETTINGS.values():
     ADDED |= numbers
 LENET = Path(__file__).resolve().parents[1]
@@ -166,8 +167,26 @@ def trained(golden: Golden) -> Golden:
     from lenet.training import stack
 
     config = Config(current(golden["treatment"]), golden["seed"])
-    result = stack.train([config], digits())[0]
+    teachers = () if config.level("teacher") == "none" else schooled()
+    result = stack.train([config], digits(), teachers=teachers)[0]
     return {**golden, "sha256": sha256(result)}
+
+
+def schooled() -> "Sequence[Teacher]":
+    """The teachers of the goldens that have some: runs of both presets. No record is
+    read, whatever ids the treatment has."""
+    from lenet.training import stack
+    from lenet.training.model import STRUCTURE, LeNet5
+
+    teachers = []
+    for preset in PRESETS:
+        (config,), _ = composed([f"preset={preset}", *SMALL])
+        levels = {factor: config.level(factor) for factor in STRUCTURE}
+        model = LeNet5(1, **levels, classes=10)
+        weights = stack.train([config], digits())[0].weights
+        model.load_state_dict({key: w[None] for key, w in weights.items()})
+        teachers.append(stack.Teacher(config, model.eval()))
+    return teachers
 
 
 @functools.cache
@@ -215,6 +234,7 @@ def write() -> None:
             if any(change.startswith("adversary=") for change in changes):
                 line += ["adversary.held_out=40"] * ("adversary=none" not in changes)
                 line += QUICK["pgd"] * ("adversary=pgd" in changes)
+            line += [f"{RECORDS}={'a' * 16}"] * ("teacher=runs" in changes)
             (config,), _ = composed(line)
             golden = {"name": name, "treatment": dict(config.treatment), "seed": 1}
             kept[name] = trained(golden)

@@ -96,12 +96,19 @@ class Convolution(nn.Module):
 
     def dense(self) -> Float[Tensor, "run map input 5 5"]:
         """The kernels with zeros where there is none."""
+        return self.spread(self.weight)
+
+    def spread(self, kernels: Tensor) -> Float[Tensor, "run map input 5 5"]:
+        """Numbers of the shape of the weight, with zeros where there is no kernel."""
         if self.full:
-            return self.weight
-        shape = (len(self.weight), len(self.inputs) * self.fan, 5, 5)
-        zeros = self.weight.new_zeros(shape)
-        whole = zeros.index_copy(1, self.kernels, self.weight)
+            return kernels
+        shape = (len(kernels), len(self.inputs) * self.fan, 5, 5)
+        whole = kernels.new_zeros(shape).index_copy(1, self.kernels, kernels)
         return whole.unflatten(1, (len(self.inputs), self.fan))
+
+    def picked(self, dense: Float[Tensor, "run map input 5 5"]) -> Tensor:
+        """The inverse of `spread`: those of the kernels that there are."""
+        return dense if self.full else dense.flatten(1, 2)[:, self.kernels]
 
     def forward(self, maps: Maps) -> Filtered:
         return self.squash(self.sums(maps))

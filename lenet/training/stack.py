@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,12 +29,17 @@ from lenet.training.factor.augmentation import Number
 from lenet.training.factor.average import LEVELS as AVERAGES
 from lenet.training.factor.average import Moment
 from lenet.training.factor.head import LEVELS as HEADS
+from lenet.training.factor.head import as_targets
 from lenet.training.factor.input import LEVELS as INPUTS
+from lenet.training.factor.mix import LEVELS as MIXES
+from lenet.training.factor.mix import partners
+from lenet.training.factor.optimizer import HIDDEN, SECOND_ORDER, Numbers, orthogonal
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
-from lenet.training.factor.optimizer import SECOND_ORDER, Numbers
 from lenet.training.factor.order import LEVELS as ORDERS
 from lenet.training.factor.schedule import LEVELS as SCHEDULES
-from lenet.training.model import STRUCTURE, LeNet5
+from lenet.training.factor.teacher import LEVELS as TEACHERS
+from lenet.training.factor.teacher import softened
+from lenet.training.model import STRUCTURE, Convolution, LeNet5
 
 PerRun = Float[Tensor, "run"]
 Batch = Int64[Tensor, "run batch"]  # which training image comes where
@@ -42,11 +48,12 @@ Curve = list[dict[str, float]]  # epoch, train_error, train_wrong, ..., seconds
 SHARED = (
     *(*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs"),
     *("train_size", "validation_size", "optimizer.samples", "optimizer.samples_first"),
-    *("adversary", "adversary.steps", "adversary.held_out", "average"),
+    *("adversary", "adversary.steps", "adversary.held_out", "average", "mix"),
+    *("teacher", "teacher.records"),
 )
 PURPOSES = (
     *("order", "augmentation", "curvature", "dropout C5", "dropout F6"),
-    *("adversary", "watch"),
+    *("adversary", "watch", "mix"),
 )
 DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
 TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
@@ -65,6 +72,26 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+
+
+class Teacher(NamedTuple):
+    """A trained run whose answers others learn from, as a stack of one."""
+
+    config: Config
+    model: LeNet5
+
+
+@dataclass(frozen=True)
+class Mates:
+    """With which training image each image of each run is mixed, and which share of the
+    mixture it is itself."""
+
+    partners: Batch
+    shares: Float[Tensor, "run batch"]
+
+    def main(self, batch: Batch) -> Batch:
+        """The image that has the larger share."""
+        return torch.where(self.shares < 0.5, self.partners, batch)
 
 
 @dataclass(frozen=True)
@@ -122,12 +149,16 @@ def per_run(configs: Sequence[Config], key: str) -> Float[Tensor, "run"]:
 
 
 def train(
-    configs: Sequence[Config], data: Data, report: Report = lambda progress: None
+    configs: Sequence[Config],
+    data: Data,
+    report: Report = lambda progress: None,
+    teachers: Sequence[Teacher] = (),
 ) -> list[Result]:
-    """The trained runs of one structure, in order, each as if it were trained alone."""
+    """The trained runs of one structure, in order, each as if it were trained alone;
+    teachers: where they learn from the answers of trained runs, those."""
     if len({structure(config) for config in configs}) != 1:
         raise Refusal(f"the runs of a stack must share {', '.join(SHARED)}")
-    stack = Stack.start(configs, data)
+    stack = Stack.start(configs, data, teachers)
     began, worked = time.perf_counter(), time.process_time()
     curves: list[Curve] = [[] for _ in configs]
     for epoch in range(stack.epochs):
@@ -163,9 +194,12 @@ class Stack:
     memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     step_sizes: list[list[tuple[float, float]]] = field(default_factory=list)  # by pass
     averages: dict[str, Tensor] = field(default_factory=dict)  # see `remember`
+    answered: Float[Tensor, "run picture class"] | None = None  # what teachers say
 
     @classmethod
-    def start(cls, configs: Sequence[Config], data: Data) -> "Stack":
+    def start(
+        cls, configs: Sequence[Config], data: Data, teachers: Sequence[Teacher] = ()
+    ) -> "Stack":
         """Before the first step."""
         treatment, device = configs[0].treatment, data.train_images.device
         train_size, held_out = treatment["train_size"], treatment["validation_size"]
@@ -175,6 +209,12 @@ class Stack:
         keys = {key for config in configs for key in config.treatment} & set(RANGES)
         seeds = [config.seed for config in configs]
         alive = torch.ones(len(configs), dtype=torch.bool, device=device)
+        answered = None
+        if TEACHERS[configs[0].level("teacher")]:
+            if not teachers:
+                raise Refusal("teacher=runs: give train() the runs that are to teach")
+            scores = torch.stack([scores_of(teacher, data) for teacher in teachers])
+            answered = softened(scores, per_run(configs, "teacher.temperature"))
         return cls(
             configs=configs,
             model=build(configs, data, images),
@@ -186,6 +226,7 @@ class Stack:
             streams={use: draws.stream(seeds, use, device) for use in PURPOSES},
             alive=alive,
             diverged_step=torch.full_like(alive, -1, dtype=torch.int64),
+            answered=answered,
         )
 
     def level(self, factor: str) -> str:
@@ -215,15 +256,15 @@ class Stack:
             self.estimate_curvature(epoch, data)
         if compiled.can_run(self):
             return self.run_compiled(orders, epoch, data, report)
-        head = HEADS[self.level("head")]
         wrong, seen = torch.zeros_like(self.diverged_step), 0
         for step, batch in enumerate(orders.split(self.batch_size, dim=1)):
-            labels = data.train_labels[batch]
-            pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
-            pixels = self.oppose(pixels, labels, batch, epoch)
+            mates = self.mates(batch, epoch)
+            main = mates.main(batch) if mates else batch
+            labels = data.train_labels[main]
+            pixels = self.presented(batch, epoch, data)
+            pixels = self.oppose(pixels, batch, epoch, data)
             logits = self.model(pixels, self.keep(batch, epoch))
-            number = self.head_number(head.number)
-            losses = head.loss(logits, labels, number).mean(1)
+            losses = self.losses(logits, batch, epoch, data).mean(1)
             self.update(losses, epoch, step)
             if (step + 1) % self.part == 0 or step + 1 == self.steps:
                 self.remember(-(-(step + 1) // self.part), epoch)
@@ -240,7 +281,9 @@ class Stack:
         """Train one pass in compiled loops, some images at a time."""
         wrong, seen, size = torch.zeros_like(self.diverged_step), 0, self.batch_size
         for place, batch in enumerate(orders.split(size * self.part, dim=1), 1):
-            step, labels = seen // size, data.train_labels[batch]
+            mates = self.mates(batch, epoch)
+            main = mates.main(batch) if mates else batch
+            step, labels = seen // size, data.train_labels[main]
             done = compiled.train_part(self, batch, epoch, step, data)
             at = torch.from_numpy(done.diverged)
             died = self.alive & (at >= 0)
@@ -324,7 +367,7 @@ class Stack:
         """Each run's learning rate, the share that decoupled decay takes and epsilon,
         at `count` steps of a pass from its step `first` on."""
         level, columns = OPTIMIZERS[self.level("optimizer")], []
-        plain = self.rates(epoch)[first : first + count] * self.alive
+        plain = self.rates(epoch, level.rate)[first : first + count] * self.alive
         done = epoch * self.steps + first
         for run, config in enumerate(self.configs):
             one, other = (config.number(f"optimizer.{name}") if name else 0.0
@@ -337,6 +380,16 @@ class Stack:
             columns.append(np.stack([rates * rate, rates * decay, epsilon]))
         numbers = torch.from_numpy(np.stack(columns, -1)).to(plain.device)
         return numbers.to(torch.get_default_dtype()).unbind()
+
+    def hidden_numbers(
+        self, epoch: int, first: int, count: int
+    ) -> tuple[Float[Tensor, "step run"], ...]:
+        """The rate and the share that decay takes of the weights in HIDDEN, where they
+        have a rule of their own."""
+        rates = self.rates(epoch)[first : first + count] * self.alive
+        shrink = rates * self.number("weight_decay").double()
+        default = torch.get_default_dtype()
+        return rates.to(default), shrink.to(default)
 
     def estimate_curvature(self, epoch: int, data: Data) -> None:
         """Put 1 / (mu + h_kk), from some images, where the optimizer looks, and note
@@ -391,8 +444,8 @@ class Stack:
         orders = [ORDERS[c.level("order")](s, epoch, self.images) for c, s in pairs]
         return torch.cat(orders)
 
-    def rates(self, epoch: int) -> Float64[Tensor, "step run"]:
-        """Each run's learning rate at each step of a pass."""
+    def rates(self, epoch: int, name: str = "lr") -> Float64[Tensor, "step run"]:
+        """Each run's learning rate of this name at each step of a pass."""
         steps = torch.arange(self.steps, device=self.images.device).double()
         progress = (epoch + steps / self.steps) / self.epochs
         factors = [
@@ -401,8 +454,53 @@ class Stack:
             )
             for config in self.configs
         ]
-        rates = [config.number("optimizer.lr") for config in self.configs]
+        rates = [config.number(f"optimizer.{name}") for config in self.configs]
         return torch.stack(factors, 1) * torch.tensor(rates).to(factors[0])
+
+    def presented(self, batch: Batch, epoch: int, data: Data) -> Pixels:
+        """Each run's images, distorted and mixed."""
+        pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
+        if not (mates := self.mates(batch, epoch)):
+            return pixels
+        others = data.train_images[mates.partners] / 255
+        others = self.augment(others, mates.partners, epoch)
+        share = mates.shares[..., None, None].to(pixels)
+        return pixels * share + others * (1 - share)
+
+    def mates(self, batch: Batch, epoch: int) -> Mates | None:
+        """With what each run's images are mixed, where they are."""
+        if not (level := MIXES[self.level("mix")]):
+            return None
+        keys = draws.fold(draws.fold(self.streams["mix"], epoch)[:, None], batch)
+        shares = level(keys, self.numbers["mix.alpha"])
+        return Mates(partners(keys, self.images), shares)
+
+    def losses(
+        self, logits: Float[Tensor, "run batch class"], batch: Batch, epoch: int,
+        data: Data,
+    ) -> Float[Tensor, "run batch"]:  # fmt: skip
+        """The loss of each run's images."""
+        head, mates = HEADS[self.level("head")], self.mates(batch, epoch)
+
+        def mixed(of: Callable[[Tensor], Tensor]) -> Tensor:
+            if mates is None:
+                return of(batch)
+            share = mates.shares[..., None].to(logits)
+            return of(batch) * share + of(mates.partners) * (1 - share)
+
+        targets = mixed(lambda images: as_targets(data.train_labels[images], logits))
+        own = head.mixed_loss(logits, targets, self.head_number(head.number))
+        level, answered = TEACHERS[self.level("teacher")], self.answered
+        if level is None or answered is None:
+            return own
+        runs = torch.arange(len(batch), device=batch.device)[:, None]
+        shares = mixed(lambda images: answered[runs, images].to(logits))
+        heat, weight = (
+            self.numbers[f"teacher.{name}"].to(logits)[:, None]
+            for name in ("temperature", "weight")
+        )
+        scores, none = list(logits.unbind(-1)), [0 * own] * logits.shape[-1]
+        return level((own, none), scores, list(shares.unbind(-1)), heat, weight)[0]
 
     def augment(self, pixels: Pixels, batch: Batch, epoch: int) -> Pixels:
         """Each run's images, distorted."""
@@ -423,19 +521,15 @@ class Stack:
         """A number of augmentation, `count` times for each run."""
         return self.numbers[f"augmentation.{name}"].repeat_interleave(count)
 
-    def oppose(
-        self, pixels: Pixels, labels: Tensor, batch: Batch, epoch: int
-    ) -> Pixels:
+    def oppose(self, pixels: Pixels, batch: Batch, epoch: int, data: Data) -> Pixels:
         """Each run's images, moved to where its loss is larger."""
         if self.level("adversary") == "none":
             return pixels
-        head = HEADS[self.level("head")]
-        number = self.head_number(head.number)
         return adversary.opposed(
             self.level("adversary"),
             self.model,
             pixels,
-            lambda logits: head.loss(logits, labels, number),
+            lambda logits: self.losses(logits, batch, epoch, data),
             self.adversary_keys(batch, epoch),
             (self.numbers["adversary.epsilon"], self.numbers["adversary.step"]),
             self.adversary_steps,
@@ -472,11 +566,16 @@ class Stack:
         self.diverged_step = torch.where(died, at, self.diverged_step)
         self.alive = self.alive & ~died
         numbers = [part[0] for part in self.step_numbers(epoch, step, 1)]
+        hidden = [part[0] for part in self.hidden_numbers(epoch, step, 1)]
+        own = HIDDEN if OPTIMIZERS[self.level("optimizer")].hidden else ()
         with torch.no_grad():
             for (name, weight), gradient in zip(
                 parameters.items(), gradients, strict=True
             ):
-                self.move(name, weight, gradient, numbers)
+                if name in own:
+                    self.move_hidden(name, weight, gradient, hidden)
+                else:
+                    self.move(name, weight, gradient, numbers)
 
     def move(
         self, name: str, weight: Tensor, gradient: Tensor, now: Sequence[PerRun]
@@ -496,6 +595,30 @@ class Stack:
         change, m, v = level.rule(gradient, m, v, numbers)
         memory |= {k: kept for k, kept in zip(level.memory, (m, v), strict=True) if k}
         weight.sub_(rate * change)
+
+    def move_hidden(
+        self, name: str, weight: Tensor, gradient: Tensor, now: Sequence[PerRun]
+    ) -> None:
+        """`move` for a weight that is one matrix: its rule, then `orthogonal`. A kernel
+        that Table I leaves out is 0 in the matrix, and there is none to be moved."""
+        level, wide = OPTIMIZERS[self.level("optimizer")], partial(beside, weight)
+        layer = getattr(self.model, name.partition(".")[0])
+        rate, shrink = map(wide, now)
+        first, none = wide(self.number("momentum")), torch.zeros_like(rate)
+        gradient = torch.where(wide(self.alive.to(weight)) > 0, gradient, 0)
+        memory = self.memory.setdefault(name, {})
+        mean = memory.get(str(level.memory[0]), torch.zeros_like(weight))
+        numbers = Numbers(first, 1 - first, none, none, none)
+        assert level.hidden is not None
+        change, memory[str(level.memory[0])], _ = level.hidden(
+            gradient, mean, none, numbers
+        )
+        if isinstance(layer, Convolution):
+            dense = layer.spread(change)
+            change = layer.picked(orthogonal(dense.flatten(2)).view_as(dense))
+        else:
+            change = orthogonal(change.flatten(2)).view_as(weight)
+        weight.mul_(1 - shrink).sub_(rate * change)
 
     @torch.no_grad()
     def answers(self, images: Tensor, labels: Tensor) -> Int64[Tensor, "run image"]:
@@ -585,6 +708,17 @@ class Stack:
                 zip(self.alive.tolist(), self.diverged_step.tolist(), strict=True)
             )
         ]
+
+
+@torch.no_grad()
+def scores_of(teacher: Teacher, data: Data) -> Float[Tensor, "picture class"]:
+    """A teacher's score of each class for every training image, as it is."""
+    device, kind = data.train_images.device, teacher.model.C1.weight.dtype
+    model = teacher.model.to(device)
+    if device.type == "cpu" and kind == torch.float32 and data.classes == 10:
+        return compiled.scores(teacher, data)
+    parts = data.train_images.split(TEST_BATCH)
+    return torch.cat([model(part / 255)[0] for part in parts])
 
 
 def beside(weight: Tensor, number: PerRun) -> Tensor:

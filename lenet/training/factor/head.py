@@ -60,10 +60,18 @@ class Head:
 
     def loss(self, logits: Logits, labels: Labels, number: PerRun) -> Losses:
         """The loss per image."""
-        classes = torch.arange(logits.shape[-1], device=logits.device)
-        chosen = (labels[..., None] == classes).to(logits)
-        scores, targets = list(logits.unbind(-1)), list(chosen.unbind(-1))
-        return self.formula(scores, targets, number.to(logits)[:, None])[0]
+        return self.mixed_loss(logits, as_targets(labels, logits), number)
+
+    def mixed_loss(self, logits: Logits, targets: Logits, number: PerRun) -> Losses:
+        """The loss per image, from how much each class is the label's."""
+        scores, shares = list(logits.unbind(-1)), list(targets.to(logits).unbind(-1))
+        return self.formula(scores, shares, number.to(logits)[:, None])[0]
+
+
+def as_targets(labels: Labels, logits: Logits) -> Logits:
+    """1 for each image's label, 0 for the other classes."""
+    classes = torch.arange(logits.shape[-1], device=logits.device)
+    return (labels[..., None] == classes).to(logits)
 
 
 def bitmaps() -> Float[Tensor, "class unit"]:

@@ -1,5 +1,5 @@
-"""How a weight moves, given its gradient: element by element, so that a stack of runs
-is a stack of independent optimizers.
+"""How a weight moves, given its gradient: element by element, or a layer's weights as
+one matrix (Muon); so that a stack of runs is a stack of independent optimizers.
 
 A level is one rule, from the gradient g, what is remembered of the weight (m, v) and
 the numbers n of this step to (change, m, v): the step's rate times the change is taken
@@ -12,12 +12,18 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from lenet.training.exact import power
 
 Number = Any  # a tensor, or a `Value` of lenet/training/loops/llvm.py
 Rule = Callable[[Number, Number, Number, "Numbers"], tuple[Number, Number, Number]]
 PerStep = np.ndarray  # float64 [step]
+Matrices = Float[Tensor, "run out in"]
+# The weights that are one matrix each, [out, what a unit of it sees].
+HIDDEN = ("C1.weight", "C3.weight", "C5.weight", "F6.weight")
+QUINTIC, TURNS, LEAST = (3.4445, -4.7750, 2.0315), 5, 1e-7  # Jordan's, see `orthogonal`
 
 
 class Numbers(NamedTuple):
@@ -36,7 +42,10 @@ class Optimizer:
     are `first` and `second`.
 
     decoupled: weight decay acts on the weights, not through the gradient. corrected: m
-    and v are averages that start at 0 (Kingma and Ba, 2015, Algorithm 1).
+    and v are averages that start at 0 (Kingma and Ba, 2015, Algorithm 1). rate: the
+    learning rate's name. hidden: the rule of the weights in HIDDEN where they have
+    another one, whose change `orthogonal` follows; `optimizer.lr` and
+    `optimizer.momentum` are then theirs.
     """
 
     rule: Rule
@@ -45,6 +54,8 @@ class Optimizer:
     second: str | None = None
     decoupled: bool = False
     corrected: bool = False
+    rate: str = "lr"
+    hidden: Rule | None = None
 
     def corrections(
         self, first: float, second: float, steps: "np.ndarray"
@@ -99,6 +110,29 @@ def sdlm(g: Number, m: Number, v: Number, n: Numbers) -> tuple[Number, Number, N
     return g * v, m, v
 
 
+def muon(g: Number, m: Number, v: Number, n: Numbers) -> tuple[Number, Number, Number]:
+    """m <- m + (1 - first) (g - m); g + first (m - g): Nesterov's momentum, m the
+    average of the gradients, before `orthogonal` (Jordan et al., Muon, 2024)."""
+    m = m + (g - m) * n.first_rest
+    return g + (m - g) * n.first, m, v
+
+
+def orthogonal(matrices: Matrices) -> Matrices:
+    """About U V^T of each matrix U S V^T: its singular values come near 1.
+
+    Five turns of X <- a X + (b A + c A^2) X with A = X X^T, from X of Frobenius norm 1
+    (Newton and Schulz; coefficients and the 1e-7 below are those of Jordan et al.,
+    Muon, 2024, where X has 16 bits). The published factor sqrt(max(1, out / in)) is 1:
+    no layer here has more units than each of them sees.
+    """
+    a, b, c = QUINTIC
+    x = matrices / (matrices.square().sum((1, 2), keepdim=True).sqrt() + LEAST)
+    for _ in range(TURNS):
+        square = x @ x.mT
+        x = x * a + (square * b + square @ square * c) @ x
+    return x
+
+
 LEVELS: Mapping[str, Optimizer] = {
     "sgd": Optimizer(sgd),
     "momentum": Optimizer(momentum, ("velocity", None), "momentum"),
@@ -109,5 +143,16 @@ LEVELS: Mapping[str, Optimizer] = {
         adam, ("mean", "square"), "beta1", "beta2", decoupled=True, corrected=True
     ),
     "sdlm": Optimizer(sdlm, (None, "step_size")),
+    # AdamW for biases, coefficients and the output, as its authors advise.
+    "muon": Optimizer(
+        adam,
+        ("mean", "square"),
+        "beta1",
+        "beta2",
+        decoupled=True,
+        corrected=True,
+        rate="adamw_lr",
+        hidden=muon,
+    ),
 }
 SECOND_ORDER = {"sdlm"}  # needs the curvature

@@ -33,6 +33,7 @@ from lenet.training.loops.dense import (
 )
 from lenet.training.loops.llvm import LANES, meet
 from lenet.training.loops.maps import fill, fold, repeat
+from lenet.training.loops.muon import move_hidden
 from lenet.training.loops.oppose import oppose
 from lenet.training.loops.tiles import (
     TILE,
@@ -89,7 +90,8 @@ def judge_tile(s, count, plan, shown, at, factor, losses, answers):
     """The losses and answers of a tile, and dE by its scores."""
     for i in range(count):
         aim(s[i], shown, at[i], factor)
-        judge(s[i], plan.head, P.score, P.target, P.number, P.factor, P.loss, P.pull)
+        judge(s[i], plan.head, plan.teacher, P.score, P.target, P.number, P.factor,
+              P.loss, P.pull, P.answered)  # fmt: skip
         for lane in range(LANES):
             if at[i, lane] >= 0:
                 losses[at[i, lane]] = s[i, P.loss, lane]
@@ -341,7 +343,7 @@ def all_finite(losses, start, stop):
 @no_type_check
 def each_batch(
     thread, threads, gate, s, plan, shown, size, state, kept, own, shares, numbers,
-    steps, decay, running, losses, answers, ended,
+    steps, decay, matrices, running, losses, answers, ended,
 ):  # fmt: skip
     """The pass of a run with a step after every `size` images, as one of the threads
     that work on it; ended becomes the step with a loss that is not finite.
@@ -381,4 +383,7 @@ def each_batch(
                         ended[0] = index
                     return
                 step(thread, plan, state, shares, numbers, steps[index], decay)
+                if len(matrices.shapes):
+                    meet(gate, threads)  # the gradients of whole matrices
+                    move_hidden(thread, threads, plan, state, matrices, index)
             meet(gate, threads)

@@ -16,6 +16,7 @@ from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.head import log_sum_exp
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.optimizer import Numbers
+from lenet.training.factor.teacher import LEVELS as TEACHERS
 from lenet.training.loops.llvm import LANES, emitted, lane_sums, loop, when
 
 CLASSES = 10
@@ -124,15 +125,27 @@ def pull_back(s, units, pull, d, bitmaps):
 
 
 @emitted
-def judge(s, code, score, target, number, factor, loss, pull):
-    """The loss of each image, and factor times its derivative by each score."""
+def judge(s, code, teacher, score, target, number, factor, loss, pull, about):
+    """The loss of each image, and factor times its derivative by each score; about: the
+    teachers' shares, the temperature and the weight, one after the other."""
     scores = [s[score + c] for c in range(CLASSES)]
     targets = [s[target + c] for c in range(CLASSES)]
     for index, head in enumerate(HEADS.values()):
         with when(code, index):
             s[loss], pulls = head.formula(scores, targets, s[number])
             for c, value in enumerate(pulls):
-                s[pull + c] = value * s[factor]
+                s[pull + c] = value
+    for index, level in enumerate(TEACHERS.values()):
+        if level is not None:
+            with when(teacher, index):
+                own = s[loss], [s[pull + c] for c in range(CLASSES)]
+                shares = [s[about + c] for c in range(CLASSES)]
+                heat, weight = s[about + CLASSES], s[about + (CLASSES + 1)]
+                s[loss], pulls = level(own, scores, shares, heat, weight)
+                for c, value in enumerate(pulls):
+                    s[pull + c] = value
+    for c in range(CLASSES):
+        s[pull + c] = s[pull + c] * s[factor]
 
 
 @emitted
@@ -168,6 +181,17 @@ def move(code, w, g, m, v, start, n, numbers):
                     array[k] = value
             w[k] = w[k] * step.keep - step.rate * change
             g[k] = g.zero()
+
+
+@emitted
+def incline(code, g, m, start, n, numbers):
+    """n vectors of gradients from `start` on become the change that the rule of the
+    weights in HIDDEN makes of them."""
+    for index, level in enumerate(OPTIMIZERS.values()):
+        if level.hidden:
+            with when(code, index), loop(n) as turn:
+                k, rest = turn + start, Numbers._make(numbers[i] for i in range(5))
+                g[k], m[k], _ = level.hidden(g[k], m[k], None, rest)
 
 
 def outputs(vectors):

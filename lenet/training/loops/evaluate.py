@@ -12,14 +12,14 @@ from lenet.training.loops.cache import entrance
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import repeat
 from lenet.training.loops.oppose import withstand
-from lenet.training.loops.tiles import TILE, answer, forward_dense, forward_maps, put
+from lenet.training.loops.tiles import TILE, P, answer, forward_dense, forward_maps, put
 
 
 @entrance
 @no_type_check
-def each_answer(first, stop, s, w, plan, shown, own, running, answers, right):
-    """The answers to the images from `first` to `stop`; where there is a ball, whether
-    they stay right in it."""
+def each_answer(first, stop, s, w, plan, shown, own, running, answers, right, scores):
+    """The answers to the images from `first` to `stop`, and the scores, unless those
+    are empty; where there is a ball, whether they stay right in it."""
     lanes, canvas, before, given, _, none, ball, wide = own
     repeat(wide, w, len(wide))
     if plan.norm:
@@ -42,3 +42,6 @@ def each_answer(first, stop, s, w, plan, shown, own, running, answers, right):
             for lane in range(LANES):
                 if at[i, lane] >= 0:
                     answers[at[i, lane]] = answer(s[i], lane)
+                    if scores.size:
+                        for c in range(10):
+                            scores[at[i, lane], c] = s[i, P.score + c, lane]

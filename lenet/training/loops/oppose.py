@@ -92,9 +92,8 @@ def oppose(s, count, given, wide, w, g, plan, shown, at, none, ball):
         forward_dense(s, count, w, plan, at, none)
         for i in range(count):
             aim(s[i], shown, at[i], np.float32(1))
-            judge(
-                s[i], plan.head, P.score, P.target, P.number, P.factor, P.loss, P.pull
-            )
+            judge(s[i], plan.head, plan.teacher, P.score, P.target, P.number, P.factor,
+                  P.loss, P.pull, P.answered)  # fmt: skip
         backward_dense(s, count, w, plan)
         for i in range(count):
             delta_image(s[i], wide, g, plan)

@@ -8,7 +8,7 @@ the order of SLOTS. (For batches of one image: see single.py.)
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -19,9 +19,11 @@ from numba import get_num_threads
 from lenet.training.factor.activation import LEVELS as ACTIVATIONS
 from lenet.training.factor.connection import LEVELS as CONNECTIONS
 from lenet.training.factor.head import LEVELS as HEADS
+from lenet.training.factor.optimizer import HIDDEN
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.pooling import LEVELS as POOLINGS
-from lenet.training.loops import batch, evaluate, oppose, single, square, tiles
+from lenet.training.factor.teacher import LEVELS as TEACHERS
+from lenet.training.loops import batch, evaluate, muon, oppose, single, square, tiles
 from lenet.training.loops.dense import Step
 from lenet.training.loops.llvm import LANES
 
@@ -59,6 +61,7 @@ class Plan(NamedTuple):
     squash: int  # of F6
     pooling: int
     head: int
+    teacher: int
     squashed: bool  # pooling has a coefficient, a bias and a squash
     linear: bool  # the head is a linear layer, not RBF units
     norm: bool
@@ -84,8 +87,18 @@ class Shown(NamedTuple):
     alpha: Array = NOTHING  # [run]: and multiplied by
     holes: Array = NOTHING  # [run, image, 4]: `square` of the augmentation
     adversary: Array = NOTHING  # [run, image]: keys of the adversary's starts
+    share: Array = NOTHING  # [run, image]: of an image in its mixture with the partner
+    partner: Array = NOTHING  # [run, image]: which picture that is
+    partner_label: Array = NOTHING
+    partner_where: Array = NOTHING  # its distortions, as those above
+    partner_elastic: Array = NOTHING
+    partner_holes: Array = NOTHING
+    answered: Array = NOTHING  # [run, picture, class]: the teachers' shares
+    heat: Array = NOTHING  # [run]: the temperature of a run's own
+    weight: Array = NOTHING  # [run]: of the teachers in the loss
 
 
+PICTURES = -1
 OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: images
     "where": (np.float32, None, 2, 3),
     "masks": (np.float32, None, 204),
@@ -94,6 +107,15 @@ OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: imag
     "alpha": (np.float32,),
     "holes": (np.int64, None, 4),
     "adversary": (np.int64, None),
+    "share": (np.float32, None),
+    "partner": (np.int64, None),
+    "partner_label": (np.int64, None),
+    "partner_where": (np.float32, None, 2, 3),
+    "partner_elastic": (np.int64, None),
+    "partner_holes": (np.int64, None, 4),
+    "answered": (np.float32, PICTURES, 10),
+    "heat": (np.float32,),
+    "weight": (np.float32,),
 }
 
 
@@ -110,6 +132,15 @@ class OneShown(NamedTuple):
     alpha: Any
     holes: Array
     adversary: Array
+    share: Array
+    partner: Array
+    partner_label: Array
+    partner_where: Array
+    partner_elastic: Array
+    partner_holes: Array
+    answered: Array
+    heat: Any
+    weight: Any
     values: Array
     number: Any
 
@@ -127,6 +158,7 @@ class Network(NamedTuple):
     number: Array  # [run]: the smoothing of `softmax`, j of `rbf_map`
     bitmaps: Array  # [class, unit], +-1
     running: Array  # [run, 2, 22]: mean and variance of batch norm, maps of C1 and C3
+    teacher: str = "none"
 
 
 class Adversary(NamedTuple):
@@ -147,6 +179,8 @@ class Steps(NamedTuple):
     first: Array  # [run]: momentum or beta1
     second: Array  # [run]: beta2 or the decay of squares
     memory: Mapping[str, Mapping[str, Array]]  # its tensors, as the parameters
+    hidden: Array = NOTHING  # [run, step, 2]: rate and share of the weights in HIDDEN,
+    momentum: Array = NOTHING  # [run]: where they have a rule of their own
 
 
 class Pass(NamedTuple):
@@ -188,7 +222,7 @@ def train_batches(
     """train_pass with images in the lanes."""
     slots, names = layout(network), OPTIMIZERS[steps.optimizer].memory
     plan, maps = planned(network, slots, steps.optimizer), maps_of(slots)
-    groups = batch.ROUND
+    hidden, groups = flat_matrices(steps, network, slots), batch.ROUND
     if plan.norm:
         groups = -(-min(steps.batch_size, shown.order.shape[1]) // LANES)
     found, states = nothing_yet(shown), {}
@@ -197,7 +231,7 @@ def train_batches(
         w = flat(parameters, slots, run)
         memory = [flat(steps.memory[n], slots, run) if n else w[:0] for n in names]
         states[run] = (w, aligned(len(w)), *memory)
-        gate, share = np.zeros(2, np.int64), shares(slots, threads)
+        gate, share = np.zeros(2, np.int64), shares(slots, threads, apart(steps))
         return round_of(groups, maps), gate, share
 
     def work(run: int, thread: int, threads: int, prepared: Any) -> None:
@@ -210,7 +244,8 @@ def train_batches(
             thread, threads, gate, workspace(mine, seen.values[0]), plan, seen,
             steps.batch_size, states[run], kept, own(maps, seen.values[0], ball), share,
             numbers_of(steps, run), np.ascontiguousarray(steps.each[run], np.float32),
-            np.float32(steps.decay[run]), network.running[run], *of_run(found, run),
+            np.float32(steps.decay[run]), hidden_of(steps, run, *hidden),
+            network.running[run], *of_run(found, run),
         )  # fmt: skip
 
     together(len(shown.order), threads, work, prepare)
@@ -236,6 +271,8 @@ def train_images(
     decayed = np.any(steps.decay) or np.any(steps.each[:, :, 1])
     fused = steps.optimizer in ("sgd", "sdlm") and not decayed
     mask, found = kernel_mask(network, places), nothing_yet(shown)
+    moved = [name not in apart(steps) for name in SLOTS]
+    decays, hidden = DECAYS[moved], matrices(steps, network, places, SPANS)
 
     def work(run: int, thread: int, threads: int, _: None) -> None:
         if thread or stands(steps, run):
@@ -250,8 +287,8 @@ def train_images(
         single.each_image(
             s, (w, g, m, v), np.zeros((400, LANES), np.float32), mask, plan, seen,
             fused, numbers_of(steps, run),
-            np.ascontiguousarray(steps.each[run], np.float32), DECAYS,
-            *of_run(found, run),
+            np.ascontiguousarray(steps.each[run], np.float32), decays,
+            hidden_of(steps, run, *hidden), *of_run(found, run),
         )  # fmt: skip
         take(w, places, parameters, run)
         for name, row in zip(names, (m, v), strict=True):
@@ -271,6 +308,31 @@ def answers_of(
 ) -> tuple[Array, Array]:
     """[run, image]: the class that each run gives each image, -1 where a score is no
     number; and, where there is an adversary, whether it stays the label in its ball."""
+    none = np.empty((*shown.order.shape[:1], 0, 10), np.float32)
+    return asked(parameters, shown, network, adversary, threads, none)
+
+
+def scores_of(
+    parameters: Mapping[str, Array],
+    shown: Shown,
+    network: Network,
+    threads: int | None = None,
+) -> Array:
+    """[run, image, class]: the score that each run gives each class of each image."""
+    scores = np.zeros((*shown.order.shape, 10), np.float32)
+    asked(parameters, shown, network, None, threads, scores)
+    return scores
+
+
+def asked(
+    parameters: Mapping[str, Array],
+    shown: Shown,
+    network: Network,
+    adversary: Adversary | None,
+    threads: int | None,
+    scores: Array,
+) -> tuple[Array, Array]:
+    """`answers_of`, which also fills in the scores [run, image, class], or none."""
     shown, slots = checked(shown), layout(network)
     plan, maps = planned(network, slots, "sgd"), maps_of(slots)
     check(parameters, network, len(shown.order))
@@ -285,7 +347,7 @@ def answers_of(
         s, mine = workspace(tiles.TILE, seen.values[0]), own(maps, seen.values[0], ball)
         evaluate.each_answer(
             first, min(stop, images), s, w, plan, seen, mine, network.running[run],
-            answers[run], right[run],
+            answers[run], right[run], scores[run],
         )  # fmt: skip
 
     together(runs, threads, work, lambda run, threads: flat(parameters, slots, run))
@@ -378,6 +440,7 @@ def planned(network: Network, slots: Mapping[str, int], optimizer: str) -> Plan:
         squash=codes.index(head.squash or network.activation),
         pooling=list(POOLINGS).index(network.pooling),
         head=list(HEADS).index(network.head),
+        teacher=list(TEACHERS).index(network.teacher),
         squashed=POOLINGS[network.pooling].trainable,
         linear=head.trainable,
         norm=network.norm != "none",
@@ -485,12 +548,23 @@ DECAYS = np.array(  # of single.py's weights: begin, vectors, whether decay acts
 )
 
 
-def shares(slots: Mapping[str, int], threads: int) -> Array:
-    """Which thread moves which weights: [thread, start, length, decayed], the two in
-    the middle in vectors. A thread moves what it gathers, see batch.py."""
+SPANS = {  # where a parameter lies in single.py's weights, in vectors
+    name: (start, size)
+    for name, start, size in zip(SLOTS, single.K, single.W.values(), strict=True)
+}
+
+
+def shares(
+    slots: Mapping[str, int], threads: int, others: Container[str] = ()
+) -> Array:
+    """Which thread moves which weights, but for `others`: [thread, start, length,
+    decayed], the two in the middle in vectors. A thread moves what it gathers, see
+    batch.py."""
     rows = []
     starts = accumulate([0, *slots.values()][:-1])
     for (name, size), start in zip(slots.items(), starts, strict=True):
+        if name in others:
+            continue
         decayed, first = int(not name.endswith("bias")), start // LANES
         if name in BLOCKS:
             blocks = BLOCKS[name]
@@ -502,6 +576,75 @@ def shares(slots: Mapping[str, int], threads: int) -> Array:
             owner = 0 if name[:2] in MAPS else threads - 1
             rows.append((owner, first, size // LANES, decayed))
     return np.array(rows)
+
+
+def apart(steps: Steps) -> tuple[str, ...]:
+    """The parameters that take a step of their own, each as one matrix."""
+    return HIDDEN if steps.hidden.size else ()
+
+
+def flat_matrices(
+    steps: Steps, network: Network, slots: Mapping[str, int]
+) -> tuple[Array, Array]:
+    """`matrices` where a run's weights lie as `flat` has them."""
+    starts = accumulate([0, *slots.values()][:-1])
+    begin = dict(zip(slots, starts, strict=True))
+    places = {name: begin[name] + np.arange(slots[name]) for name in apart(steps)}
+    spans = {name: (begin[name] // LANES, slots[name] // LANES) for name in places}
+    return matrices(steps, network, places, spans)
+
+
+def matrices(
+    steps: Steps,
+    network: Network,
+    places: Mapping[str, Array],
+    spans: Mapping[str, tuple[int, int]],
+) -> tuple[Array, Array]:
+    """Shapes and places of the parameters that are one matrix each, see muon.py.
+
+    places: where each number of a parameter lies among the run's; spans: in which
+    vectors, the first and how many.
+    """
+    shapes, wheres, first = [], [np.empty(0, np.int64)], 0
+    for name in apart(steps):
+        numbers = matrix(name, network)
+        rows, columns = (-(-n // LANES) * LANES for n in numbers.shape)
+        where = np.full((rows, columns), -1)
+        there = np.zeros(where.shape, np.bool_)
+        there[: numbers.shape[0], : numbers.shape[1]] = numbers >= 0
+        where[there] = places[name][numbers[numbers >= 0]]
+        shapes.append((first, rows, columns, *spans[name]))
+        wheres.append(where.reshape(-1))
+        first += where.size
+    return np.array(shapes, np.int64).reshape(-1, 5), np.concatenate(wheres)
+
+
+def matrix(name: str, network: Network) -> Array:
+    """Which number of a weight stands where in its matrix, [out, what a unit sees]; -1
+    for a kernel that C3 has not."""
+    if name != "C3.weight":
+        units = SLOTS[name.replace("weight", "bias")]
+        return np.arange(SLOTS[name]).reshape(units, -1)
+    kernels, count = np.full((16, 6), -1), 0
+    for row, inputs in enumerate(CONNECTIONS[network.connection]):
+        kernels[row, list(inputs)] = range(count, count + len(inputs))
+        count += len(inputs)
+    numbers = kernels[:, :, None] * 25 + np.arange(25)
+    return np.where(kernels[:, :, None] < 0, -1, numbers).reshape(16, -1)
+
+
+def hidden_of(steps: Steps, run: int, shapes: Array, places: Array) -> Any:
+    """What muon.py needs for a run, with space for one thread."""
+    rule = np.zeros((5, LANES), np.float32)
+    if not len(shapes):
+        none = np.empty((0, 2), np.float32)
+        return muon.Matrices(shapes, places, rule, none, (none[:, 0].copy(),) * 5)
+    momentum = np.float32(steps.momentum[run])
+    rule[:2] = np.array([momentum, np.float32(1) - momentum])[:, None]
+    each = np.ascontiguousarray(steps.hidden[run], np.float32)
+    whole, square = (int((shapes[:, 1] * shapes[:, k]).max()) for k in (2, 1))
+    space = tuple(aligned(n) for n in (whole, whole, square, square, whole))
+    return muon.Matrices(shapes, places, rule, each, space)
 
 
 def nothing_yet(shown: Shown) -> Pass:
@@ -580,15 +723,15 @@ def one_shown(shown: Shown, network: Network, run: int) -> OneShown:
 def checked(shown: Shown) -> Shown:
     """`shown` as the loops take it; a ValueError for what they would read astray."""
     pictures, order, labels = shown[:3]
+    within(shown.partner, len(pictures), "partner", "pictures")
+    within(shown.partner_label, 10, "partner_label", "classes")
     if pictures.shape[1:] != (28, 28) or labels.shape != order.shape:
         shapes = [array.shape for array in shown[:3]]
         raise ValueError(f"pictures, order and labels do not fit: {shapes}")
     if pictures.dtype != np.uint8:
         raise ValueError(f"pictures are {pictures.dtype}: give uint8")
-    if order.size and not 0 <= order.min() <= order.max() < len(pictures):
-        raise ValueError(f"order goes beyond the {len(pictures)} pictures")
-    if labels.size and not 0 <= labels.min() <= labels.max() < 10:
-        raise ValueError("labels go beyond the 10 classes")
+    within(order, len(pictures), "order", "pictures")
+    within(labels, 10, "labels", "classes")
     runs, images = order.shape
     arrays = {
         "pictures": pictures,
@@ -597,13 +740,20 @@ def checked(shown: Shown) -> Shown:
     }
     for name, (kind, *shape) in OPTIONAL.items():
         given = getattr(shown, name)
-        fit = (runs, *(images if n is None else n for n in shape))
+        sizes = {None: images, PICTURES: len(pictures)}
+        fit = (runs, *(sizes.get(n, n) for n in shape))
         if given.size and given.shape != fit:
             raise ValueError(f"{name} is {given.shape}, not {fit}")
         if not given.size:
-            given = np.zeros((runs, *(0 if n is None else n for n in shape)))
+            given = np.zeros((runs, *(0 if n in sizes else n for n in shape)))
         arrays[name] = given.astype(kind, copy=False)
     return Shown(**{name: np.ascontiguousarray(a) for name, a in arrays.items()})
+
+
+def within(places: Array, count: int, name: str, what: str) -> None:
+    """A ValueError for places that are not from 0 on below the count."""
+    if places.size and not 0 <= places.min() <= places.max() < count:
+        raise ValueError(f"{name}: some go beyond the {count} {what}")
 
 
 def check(values: Mapping[str, Array], network: Network, runs: int) -> None:

@@ -131,21 +131,63 @@ def mixed(bits):
 
 @compiled
 @no_type_check
-def draw_image(canvas, before, shown, t):
-    """Image t of the pass, as its run sees it."""
-    picture = shown.pictures[shown.order[t]]
-    if shown.elastic.size:
+def distort(canvas, before, picture, shown, where, elastic, holes, t):
+    """A picture as augmentation has it; where, elastic, holes: what is drawn for those
+    of the pass, empty where nothing is."""
+    if elastic.size:
         plain(before, picture, shown.values)
         field = np.empty((2, 28, 28), np.float32)
-        displaced(field, shown.elastic[t], shown.smooth, shown.alpha)
-        if shown.where.size:
-            moved_and_warped(canvas, before, shown.where[t], field)
+        displaced(field, elastic[t], shown.smooth, shown.alpha)
+        if where.size:
+            moved_and_warped(canvas, before, where[t], field)
         else:
             warped(canvas, before, field)
-    elif shown.where.size:
+    elif where.size:
         plain(before, picture, shown.values)
-        moved(canvas, before, shown.where[t])
+        moved(canvas, before, where[t])
     else:
         plain(canvas, picture, shown.values)
-    if shown.holes.size:
-        erased(canvas, shown.holes[t], shown.values[0])
+    if holes.size:
+        erased(canvas, holes[t], shown.values[0])
+
+
+@compiled
+@no_type_check
+def draw_image(canvas, before, shown, t):
+    """Image t of the pass, as its run sees it: distorted, and mixed with its partner
+    (see mix.py), where there is one."""
+    picture = shown.pictures[shown.order[t]]
+    distort(canvas, before, picture, shown, shown.where, shown.elastic, shown.holes, t)
+    if shown.partner.size:
+        other = np.empty(SIDE * SIDE, np.float32)
+        picture = shown.pictures[shown.partner[t]]
+        distort(other, before, picture, shown, shown.partner_where,
+                shown.partner_elastic, shown.partner_holes, t)  # fmt: skip
+        share, rest = shown.share[t], np.float32(1) - shown.share[t]
+        for y in range(EDGE, EDGE + 28):
+            for k in range(y * SIDE + EDGE, y * SIDE + EDGE + 28):
+                canvas[k] = canvas[k] * share + other[k] * rest
+
+
+@compiled
+@no_type_check
+def goal(shown, t, c):
+    """How much class c is the label of image t of the pass."""
+    own = np.float32(c == shown.labels[t])
+    if not shown.partner.size:
+        return own
+    other = np.float32(c == shown.partner_label[t])
+    return own * shown.share[t] + other * (np.float32(1) - shown.share[t])
+
+
+@compiled
+@no_type_check
+def lesson(shown, t, c):
+    """The share that the teachers give class c of image t of the pass; 0 without."""
+    if not shown.answered.size:
+        return np.float32(0)
+    own = shown.answered[shown.order[t], c]
+    if not shown.partner.size:
+        return own
+    other = shown.answered[shown.partner[t], c]
+    return own * shown.share[t] + other * (np.float32(1) - shown.share[t])

@@ -50,7 +50,8 @@ from lenet.training.loops.maps import (
     unpool,
     unsquash,
 )
-from lenet.training.loops.show import SIDE, draw_image
+from lenet.training.loops.muon import move_hidden
+from lenet.training.loops.show import SIDE, draw_image, goal, lesson
 
 # Places in the workspace, as in batch.py. units, slopes, d: F6 and dE by it, a vector
 # for each unit, every lane the same, as the output's loops take them; `pulls` are dE by
@@ -60,7 +61,7 @@ SPACE = {
     "slope2": 196, "d2": 196, "plane3": 200, "gate3": 200, "sum4": 50, "S4": 50,
     "slope4": 50, "d4": 50, "C5": 15, "slope5": 15, "d5": 15, "F6": 11, "slope6": 11,
     "d6": 11, "units": 88, "d": 88, "score": 16, "pull": 16, "pulls": 2, "target": 10,
-    "number": 1, "factor": 1, "loss": 1,
+    "number": 1, "factor": 1, "loss": 1, "answered": 12,
 }  # fmt: skip
 Place: Any = namedtuple("Place", list(SPACE))  # type: ignore[misc]
 P: Any = Place(*accumulate([0, *SPACE.values()][:-1]))
@@ -185,8 +186,8 @@ def backward_maps(s, w, turned, g, plan):
 @entrance
 @no_type_check
 def each_image(
-    s, state, turned, mask, plan, shown, fused, numbers, steps, decays, losses,
-    answers, ended,
+    s, state, turned, mask, plan, shown, fused, numbers, steps, decays, matrices,
+    losses, answers, ended,
 ):  # fmt: skip
     """The pass of a run with a step after every image; ended becomes the step with a
     loss that is not finite.
@@ -205,10 +206,14 @@ def each_image(
         forward_dense(s, w, plan, masks)
         for lane in range(LANES):
             for c in range(10):
-                s[P.target + c, lane] = np.float32(c == shown.labels[t])
+                s[P.target + c, lane] = goal(shown, t, c)
+                s[P.answered + c, lane] = lesson(shown, t, c)
+            s[P.answered + 10, lane] = shown.heat
+            s[P.answered + 11, lane] = shown.weight
             s[P.number, lane] = shown.number
             s[P.factor, lane] = steps[t, 0] if fused else np.float32(1)
-        judge(s, plan.head, P.score, P.target, P.number, P.factor, P.loss, P.pull)
+        judge(s, plan.head, plan.teacher, P.score, P.target, P.number, P.factor, P.loss,
+              P.pull, P.answered)  # fmt: skip
         losses[t], answers[t] = s[P.loss, 0], answer(s)
         if not math.isfinite(losses[t]):
             ended[0] = t
@@ -226,6 +231,7 @@ def each_image(
             descend_all(w, v, g, K.b6, VECTORS - K.b6)
         else:
             step(plan, w, g, m, v, numbers, steps[t], decays)
+            move_hidden(0, 1, plan, state, matrices, t)
         turn_kernels(turned, w, K.c3)
 
 

@@ -48,20 +48,20 @@ from lenet.training.loops.maps import (
     unpool,
     unsquash,
 )
-from lenet.training.loops.show import SIDE, draw_image
+from lenet.training.loops.show import SIDE, draw_image, goal, lesson
 
 TILE = 4  # groups that share a sweep over the weights of C5, F6 and output
 # Places in the workspace, in vectors; numbers name the layer. S, C, F: outputs. slope:
 # f'(a). gate: f'(a) times the derivative of pooling, later the delta. sum: four inputs
 # summed. d: dE by the output. plane: a map before pooling. score, pull: of a class, and
 # dE by it. target: 1 for the label's class. number: the head's.
-# raw: what batch norm is of.
+# raw: what batch norm is of. answered: what teachers say, temperature and weight.
 SPACE = {
     "none": 1, "image": 1024, "plane": 784, "gate1": 4704, "sum2": 1176, "S2": 1176,
     "slope2": 1176, "d2": 1176, "gate3": 1600, "sum4": 400, "S4": 400, "slope4": 400,
     "d4": 400, "C5": 120, "slope5": 120, "d5": 120, "F6": 88, "slope6": 88, "d6": 88,
     "score": 16, "pull": 16, "target": 10, "number": 1, "factor": 1, "loss": 1,
-    "raw1": 4704, "raw3": 1600,
+    "raw1": 4704, "raw3": 1600, "answered": 12,
 }  # fmt: skip
 Place: Any = namedtuple("Place", list(SPACE))  # type: ignore[misc]
 P: Any = Place(*accumulate([0, *SPACE.values()][:-1]))
@@ -337,9 +337,11 @@ def aim(s, shown, at, factor):
     loss counts, 0 where a lane has no image."""
     for lane in range(LANES):
         there = at[lane] >= 0
-        label = shown.labels[at[lane]] if there else 0
         for c in range(10):
-            s[P.target + c, lane] = np.float32(c == label)
+            target = goal(shown, at[lane], c) if there else np.float32(c == 0)
+            s[P.target + c, lane] = target
+            s[P.answered + c, lane] = lesson(shown, at[lane], c) if there else target
+        s[P.answered + 10, lane], s[P.answered + 11, lane] = shown.heat, shown.weight
         s[P.number, lane] = shown.number
         s[P.factor, lane] = factor if there else np.float32(0)
 
