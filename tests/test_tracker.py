@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stub
 from conftest import config
 from stub import small
 
@@ -32,7 +33,7 @@ FAULTS = {
 }
 
 
-STUB = [sys.executable, str(Path(__file__).with_name("stub.py")), "none"]
+STUB = [sys.executable, stub.__file__, "none"]
 
 
 @pytest.fixture
@@ -314,6 +315,7 @@ def test_sweep_mirrors_its_study(
     """Every run of a study lies under its treatment, also if it was finished before."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     monkeypatch.setattr(report, "ablation", lambda folder: [folder])
+    monkeypatch.setattr(sweep, "start", stub.start)
     design, runs = small(2)
     for name in ("none", "tensorboard"):
         places = Places(output_dir=str(tmp_path), tracker=name)
