@@ -171,7 +171,8 @@ def test_wandb_mirrors_config_curve_and_result(
 def test_tensorboard_mirrors_config_and_curve(
     output: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The event file holds the treatment and each error at each epoch."""
+    """The event file holds the treatment and each error at each epoch; and HPARAMS of
+    the run itself, as the chart of anybody's runs reads them."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -190,18 +191,11 @@ def test_tensorboard_mirrors_config_and_curve(
         assert [v for _, v in logged] == pytest.approx([v for _, v in curve])
     (text,) = found.Tensors("config/text_summary")
     assert b'"activation": "relu"' in text.tensor_proto.string_val[0]
-
-
-def test_tensorboard_has_the_settings_beside_the_result(output: str) -> None:
-    """HPARAMS of the run itself, as the chart of anybody's runs reads them."""
-    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
-    one = only(output)
-    mirror(output, "tensorboard")
-    found = table_io.tensorboard(Path(output) / "tensorboard")
-    (row,) = found.to_dict("records")
-    error = one["response"]["test_error"]
-    assert row["test_error"] == pytest.approx(error) and row["seed"] == one["seed"]
-    assert row["optimizer"] == one["treatment"]["optimizer"]
+    table = table_io.tensorboard(Path(output) / "tensorboard")
+    (row,) = table.to_dict("records")
+    error = before["response"]["test_error"]
+    assert row["test_error"] == pytest.approx(error) and row["seed"] == before["seed"]
+    assert row["optimizer"] == before["treatment"]["optimizer"]
 
 
 def test_mlflow_mirrors_settings_curve_and_result(
