@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -201,13 +202,19 @@ def valid(output_dir: Path) -> dict[str, bytes]:
     return {p: content for p, content in found.items() if Path(p).parts[1] in done}
 
 
-def planned() -> Plan:
-    """Two arms of two seeds."""
-    contents.commit(), contents.fingerprint()  # looked up once, before any fork
+@cache
+def prepare() -> None:
+    """What a process does once, before any fork."""
+    contents.commit(), contents.fingerprint()  # looked up once
     train.load_one("digits", Places(device="cpu"))  # so are the files of imports
     contents.versions(), contents.hardware("cpu")
     edition.prove()  # by the real training, for which the stub will stand
     torch.set_num_threads(1)
+
+
+def planned() -> Plan:
+    """Two arms of two seeds."""
+    prepare()
     return small(2)
 
 

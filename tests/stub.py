@@ -1,13 +1,18 @@
 """A worker whose training is a stub: at once, the same numbers for the same seed.
 
 The writer, the protocol and the sweep are the real ones. `python tests/stub.py FAULT`
-is a worker; a fault befalls the stack that has seed 3 in it.
+is a worker; a fault befalls the stack that has seed 3 in it. `start` forks the same
+worker off a process that has imported torch already, which takes it seconds.
 """
 
+import gc
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -88,9 +93,37 @@ FAULTS: dict[str, Callable[[], object]] = {
 }
 
 
-def main() -> None:
+def start(threads: int, command: Sequence[str]) -> worker.Worker:
+    """lenet.sweep.worker.start, but forked where the command is this stub."""
+    if __file__ not in command:
+        return worker.start(threads, command)
+    errors = tempfile.TemporaryFile()
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        preexec_fn=partial(instead, *command[2:]),
+    )
+    return worker.Worker(process, errors, time.monotonic())
+
+
+def instead(*arguments: str) -> None:
+    """Work in the forked process instead of executing the command; never returns."""
+    code = 1
+    try:
+        gc.freeze()  # no file of the parent's is closed when its number is another's
+        os.closerange(3, 2**16)  # so the parent knows that the process has started
+        sys.stdin, sys.stderr = os.fdopen(0), os.fdopen(2, "w", buffering=1)
+        main(*arguments)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    finally:
+        os._exit(code)
+
+
+def main(fault: str, *once: str) -> None:
     """The worker's process."""
-    fault, once = sys.argv[1], sys.argv[2:]
 
     def faulty(
         configs: Sequence[Config], data: Data, report: Report = lambda now: None
@@ -107,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

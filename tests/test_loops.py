@@ -197,7 +197,7 @@ STRUCTURE = ("activation", "pooling", "connection", "head")
 COMBINATIONS = list(itertools.product(*(names(factor) for factor in STRUCTURE)))
 
 
-@pytest.mark.parametrize("levels", mostly_slow(COMBINATIONS, every=9), ids="-".join)
+@pytest.mark.parametrize("levels", mostly_slow(COMBINATIONS, every=17), ids="-".join)
 def test_a_pass_equals_autograd(levels: tuple[str, ...]) -> None:
     """Every structure moves every parameter as autograd in float64 does."""
     arguments = problem(2, 3, **dict(zip(STRUCTURE, levels, strict=True)))
@@ -359,13 +359,13 @@ CROSSED: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("change", mostly_slow(CROSSED, every=5), ids=str)
+@pytest.mark.parametrize("change", mostly_slow(CROSSED, every=7), ids=str)
 def test_compiled_loop_trains_what_the_plain_loop_trains(
     change: dict[str, Any], digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """stack.train gives the same weights, errors and curve through either loop."""
     overrides = {"preset": "paper", "data": "digits", "epochs": 2, "replicates": 3}
-    if not {"optimizer", "preset"} & set(change):  # then it is sdlm
+    if not change.keys() & {"optimizer", "preset"}:  # sdlm, which draws samples
         overrides["optimizer.samples"] = 20
     overrides |= {"train_size": 24, **change}
     configs, _ = composed([f"{key}={value}" for key, value in overrides.items()])
@@ -423,7 +423,7 @@ def begun(change: dict[str, Any], digits: Data) -> stack.Stack:
     return begun
 
 
-@pytest.mark.parametrize("change", mostly_slow(MODELS, every=6), ids=str)
+@pytest.mark.parametrize("change", mostly_slow(MODELS, every=9), ids=str)
 def test_answers_and_curvature_are_the_plain_networks(
     change: dict[str, Any], digits: Data
 ) -> None:

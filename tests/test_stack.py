@@ -125,7 +125,7 @@ def assert_same_bits(one: Result, other: Result) -> None:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", mostly_slow([*STRUCTURES], every=6))
+@pytest.mark.parametrize("name", mostly_slow([*STRUCTURES], every=9))
 def test_stack_equals_lone_runs(name: str, tiny: Data) -> None:
     """Three different runs end where each ends alone, in float64."""
     small = {"train_size": 18, **STRUCTURES[name]}
@@ -140,7 +140,7 @@ def test_stack_equals_lone_runs(name: str, tiny: Data) -> None:
         assert result.diverged_step is None
 
 
-@pytest.mark.parametrize("name", mostly_slow([*STRUCTURES], every=5))
+@pytest.mark.parametrize("name", mostly_slow([*STRUCTURES], every=8))
 def test_run_has_the_same_bits_in_any_stack(name: str, tiny: Data) -> None:
     """In float32 a run is bit for bit the same alone, in stacks of 2, 3 and 5, and in
     any place."""

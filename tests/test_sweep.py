@@ -20,6 +20,7 @@ import pytest
 from faults import carry_out as here
 from rich.console import Console
 from stub import small, stub
+from stub import start as start_stub
 
 from lenet import train
 from lenet.commands import sweep as command
@@ -33,6 +34,12 @@ from lenet.sweep.worker import start_worker as start_worker
 
 ROOT = Path(__file__).parent.parent
 STUB = Path(__file__).with_name("stub.py")
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stub workers are forked, where a test does not say that they are not."""
+    monkeypatch.setattr(sweep, "start", start_stub)
 
 
 def worker(fault: str = "none", once: Path | None = None) -> list[str]:
@@ -64,9 +71,17 @@ def attempts(output_dir: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: -len(one["runs"]))
 
 
-def test_sweep_trains_every_run_once_and_publishes_them(tmp_path: Path) -> None:
-    """A sweep ends with a sealed plan and one record for each run, in its order."""
-    carry_out(tmp_path, workers=2)
+@pytest.mark.parametrize(("start", "workers"), [(start_stub, 2), (start_worker, 1)])
+def test_sweep_trains_every_run_once_and_publishes_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[..., Worker],
+    workers: int,
+) -> None:
+    """A sweep ends with a sealed plan and one record for each run, in its order; also
+    if its worker is a program that was started."""
+    monkeypatch.setattr(sweep, "start", start)
+    carry_out(tmp_path, workers=workers)
     plan, runs = small()
     assert plans.read_plan(tmp_path / "small")["runs"] == list(runs) == plan["runs"]
     assert list(plans.published_records(tmp_path / "small")) == list(runs)
@@ -232,6 +247,7 @@ def test_code_that_changes_while_a_sweep_runs_is_refused(
 ) -> None:
     """A worker with other training code than its sweep trains nothing."""
     plan, runs = small()
+    monkeypatch.setattr(sweep, "start", start_worker)  # a fork has what is patched
     monkeypatch.setattr("lenet.sweep.worker.contents.fingerprint", lambda: "another")
     with pytest.raises(Refusal, match="training code changed"):
         sweep.carry_out(

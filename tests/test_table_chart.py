@@ -1,5 +1,6 @@
 """The chart of anybody's table, in the unit of what was measured."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from figures import check_texts, content
+from marks import mostly_slow
 
 from lenet.commands import chart
 from lenet.config import Refusal
@@ -71,10 +73,15 @@ def test_unit_may_be_said() -> None:
         found(runs("loss"), "share")
 
 
-@pytest.mark.parametrize("size", [1e-9, 1e-3, 1.0, 1e4])
-@pytest.mark.parametrize("unit", ["", "ms"])
-def test_chart_is_in_the_response_s_own_unit(size: float, unit: str) -> None:
+SIZES = [*product([1e-9, 1e-3, 1.0, 1e4], ["", "ms"])]
+
+
+@pytest.mark.parametrize("size_and_unit", mostly_slow(SIZES, every=3), ids=str)
+def test_chart_is_in_the_response_s_own_unit(
+    size_and_unit: tuple[float, str],
+) -> None:
     """Numbers of any size, on the axis, beside it and in the sentence; no points."""
+    size, unit = size_and_unit
     rows = runs("latency", 5 * size, size)
     got = found(rows, unit, margin=0.2 * size)
     tables = table_effects(got)

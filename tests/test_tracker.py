@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stub
 from conftest import config
 from stub import small
 
@@ -32,7 +33,7 @@ FAULTS = {
 }
 
 
-STUB = [sys.executable, str(Path(__file__).with_name("stub.py")), "none"]
+STUB = [sys.executable, stub.__file__, "none"]
 
 
 @pytest.fixture
@@ -170,7 +171,8 @@ def test_wandb_mirrors_config_curve_and_result(
 def test_tensorboard_mirrors_config_and_curve(
     output: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The event file holds the treatment and each error at each epoch."""
+    """The event file holds the treatment and each error at each epoch; and HPARAMS of
+    the run itself, as the chart of anybody's runs reads them."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -189,18 +191,11 @@ def test_tensorboard_mirrors_config_and_curve(
         assert [v for _, v in logged] == pytest.approx([v for _, v in curve])
     (text,) = found.Tensors("config/text_summary")
     assert b'"activation": "relu"' in text.tensor_proto.string_val[0]
-
-
-def test_tensorboard_has_the_settings_beside_the_result(output: str) -> None:
-    """HPARAMS of the run itself, as the chart of anybody's runs reads them."""
-    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
-    one = only(output)
-    mirror(output, "tensorboard")
-    found = foreign_runs.read_tensorboard(Path(output) / "tensorboard")
-    (row,) = found.to_dict("records")
-    error = one["response"]["test_error"]
-    assert row["test_error"] == pytest.approx(error) and row["seed"] == one["seed"]
-    assert row["optimizer"] == one["treatment"]["optimizer"]
+    table = foreign_runs.read_tensorboard(Path(output) / "tensorboard")
+    (row,) = table.to_dict("records")
+    error = before["response"]["test_error"]
+    assert row["test_error"] == pytest.approx(error) and row["seed"] == before["seed"]
+    assert row["optimizer"] == before["treatment"]["optimizer"]
 
 
 def test_mlflow_mirrors_settings_curve_and_result(
@@ -314,6 +309,7 @@ def test_sweep_mirrors_its_study(
     """Every run of a study lies under its treatment, also if it was finished before."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     monkeypatch.setattr(report, "ablation", lambda folder: [folder])
+    monkeypatch.setattr(sweep, "start", stub.start)
     design, runs = small(2)
     for name in ("none", "tensorboard"):
         places = Places(output_dir=str(tmp_path), tracker=name)
