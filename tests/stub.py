@@ -94,7 +94,7 @@ FAULTS: dict[str, Callable[[], object]] = {
 
 
 def start(threads: int, command: Sequence[str]) -> worker.Worker:
-    """lenet.sweep.worker.start, but forked where the command is this stub."""
+    """lenet.sweep.worker.start_worker, but forked where the command is this stub."""
     if __file__ not in command:
         return worker.start_worker(threads, command)
     errors = tempfile.TemporaryFile()

@@ -39,7 +39,7 @@ STUB = Path(__file__).with_name("stub.py")
 @pytest.fixture(autouse=True)
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stub workers are forked, where a test does not say that they are not."""
-    monkeypatch.setattr(sweep, "start", start_stub)
+    monkeypatch.setattr(sweep, "start_worker", start_stub)
 
 
 def worker(fault: str = "none", once: Path | None = None) -> list[str]:
@@ -80,7 +80,7 @@ def test_sweep_trains_every_run_once_and_publishes_them(
 ) -> None:
     """A sweep ends with a sealed plan and one record for each run, in its order; also
     if its worker is a program that was started."""
-    monkeypatch.setattr(sweep, "start", start)
+    monkeypatch.setattr(sweep, "start_worker", start)
     carry_out(tmp_path, workers=workers)
     plan, runs = small()
     assert plans.read_plan(tmp_path / "small")["runs"] == list(runs) == plan["runs"]
@@ -247,7 +247,9 @@ def test_code_that_changes_while_a_sweep_runs_is_refused(
 ) -> None:
     """A worker with other training code than its sweep trains nothing."""
     plan, runs = small()
-    monkeypatch.setattr(sweep, "start", start_worker)  # a fork has what is patched
+    monkeypatch.setattr(
+        sweep, "start_worker", start_worker
+    )  # a fork has what is patched
     monkeypatch.setattr("lenet.sweep.worker.contents.fingerprint", lambda: "another")
     with pytest.raises(Refusal, match="training code changed"):
         sweep.carry_out(

@@ -309,7 +309,7 @@ def test_sweep_mirrors_its_study(
     """Every run of a study lies under its treatment, also if it was finished before."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     monkeypatch.setattr(report, "ablation", lambda folder: [folder])
-    monkeypatch.setattr(sweep, "start", stub.start)
+    monkeypatch.setattr(sweep, "start_worker", stub.start)
     design, runs = small(2)
     for name in ("none", "tensorboard"):
         places = Places(output_dir=str(tmp_path), tracker=name)
