@@ -247,7 +247,7 @@ def test_code_that_changes_while_a_sweep_runs_is_refused(
 ) -> None:
     """A worker with other training code than its sweep trains nothing."""
     plan, runs = small()
-    monkeypatch.setattr(
+    monkeypatch.setattr(sweep, "start_worker", start_worker)  # a fork keeps patches
         sweep, "start_worker", start_worker
     )  # a fork has what is patched
     monkeypatch.setattr("lenet.sweep.worker.contents.fingerprint", lambda: "another")
