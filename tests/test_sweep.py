@@ -248,8 +248,6 @@ def test_code_that_changes_while_a_sweep_runs_is_refused(
     """A worker with other training code than its sweep trains nothing."""
     plan, runs = small()
     monkeypatch.setattr(sweep, "start_worker", start_worker)  # a fork keeps patches
-        sweep, "start_worker", start_worker
-    )  # a fork has what is patched
     monkeypatch.setattr("lenet.sweep.worker.contents.fingerprint", lambda: "another")
     with pytest.raises(Refusal, match="training code changed"):
         sweep.carry_out(
