@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from lenet.records.shapes import Record
 from torch.nn import functional
 
 from lenet import train
 from lenet.config import RECORDS, Config, Places, Refusal, composed
 from lenet.records import contents, store
+from lenet.records.record_types import Record
 from lenet.records.teachers import taught, teachers
 from lenet.sweep import verify
 from lenet.training import data as datasets
