@@ -437,7 +437,7 @@ def test_answers_and_curvature_are_the_plain_networks(
     margin = logits.topk(2).values.diff().abs()[..., 0]
     sure = margin > 1e-4 * logits.abs().amax(-1)
     # ReLU makes many of ten_units' distances equal: fewer answers are sure.
-    assert sure.double().mean() > (0.3 if change.get("head") == "ten_units" else 0.5)
+    assert sure.double().mean() > (0.25 if change.get("head") == "ten_units" else 0.5)
     assert (found == logits.argmax(-1))[sure].all()
     keys = draws.fold(state.streams["watch"][:, None], torch.arange(40))
     fast = compiled.withstood(state, images, labels, draws.fold(keys, 0))
