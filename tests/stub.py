@@ -22,7 +22,7 @@ from lenet.sweep import sweep, worker
 from lenet.sweep.design import Design, DesignArm
 from lenet.training import stack
 from lenet.training.data import Data
-from lenet.training.stack import Progress, Report, Result
+from lenet.training.stack import Progress, Report, Result, Teacher
 
 BAD = 3  # the seed of the run that a fault befalls
 
@@ -70,7 +70,10 @@ def small(
 
 
 def stub(
-    configs: Sequence[Config], data: Data, report: Report = lambda now: None
+    configs: Sequence[Config],
+    data: Data,
+    report: Report = lambda now: None,
+    teachers: Sequence[Teacher] = (),
 ) -> list[Result]:
     """In the place of lenet.training.stack.train."""
     report(Progress(0, 1, 2, 7, 0.5, None))

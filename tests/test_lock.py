@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 HOLD = """
 import os, sys, time
 from lenet.records import run_lock
-with claims.claim(sys.argv[1], sys.argv[2:]) as mine:
+with run_lock.claim(sys.argv[1], sys.argv[2:]) as mine:
     print(*mine, flush=True)
     time.sleep(600)
 """
@@ -41,7 +41,7 @@ for _ in range(int(sys.argv[2])):
         children.append(child)
         continue
     for name in names * 3:
-        with claims.claim(output, [name]) as mine:
+        with run_lock.claim(output, [name]) as mine:
             if mine:  # alone here: two at once would meet an existing file
                 inside = os.path.join(output, f"inside-{name}")
                 os.close(os.open(inside, os.O_CREAT | os.O_EXCL))

@@ -1,6 +1,5 @@
 """The report holds all numbers, once, escaped, in one file, the same every time."""
 
-import base64
 import dataclasses
 import html
 import re
@@ -254,7 +253,7 @@ def test_index_lists_each_report_with_what_it_found(arms):
 def test_png_is_the_image_as_ink_on_paper(tmp_path):
     """The inline pictures decode to the inverted pixels."""
     image = np.arange(28 * 28, dtype=np.uint8).reshape(28, 28)
-    (tmp_path / "image.png").write_bytes(base64.b64decode(missed_digits.png(image)))
+    (tmp_path / "image.png").write_bytes(missed_digits.png(image))
     decoded = np.round(255 * imread(tmp_path / "image.png")).astype(np.uint8)
     np.testing.assert_array_equal(decoded, 255 - image)
 

@@ -40,7 +40,8 @@ def missed_section(study: Study) -> Markup:
         digit = {"share": share, "text": f"test image {place}", "png": ""}
         if pictures is not None:
             digit["text"] += f", a {int(pictures.test_labels[place])}"
-            digit["png"] = png(pictures.test_images[place].numpy())
+            picture = png(pictures.test_images[place].numpy())
+            digit["png"] = base64.b64encode(picture).decode()
         digits.append(digit)
     never = int((wrong == 0).sum())
     which = "runs that converge" if len(kept) < len(answered) else "runs"
@@ -68,8 +69,8 @@ def images(name: str, sha256: str) -> tuple[datasets.Data | None, str]:
     return (data, "") if data.sha256 == sha256 else (None, "Other data lie here.")
 
 
-def png(image: "np.ndarray[Any, np.dtype[np.uint8]]") -> str:
-    """A grey image as a PNG file in base64, dark on light as ink on paper."""
+def png(image: "np.ndarray[Any, np.dtype[np.uint8]]") -> bytes:
+    """A grey image as a PNG file, dark on light as ink on paper."""
     file = io.BytesIO()
     Image.fromarray(255 - image).save(file, "PNG", optimize=True)
-    return base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
