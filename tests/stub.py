@@ -129,7 +129,7 @@ def main(fault: str, *once: str) -> None:
     """The worker's process."""
 
     def faulty(
-        configs: Sequence[Config], data: Data, report: Report = lambda now: None
+        configs: Sequence[Config], data: Data, report: Report, *_: Sequence[Teacher]
     ) -> list[Result]:
         happened = bool(once) and os.path.exists(once[0])
         if any(config.seed == BAD for config in configs) and not happened:
