@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 STUDIES = (
     *("paper_1998", "paper_1998_eq9", "paper_1998_size"),
     *("paper_1998_distorted", "paper_readings", "paper_readings_more"),
-    "paper_closed",
+    *("paper_closed", "paper_closed_more"),
 )
 
 

@@ -124,11 +124,20 @@ READINGS = (  # a way to read the paper: its name here, its study and its arm
     ("4 h, printed init", "paper_readings_more[reading=printed init, 4 h]"),
     ("4 h, LUSH's init", "paper_readings_more[reading=LUSH's init, 4 h]"),
 )
-CLOSED = (  # readings of paper_closed
+CLOSED = (  # readings of paper_closed and paper_closed_more
     ("4 h, the preset", "paper_closed[reference]"),
     ("h", "paper_closed[reading=h]"),
     ("h, mu 0.1", "paper_closed[reading=mu 0.1]"),
     ("h, energy of 1/8", "paper_closed[reading=energy of 1/8]"),
+    ("4 h, weights averaged over a pass", "paper_closed_more[reading=4 h, mean of the pass]"),
+    ("h, steps of 0.005 at most", "paper_closed_more[reading=h, steps of 0.005 at most]"),
+    ("h, steps of 0.016 at most", "paper_closed_more[reading=h, steps of 0.016 at most]"),
+    ("h of the first 500 images", "paper_closed_more[reading=h of the first 500]"),
+    ("h of the first 100 images", "paper_closed_more[reading=h of the first 100]"),
+    ("h, eq. 9, j = 50", "paper_closed_more[reading=eq. 9, j = 50, h]"),
+    ("4 h, eq. 9, j = 50", "paper_closed_more[reading=eq. 9, j = 50, 4 h]"),
+    ("energy of 1/4", "paper_closed_more[reading=energy of 1/4]"),
+    ("mean over the 84 units", "paper_closed_more[reading=mean over 84 units]"),
 )
 PAIRS = (
     *("head:training", "structure:training", "units:training", "units:head"),
