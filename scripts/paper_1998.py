@@ -234,10 +234,8 @@ def figure_readings(table: pd.DataFrame) -> Figure:
         axes.set_xlabel("pass")
     for axes in panels[::COLUMNS]:
         axes.set_ylabel("error, %")
-    best = table.iloc[0]
     figure.suptitle(
-        f"Of {len(table)} readings of the paper, {best['reading']} is nearest to "
-        f"Fig. 5: {decimals(best['train_off'])} points off in training error",
+        f"{len(table)} readings of the paper over Fig. 5, nearest in training first",
         weight="bold",
     )
     free = panels[len(table) :]
@@ -245,8 +243,9 @@ def figure_readings(table: pd.DataFrame) -> Figure:
         free[0].legend(*marks(), loc="center", frameon=False)
     else:
         figure.legend(*marks(), loc="outside right upper", frameon=False)
+    seeds = " to ".join(str(n) for n in sorted({table["n"].min(), table["n"].max()}))
     figure.supxlabel(
-        f"Means of {table['n'].max()} seeds, beside one run of 1998. h: the curvature "
+        f"Means of {seeds} seeds, beside one run of 1998. h: the curvature "
         "by which each weight's step is divided; 4 h: four times as much, as in\n"
         "preset=paper. Held out: 5,000 training images. Circles: Fig. 5, p. 10.",
         fontsize=8,
@@ -262,7 +261,8 @@ KINDS = (
 
 
 def draw_reading(axes: Axes, line: pd.Series) -> None:
-    """One reading: its curves, the circles of Fig. 5 and how far off it is."""
+    """One reading: its curves, the circles of Fig. 5, and how far off it is on average
+    in training and on held-out images."""
     top = 12
     for (key, published, color, _), height in zip(KINDS, (7.5, 4.5), strict=True):
         values = line.filter(regex=f"^{key}_[0-9]").to_list()
@@ -275,8 +275,8 @@ def draw_reading(axes: Axes, line: pd.Series) -> None:
     axes.set(yscale="log", ylim=(0.7, top), xticks=list(passes))
     axes.set_yticks([1, 2, 5, 10], ["1", "2", "5", "10"])
     axes.set_yticks([], minor=True)
-    off = f"{decimals(line['train_off'])} points off"
-    axes.set_title(f"{line['reading']}\n{off}", fontsize=8)
+    off = " and ".join(decimals(line[f"{key}_off"]) for key in ("train", "held_out"))
+    axes.set_title(f"{line['reading']}\n{off} points off", fontsize=8)
 
 
 def marks() -> tuple[list[Line2D], list[str]]:

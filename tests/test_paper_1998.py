@@ -69,7 +69,12 @@ def test_published_numbers_are_compared_with_single_runs(script: ModuleType) -> 
 def test_texts_of_figures_stay_on_the_page(script: ModuleType) -> None:
     """Titles and captions, which nothing wraps, are not cut off."""
     losses, sizes = script.records(ROOT / "outputs")
-    for figure in (script.figure_5(losses["eq. 8"], "T" * 20), script.figure_6(sizes)):
+    table = pd.read_csv(ROOT / "outputs" / "paper_closed" / "readings.csv")
+    for figure in (
+        script.figure_5(losses["eq. 8"], "T" * 20),
+        script.figure_6(sizes),
+        script.figure_readings(table),
+    ):
         figure.draw_without_rendering()
         edge = figure.bbox.width
         for text in figure.findobj(Text):

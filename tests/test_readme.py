@@ -129,9 +129,18 @@ CLOSED = (  # readings of paper_closed and paper_closed_more
     ("h", "paper_closed[reading=h]"),
     ("h, mu 0.1", "paper_closed[reading=mu 0.1]"),
     ("h, energy of 1/8", "paper_closed[reading=energy of 1/8]"),
-    ("4 h, weights averaged over a pass", "paper_closed_more[reading=4 h, mean of the pass]"),
-    ("h, steps of 0.005 at most", "paper_closed_more[reading=h, steps of 0.005 at most]"),
-    ("h, steps of 0.016 at most", "paper_closed_more[reading=h, steps of 0.016 at most]"),
+    (
+        "4 h, weights averaged over a pass",
+        "paper_closed_more[reading=4 h, mean of the pass]",
+    ),
+    (
+        "h, steps of 0.005 at most",
+        "paper_closed_more[reading=h, steps of 0.005 at most]",
+    ),
+    (
+        "h, steps of 0.016 at most",
+        "paper_closed_more[reading=h, steps of 0.016 at most]",
+    ),
     ("h of the first 500 images", "paper_closed_more[reading=h of the first 500]"),
     ("h of the first 100 images", "paper_closed_more[reading=h of the first 100]"),
     ("h, eq. 9, j = 50", "paper_closed_more[reading=eq. 9, j = 50, h]"),
