@@ -314,6 +314,8 @@ NAMES = (
     *("+-1.2/sqrt(F)", "+-2.4/F", "+-1/sqrt(F) with coefficients 0.5"),
     "the paper prints 7e-5 to 0.016",
     *("mu 0.1", "energy of 1/8", "passes 1 to 5", "pass 5", "55,000 training images"),
+    *("steps of 0.005 at most", "steps of 0.016 at most", "energy of 1/4", "84 units"),
+    *("h of the first 500 images", "h of the first 100 images", "j = 50"),
 )
 # What the README says of every network that collapses.
 TEMPER = {"activation": "relu", "input": "standardize", "optimizer": "sdlm"}
