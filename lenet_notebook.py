@@ -108,7 +108,7 @@ display(report.two_study_chart(published, effects).figure)
 # input, integrated gradients, SmoothGrad, and Grad-CAM in the last row.
 
 # %%
-digits = data.load("digits", None)
+digits = data.load_data("digits", None)
 seen = analysis.subject(found["modern"][0], output_dir, digits)
 first = analysis.first_of_each(digits.test_labels)
 images, labels = digits.test_images[first].numpy(), digits.test_labels[first].tolist()

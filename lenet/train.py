@@ -198,7 +198,7 @@ def load_one(name: str, places: Places) -> "Data":
     """A data set on the device that is trained on."""
     from lenet.training import data
 
-    return data.load(name, places.data_dir, choose_device(places.device))
+    return data.load_data(name, places.data_dir, choose_device(places.device))
 
 
 def carry(

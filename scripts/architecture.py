@@ -192,7 +192,7 @@ def field(axes: Axes, before: Front, now: Front) -> None:
 
 def digit(axes: Axes, front: Front) -> None:
     """A digit on the input map: with its border, as the network sees it."""
-    image = np.pad(data.load("digits", None).train_images[SAMPLE].numpy(), 2)
+    image = np.pad(data.load_data("digits", None).train_images[SAMPLE].numpy(), 2)
     extent = (front.x, front.x + front.width, front.y + front.height, front.y)
     axes.imshow(image, cmap="gray_r", extent=extent, aspect="auto", alpha=0.7)
     axes.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0))  # which imshow changes

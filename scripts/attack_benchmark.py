@@ -84,7 +84,7 @@ def ours(runs: int, images: Tensor, labels: Tensor) -> Callable[[], object]:
 
 def training(level: str, plain: bool = True) -> Callable[[], object]:
     """A pass of a stack under an adversary, if need be through the plain loop."""
-    data = datasets.load("digits", None)
+    data = datasets.load_data("digits", None)
     line = ["data=digits", "augmentation=none", "batch_size=64", "epochs=1"]
     line += [f"adversary={level}", f"train_size={TRAINED}", f"replicates={RUNS}"]
     configs, _ = composed(line)

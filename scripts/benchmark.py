@@ -113,7 +113,7 @@ def measure(case: dict[str, Any], given: dict[str, Any]) -> float:
     """The seconds that 60,000 images and one run take in this process."""
     torch.set_num_threads(case["threads"])
     device = torch.device(given["device"])
-    data = datasets.load("mnist", given["data_dir"] or None, device)
+    data = datasets.load_data("mnist", given["data_dir"] or None, device)
     count = int(given["images"]) // (1 if case["batch"] > 1 else 10)
     shared = (data, count, case["batch"])
     if case["loop"] == "DataLoader":
@@ -209,7 +209,7 @@ def main() -> None:
     if given["child"]:
         print(measure(case_of(given), given))
         return
-    datasets.load("mnist", given["data_dir"] or None)  # or say what is missing
+    datasets.load_data("mnist", given["data_dir"] or None)  # or say what is missing
     rate = {threads: sgemm(threads) for threads in (1, 2)}
     print(
         f"sgemm: {rate[1] / 1e3:.0f} GFLOP/s on one thread, "

@@ -150,7 +150,7 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
 
 def figure_8(records: list[Record], data_dir: str | None) -> Figure:
     """The test patterns that most seeds get wrong, with label and share of seeds."""
-    digits = data.load("mnist", data_dir)
+    digits = data.load_data("mnist", data_dir)
     right = np.stack([contents.right_images(record) for record in records])
     missed = (~right).mean(0)
     worst = np.argsort(-missed, kind="stable")[:SHOWN]

@@ -106,7 +106,7 @@ def schooled(configs: Sequence[Config], data: Data) -> list[Teacher]:
 @pytest.fixture(scope="session")
 def digits() -> Data:
     """scikit-learn's digits: no file and no download."""
-    return datasets.load("digits", None)
+    return datasets.load_data("digits", None)
 
 
 @pytest.fixture(scope="session")
@@ -129,11 +129,11 @@ def mnist() -> Data:
     if not root:
         pytest.skip("LENET_DATA is unset: it names the folder that holds MNIST/raw")
     folder = Path(root) / datasets.FOLDERS["mnist"] / "raw"
-    missing = [f for f in datasets.FILES if datasets.find(folder, f) is None]
+    missing = [f for f in datasets.FILES if datasets.data_file(folder, f) is None]
     if missing:
         pytest.skip(f"LENET_DATA={root} has no MNIST/raw/{missing[0]}")
     try:
-        return datasets.load("mnist", None)
+        return datasets.load_data("mnist", None)
     except Refusal as refusal:
         pytest.fail(f"MNIST in LENET_DATA is damaged: {refusal}")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lenet.training import kept
+from lenet.training import user_cache
 from lenet.training.loops import cache
 
 PROGRAM = """
 import sys
-from lenet.training import kept
+from lenet.training import user_cache
 from lenet.training.loops import cache
 
 def double(x):
@@ -83,7 +83,7 @@ def test_damaged_file_is_compiled_again(
     name: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broken cache costs a compilation, and is whole again after it."""
-    monkeypatch.setattr(kept, "folder", lambda version: str(tmp_path))
+    monkeypatch.setattr(user_cache, "cache_folder", lambda version: str(tmp_path))
     assert compiled_or_found() == (42, 0)
     assert compiled_or_found() == (42, 1)
     (path,) = files(tmp_path, ending)
@@ -107,10 +107,12 @@ def test_first_place_that_can_be_written_is_taken(
     file.touch()
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
-    monkeypatch.setattr(kept, "PACKAGE", file)  # a file is no folder
-    assert kept.folder.__wrapped__("x") == str(tmp_path / "users" / "lenet" / "x")
+    monkeypatch.setattr(user_cache, "PACKAGE", file)  # a file is no folder
+    assert user_cache.cache_folder.__wrapped__("x") == str(
+        tmp_path / "users" / "lenet" / "x"
+    )
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "first"))
-    assert kept.folder.__wrapped__("x") == str(tmp_path / "first" / "x")
+    assert user_cache.cache_folder.__wrapped__("x") == str(tmp_path / "first" / "x")
 
 
 def test_version_is_of_the_whole_program(
@@ -130,7 +132,7 @@ def test_version_is_of_the_whole_program(
                 module = training.parent.parent / str(node.module).replace(".", "/")
                 parts = [module / f"{alias.name}.py" for alias in node.names]
                 for needed in (module.with_suffix(".py"), *parts):
-                    known = needed in cache.sources() or needed.name == "kept.py"
+                    known = needed in cache.sources() or needed.name == "user_cache.py"
                     assert known or not needed.exists(), needed
     shutil.copytree(training, tmp_path / "training")
     monkeypatch.setattr(cache, "HERE", tmp_path / "training" / "loops")
@@ -149,6 +151,6 @@ def test_programs_of_long_ago_are_removed(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
         os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
-    kept.thin(tmp_path)
+    user_cache.thin(tmp_path)
     left = {path.name[-1] for path in tmp_path.iterdir()}
     assert left == {"s", *"0123"}

@@ -17,7 +17,7 @@ import torch
 
 from lenet.config import Refusal, names
 from lenet.training import data as datasets
-from lenet.training.data import FILES, FOLDERS, HTTPS, SHA256, Data, load
+from lenet.training.data import FILES, FOLDERS, HTTPS, SHA256, Data, load_data
 
 IMAGES, LABELS = FILES[:2]
 HEADERS = (16, 8, 16, 8)  # bytes before the content of an idx file
@@ -65,14 +65,14 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def refusal(name: str, root: Path) -> str:
     """The message with which damaged or missing data is refused, with code 3."""
     with pytest.raises(Refusal) as caught:
-        load(name, str(root))
+        load_data(name, str(root))
     assert caught.value.code == 3
     return str(caught.value)
 
 
 def test_idx_files_become_tensors(root: Path) -> None:
     """Images are [image, 28, 28] bytes as in the file, labels whole numbers."""
-    data = load("mnist", str(root))
+    data = load_data("mnist", str(root))
     content = (root / "MNIST" / "raw" / IMAGES).read_bytes()[16:]
     assert data.train_images.numpy().tobytes() == content
     assert data.train_images.shape == (50, 28, 28)
@@ -84,26 +84,26 @@ def test_idx_files_become_tensors(root: Path) -> None:
 
 def test_compressed_files_are_the_same_data(root: Path) -> None:
     """A .gz file is as good as the plain one, and gives the same identity."""
-    plain = load("mnist", str(root))
+    plain = load_data("mnist", str(root))
     for file in FILES:
         path = root / "MNIST" / "raw" / file
         path.with_name(f"{file}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
-    assert load("mnist", str(root)).sha256 == plain.sha256
+    assert load_data("mnist", str(root)).sha256 == plain.sha256
 
 
 def test_identity_depends_on_the_content(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another pixel, if it were published, is another data set."""
-    before = load("mnist", str(root)).sha256
+    before = load_data("mnist", str(root)).sha256
     path = root / "MNIST" / "raw" / IMAGES
     content = bytearray(path.read_bytes())
     content[100] ^= 1
     path.write_bytes(content)
     changed = hashlib.sha256(content[16:]).hexdigest()
     monkeypatch.setitem(SHA256, "mnist", (changed, *SHA256["mnist"][1:]))
-    assert load("mnist", str(root)).sha256 != before
+    assert load_data("mnist", str(root)).sha256 != before
 
 
 def flip(content: bytes) -> bytes:
@@ -163,10 +163,12 @@ def test_damaged_mnist_is_refused(
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for name in FILES:
-        found = datasets.find(Path(os.environ["LENET_DATA"]) / "MNIST" / "raw", name)
+        found = datasets.data_file(
+            Path(os.environ["LENET_DATA"]) / "MNIST" / "raw", name
+        )
         assert found is not None
         (folder / found.name).symlink_to(found)
-    path = datasets.find(folder, file)
+    path = datasets.data_file(folder, file)
     assert path is not None
     content = path.read_bytes()
     path.unlink()
@@ -200,9 +202,9 @@ def test_published_hash_of_the_compressed_file_is_checked(
     hashes = tuple(hashlib.sha256(content).hexdigest() for content in files)
     assert SHA256[name][0] in refusal(name, root)
     monkeypatch.setitem(SHA256, name, hashes)
-    assert load(name, str(root)).name == name
+    assert load_data(name, str(root)).name == name
     (folder / IMAGES).write_bytes(b"not read: only the .gz file can be verified")
-    assert len(load(name, str(root)).train_images) == 50
+    assert len(load_data(name, str(root)).train_images) == 50
     (folder / f"{IMAGES}.gz").unlink()
     assert f"{IMAGES}.gz" in refusal(name, root)
 
@@ -263,7 +265,7 @@ def left(root: Path) -> list[str]:
 
 def test_missing_file_is_downloaded(root: Path, server: list[bytes]) -> None:
     """It is verified and moved into place, and nothing else is left."""
-    assert len(load("mnist", str(root)).train_images) == 50
+    assert len(load_data("mnist", str(root)).train_images) == 50
     assert left(root) == sorted(["MNIST", *FILES])
 
 
@@ -297,14 +299,14 @@ def test_damaged_download_is_fetched_again(root: Path, server: list[bytes]) -> N
     assert "SHA-256" in refusal("mnist", root)
     assert left(root) == sorted(["MNIST", *FILES[1:]])
     server[:] = [flip(whole), whole]
-    assert len(load("mnist", str(root)).train_images) == 50
+    assert len(load_data("mnist", str(root)).train_images) == 50
     assert left(root) == sorted(["MNIST", *FILES]) and not server
 
 
 def test_eight_at_once_download_once(root: Path, server: list[bytes]) -> None:
     """One fetches, the others wait for it; a second fetch would find no answer."""
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: load("mnist", str(root)), range(8)))
+        found = list(pool.map(lambda _: load_data("mnist", str(root)), range(8)))
     assert [len(one.train_images) for one in found] == [50] * 8
 
 
@@ -313,13 +315,13 @@ def test_data_dir_beats_the_variable_which_beats_the_default(
 ) -> None:
     """data_dir, else LENET_DATA, else the folder data."""
     monkeypatch.setenv("LENET_DATA", str(root / "nothing"))
-    assert len(load("mnist", str(root)).train_images) == 50
+    assert len(load_data("mnist", str(root)).train_images) == 50
     monkeypatch.setenv("LENET_DATA", str(root))
-    assert len(load("mnist", None).train_images) == 50
+    assert len(load_data("mnist", None).train_images) == 50
     monkeypatch.delenv("LENET_DATA")
     monkeypatch.chdir(root)
     with pytest.raises(Refusal, match="/data/MNIST/raw"):
-        load("mnist", None)
+        load_data("mnist", None)
 
 
 def test_every_level_of_data_can_be_loaded() -> None:
@@ -334,7 +336,7 @@ def test_digits_need_no_file_and_no_network(
 ) -> None:
     """data=digits reads nothing from data_dir and asks nobody."""
     monkeypatch.chdir(tmp_path)
-    load("digits", str(tmp_path / "nothing"))
+    load_data("digits", str(tmp_path / "nothing"))
     assert not no_network
     assert not list(tmp_path.iterdir())
 
@@ -344,7 +346,7 @@ def test_digits_have_a_fixed_split(digits: Data) -> None:
     assert digits.train_images.shape == (1297, 28, 28)
     assert digits.test_images.shape == (500, 28, 28)
     assert digits.sha256 == datasets.DIGITS_SHA256
-    again = load("digits", None)
+    again = load_data("digits", None)
     assert torch.equal(again.train_images, digits.train_images)
     assert torch.equal(again.test_labels, digits.test_labels)
     for labels in (digits.train_labels, digits.test_labels):
@@ -392,7 +394,7 @@ def test_other_digits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scikit-learn with other digits is refused with both hashes."""
     monkeypatch.setattr(datasets, "DIGITS_SHA256", "0" * 64)
     with pytest.raises(Refusal, match="0" * 64) as caught:
-        load("digits", None)
+        load_data("digits", None)
     assert caught.value.code == 3
 
 

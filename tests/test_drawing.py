@@ -9,7 +9,7 @@ from lenet.config import Refusal
 from lenet.interpret.drawing import as_mnist
 from lenet.training import data
 
-DIGITS = data.load("digits", None).test_images.numpy()
+DIGITS = data.load_data("digits", None).test_images.numpy()
 
 
 def stroke(height: int, width: int) -> np.ndarray:

@@ -71,7 +71,9 @@ def test_what_came_out_otherwise_is_refused_by_name(
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     proofs = tmp_path / "kept" / "proofs"
     proofs.mkdir(parents=True)
-    monkeypatch.setattr("lenet.training.kept.folder", lambda name: str(proofs))
+    monkeypatch.setattr(
+        "lenet.training.user_cache.cache_folder", lambda name: str(proofs)
+    )
     monkeypatch.setattr(edition, "goldens", lambda: two)
     monkeypatch.setattr(edition, "fingerprint", lambda: "a" * 64)
     monkeypatch.setattr(edition, "trained", lambda golden: {**golden, "sha256": "0"})
@@ -90,7 +92,7 @@ def test_one_process_proves_while_others_wait(tmp_path: Path) -> None:
     proofs.mkdir()
     program = f"""
 import sys, time
-from lenet.training import edition, kept
+from lenet.training import edition, user_cache
 kept.folder = lambda name: {str(proofs)!r}
 def slow(golden):
     print("trained")
@@ -261,17 +263,17 @@ MUTATIONS = (
         "1 / 25, 1 / 6, 1 / 2",
     ),
     (
-        "training/loops/oppose.py",
+        "training/loops/attacked_images.py",
         "change = min(max(change, -epsilon), epsilon)",
         "change = change",
     ),
     (
-        "training/loops/square.py",
+        "training/loops/second_derivatives.py",
         "p * (np.float32(1) - p)",
         "p",
     ),
     (
-        "training/loops/show.py",
+        "training/loops/input_image.py",
         "px + shift - np.float32(column)",
         "np.float32(0)",
     ),
@@ -361,8 +363,8 @@ for count in (3, 8, 11):
     golden = edition.goldens()[0]
     treatment = edition.current(golden["treatment"])
     runs = [Config(treatment, seed) for seed in range(count)]
-    for result in stack.train(runs, edition.digits()):
-        hashed.update(edition.sha256(result).encode())
+    for result in stack.train(runs, edition.golden_data()):
+        hashed.update(edition.sha256_of_result(result).encode())
 print(hashed.hexdigest())
 """
 
@@ -406,7 +408,7 @@ from lenet.training import compiled, data, stack
 from lenet.config import composed
 line = ["data=digits", "activation=mish", "epochs=1", "train_size=100"]
 configs, _ = composed([*line, "optimizer=sgd", "optimizer.lr=0.001", "pooling=max"])
-digits = data.load("digits", None)
+digits = data.load_data("digits", None)
 assert compiled.can_run(stack.Stack.start(configs, digits))
 fast = stack.train(configs, digits)[0].weights
 with patch.object(compiled, "can_run", lambda stack: False):

@@ -1585,7 +1585,7 @@ def opposing(level: str, head_level: str = "softmax") -> Stack:
 
 
 RADII = ((0.2, 0.15), (0.05, 0.02))
-DIGITS = datasets.load("digits", None)
+DIGITS = datasets.load_data("digits", None)
 BATCH = torch.tensor([[3, 5, 7], [2, 3, 11]])
 
 

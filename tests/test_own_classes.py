@@ -106,9 +106,9 @@ def test_record_names_the_classes_and_says_that_all_were_inverted(
         assert one["class_names"] == [*PETS] and one["inverted"] is True
     barred(tmp_path / "train", PETS, 2, paper=False)
     barred(tmp_path / "test", PETS, 1, paper=False)
-    split = datasets.load("folder", str(tmp_path))
+    split = datasets.load_data("folder", str(tmp_path))
     assert own_pictures.recorded_data(split, str(tmp_path)) == ([*PETS], False)
-    digits = own_pictures.recorded_data(datasets.load("digits", None), None)
+    digits = own_pictures.recorded_data(datasets.load_data("digits", None), None)
     assert digits == (None, None)
     known = {"treatment": {"data": "emnist_letters"}, "classes": 26}
     assert own_pictures.class_names(known)[7] == "H"
@@ -120,7 +120,7 @@ def test_record_names_the_classes_and_says_that_all_were_inverted(
 def test_a_picture_is_read_as_training_read_it(pets: Path, net: Trained) -> None:
     """Each test picture by its file gives the bytes that were tested on, so that the
     recorded error is that of `predict`; also as a PIL image."""
-    data = datasets.load("folder", str(pets / "pictures"))
+    data = datasets.load_data("folder", str(pets / "pictures"))
     expected = {image.numpy().tobytes() for image in data.test_images}
     expected |= {image.numpy().tobytes() for image in data.train_images}
     files = sorted((pets / "pictures").rglob("*.png"))

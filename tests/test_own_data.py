@@ -48,7 +48,7 @@ def save(folder: Path, files: dict[str, "np.ndarray"]) -> None:
 def refusal(name: str, root: Path) -> str:
     """The message with which such data is refused."""
     with pytest.raises(Refusal) as caught:
-        datasets.load(name, str(root))
+        datasets.load_data(name, str(root))
     return str(caught.value)
 
 
@@ -70,7 +70,7 @@ def pictures(root: Path, classes: str = "abc", count: int = 14, side: int = 28) 
 def test_folders_become_classes(tmp_path: Path) -> None:
     """Pictures of 28x28 as they are; one in seven of each class tests; the hash is that
     of the arrays."""
-    data = datasets.load("folder", str(pictures(tmp_path / "p")))
+    data = datasets.load_data("folder", str(pictures(tmp_path / "p")))
     assert data.classes == 3
     assert data.train_images.shape == (36, 28, 28)
     assert data.test_labels.tolist() == [0, 0, 1, 1, 2, 2]
@@ -88,7 +88,7 @@ def test_train_and_test_are_as_they_lie(tmp_path: Path) -> None:
     """Where there are two folders, nothing is drawn."""
     for part, count in (("train", 5), ("test", 2)):
         pictures(tmp_path / part, "xy", count)
-    data = datasets.load("folder", str(tmp_path))
+    data = datasets.load_data("folder", str(tmp_path))
     assert (len(data.train_labels), len(data.test_labels)) == (10, 4)
     assert data.train_labels.tolist() == [0] * 5 + [1] * 5
 
@@ -103,7 +103,7 @@ def test_pictures_of_any_size_and_paper_become_digits(tmp_path: Path) -> None:
             sheet[30:90, column - 5 : column + 5, :3] = at
             sheet[:10, :10, 3] = 0  # transparent
             Image.fromarray(sheet, "RGBA").save(tmp_path / name / f"{at}.png")
-    data = datasets.load("folder", str(tmp_path))
+    data = datasets.load_data("folder", str(tmp_path))
     left = data.train_images[data.train_labels == 0].float().mean(0)
     right = data.train_images[data.train_labels == 1].float().mean(0)
     assert int(left[14].argmax()) < 12 and int(right[14].argmax()) > 16
@@ -120,7 +120,7 @@ def test_four_idx_files_of_ones_own(tmp_path: Path) -> None:
     save(tmp_path, files | {"test-images-idx3-ubyte": images[:8]})
     packed = gzip.compress(idx(labels[:8]))
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(packed)
-    data = datasets.load("idx", str(tmp_path))
+    data = datasets.load_data("idx", str(tmp_path))
     assert (data.classes, data.train_images.shape) == (4, (30, 28, 28))
     assert data.test_labels.tolist() == [0, 1, 2, 3] * 2
 
@@ -144,7 +144,7 @@ def test_emnist_is_turned_and_letters_begin_at_0(
 ) -> None:
     """As its authors say: images lie transposed in the files, A is 1."""
     images = small_emnist(tmp_path, monkeypatch)
-    data = datasets.load("emnist_letters", str(tmp_path))
+    data = datasets.load_data("emnist_letters", str(tmp_path))
     assert data.classes == 26 and data.train_labels.tolist() == [*range(26)] * 2
     assert np.array_equal(data.train_images.numpy(), images.transpose(0, 2, 1))
     path = tmp_path / "EMNIST" / "raw" / "emnist-letters-test-labels-idx1-ubyte"
@@ -163,7 +163,7 @@ def test_qmnist_reads_the_first_of_its_labels(
         files = {"images-idx3-ubyte": made_up(20, 1), "labels-idx2-int": labels}
         save(tmp_path / "QMNIST" / "raw", {f"qmnist-{part}-{k}": v
                                            for k, v in files.items()})  # fmt: skip
-    data = datasets.load("qmnist", str(tmp_path))
+    data = datasets.load_data("qmnist", str(tmp_path))
     assert data.test_labels.tolist() == [*range(10)] * 2
     path = tmp_path / "QMNIST" / "raw" / "qmnist-test-labels-idx2-int"
     packed = gzip.compress(path.read_bytes())
@@ -171,7 +171,7 @@ def test_qmnist_reads_the_first_of_its_labels(
     path.unlink()
     assert "is not QMNIST's: MD5 " in refusal("qmnist", tmp_path)
     monkeypatch.setitem(MD5, path.name, hashlib.md5(packed).hexdigest())
-    assert datasets.load("qmnist", str(tmp_path)).sha256 == data.sha256
+    assert datasets.load_data("qmnist", str(tmp_path)).sha256 == data.sha256
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_what_cannot_be_read_is_refused(
     change(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(Refusal, match=says):
-        datasets.load(name, str(tmp_path))
+        datasets.load_data(name, str(tmp_path))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -238,7 +238,7 @@ def test_mnist_is_found_under_its_other_names(
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_bytes(idx(array))
         before = sorted(place.rglob("*"))
-        assert len(datasets.load("mnist", str(place)).train_labels) == 30
+        assert len(datasets.load_data("mnist", str(place)).train_labels) == 30
         assert sorted(place.rglob("*")) == before
 
 
@@ -254,7 +254,7 @@ def test_three_classes_are_learned_and_loaded_again(tmp_path: Path) -> None:
     assert max(one["response"]["test_error"] for one in found) < 0.2
     model, data = (
         contents.load_stack(found, str(tmp_path / "o")),
-        datasets.load("folder", str(root)),
+        datasets.load_data("folder", str(root)),
     )
     assert model.output.weight.shape == (2, 3, 84)
     with torch.no_grad():

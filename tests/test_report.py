@@ -53,7 +53,7 @@ def arms(tmp_path_factory):
     """A study of three arms, drawn."""
     folder = tmp_path_factory.mktemp("outputs") / "arms"
     lost = {("optimizer=adam", 1)}
-    data = {"data": datasets.load("digits", None).sha256}
+    data = {"data": datasets.load_data("digits", None).sha256}
     studies.one_factor(folder, range(7), tried=THREE, lost=lost, **data)
     return folder, report.ablation(folder)
 
@@ -178,7 +178,7 @@ def test_missed_digits_are_those_that_the_runs_got_wrong(arms):
     first = re.search(r'alt="test image (\d+), a (\d)".*?<b>(\d+) %</b>', page)
     place, label, percent = map(int, first.groups())
     assert share[place] == share.max() and percent == round(100 * share.max())
-    assert label == datasets.load("digits", None).test_labels[place]
+    assert label == datasets.load_data("digits", None).test_labels[place]
 
 
 def test_collapsed_runs_are_no_part_of_the_missed_digits(arms):

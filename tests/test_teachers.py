@@ -40,7 +40,7 @@ def test_student_learns_from_trained_runs(tmp_path: Path) -> None:
     """Its soft targets are the mean of its teachers' softmax at its temperature; it
     trains, and trained again it has the same bits."""
     taught_by = trained(tmp_path, "validation_size=30", "replicates=2")
-    digits = datasets.load("digits", None)
+    digits = datasets.load_data("digits", None)
     configs = student(taught_by, "validation_size=30", "teacher.temperature=3")
     known = teachers(configs[0], digits, str(tmp_path))
     model = contents.load_stack(taught_by, str(tmp_path))
@@ -61,7 +61,7 @@ def test_student_learns_from_trained_runs(tmp_path: Path) -> None:
 
 def test_teachers_are_part_of_what_a_run_is(tmp_path: Path) -> None:
     """Other teachers make another run; the same ones in another order the same run."""
-    digits = datasets.load("digits", None)
+    digits = datasets.load_data("digits", None)
     one, two = (f"{k}" * 16 for k in "ab")
     names = {
         contents.run_id(
@@ -92,7 +92,7 @@ def test_number_like_id_is_an_id() -> None:
 def test_who_cannot_teach_is_refused(tmp_path: Path, tiny: Data) -> None:
     """By name: a run that is not there, one of other data, one that diverged, and one
     that was trained on an image which the student holds out."""
-    digits = datasets.load("digits", None)
+    digits = datasets.load_data("digits", None)
     good = trained(tmp_path, "validation_size=30")
     place = str(tmp_path)
     (config,) = student(good, "validation_size=30")

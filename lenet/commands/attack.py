@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> Said:
     """Do what the arguments mean; the files."""
     given = checked_arguments(arguments)
     record = store.select(given["run"], given["output_dir"])
-    data = datasets.load(record["treatment"]["data"], given["data_dir"] or None)
+    data = datasets.load_data(record["treatment"]["data"], given["data_dir"] or None)
     if data.sha256 != record["data"]:
         raise Refusal(f"run {record['run_id']} was trained on another data set", 3)
     place = Path(given["run"])  # a run's folder, or else it lies in output_dir

@@ -164,7 +164,7 @@ def arm_title(arm: PlannedArm, plan: Plan) -> str:
 @cache
 def loaded(name: str, data_dir: str | None) -> Data:
     """A data set, read once."""
-    return datasets.load(name, data_dir)
+    return datasets.load_data(name, data_dir)
 
 
 def analyse(

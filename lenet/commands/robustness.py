@@ -141,7 +141,7 @@ def typed_numbers(given: Mapping[str, str], key: str) -> list[float]:
 def prepared(given: Mapping[str, str], chosen: Study) -> Task:
     """The images of the study's test set that are attacked, and how."""
     record = chosen.records[0]
-    data = datasets.load(record["treatment"]["data"], given["data_dir"] or None)
+    data = datasets.load_data(record["treatment"]["data"], given["data_dir"] or None)
     if data.sha256 != record["data"]:
         raise Refusal(
             f"the data set is not the one that {chosen.name} was trained on", 3

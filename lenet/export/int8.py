@@ -33,7 +33,7 @@ def write_int8(net: Trained, path: Path | None, data_dir: str | None) -> Said:
         raise Refusal(
             "int8 needs onnxruntime: pip install 'lenet[export]'", 3
         ) from None
-    data = datasets.load(str(net.treatment["data"]), data_dir)
+    data = datasets.load_data(str(net.treatment["data"]), data_dir)
     if data.sha256 != net.record["data"]:
         raise Refusal(f"{net.name} was trained on another data set", 3)
     target = path or Path(f"{net.name}_int8.onnx")

@@ -46,7 +46,7 @@ def page_text(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str
         raise Refusal(f"{len(records)} runs: the page shows one or two")
     if any(record.get("classes", 10) != 10 for record in records):
         raise Refusal("the page is of networks of ten classes, which read digits")
-    data = datasets.load(records[0]["treatment"]["data"], data_dir)
+    data = datasets.load_data(records[0]["treatment"]["data"], data_dir)
     if any(record["data"] != data.sha256 for record in records):
         raise Refusal("the runs were trained on another data set than lies here", 3)
     networks = [

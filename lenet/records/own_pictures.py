@@ -59,8 +59,8 @@ def as_given(name: str, root: Path) -> "tuple[list[str] | None, np.ndarray]":
     split = all((root / part).is_dir() for part in ("train", "test"))
     classes = sorted(own_data.subfolders(root / "train" if split else root))
     for folder in classes:
-        paths = own_data.files(folder)
-        tests = [False] * len(paths) if split else own_data.tests(len(paths))
+        paths = own_data.picture_files(folder)
+        tests = [False] * len(paths) if split else own_data.test_marks(len(paths))
         for path, is_test in zip(paths, tests, strict=True):
             if not is_test:
                 return [place.name for place in classes], own_data.as_image(path)

@@ -60,10 +60,10 @@ def images(name: str, sha256: str) -> tuple[datasets.Data | None, str]:
         return None, "The pictures lie where data_dir= was: none are shown."
     if name in datasets.FOLDERS:  # which would be downloaded
         place = root / datasets.FOLDERS[name] / "raw"
-        if not all(datasets.find(place, file) for file in datasets.FILES):
+        if not all(datasets.data_file(place, file) for file in datasets.FILES):
             return None, f"{name} is not on this machine: no pictures."
     try:
-        data = datasets.load(name, None)
+        data = datasets.load_data(name, None)
     except Refusal as problem:
         return None, f"No pictures: {problem}"
     return (data, "") if data.sha256 == sha256 else (None, "Other data lie here.")

@@ -253,7 +253,7 @@ def pgd(
     image the point of smallest margin on all paths, the image itself among them;
     `last`, the last point, that of smallest margin over the restarts.
     """
-    check(images, goal, norm, loss, keep)
+    refuse_unusable(images, goal, norm, loss, keep)
     check_numbers(epsilon, step, norm, steps, restarts, keys is not None)
     if keys is not None and keys.shape[-1] != goal.classes.shape[-1]:
         raise Refusal(f"{keys.shape[-1]} keys for {goal.classes.shape[-1]} images")
@@ -279,7 +279,7 @@ def pgd(
             ]
         )
         clean = Found(given, logits, goal.loss("margin", logits))
-        best, trace, flat = search(attack, goal, clean, starts, steps, keep)
+        best, trace, flat = follow_paths(attack, goal, clean, starts, steps, keep)
     return Adversarial(
         images=best.point.unflatten(-1, shape),
         perturbation=(best.point - given).unflatten(-1, shape),
@@ -290,7 +290,7 @@ def pgd(
     )
 
 
-def search(
+def follow_paths(
     attack: Attack, goal: Goal, clean: Found, starts: list[Flat], steps: int, keep: str
 ) -> tuple[Found, Tensor, Tensor]:
     """What the paths from all starts find, the losses along them, and where no start
@@ -329,7 +329,9 @@ def as_found(model: Model) -> Iterator[None]:
             part.training = mode
 
 
-def check(images: Images, goal: Goal, norm: str, loss: str, keep: str) -> None:
+def refuse_unusable(
+    images: Images, goal: Goal, norm: str, loss: str, keep: str
+) -> None:
     """Refuse images out of range, classes for other images, and unknown words."""
     if not images.numel():
         raise Refusal("there are no images to attack")

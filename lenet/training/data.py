@@ -67,7 +67,9 @@ class Data:
         return permutation[:size].sort().values, permutation[rest:].sort().values
 
 
-def load(name: str, data_dir: str | None, device: torch.device | str = "cpu") -> Data:
+def load_data(
+    name: str, data_dir: str | None, device: torch.device | str = "cpu"
+) -> Data:
     """The data set by its name in conf/data, verified; downloads it where missing."""
     if name in ("folder", "idx") and not data_dir:
         raise Refusal(f"data={name} needs data_dir=<the folder of your images>")
@@ -93,37 +95,37 @@ def sha256(array: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def idx_files(name: str, root: Path) -> Arrays:
+def mnist_files(name: str, root: Path) -> Arrays:
     """The four arrays of an MNIST-like data set, each one verified."""
-    folder = place(name, root)
-    if not all(find(folder, file) for file in FILES):
+    folder = data_folder(name, root)
+    if not all(data_file(folder, file) for file in FILES):
         download(name, root)
     train, train_labels, test, test_labels = (
-        read(folder, file, expected, name)
+        read_idx(folder, file, expected, name)
         for file, expected in zip(FILES, SHA256[name], strict=True)
     )
     return Arrays(train, train_labels, test, test_labels, 10)
 
 
-def place(name: str, root: Path) -> Path:
+def data_folder(name: str, root: Path) -> Path:
     """The folder of the files: torchvision's, or, of MNIST, wherever below or above it
     all four are, since their content says whether they are MNIST's."""
     folder = root / FOLDERS[name] / "raw"
     if name != "mnist":
         return folder
     others = (folder, root / "raw", root / FOLDERS[name], root)
-    whole = (tried for tried in others if all(find(tried, file) for file in FILES))
+    whole = (tried for tried in others if all(data_file(tried, file) for file in FILES))
     return next(whole, folder)
 
 
-def find(folder: Path, file: str) -> Path | None:
+def data_file(folder: Path, file: str) -> Path | None:
     """The file, plain or compressed, under one of its usual names, if it is there."""
-    return own_data.found(folder, file)
+    return own_data.own_file(folder, file)
 
 
-def read(folder: Path, file: str, expected: str, name: str) -> "np.ndarray":
+def read_idx(folder: Path, file: str, expected: str, name: str) -> "np.ndarray":
     """One idx file as an array; a Refusal (3) if it is not the published one."""
-    path = find(folder, file)
+    path = data_file(folder, file)
     assert path is not None
     packed = folder / f"{file}.gz"
     if name != "mnist" and not packed.is_file():
@@ -169,7 +171,7 @@ def download(name: str, root: Path) -> None:
         handle = lock.take_lock(locked, wait=True)
         assert handle is not None  # it was waited for
         try:
-            if not all(find(folder, file) for file in FILES):
+            if not all(data_file(folder, file) for file in FILES):
                 try:
                     fetch(name, root)
                 except FAILURES:
@@ -202,14 +204,14 @@ def fetch(name: str, root: Path) -> None:
         secure(place, download=True)
         fetched = Path(place) / FOLDERS[name] / "raw"
         for file, expected in zip(FILES, SHA256[name], strict=True):
-            read(fetched, file, expected, name)
+            read_idx(fetched, file, expected, name)
         folder.mkdir(parents=True, exist_ok=True)
         for file in FILES:
-            for path in fetched.glob(f"{file}*") if not find(folder, file) else ():
+            for path in fetched.glob(f"{file}*") if not data_file(folder, file) else ():
                 os.replace(path, folder / path.name)
 
 
-def digits(name: str, root: Path) -> Arrays:
+def scanned_digits(name: str, root: Path) -> Arrays:
     """scikit-learn's 1,797 scanned digits as MNIST images, in a fixed split.
 
     Each 8x8 scan (0 to 16) is enlarged bilinearly to 20x20 and placed in 28x28 with
@@ -254,13 +256,13 @@ def centred(image: "np.ndarray") -> "np.ndarray":
 
 # What reads a data set of conf/data: from its name and data_dir, what is in it.
 READERS: dict[str, Callable[[str, Path], Arrays]] = {
-    "mnist": idx_files,
-    "fashion_mnist": idx_files,
-    "kmnist": idx_files,
-    "digits": digits,
+    "mnist": mnist_files,
+    "fashion_mnist": mnist_files,
+    "kmnist": mnist_files,
+    "digits": scanned_digits,
     "emnist_digits": own_data.emnist,
     "emnist_letters": own_data.emnist,
     "qmnist": own_data.qmnist,
     "idx": own_data.idx_files,
-    "folder": own_data.folder,
+    "folder": own_data.picture_folder,
 }

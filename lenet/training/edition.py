@@ -92,10 +92,10 @@ def prove() -> None:
     They are trained where this machine has not seen this code, by one process while
     others wait for it, and the answer is kept.
     """
-    from lenet.training import kept
+    from lenet.training import user_cache
 
-    if not (proofs := kept.folder("proofs")):
-        return train_all()
+    if not (proofs := user_cache.cache_folder("proofs")):
+        return train_goldens()
     proof = Path(proofs) / f"{fingerprint()[:32]}-{machine()}"
     if proof.exists():
         return
@@ -104,15 +104,15 @@ def prove() -> None:
         handle = lock.take_lock(path, wait=True)
     try:
         if not proof.exists():
-            train_all()
+            train_goldens()
             proof.touch()
-            kept.thin(proof.parent.parent)
+            user_cache.thin(proof.parent.parent)
     finally:
         if handle is not None:
             lock.free(path, handle)
 
 
-def train_all() -> None:
+def train_goldens() -> None:
     """Train every golden; a Refusal names those that come out otherwise."""
     began, known = time.perf_counter(), goldens()
     print(
@@ -168,8 +168,8 @@ def trained(golden: Golden) -> Golden:
 
     config = Config(current(golden["treatment"]), golden["seed"])
     teachers = () if config.level("teacher") == "none" else schooled()
-    result = stack.train([config], digits(), teachers=teachers)[0]
-    return {**golden, "sha256": sha256(result)}
+    result = stack.train([config], golden_data(), teachers=teachers)[0]
+    return {**golden, "sha256": sha256_of_result(result)}
 
 
 def schooled() -> "Sequence[Teacher]":
@@ -183,21 +183,21 @@ def schooled() -> "Sequence[Teacher]":
         (config,), _ = composed([f"preset={preset}", *SMALL])
         levels = {factor: config.level(factor) for factor in STRUCTURE}
         model = LeNet5(1, **levels, classes=10)
-        weights = stack.train([config], digits())[0].weights
+        weights = stack.train([config], golden_data())[0].weights
         model.load_state_dict({key: w[None] for key, w in weights.items()})
         teachers.append(stack.Teacher(config, model.eval()))
     return teachers
 
 
 @functools.cache
-def digits() -> "Data":
+def golden_data() -> "Data":
     """The data set of the goldens."""
     from lenet.training import data
 
-    return data.load("digits", None)
+    return data.load_data("digits", None)
 
 
-def sha256(result: "Result") -> str:
+def sha256_of_result(result: "Result") -> str:
     """The hash of a run's weights, its answers, and what it got wrong in each pass."""
     hashed = hashlib.sha256()
     for name, weight in sorted(result.weights.items()):
@@ -219,7 +219,7 @@ def cases() -> Iterator[tuple[str, Sequence[str]]]:
         yield line, line.split()[1:]
 
 
-def write() -> None:
+def write_goldens() -> None:
     """Add the goldens that are missing; all of them anew for another EDITION."""
     kept: dict[str, Golden] = {}
     if GOLDENS.exists():
@@ -247,7 +247,7 @@ def write() -> None:
 def main() -> None:
     """The entry point."""
     if sys.argv[1:] == ["write"]:
-        write()
+        write_goldens()
         print(f"{GOLDENS}: {len(goldens())} goldens of edition {EDITION}")
         return
     if sys.argv[1:]:

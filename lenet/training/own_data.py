@@ -50,7 +50,7 @@ def names_of(file: str) -> list[str]:
     return [*plain, f"{file}.gz", f"{dotted}.gz"]
 
 
-def found(folder: Path, file: str) -> Path | None:
+def own_file(folder: Path, file: str) -> Path | None:
     """The file under one of its usual names, if it is there."""
     paths = (folder / name for name in names_of(file))
     return next((path for path in paths if path.is_file()), None)
@@ -93,7 +93,9 @@ def emnist(name: str, root: Path) -> Arrays:
     """EMNIST's digits or letters (Cohen et al., 2017), in torchvision's layout; its
     images lie on their side in the files, and are turned; A to Z are 0 to 25."""
     split = name.removeprefix("emnist_")
-    folder = first(root, "EMNIST", f"emnist-{split}-train-images-idx3-ubyte", name)
+    folder = first_folder(
+        root, "EMNIST", f"emnist-{split}-train-images-idx3-ubyte", name
+    )
     read = [
         idx(needed(folder, f"emnist-{split}-{part}-{kind}", name))
         for part in ("train", "test")
@@ -107,7 +109,7 @@ def emnist(name: str, root: Path) -> Arrays:
 def qmnist(name: str, root: Path) -> Arrays:
     """QMNIST (Yadav and Bottou, 2019), with all of MNIST's 60,000 test images, in
     torchvision's layout; compressed files are held against their published MD5."""
-    folder = first(root, "QMNIST", "qmnist-train-images-idx3-ubyte", name)
+    folder = first_folder(root, "QMNIST", "qmnist-train-images-idx3-ubyte", name)
     images, labels = [], []
     for part in ("train", "test"):
         images.append(idx(verified(folder, f"qmnist-{part}-images-idx3-ubyte")))
@@ -127,11 +129,11 @@ def verified(folder: Path, file: str) -> Path:
     return path
 
 
-def first(root: Path, folder: str, file: str, name: str) -> Path:
+def first_folder(root: Path, folder: str, file: str, name: str) -> Path:
     """The folder that has a data set's first file; a Refusal (3) that says where files
     are looked for and how to get them."""
     for place in (root / folder / "raw", root / "raw", root / folder, root):
-        if found(place, file):
+        if own_file(place, file):
             return place
     split = name.removeprefix("emnist_")
     got = {"QMNIST": ["what='train'", "what='test'"], "EMNIST": [f"split={split!r}"]}
@@ -147,7 +149,7 @@ def first(root: Path, folder: str, file: str, name: str) -> Path:
 
 def needed(folder: Path, file: str, name: str) -> Path:
     """The file; a Refusal (3) if it is not there."""
-    path = found(folder, file)
+    path = own_file(folder, file)
     if path is None:
         raise Refusal(f"{name}: {folder / file} is not there, nor {file}.gz", 3)
     return path
@@ -163,7 +165,7 @@ def idx_files(name: str, root: Path) -> Arrays:
     """Four idx files of one's own, by the names of MNIST's; `test` for t10k will do."""
     read = []
     for file in FILES:
-        path = found(root, file) or found(root, file.replace("t10k", "test"))
+        path = own_file(root, file) or own_file(root, file.replace("t10k", "test"))
         if path is None:
             listed = ", ".join(FILES)
             raise Refusal(
@@ -175,7 +177,7 @@ def idx_files(name: str, root: Path) -> Arrays:
     return arranged(read[::2], read[1::2], name)
 
 
-def folder(name: str, root: Path) -> Arrays:
+def picture_folder(name: str, root: Path) -> Arrays:
     """A folder per class: train/<class>/<picture> and test/<class>/<picture>, or
     <class>/<picture>, of which one in seven tests, by a fixed draw for each class."""
     parts = [root / part for part in ("train", "test")]
@@ -185,8 +187,8 @@ def folder(name: str, root: Path) -> Arrays:
     labels: list[list[int]] = [[], []]
     for label, labelled in enumerate(classes):
         for at, part in enumerate(parts if split else [root]):
-            pictures = [as_image(path) for path in files(part / labelled)]
-            chosen = np.full(len(pictures), at) if split else tests(len(pictures))
+            pictures = [as_image(path) for path in picture_files(part / labelled)]
+            chosen = np.full(len(pictures), at) if split else test_marks(len(pictures))
             for picture, place in zip(pictures, chosen, strict=True):
                 images[place].append(picture)
                 labels[place].append(label)
@@ -211,13 +213,13 @@ def subfolders(place: Path) -> Iterator[Path]:
     return (p for p in listed if p.is_dir() and not p.name.startswith((".", "__")))
 
 
-def files(place: Path) -> list[Path]:
+def picture_files(place: Path) -> list[Path]:
     """The pictures in a folder and below it, by name."""
     every = sorted(place.rglob("*"))
     return [p for p in every if p.suffix.lower() in PICTURES and p.is_file()]
 
 
-def tests(count: int) -> "np.ndarray":
+def test_marks(count: int) -> "np.ndarray":
     """1 for the pictures of a class that test, 0 for those that train."""
     keys = draws.fold(draws.stream([0], "folder"), torch.arange(count))
     chosen = np.zeros(count, np.int64)

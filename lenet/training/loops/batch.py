@@ -22,6 +22,7 @@ import numpy as np
 
 from lenet.training.factor.norm import MOMENTUM, MOMENTUM_BATCH
 from lenet.training.loops import norm
+from lenet.training.loops.attacked_images import oppose
 from lenet.training.loops.cache import compiled, entrance
 from lenet.training.loops.dense import (
     judge,
@@ -34,7 +35,6 @@ from lenet.training.loops.dense import (
 from lenet.training.loops.llvm import LANES, meet
 from lenet.training.loops.maps import fill, fold, repeat
 from lenet.training.loops.muon import move_hidden
-from lenet.training.loops.oppose import oppose
 from lenet.training.loops.tiles import (
     TILE,
     WIDTH,

@@ -20,7 +20,7 @@ import numba
 from numba import config, njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-from lenet.training import kept
+from lenet.training import user_cache
 
 settings: Any = config  # numba gives it its attributes as it is imported
 HERE = Path(__file__).resolve().parent
@@ -52,7 +52,7 @@ def version() -> str:
 
 def folder() -> str | None:
     """Where compiled functions are kept; None where no place can be written."""
-    return kept.folder(version())
+    return user_cache.cache_folder(version())
 
 
 class SealedFile(IndexDataCacheFile):

@@ -7,11 +7,11 @@ from typing import no_type_check
 import numpy as np
 
 from lenet.training.loops import norm
+from lenet.training.loops.attacked_images import withstand
 from lenet.training.loops.batch import place
 from lenet.training.loops.cache import entrance
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import repeat
-from lenet.training.loops.oppose import withstand
 from lenet.training.loops.tiles import TILE, P, answer, forward_dense, forward_maps, put
 
 

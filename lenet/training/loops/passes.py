@@ -23,7 +23,15 @@ from lenet.training.factor.optimizer import HIDDEN
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.pooling import LEVELS as POOLINGS
 from lenet.training.factor.teacher import LEVELS as TEACHERS
-from lenet.training.loops import batch, evaluate, muon, oppose, single, square, tiles
+from lenet.training.loops import (
+    attacked_images,
+    batch,
+    evaluate,
+    muon,
+    second_derivatives,
+    single,
+    tiles,
+)
 from lenet.training.loops.dense import Step
 from lenet.training.loops.llvm import LANES
 
@@ -40,7 +48,7 @@ MAPS = ("C1", "S2", "C3", "S4")
 BLOCKS = {"C5.weight": 20, "F6.weight": 21}  # that threads share out, see batch.gather
 
 
-class Plan(NamedTuple):
+class Layout(NamedTuple):
     """Where each parameter begins, and which levels these are, as their places."""
 
     c1: int
@@ -205,7 +213,7 @@ def train_pass(
     in place. A ValueError for arrays that the loops would read astray."""
     shown, memory = checked(shown), OPTIMIZERS[steps.optimizer].memory
     for values in [parameters, *(steps.memory[name] for name in memory if name)]:
-        check(values, network, len(shown.order))
+        refuse_shapes(values, network, len(shown.order))
     one_by_one = steps.batch_size == 1 and network.norm == "none" and not adversary
     work = train_images if one_by_one else train_batches
     return work(parameters, steps, shown, network, adversary, threads)
@@ -221,7 +229,7 @@ def train_batches(
 ) -> Pass:
     """train_pass with images in the lanes."""
     slots, names = layout(network), OPTIMIZERS[steps.optimizer].memory
-    plan, maps = planned(network, slots, steps.optimizer), maps_of(slots)
+    plan, maps = planned_layout(network, slots, steps.optimizer), maps_of(slots)
     hidden, groups = flat_matrices(steps, network, slots), batch.ROUND
     if plan.norm:
         groups = -(-min(steps.batch_size, shown.order.shape[1]) // LANES)
@@ -267,7 +275,7 @@ def train_images(
 ) -> Pass:
     """train_pass with channels in the lanes, for batches of one image."""
     places, names = positions(network), OPTIMIZERS[steps.optimizer].memory
-    plan = planned(network, layout(network), steps.optimizer)
+    plan = planned_layout(network, layout(network), steps.optimizer)
     decayed = np.any(steps.decay) or np.any(steps.each[:, :, 1])
     fused = steps.optimizer in ("sgd", "sdlm") and not decayed
     mask, found = kernel_mask(network, places), nothing_yet(shown)
@@ -334,8 +342,8 @@ def asked(
 ) -> tuple[Array, Array]:
     """`answers_of`, which also fills in the scores [run, image, class], or none."""
     shown, slots = checked(shown), layout(network)
-    plan, maps = planned(network, slots, "sgd"), maps_of(slots)
-    check(parameters, network, len(shown.order))
+    plan, maps = planned_layout(network, slots, "sgd"), maps_of(slots)
+    refuse_shapes(parameters, network, len(shown.order))
     runs, images = shown.order.shape
     answers, right = np.full((runs, images), -1), np.ones((runs, images), np.bool_)
     chunk = tiles.TILE * LANES
@@ -362,8 +370,8 @@ def curvature_of(
 ) -> dict[str, Array]:
     """h_kk of every parameter, the mean over the images that its run is shown."""
     shown, slots = checked(shown), layout(network)
-    plan, maps = planned(network, slots, "sgd"), maps_of(slots)
-    check(parameters, network, len(shown.order))
+    plan, maps = planned_layout(network, slots, "sgd"), maps_of(slots)
+    refuse_shapes(parameters, network, len(shown.order))
     found = {name: np.zeros_like(parameters[name]) for name in slots}
 
     def work(run: int, thread: int, threads: int, _: None) -> None:
@@ -371,7 +379,7 @@ def curvature_of(
             return  # a fraction of a second: nothing is shared out
         w, seen = flat(parameters, slots, run), one_shown(shown, network, run)
         g, ball = aligned(len(w)), ball_of(None, network, run)
-        square.each_sample(
+        second_derivatives.each_sample(
             workspace(tiles.TILE, seen.values[0]), w, w * w, plan, seen,
             round_of(batch.ROUND, maps), own(maps, seen.values[0], ball), g,
         )  # fmt: skip
@@ -428,13 +436,15 @@ def maps_of(slots: Mapping[str, int]) -> int:
     return sum(size for name, size in slots.items() if name[:2] in MAPS)
 
 
-def planned(network: Network, slots: Mapping[str, int], optimizer: str) -> Plan:
+def planned_layout(
+    network: Network, slots: Mapping[str, int], optimizer: str
+) -> Layout:
     """The plan of a network whose parameters are laid out so."""
     table = CONNECTIONS[network.connection]
     sizes = (slots.get(name, 0) for name in SLOTS)
-    offsets = zip(Plan._fields, accumulate([0, *sizes]), strict=False)
+    offsets = zip(Layout._fields, accumulate([0, *sizes]), strict=False)
     head, codes = HEADS[network.head], list(ACTIVATIONS)
-    return Plan(
+    return Layout(
         **dict(itertools.islice(offsets, len(SLOTS))),
         activation=codes.index(network.activation),
         squash=codes.index(head.squash or network.activation),
@@ -690,10 +700,10 @@ def ball_of(adversary: Adversary | None, network: Network, run: int) -> Any:
     """A run's ball, in units of its input."""
     zero = np.float32(0)
     if adversary is None:
-        return oppose.Ball(zero, zero, 0, zero, zero)
+        return attacked_images.Ball(zero, zero, 0, zero, zero)
     scale, shift = np.float32(network.scale[run]), np.float32(network.shift[run])
     epsilon, step = (np.float32(a[run]) * scale for a in adversary[:2])
-    return oppose.Ball(epsilon, step, adversary.steps, shift, scale + shift)
+    return attacked_images.Ball(epsilon, step, adversary.steps, shift, scale + shift)
 
 
 def stands(steps: Steps, run: int) -> bool:
@@ -756,7 +766,7 @@ def within(places: Array, count: int, name: str, what: str) -> None:
         raise ValueError(f"{name}: some go beyond the {count} {what}")
 
 
-def check(values: Mapping[str, Array], network: Network, runs: int) -> None:
+def refuse_shapes(values: Mapping[str, Array], network: Network, runs: int) -> None:
     """A ValueError for parameters that the loops would read or write astray."""
     for name in layout(network):
         size = kernel_numbers(network) if name == "C3.weight" else SLOTS[name]

@@ -36,6 +36,7 @@ from lenet.training.loops.dense import (
     outputs_F6,
     pull_back,
 )
+from lenet.training.loops.input_image import SIDE, draw_image, goal, lesson
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import (
     C1_forward,
@@ -51,7 +52,6 @@ from lenet.training.loops.maps import (
     unsquash,
 )
 from lenet.training.loops.muon import move_hidden
-from lenet.training.loops.show import SIDE, draw_image, goal, lesson
 
 # Places in the workspace, as in batch.py. units, slopes, d: F6 and dE by it, a vector
 # for each unit, every lane the same, as the output's loops take them; `pulls` are dE by

@@ -33,6 +33,7 @@ from lenet.training.loops.dense import (
     undense_1,
     undense_4,
 )
+from lenet.training.loops.input_image import SIDE, draw_image, goal, lesson
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import (
     activate,
@@ -48,7 +49,6 @@ from lenet.training.loops.maps import (
     unpool,
     unsquash,
 )
-from lenet.training.loops.show import SIDE, draw_image, goal, lesson
 
 TILE = 4  # groups that share a sweep over the weights of C5, F6 and output
 # Places in the workspace, in vectors; numbers name the layer. S, C, F: outputs. slope:

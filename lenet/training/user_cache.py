@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent / "__pycache__"
 
 
 @cache
-def folder(name: str) -> str | None:
+def cache_folder(name: str) -> str | None:
     """A folder of this name that only this user can write; None where there is none.
 
     In the package; or, where that cannot be written, in the user's cache folder, or

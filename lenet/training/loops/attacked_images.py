@@ -14,8 +14,8 @@ import numpy as np
 
 from lenet.training.loops.cache import compiled
 from lenet.training.loops.dense import judge
+from lenet.training.loops.input_image import EDGE, GOLDEN, SIDE, mixed
 from lenet.training.loops.llvm import LANES
-from lenet.training.loops.show import EDGE, GOLDEN, SIDE, mixed
 from lenet.training.loops.tiles import (
     P,
     aim,
