@@ -22,7 +22,7 @@ def double(x):
     return 2 * x
 
 if "nowhere" in sys.argv:
-    kept.folder = lambda name: None
+    user_cache.cache_folder = lambda name: None
 found = cache.entrance(double)
 print(found(21), sum(found.stats.cache_hits.values()))
 """

@@ -93,7 +93,7 @@ def test_one_process_proves_while_others_wait(tmp_path: Path) -> None:
     program = f"""
 import sys, time
 from lenet.training import edition, user_cache
-kept.folder = lambda name: {str(proofs)!r}
+user_cache.cache_folder = lambda name: {str(proofs)!r}
 def slow(golden):
     print("trained")
     time.sleep(1)

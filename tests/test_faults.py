@@ -442,7 +442,7 @@ def test_run_that_comes_out_otherwise_is_reported_and_both_are_kept(
     assert len(list(tmp_path.glob(f"reruns/{name}-*/record.json"))) == 1
 
 
-def other(configs, data, *_):  # type: ignore[no-untyped-def]  # a stub's stub
+def other(configs, data, *_, **__):  # type: ignore[no-untyped-def]  # a stub's stub
     """The results of other seeds."""
     return stub([plain(seed=config.seed + 1) for config in configs], data)
 
