@@ -10,6 +10,7 @@ lenet chart table=runs.csv response=accuracy "reference=[optimizer=sgd]"
 import ast
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,10 @@ def main() -> None:
     """The entry point `lenet`."""
     typed = sys.argv[1:]
     if not typed or typed[0] in HELP:
-        print(explain())
+        try:
+            print(explain(), flush=True)
+        except BrokenPipeError:  # `| head`; terminal.say takes too long to import here
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     from lenet.terminal import command
 

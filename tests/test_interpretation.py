@@ -189,6 +189,7 @@ def test_published_weights_are_enough(outputs, two, tmp_path, capsys):
         ([], "say which runs"),
         (["run=x", "study=b"], "say which runs"),
         (["run=x", "methods=[probes]"], "did you mean probe"),
+        (["run=x", "methods=[]"], "methods= names none"),
         (["run=x", "probe.trian=5"], "did you mean train"),
         (["run=x", "probe.train=five"], "not a number"),
         (["run=x", "probe.train=0"], "1 or more"),

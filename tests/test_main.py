@@ -60,6 +60,21 @@ def test_help_lists_every_command_at_once() -> None:
     assert imports("from lenet import __main__; __main__.explain()") == set()
 
 
+def test_help_whose_reader_is_gone_is_no_error() -> None:
+    """`lenet --help | head -1`, where the pipe is closed before anything is written."""
+    end, begin = os.pipe()
+    os.close(end)
+    done = subprocess.run(
+        [sys.executable, "-m", "lenet", "--help"],
+        stdout=begin,
+        stderr=subprocess.PIPE,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    os.close(begin)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("verb", program.VERBS)
 def test_every_command_explains_itself(
     verb: str, capsys: pytest.CaptureFixture[str]

@@ -152,6 +152,8 @@ def test_command_draws_any_number(tmp_path: Path) -> None:
     assert set(written["unit"]) == {"seconds"}
     with pytest.raises(Refusal, match="unit=percent: seconds lies in"):
         chart.main([*typed, "unit=percent"])
+    with pytest.raises(Refusal, match="margin=1_0 is no number"):
+        chart.main([*typed, "margin=1_0"])
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ CHARTED = {"factorial": effect.MAIN, "ladder": effect.LADDER}  # of the rest, th
 def write_comparison(folder: Path, comparison: Comparison, source: str) -> list[Path]:
     """Write the effects, figures, tables and page of a comparison; their paths.
 
-    found: as `foreign_study.in_unit` gives it. source: where the table came from, for
-    the captions.
+    comparison: as `foreign_study.in_unit` gives it. source: where the table came
+    from, for the captions.
     """
     effects, exhibits = comparison_figures(comparison, folder.name, source)
     made = {"effects.csv": effect_tables.effects_csv(effects.table).encode()}

@@ -47,7 +47,8 @@ def combination(first, second):
     return emitted(emit)
 
 
-square_up, go_on = combination(QUINTIC[2], QUINTIC[1]), combination(QUINTIC[0], 1.0)
+polynomial = combination(QUINTIC[2], QUINTIC[1])  # b A + c A^2, from A^2 and A
+next_x = combination(QUINTIC[0], 1.0)  # a X + (b A + c A^2) X
 
 
 @compiled
@@ -86,9 +87,9 @@ def orthogonal(space, rows, columns):
         turned(across, x, rows, columns)
         product(square, x, across, rows, columns, rows)
         product(fourth, square, square, rows, rows, rows)
-        square_up(fourth, square, rows * rows // LANES)
+        polynomial(fourth, square, rows * rows // LANES)
         product(more, fourth, x, rows, rows, columns)
-        go_on(x, more, numbers // LANES)
+        next_x(x, more, numbers // LANES)
 
 
 @compiled

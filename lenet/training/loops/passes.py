@@ -439,7 +439,7 @@ def maps_of(slots: Mapping[str, int]) -> int:
 def planned_layout(
     network: Network, slots: Mapping[str, int], optimizer: str
 ) -> Layout:
-    """The plan of a network whose parameters are laid out so."""
+    """The layout of a network whose parameters are laid out so."""
     table = CONNECTIONS[network.connection]
     sizes = (slots.get(name, 0) for name in SLOTS)
     offsets = zip(Layout._fields, accumulate([0, *sizes]), strict=False)
