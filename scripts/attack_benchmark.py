@@ -91,7 +91,7 @@ def training(level: str, plain: bool = True) -> Callable[[], object]:
     stack = Stack.start(configs, data)
 
     def run() -> None:
-        known = (lambda stack: False) if plain else compiled.can_run
+        known = (lambda model: False) if plain else compiled.can_run
         with patch.object(compiled, "can_run", known):
             stack.run_epoch(0, data, lambda progress: None)
 

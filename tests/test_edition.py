@@ -409,7 +409,7 @@ from lenet.config import composed
 line = ["data=digits", "activation=mish", "epochs=1", "train_size=100"]
 configs, _ = composed([*line, "optimizer=sgd", "optimizer.lr=0.001", "pooling=max"])
 digits = data.load_data("digits", None)
-assert compiled.can_run(stack.Stack.start(configs, digits))
+assert compiled.can_run(stack.Stack.start(configs, digits).model)
 fast = stack.train(configs, digits)[0].weights
 with patch.object(compiled, "can_run", lambda stack: False):
     plain = stack.train(configs, digits)[0].weights

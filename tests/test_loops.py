@@ -377,7 +377,7 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
     tested = {"test_images": digits.test_images[:30]}
     few = replace(digits, **tested, test_labels=digits.test_labels[:30])
     known = schooled(configs, few)
-    assert compiled.can_run(stack.Stack.start(configs, few, known))
+    assert compiled.can_run(stack.Stack.start(configs, few, known).model)
     fast = stack.train(configs, few, teachers=known)
     monkeypatch.setattr(compiled, "can_run", lambda stack: False)
     plain = stack.train(configs, few, teachers=known)

@@ -145,7 +145,7 @@ def test_run_has_the_same_bits_in_any_stack(name: str, tiny: Data) -> None:
     """In float32 a run is bit for bit the same alone, in stacks of 2, 3 and 5, and in
     any place."""
     configs = runs({"train_size": 18, **STRUCTURES[name]}, 5)
-    assert compiled.can_run(Stack.start(configs, tiny, schooled(configs, tiny)))
+    assert compiled.can_run(Stack.start(configs, tiny, schooled(configs, tiny)).model)
     five = train(configs, tiny)
     for chosen in ([0], [1, 0], [4, 2], [2, 3, 1]):
         smaller = train([configs[place] for place in chosen], tiny)
@@ -251,7 +251,7 @@ def marquardts() -> list[Config]:
 def test_sdlm_run_has_the_same_bits_in_any_place(tiny: Data) -> None:
     """In the compiled loop too, where the curvature is the stack's."""
     configs = marquardts()
-    assert compiled.can_run(Stack.start(configs, tiny))
+    assert compiled.can_run(Stack.start(configs, tiny).model)
     three = train(configs, tiny)
     for chosen in ([1, 2, 0], [2, 1, 0]):
         moved = train([configs[place] for place in chosen], tiny)

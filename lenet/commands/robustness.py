@@ -30,8 +30,8 @@ from torch import Tensor
 from lenet.config import Refusal, suggest
 from lenet.figures import level_names, robustness_chart
 from lenet.interpret import robustness
+from lenet.interpret.compiled_network import Compiled
 from lenet.interpret.robustness import EFFORTS, Effort
-from lenet.interpret.torch_network import Swift
 from lenet.records import contents
 from lenet.records.durable import replace
 from lenet.records.overfitting import overfitting
@@ -176,13 +176,11 @@ def measured_arm(
     blank = lost.merge(pd.DataFrame({"epsilon": task.epsilons}), how="cross")
     if not alive:
         return pd.DataFrame(), blank, pd.DataFrame(), lost
-    model, some = (
-        contents.load_stack(alive, output_dir),
-        (task.images, task.labels, task.keys),
-    )
-    swift = Swift(model, alive[0]["treatment"])
+    some = task.images, task.labels, task.keys
+    stack, levels = contents.load_stack(alive, output_dir), alive[0]["treatment"]
+    model = Compiled(stack, levels)
     curve = robustness.accuracy_curve(
-        swift, *some, task.epsilons, task.effort, task.norm
+        model, *some, task.epsilons, task.effort, task.norm
     )
     cells = curve.cells
     if task.effort.auto_attack:
@@ -197,9 +195,9 @@ def measured_arm(
         robust_accuracy=cells["accuracy"],
         right=[bits.numpy() for bits in curve.right.flatten(0, 1)],  # as the cells are
     )
-    atlas = robustness.atlas(swift, *some, task.effort, task.atlas)
+    atlas = robustness.atlas(model, *some, task.effort, task.atlas)
     atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
-    radii = robustness.smallest_radii(swift, *some, curve, task.effort, task.norm)
+    radii = robustness.smallest_radii(model, *some, curve, task.effort, task.norm)
     medians = robustness.middle(radii).mean(1).clamp(max=robustness.WHOLE[task.norm])
     flips = pd.DataFrame({"treatment": label, "seed": list(seeds.values())})
     flips = flips.assign(status="finished", smallest_epsilon=medians.tolist())

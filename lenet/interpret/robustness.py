@@ -52,6 +52,10 @@ LIMITS = {
     **{"flat": 0.01, "falling": 0.05, "unbounded": 0.0, "black_box": 0.0},
     "stronger": 0.01,
 }
+CARRIED = [
+    "flat",
+    "falling",
+]  # told of an image where it withstands, and of smaller balls
 
 
 class Tries(NamedTuple):
@@ -116,7 +120,7 @@ class Curve(NamedTuple):
     """Accuracy under attack and what speaks against it.
 
     cells: run, epsilon, accuracy and the indicators, each up above its LIMITS. flat:
-    share of images without a gradient; falling: share that withstands where the
+    share that withstands and has no gradient; falling: share that withstands where the
     walk that came nearest still falls; unbounded: share that withstands in a ball of
     all images; black_box: share that random points and images made for another run
     flip, less that of the attack; stronger: share of a sample that the strongest
@@ -191,28 +195,41 @@ def accuracy_curve(
 ) -> Curve:
     """Accuracy over epsilon for every run; epsilon 0 is no attack.
 
-    An image that is lost at one radius is lost at all larger ones, whose balls hold
-    what was found; so only images that a run still gets right are attacked.
+    The largest radius comes first. What withstands there withstands at all smaller
+    ones, whose balls lie in this one; so that an image meets one attack that fails, and
+    not one for each radius.
     """
     with checked_problem(model, images, labels, keys) as problem:
-        right = problem_logits(problem).argmax(-1) == problem.labels
-        beyond, _ = assault(problem, right, WHOLE[norm], effort.tries, norm)
-        few = evenly(effort.sample, right.shape[1])
-        strong, tables, kept = right[:, few], [], []
-        for epsilon in sorted(epsilons):
-            cells = pd.DataFrame(dict.fromkeys(LIMITS, 0.0), range(len(right)))
+        clean = problem_logits(problem).argmax(-1) == problem.labels
+        beyond, _ = assault(problem, clean, WHOLE[norm], effort.tries, norm)
+        few, tables, kept = evenly(effort.sample, clean.shape[1]), [], []
+        safe, doubts = (
+            torch.zeros_like(clean),
+            pd.DataFrame(0.0, range(len(clean)), CARRIED),
+        )
+        strong, sample = safe[:, few], problem.at(few)
+        for epsilon in sorted(epsilons, reverse=True):
+            cells = pd.DataFrame(dict.fromkeys(LIMITS, 0.0), range(len(clean)))
+            right = clean
             if epsilon > 0:
-                right, cells = assault(problem, right, epsilon, effort.tries, norm)
-                sample = problem.at(few), strong & right[:, few]
-                strong, _ = assault(*sample, epsilon, STRONGEST, norm)
-                gain = (right[:, few] & ~strong).double().mean(1)
+                found, shares = assault(
+                    problem, clean & ~safe, epsilon, effort.tries, norm
+                )
+                right = safe = safe | found
+                doubts += shares[CARRIED]
+                left = safe[:, few] & ~strong
+                strong = (
+                    strong | attack_all(sample, left, epsilon, STRONGEST, norm).right
+                )
+                gain = (safe[:, few] & ~strong).double().mean(1).tolist()
                 unbounded = beyond.double().mean(1).tolist()
-                cells = cells.assign(unbounded=unbounded, stronger=gain.tolist())
+                cells = shares.assign(unbounded=unbounded, stronger=gain, **doubts)
             about = {"epsilon": epsilon, "accuracy": right.double().mean(1).tolist()}
             tables.append(cells.assign(**about, run=cells.index))
             kept.append(right)
     columns = ["run", "epsilon", "accuracy", *LIMITS]
-    return Curve(pd.concat(tables, ignore_index=True)[columns], torch.stack(kept))
+    table = pd.concat(tables[::-1], ignore_index=True)[columns]
+    return Curve(table, torch.stack(kept[::-1]))
 
 
 def problem_logits(problem: Problem) -> Float[Tensor, "run image class"]:
@@ -236,7 +253,7 @@ def assault(
     chance = by_chance(problem, before, epsilon, norm)
     lost = (before & ~hits.right).double().mean(1)
     counts = {
-        "flat": (before & hits.flat).double().mean(1),
+        "flat": (hits.flat & hits.right).double().mean(1),
         "falling": (hits.falling & hits.right).double().mean(1),
         "black_box": (before & (hits.transferred | chance)).double().mean(1) - lost,
     }

@@ -19,18 +19,19 @@ from lenet.training.loops import passes
 from lenet.training.model import STRUCTURE, Dense, LeNet5
 
 if TYPE_CHECKING:
-    from lenet.config import Config
+    from lenet.config import Value
     from lenet.training.data import Data
     from lenet.training.stack import Stack, Teacher
 
 Batch = Int64[Tensor, "run image"]  # which training image comes where
+Pictures = Float[Tensor, "run image 28 28"]
 IMAGES = 4000  # at a time: memory for what is drawn, and how often the bar moves
 WATCHED_STEPS = 10  # as adversary.withstood has it, each a quarter of epsilon
 
 
-def can_run(stack: "Stack") -> bool:
-    """Whether the loops compute for this stack: float32 on a processor, ten classes."""
-    weight, output = stack.model.C1.weight, stack.model.output
+def can_run(model: LeNet5) -> bool:
+    """Whether the loops compute this network: float32 on a processor, ten classes."""
+    weight, output = model.C1.weight, model.output
     ten = not isinstance(output, Dense) or output.weight.shape[1] == 10
     return ten and weight.dtype == torch.float32 and weight.device.type == "cpu"
 
@@ -63,7 +64,7 @@ def train_part(
         adversary = passes.Adversary(radius, stride, stack.adversary_steps)
     about = network(stack)
     done = passes.train_pass(
-        arrays(stack), steps, shown(stack, batch, epoch, data), about, adversary,
+        weights(stack.model), steps, shown(stack, batch, epoch, data), about, adversary,
         torch.get_num_threads(),
     )  # fmt: skip
     means, variances = torch.from_numpy(about.running).unbind(1)
@@ -78,7 +79,7 @@ def answers(
 ) -> Int64[Tensor, "run image"]:
     """The class that each run gives each image; -1 where a score is no number."""
     logits, _ = passes.answers_of(
-        arrays(stack),
+        weights(stack.model),
         seen_by_all(stack, images, labels),
         network(stack),
         threads=torch.get_num_threads(),
@@ -92,7 +93,7 @@ def withstood(
     """Which images each run still classifies correctly under PGD on the margin."""
     epsilon = stack.numbers["adversary.epsilon"].numpy()
     _, right = passes.answers_of(
-        arrays(stack),
+        weights(stack.model),
         seen_by_all(stack, images, labels)._replace(adversary=keys.numpy()),
         network(stack),
         passes.Adversary(epsilon, epsilon / np.float32(4), WATCHED_STEPS),
@@ -108,7 +109,7 @@ def curvature(
     labels = data.train_labels[samples].numpy()
     seen = passes.Shown(data.train_images.numpy(), samples.numpy(), labels)
     estimate = passes.curvature_of(
-        arrays(stack), seen, network(stack), torch.get_num_threads()
+        weights(stack.model), seen, network(stack), torch.get_num_threads()
     )
     return {name: torch.from_numpy(values) for name, values in estimate.items()}
 
@@ -118,38 +119,60 @@ def scores(teacher: "Teacher", data: "Data") -> Float[Tensor, "picture class"]:
     model, count = teacher.model, len(data.train_images)
     everything = np.arange(count)[None]
     seen = passes.Shown(data.train_images.numpy(), everything, 0 * everything)
-    parameters = {n: w.detach().numpy() for n, w in model.named_parameters()}
-    about = network_of(model, teacher.config, torch.zeros(1))
-    found = passes.scores_of(parameters, seen, about, torch.get_num_threads())
+    about = network_of(model, teacher.config.treatment, torch.zeros(1))
+    found = passes.scores_of(weights(model), seen, about, torch.get_num_threads())
     return torch.from_numpy(found[0])
 
 
-def arrays(stack: "Stack") -> dict[str, np.ndarray]:
+def pixel_scores(
+    model: LeNet5, levels: Mapping[str, "Value"], images: Pictures
+) -> Float[Tensor, "run image class"]:
+    """The scores of each run for its images, whose pixels are any numbers."""
+    about = network_of(model, levels, torch.zeros(len(images)))
+    found = passes.scores_at(
+        weights(model), images.numpy(), about, torch.get_num_threads()
+    )
+    return torch.from_numpy(found)
+
+
+def pixel_slopes(
+    model: LeNet5, levels: Mapping[str, "Value"], images: Pictures,
+    pulls: Float[Tensor, "run image class"],
+) -> Pictures:  # fmt: skip
+    """How a loss changes with each pixel, from how it changes with each score."""
+    about = network_of(model, levels, torch.zeros(len(images)))
+    found = passes.slopes_at(
+        weights(model), images.numpy(), pulls.numpy(), about, torch.get_num_threads()
+    )
+    return torch.from_numpy(found)
+
+
+def weights(model: LeNet5) -> dict[str, np.ndarray]:
     """The parameters; what changes them there changes them here."""
-    return {n: w.detach().numpy() for n, w in stack.model.named_parameters()}
+    return {name: weight.detach().numpy() for name, weight in model.named_parameters()}
 
 
 def network(stack: "Stack") -> passes.Network:
     """What the runs are, apart from their parameters."""
     number = stack.head_number(HEADS[stack.level("head")].number)
-    return network_of(stack.model, stack.configs[0], number)
+    return network_of(stack.model, stack.configs[0].treatment, number)
 
 
 def network_of(
-    model: LeNet5, config: "Config", number: Float[Tensor, "run"]
+    model: LeNet5, levels: Mapping[str, "Value"], number: Float[Tensor, "run"]
 ) -> passes.Network:
-    """What runs of this structure are; number: that of their head."""
-    head = HEADS[config.level("head")]
+    """What runs of these levels are; number: that of their head."""
+    head = HEADS[str(levels["head"])]
     statistics = [torch.cat([getattr(model.C1, key), getattr(model.C3, key)], 1)
                   for key in ("mean", "var")]  # fmt: skip
     return passes.Network(
-        **{level: config.level(level) for level in STRUCTURE},
+        **{factor: str(levels[factor]) for factor in STRUCTURE},
         scale=model.input.scale.numpy(),
         shift=model.input.shift.numpy(),
         number=number.numpy(),
         bitmaps=head.codes().numpy(),
         running=torch.stack(statistics, 1).numpy(),
-        teacher=str(config.treatment["teacher"]),
+        teacher=str(levels.get("teacher", "none")),
     )
 
 

@@ -254,7 +254,7 @@ class Stack:
         self.model.train()
         if self.level("optimizer") in SECOND_ORDER:
             self.estimate_curvature(epoch, data)
-        if compiled.can_run(self):
+        if compiled.can_run(self.model):
             return self.run_compiled(orders, epoch, data, report)
         wrong, seen = torch.zeros_like(self.diverged_step), 0
         for step, batch in enumerate(orders.split(self.batch_size, dim=1)):
@@ -433,7 +433,7 @@ class Stack:
         self, data: Data, chosen: Int64[Tensor, "run sample"]
     ) -> dict[str, Tensor]:
         """h_kk of every parameter from these training images of each run."""
-        if compiled.can_run(self):
+        if compiled.can_run(self.model):
             return compiled.curvature(self, data, chosen)
         return curvature(self.model, data.train_images[chosen] / 255)
 
@@ -623,7 +623,7 @@ class Stack:
     @torch.no_grad()
     def answers(self, images: Tensor, labels: Tensor) -> Int64[Tensor, "run image"]:
         """The class that each run gives each image; -1 where a score is no number."""
-        if compiled.can_run(self):
+        if compiled.can_run(self.model):
             return compiled.answers(self, images, labels)
         self.model.eval()
         return torch.cat(
@@ -660,7 +660,7 @@ class Stack:
     def withstood(self, data: Data, images: Tensor) -> Bool[Tensor, "run image"]:
         """Which of these training images each run classifies correctly under PGD."""
         keys = draws.fold(self.streams["watch"][:, None], images)
-        if compiled.can_run(self):
+        if compiled.can_run(self.model):
             labels = data.train_labels[images]
             start = draws.fold(keys, 0)  # as `pgd` has it for its first start
             return compiled.withstood(self, data.train_images[images], labels, start)

@@ -5,7 +5,8 @@
     single.py    a run through its images one by one, eight maps or units in the lanes
     tiles.py     forward and back for groups of eight images
     norm.py      batch norm; attacked_images.py; second_derivatives.py: h
-    evaluate.py  what a run answers; input_image.py: what it sees
+    evaluate.py  what a run answers; input_image.py: what it sees; input_slope.py: how
+                 its scores change with each pixel
     maps.py      the inner loops of C1 to S4; dense.py: those of C5 to the output
     llvm.py      the language that those are written in; cache.py: what is kept on disk
 

@@ -27,6 +27,7 @@ from lenet.training.loops import (
     attacked_images,
     batch,
     evaluate,
+    input_slope,
     muon,
     second_derivatives,
     single,
@@ -360,6 +361,65 @@ def asked(
 
     together(runs, threads, work, lambda run, threads: flat(parameters, slots, run))
     return answers, right
+
+
+def scores_at(
+    parameters: Mapping[str, Array],
+    pixels: Array,
+    network: Network,
+    threads: int | None = None,
+) -> Array:
+    """[run, image, class]: the scores of images [run, image, 28, 28] of any numbers."""
+    images = np.ascontiguousarray(pixels, np.float32)
+    scores = np.empty((*images.shape[:2], 10), np.float32)
+    by_pixels(parameters, images, network, threads, scores, scores[:, :0])
+    return scores
+
+
+def slopes_at(
+    parameters: Mapping[str, Array],
+    pixels: Array,
+    pulls: Array,
+    network: Network,
+    threads: int | None = None,
+) -> Array:
+    """[run, image, 28, 28]: dE by each pixel, from dE by each score of the images."""
+    slopes = np.array(pixels, np.float32, order="C")
+    pulls = np.ascontiguousarray(pulls, np.float32)
+    by_pixels(parameters, slopes, network, threads, pulls[:, :0], pulls)
+    return slopes
+
+
+def by_pixels(
+    parameters: Mapping[str, Array],
+    images: Array,
+    network: Network,
+    threads: int | None,
+    scores: Array,
+    pulls: Array,
+) -> None:
+    """Fill in the scores of the images, or, where there are pulls, put the slopes by
+    their pixels in their place."""
+    refuse_shapes(parameters, network, len(images))
+    shape = (*images.shape[:2], 10)
+    if images.shape[2:] != (28, 28) or shape not in (scores.shape, pulls.shape):
+        raise ValueError(f"images {images.shape} and pulls {pulls.shape} do not fit")
+    slots = layout(network)
+    plan, maps = planned_layout(network, slots, "sgd"), maps_of(slots)
+
+    def work(run: int, thread: int, threads: int, w: Array) -> None:
+        mine = slice(*(shape[1] * t // threads for t in (thread, thread + 1)))
+        scale, shift = np.float32(network.scale[run]), np.float32(network.shift[run])
+        input_slope.each_slope(
+            workspace(tiles.TILE, shift), w, plan, images[run, mine], scale, shift,
+            own(maps, shift, ball_of(None, network, run)), network.running[run],
+            scores[run, mine], pulls[run, mine],
+        )  # fmt: skip
+
+    def prepare(run: int, threads: int) -> Array:
+        return flat(parameters, slots, run)
+
+    together(len(images), threads, work, prepare)
 
 
 def curvature_of(
