@@ -6,9 +6,14 @@ from typing import Any
 import pytest
 
 
-def mostly_slow(cases: Sequence[Any], every: int) -> list[Any]:
-    """Parameters of a test: every so manieth case as it is, the others marked slow."""
-    return [
-        case if k % every == 0 else pytest.param(case, marks=pytest.mark.slow)
-        for k, case in enumerate(cases)
-    ]
+def mostly_slow(cases: Sequence[Any], every: int, several: bool = False) -> list[Any]:
+    """Parameters of a test: every so manieth case as it is, the others marked slow.
+
+    several: a case is the values of several parameters, not a value of one.
+    """
+    marked = []
+    for k, case in enumerate(cases):
+        values = case if several else (case,)
+        marks = pytest.mark.slow if k % every else ()
+        marked.append(pytest.param(*values, marks=marks))
+    return marked

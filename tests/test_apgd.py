@@ -135,7 +135,7 @@ CASES += [*product(["relu", "scaled_tanh"], ["max", "subsample"], head.LEVELS,
                    norm.LEVELS)]  # fmt: skip
 
 
-@pytest.mark.parametrize("levels", CASES, ids="-".join)
+@pytest.mark.parametrize("levels", mostly_slow(CASES, every=5), ids="-".join)
 def test_compiled_network_is_the_same(levels: tuple[str, ...]) -> None:
     """Logits, and gradients by the pixels of a loss of them, are those of torch in
     float64, but for images in which rounding decides which of four pixels is largest,

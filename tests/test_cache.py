@@ -55,6 +55,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.slow
 def test_program_finds_what_another_compiled(tmp_path: Path) -> None:
     """Process after process; a broken file costs one of them a compilation."""
     folder = tmp_path / "kept"

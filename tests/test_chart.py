@@ -47,12 +47,16 @@ def draw(effects, **parts):
 
 @pytest.mark.parametrize(
     ("arms", "per_panel", "name"),
-    [
-        (1, 3, "l{}"),
-        (3, 3, "{}" + LONG),
-        (30, 3, "{} " + "long words " * 9),
-        (12, 1, "{}" + LONG),
-    ],
+    mostly_slow(
+        [
+            (1, 3, "l{}"),
+            (30, 3, "{} " + "long words " * 9),
+            (3, 3, "{}" + LONG),
+            (12, 1, "{}" + LONG),
+        ],
+        every=2,
+        several=True,
+    ),
 )
 def test_texts_do_not_overlap_or_leave_the_page(arms, per_panel, name):
     """No two texts overlap and none leaves the page, for few or many, short or long."""

@@ -107,6 +107,7 @@ def lines(draw: st.DrawFn) -> list[str]:
     return typed
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(typed=lines())
 def test_tree_is_the_one_that_hydra_composes(typed: list[str]) -> None:

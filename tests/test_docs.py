@@ -32,6 +32,7 @@ def followed(page: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_your_own_runs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -38,6 +38,7 @@ def test_this_code_is_the_edition() -> None:
     edition.prove()
 
 
+@pytest.mark.slow
 def test_edge_of_the_edition_is_what_training_imports() -> None:
     """All modules of lenet that training loads are covered, save what it reads its
     configuration with and locks files by; so nothing outside can change a bit."""

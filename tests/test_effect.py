@@ -79,6 +79,7 @@ def test_arms_have_the_columns_and_the_paired_effect():
     np.testing.assert_allclose(relu.difference, d, atol=1e-15)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.randoms())
 def test_nothing_depends_on_the_order_of_the_rows(random):

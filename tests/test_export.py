@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import PLAIN
+from marks import mostly_slow
 from networks import network
 from safetensors import safe_open
 from torch import Tensor
@@ -90,6 +91,7 @@ def net(request: pytest.FixtureRequest) -> Trained:
     return trained.load(request.param)
 
 
+@pytest.mark.slow
 def test_onnx_gives_our_logits(net: Trained, tmp_path: Path) -> None:
     """In onnxruntime, for any number of images; its origin is inside."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX files")
@@ -122,14 +124,17 @@ def test_programs_of_torch_give_our_logits(
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {},
-        {"pooling": "subsample", "activation": "scaled_tanh", "head": "rbf"},
-        {"connection": "table", "norm": "batch", "activation": "gelu"},
-        {"pooling": "average", "activation": "sigmoid"},
-        {"pooling": "stride", "activation": "silu"},
-        *({"activation": name} for name in ACTIVATIONS),
-    ],
+    mostly_slow(
+        [
+            {},
+            {"pooling": "subsample", "activation": "scaled_tanh", "head": "rbf"},
+            {"connection": "table", "norm": "batch", "activation": "gelu"},
+            {"pooling": "average", "activation": "sigmoid"},
+            {"pooling": "stride", "activation": "silu"},
+            *({"activation": name} for name in ACTIVATIONS),
+        ],
+        every=3,
+    ),
     ids=str,
 )
 def test_c_gives_our_logits(changes: dict[str, str], tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @needs_strace
 @pytest.mark.parametrize(("fault", "call"), CASES)
 def test_fault_at_any_call_loses_nothing(fault: str, call: str) -> None:
@@ -534,6 +535,7 @@ def test_goal_can_be_missed() -> None:
         assert len(scale.too_much({"chart": missed})) == 1
 
 
+@pytest.mark.slow
 def test_loss_of_power_at_any_step_loses_no_acknowledged_run(tmp_path: Path) -> None:
     """Every disk that a crash may leave has each run whose record was returned, the
     same bytes, and no half of one passes for a run."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from figures import check_texts, content
+from marks import mostly_slow
 from test_chart import make_effects
 
 from lenet.figures import (
@@ -92,7 +93,10 @@ def make_curves(treatments, name="level{}", epochs=20):
     return pd.DataFrame(rows)
 
 
-@pytest.mark.parametrize(("arms", "name"), [(3, "l{}"), (30, "{} " + LONG)])
+@pytest.mark.parametrize(
+    ("arms", "name"),
+    mostly_slow([(3, "l{}"), (30, "{} " + LONG)], every=2, several=True),
+)
 def test_texts_do_not_overlap_or_leave_the_page(arms, name):
     """No figure has texts that overlap or leave, for 3 and 30 arms, short or long."""
     rows, dots, ends, seconds = make_steps(arms, name)

@@ -239,6 +239,7 @@ def test_column_that_is_not_there_is_refused_with_the_nearest(column: str) -> No
         compared(table(ONE), **asked)
 
 
+@pytest.mark.slow
 def test_nothing_but_pandas_numpy_and_scipy_is_imported() -> None:
     """`lenet.effects` imports no package that those do not, and of scipy its special
     functions alone; not when effects are estimated either."""

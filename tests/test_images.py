@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from marks import mostly_slow
 from networks import network
 
 from lenet.config import Refusal
@@ -70,7 +71,7 @@ def same(one: Any, other: Any) -> bool:
     ],
     ids=["bytes", "channel", "run", "numpy", "double", "bytes of numpy", "lists"],
 )
-@pytest.mark.parametrize("name", ENTRANCES)
+@pytest.mark.parametrize("name", mostly_slow([*ENTRANCES], every=3))
 def test_all_that_is_meant_is_read_alike(name: str, images: Any) -> None:
     """Bytes, a channel axis, NumPy and lists give what [n, 28, 28] floats give."""
     model, classes = network(seed=3), [3, 1, 4]
@@ -137,7 +138,7 @@ TYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
         *([4, 4, 4], (4, 4, 4), 4, np.int64(4), torch.tensor(4), [[4, 4, 4]]),
     ],
 )
-@pytest.mark.parametrize("name", EXPLAINED)
+@pytest.mark.parametrize("name", mostly_slow([*EXPLAINED], every=3))
 def test_one_class_explains_every_image(name: str, classes: Any) -> None:
     """Every type of whole number, a number for all, one for each, or per run."""
     model = network(seed=5)

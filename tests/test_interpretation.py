@@ -112,6 +112,7 @@ def two(outputs):
     return folder
 
 
+@pytest.mark.slow
 def test_the_treatments_of_a_study_stand_side_by_side(outputs, two):
     """All in one table and one figure, and their difference by seed; a picture each."""
     chosen = ["methods=[probe,mistakes]", f"output_dir={outputs}"]
@@ -321,6 +322,7 @@ def many(seeds):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 6])
 def test_charts_say_how_many_seeds_they_have_and_keep_their_texts_apart(seeds):
     """With too few for an interval the caption says so."""

@@ -76,6 +76,7 @@ def test_launcher_trains_what_a_sweep_lacks(
     assert list(plan.published_records(tmp_path / "small")) == list(runs)
 
 
+@pytest.mark.slow
 def test_what_an_engine_has_done_is_shown_while_it_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +106,7 @@ def test_what_an_engine_has_done_is_shown_while_it_works(
     assert list(dict.fromkeys(seen)) == sorted(set(seen)) and (4, 4, True) in seen
 
 
+@pytest.mark.slow
 def test_job_that_fails_is_launched_again_and_then_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

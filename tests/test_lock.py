@@ -158,6 +158,7 @@ def test_holder_of_a_run_is_named(tmp_path: Path) -> None:
     assert time.strftime("%Y-%m-%d") in said and said.count("\n") == 0
 
 
+@pytest.mark.slow
 def test_command_that_waits_says_for_whom(tmp_path: Path) -> None:
     """Also where the other process is suspended, once, and goes on when it ends."""
     line = ["data=digits", "epochs=1", "train_size=16", f"output_dir={tmp_path}"]

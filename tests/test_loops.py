@@ -359,7 +359,7 @@ CROSSED: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("change", mostly_slow(CROSSED, every=7), ids=str)
+@pytest.mark.parametrize("change", mostly_slow(CROSSED, every=14), ids=str)
 def test_compiled_loop_trains_what_the_plain_loop_trains(
     change: dict[str, Any], digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,7 +392,7 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
             )
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 9])
+@pytest.mark.parametrize("size", mostly_slow([9, 1, 2, 3], every=4))
 def test_a_run_has_its_bits_in_a_stack_of_any_size(size: int, digits: Data) -> None:
     """Alone, in lanes that share its batches, or in one lane of a full group."""
     line = ["data=digits", "epochs=2", "train_size=65", "batch_size=30", "dropout=0.2"]
@@ -423,7 +423,7 @@ def begun(change: dict[str, Any], digits: Data) -> stack.Stack:
     return begun
 
 
-@pytest.mark.parametrize("change", mostly_slow(MODELS, every=9), ids=str)
+@pytest.mark.parametrize("change", mostly_slow(MODELS, every=18), ids=str)
 def test_answers_and_curvature_are_the_plain_networks(
     change: dict[str, Any], digits: Data
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
+from marks import mostly_slow
 from oracle import BITMAPS, TEN, Array, counts, forward
 from torch import Tensor, nn
 
@@ -232,8 +233,10 @@ def test_activations_return_every_layer_by_name(levels: dict[str, str]) -> None:
     }
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("activation", "pooling"),
+    mostly_slow([*itertools.product(ACTIVATIONS, POOLINGS)], every=5, several=True),
+)
 def test_forward_equals_the_last_activation(activation: str, pooling: str) -> None:
     """Logits and gradients are the same by the short way and layer by layer, with
     dropout's factors too."""
@@ -260,7 +263,7 @@ def test_stack_equals_the_oracle(levels: dict[str, str]) -> None:
     assert_equal_to_oracle(random_model(3, levels), random_images(3, 2), levels)
 
 
-@pytest.mark.parametrize("levels", ONE_CHANGED)
+@pytest.mark.parametrize("levels", mostly_slow(ONE_CHANGED, every=3))
 def test_every_level_equals_the_oracle(levels: dict[str, str]) -> None:
     """One level changed from 1998 or from today: still the oracle's numbers."""
     assert_equal_to_oracle(random_model(2, levels), random_images(1), levels)

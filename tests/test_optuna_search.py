@@ -145,6 +145,7 @@ def test_missing_optuna_names_the_extra(
         run_search(read_search(line(tmp_path, 2)), Trainer())
 
 
+@pytest.mark.slow
 def test_command_searches(tmp_path: Path) -> None:
     """The example of docs/command.md: real runs, which the store keeps."""
     typed = ["train", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"]

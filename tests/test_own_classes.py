@@ -259,6 +259,7 @@ def test_auto_attack_takes_k_classes() -> None:
         assert not attacks.auto_attack(single, images, label, 0.5).any()
 
 
+@pytest.mark.slow
 def test_many_classes_are_drawn() -> None:
     """200 classes: no tick for each, no overlap."""
     names = tuple(f"class number {i}" for i in range(200))
@@ -283,6 +284,7 @@ def test_what_is_of_ten_digits_is_refused(pets: Path, run: str) -> None:
         export.main([f"run={run}", where(pets)[1], "format=c"])
 
 
+@pytest.mark.slow
 def test_export_in_whole_numbers_is_of_k_classes(
     pets: Path, run: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

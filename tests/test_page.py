@@ -304,6 +304,7 @@ def test_cells_are_the_records_errors(tmp_path):
     assert (cell["low"], cell["high"]) == pytest.approx(interval, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_collapsed_and_diverged_runs_are_left_out_and_seen(tmp_path):
     """A cell's mean is that of the other seeds; its switches lose that seed alone."""
     arm = "units=1998 head=1998 input=1998"
@@ -375,6 +376,7 @@ def test_sample_has_every_digit_and_missed_the_hardest(digits):
     assert missed["places"][:2] == [7, 5] and missed["missed"][:3] == [1, 0.6667, 0]
 
 
+@pytest.mark.slow
 def test_page_is_small_and_the_same_for_the_same_records(mnist, tmp_path):
     """Under 1.2 MB, with both presets, and its bytes do not depend on the day."""
     file = tmp_path / "page" / "index.html"

@@ -321,6 +321,7 @@ def test_one_network_alone_has_a_page(browser, content, tmp_path):
     assert math.isclose(browser.ask("document.documentElement.scrollWidth"), 1300)
 
 
+@pytest.mark.slow
 def test_picture_shows_the_window(tmp_path):
     """At its size, with more than the colour of an empty page."""
     (tmp_path / "page.html").write_text("<h1>Draw a digit</h1>", encoding="utf-8")

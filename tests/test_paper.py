@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import studies
 from figures import check_texts, content
+from marks import mostly_slow
 from matplotlib.image import imread
 from matplotlib.text import Text
 from test_chart import draw, make_effects
@@ -95,7 +96,7 @@ FIGURES = {
 @pytest.mark.parametrize(
     ("arms", "name", "bare"), [(3, "l{}", False), (7, "{} " + LONG, True)]
 )
-@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("figure", mostly_slow([*FIGURES], every=3))
 def test_figure_is_as_wide_as_asked_and_legible(figure, arms, name, bare, columns):
     """Letters have 7 pt or more, no two texts overlap, none leaves the page, and every
     plot is an inch wide or more."""
@@ -112,7 +113,7 @@ def test_figure_is_as_wide_as_asked_and_legible(figure, arms, name, bare, column
         assert x0 >= 0 and y0 >= 0 and x1 <= 1 and y1 <= 1
 
 
-@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("figure", mostly_slow([*FIGURES], every=3))
 def test_figure_says_what_it_says_on_a_screen_or_leaves_it_to_the_text(figure):
     """Without title and caption every word is on the figure or in what was left off."""
     drawn = FIGURES[figure](3, "l{}")
@@ -209,6 +210,7 @@ def page_of(pdf):
     return (x1 - x0) / 72, sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "width", "formats"),
     [
@@ -290,7 +292,7 @@ def number(text):
     return text.replace(",", "") if re.fullmatch(r"[\d,.]+", text) else text
 
 
-@pytest.mark.parametrize("study_name", ["arms", "crossed"])
+@pytest.mark.parametrize("study_name", mostly_slow(["crossed", "arms"], every=2))
 def test_tables_have_the_same_rows_in_the_same_order_and_unit(
     outputs, written, study_name
 ):
@@ -382,6 +384,7 @@ def test_headline_that_does_not_fit_is_refused_and_nothing_written(tmp_path):
     assert not (tmp_path / "s" / "paper").exists()
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said_and_stands_in_the_text(tmp_path, capsys):
     """Also where no caption stands on the figure."""
     studies.one_factor(tmp_path / "s", range(7), tried={"pooling": ["max"]})
@@ -396,6 +399,7 @@ def test_what_is_missing_is_said_and_stands_in_the_text(tmp_path, capsys):
     assert "missing" not in capsys.readouterr().err  # the figure says it
 
 
+@pytest.mark.slow
 def test_figure_that_is_higher_than_a_page_is_named(outputs, written, capsys):
     """With what makes it lower."""
     typed(outputs, "study=crossed", "columns=1", "format=svg")

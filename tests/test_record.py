@@ -246,6 +246,7 @@ def write_one(output: str, data: Data, result: Result, factor: float) -> Record:
                 return contents.write_run(output, RELU, data, changed, ABOUT)
 
 
+@pytest.mark.slow
 def test_writers_at_once_leave_one_record_with_its_weights(
     tmp_path: Path, data: Data, results: list[Result]
 ) -> None:

@@ -124,6 +124,7 @@ def test_treatment_with_lost_runs_does_not_end_lowest():
     assert said == "b ends lowest, at 2.00 % test error (runs of 1 others are lost)"
 
 
+@pytest.mark.slow
 def test_all_files_are_identical_when_written_twice(arms, tmp_path):
     """The same records give the same bytes of every file, in another folder."""
     folder, paths = arms
@@ -297,6 +298,7 @@ def test_names_are_escaped_everywhere(tmp_path):
             assert "<script>" not in path.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("svg_alone")
 def test_a_factorial_has_ladders_and_interactions(tmp_path):
     """Main effects, steps in years, Shapley values and pairs; each sums to the gap."""
@@ -336,6 +338,7 @@ def test_a_ladder_has_its_steps_and_their_curves(tmp_path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("svg_alone")
 @pytest.mark.parametrize("said", [studies.DIVERGED, studies.COLLAPSED])
 def test_lost_run_takes_its_seed_from_every_figure(tmp_path, said):

@@ -11,6 +11,7 @@ import torch
 from conftest import config
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import mostly_slow
 from torch import Tensor
 
 from lenet.commands import attack as command
@@ -179,9 +180,8 @@ def test_gradient_that_points_away_raises_the_indicator(
             return 2 * right.detach() - right
 
     _, images, labels, keys = problem()
-    found = robustness.accuracy_curve(
-        Reversed(), images, labels, keys, [0.01], EFFORT
-    ).cells
+    given = images[:15], labels[:15], keys[:15]
+    found = robustness.accuracy_curve(Reversed(), *given, [0.01], EFFORT).cells
     assert (found["stronger"] > robustness.LIMITS["stronger"]).all()
 
 
@@ -234,7 +234,7 @@ def test_rounds_end_with_the_classes_that_came_nearest() -> None:
     assert rounds[20:] == [(9, place, 100) for place in range(3)]
 
 
-@pytest.mark.parametrize("count", [59, 60])
+@pytest.mark.parametrize("count", mostly_slow([60, 59], every=2))
 def test_median_radius_is_exact_for_a_linear_model(count: int) -> None:
     """|z| / |w|_1, from above and within 1/32 of the distance of two radii, or of the
     radii that follow the curve where its largest is too small; the same bracket for
@@ -386,6 +386,7 @@ def test_smallest_epsilon_is_found_where_larger_balls_hide_it(
     assert ((found >= 0.07) & (found <= 0.07 + 1 / 8 / 64)).all()
 
 
+@pytest.mark.slow
 def test_atlas_has_each_other_class_of_each_chosen_image(digits_stack: Linear) -> None:
     """Two images a class, nine targets each, a row for every run: the radius is that of
     image and target, and success is whether PGD at some radius or below finds it."""

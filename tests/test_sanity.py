@@ -26,6 +26,7 @@ from lenet.training.model import LAYERS
 EXPLAIN = explainers(Saliency(nodes=3, samples=2), GradCam(), 0)
 
 
+@pytest.mark.slow
 def test_deletion_and_insertion_are_those_of_a_loop(float64):
     """One pixel after the other, the highest first, of each image of each run."""
     model, images = network(2), pictures(3)

@@ -324,7 +324,7 @@ def looked_at(level: str, images: int) -> Average:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("level", ["ema", "swa"])
+@pytest.mark.parametrize("level", mostly_slow(["ema", "swa"], every=2))
 def test_average_is_what_its_paper_says(
     level: str, tiny: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -455,8 +455,12 @@ def test_no_dropout_has_no_masks(tiny: Data) -> None:
 WILD: dict[str, Value] = {"optimizer": "sgd", "optimizer.lr": 1e30, "epochs": 2}
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize(
+    ("optimizer", "norm"),
+    mostly_slow(
+        [*itertools.product(OPTIMIZERS, ["none", "batch"])], every=3, several=True
+    ),
+)
 def test_diverging_run_leaves_the_others_alone(
     optimizer: str, norm: str, tiny: Data
 ) -> None:
@@ -694,7 +698,9 @@ def test_covering_covers() -> None:
     assert len(COVERING) < 80  # 64 pairs of optimizer and augmentation alone
 
 
-@pytest.mark.parametrize("treatment", COVERING, ids=lambda t: "-".join(t.values()))
+@pytest.mark.parametrize(
+    "treatment", mostly_slow(COVERING, every=3), ids=lambda t: "-".join(t.values())
+)
 def test_levels_cross_freely(treatment: dict[str, str], tiny: Data) -> None:
     """Three steps with any level beside any other: no error, finite weights."""
     rate = {"optimizer.lr": 1e-4, "train_size": 18}

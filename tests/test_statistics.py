@@ -326,6 +326,7 @@ def test_smallest_effect_is_the_one_found_with_the_power() -> None:
     assert statistics._chance(0.99 * effect / 0.3, 8, 5) < 0.8
 
 
+@pytest.mark.slow
 def test_thousands_of_blocks_fit_into_memory() -> None:
     """Their signs are drawn eight to a byte and used some at a time: 5,000
     blocks take less than 0.5 GB, and their p is that of the normal limit."""

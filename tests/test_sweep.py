@@ -242,6 +242,7 @@ def test_worker_that_cannot_start_stops_the_sweep(tmp_path: Path) -> None:
     assert not attempts(tmp_path)
 
 
+@pytest.mark.slow
 def test_code_that_changes_while_a_sweep_runs_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_import_on_windows_is_an_import_error(tmp_path: Path) -> None:
     assert "WSL" in run(WINDOWS, tmp_path, "-c", code).stdout
 
 
+@pytest.mark.slow
 def test_macos_plans_a_sweep(tmp_path: Path) -> None:
     """Without os.sched_getaffinity the cores of the machine are counted."""
     line = ["action=plan", "design=quick", f"output_dir={tmp_path / 'outputs'}"]

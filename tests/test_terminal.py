@@ -48,6 +48,7 @@ def test_full_disk_is_told() -> None:
     assert code == 3 and b"No space left" in complaint and b"Traceback" not in complaint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["lenet", "hydra", "lenet.training.data"])
 @pytest.mark.parametrize("program", [["scripts/sweep.py"], ["-m", "lenet.train"]])
 def test_interruption_while_imports_run_is_quiet(
@@ -81,6 +82,7 @@ def test_whoever_imports_lenet_keeps_his_handler() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_help_of_a_benchmark_starts_no_benchmark() -> None:
     """It says what it measures, and that is all."""
     line = [sys.executable, "scripts/attack_benchmark.py", "--help"]

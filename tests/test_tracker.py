@@ -215,6 +215,7 @@ def test_mlflow_mirrors_settings_curve_and_result(
     assert row["test_error"] == pytest.approx(one["response"]["test_error"])
 
 
+@pytest.mark.slow
 def test_wandb_takes_its_project_and_its_modes_from_the_environment(
     output: str, offline: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +277,7 @@ def test_run_that_another_process_mirrors_is_left_to_it(
     assert [path.name for path in mark.parent.parent.iterdir()] == ["mirrored"]
 
 
+@pytest.mark.slow
 def test_runs_are_mirrored_beside_the_training(output: str) -> None:
     """A run has its copy while the command still trains others."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
@@ -303,6 +305,7 @@ def test_failing_command_stops_the_tracker(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_sweep_mirrors_its_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

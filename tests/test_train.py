@@ -137,6 +137,7 @@ def test_places_do_not_change_the_run(
     assert again.runs == before
 
 
+@pytest.mark.slow
 def test_one_override_is_another_run(start: Start) -> None:
     """A level, a number and a seed are part of a run."""
     for extra in ("seed=0", "seed=1", "activation=tanh", "optimizer.lr=0.003"):
@@ -156,6 +157,7 @@ def test_replicates_are_the_seeds_one_by_one(start: Start) -> None:
     assert start(*QUICK, "seed=1").runs == both.runs
 
 
+@pytest.mark.slow
 def test_multirun_fills_the_same_places_as_single_runs(start: Start) -> None:
     """`-m activation=relu,tanh seed=0,1` is four runs, the ones typed one by one."""
     swept = start(*QUICK, "activation=relu,tanh", "seed=0,1", "-m")
@@ -471,6 +473,7 @@ def test_gpu_that_is_not_there_is_an_environment_error(
     assert train.choose_device("auto").type == "cpu"
 
 
+@pytest.mark.slow
 def test_interrupt_keeps_finished_runs_and_says_how_to_go_on(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

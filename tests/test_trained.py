@@ -229,6 +229,7 @@ def test_every_command_takes_a_network_that_comes_with_lenet(
         contents.load_stack([one], str(tmp_path))
 
 
+@pytest.mark.slow
 def test_predict_prints_the_digit_and_draws_the_layers(tmp_path: Path) -> None:
     """And the runners-up; --json has all ten."""
     seven().save(tmp_path / "seven.png")

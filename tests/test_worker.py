@@ -75,6 +75,7 @@ def alive(process: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at Linux's /proc")
 def test_worker_dies_with_its_sweep(tmp_path: Path) -> None:
     """A sweep that is killed takes along a worker that would train for an hour."""
