@@ -46,8 +46,8 @@ from lenet import train
 from lenet.config import composed
 from lenet.figures import interpretation_maps
 from lenet.interpret import analysis, probe, sae
-from lenet.records import contents
-from lenet.report import report
+from lenet.records import run_record
+from lenet.report import study_report
 from lenet.studies import study
 from lenet.training import data
 from lenet.training.attack import Targeted, Untargeted, fgsm, pgd
@@ -82,7 +82,7 @@ pd.concat(counts, axis=1)
 found = {name: train.train_missing(runs, places) for name, runs in configs.items()}
 errors = pd.DataFrame(
     {
-        name: contents.record_frame(runs).set_index("seed")["test_error"]
+        name: run_record.record_frame(runs).set_index("seed")["test_error"]
         for name, runs in found.items()
     }
 )
@@ -100,7 +100,7 @@ errors.agg(["mean", "std"]).mul(100).round(2).rename_axis("test error, %, n = 5 
 names = ("leave_one_out", "one_factor")
 published = [study.published_study(Path("outputs") / name) for name in names]
 effects = [study.study_effects(one) for one in published]
-display(report.two_study_chart(published, effects).figure)
+display(study_report.two_study_chart(published, effects).figure)
 
 # %% [markdown]
 # ## Saliency
@@ -133,7 +133,7 @@ display(interpretation_maps.ten_digits("gradcam", maps, images, labels))
 # %%
 few = probe.Probe(train=500, test=300, iterations=100, epsilon=0.0)
 learned, tested = seen.train(few.train), seen.test(few.test)
-models = {name: contents.load_stack(runs, output_dir) for name, runs in found.items()}
+models = {name: run_record.load_stack(runs, output_dir) for name, runs in found.items()}
 read = {
     name: probe.selectivity(
         probe.probes(model, learned, {"clean": tested[0]}, tested[1], few)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lenet.api import run as run
     from lenet.api import runs as runs
     from lenet.interpret.trained import load as load
-    from lenet.studies.foreign_study import effects as effects
+    from lenet.studies.own_study import effects as effects
     from lenet.studies.study import open_study as study
 
 HERE = Path(__file__).resolve().parent
@@ -31,7 +31,7 @@ FACE = {
     "runs": ("api", "runs"),
     "load": ("interpret.trained", "load"),
     "study": ("studies.study", "open_study"),
-    "effects": ("studies.foreign_study", "effects"),
+    "effects": ("studies.own_study", "effects"),
 }
 __all__ = ["effects", "load", "run", "runs", "study"]
 

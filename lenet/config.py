@@ -24,7 +24,7 @@ from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from lenet.catalogue import CLASSES, TRAINING
+from lenet.known_data import CLASSES, TRAINING
 
 # conf/ lies at the top of a checkout, and inside the package of an installed wheel.
 CONF = next(

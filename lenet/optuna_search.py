@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from lenet import lock
+from lenet import file_lock
 from lenet.config import (
     PLACES,
     RANGES,
@@ -33,7 +33,7 @@ from lenet.config import (
     parse,
     suggest,
 )
-from lenet.records import durable, seal, store
+from lenet.records import atomic_files, seal, store
 from lenet.records.record_types import Record
 from lenet.terminal import Said
 from lenet.training.edition import EDITION
@@ -214,13 +214,13 @@ def run_search(search: Search, train: Train) -> Said:
 def lock_search(search: Search) -> Iterator[None]:
     """Keep other processes off the same search; a Refusal if one is at it."""
     path = search.folder / f".{seal.digest([search.identity])[:16]}.lock"
-    handle = lock.take_lock(path)
+    handle = file_lock.take_lock(path)
     if handle is None:
-        raise Refusal(f"this search is going on: {lock.holder(path)}", 3)
+        raise Refusal(f"this search is going on: {file_lock.holder(path)}", 3)
     try:
         yield
     finally:
-        lock.free(path, handle)
+        file_lock.free(path, handle)
 
 
 def open_storage(search: Search) -> "optuna.Study":
@@ -301,7 +301,7 @@ def best_settings(study: "optuna.Study", search: Search) -> Said:
     result = {"name": "optuna", "best_params": params, "best_value": best.value}
     path = search.folder / "optimization_results.yaml"
     lines = [f"{key}: {json.dumps(value)}" for key, value in result.items()]
-    durable.replace(path, ("\n".join(lines) + "\n").encode())
+    atomic_files.replace(path, ("\n".join(lines) + "\n").encode())
     held = ("validation_size=", "seed=", "replicates=", "hydra")
     others = [text for text in search.fixed if not text.startswith(held)]
     print(

@@ -27,8 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from lenet import catalogue, optuna_search
-from lenet.catalogue import Known
+from lenet import known_data, optuna_search
 from lenet.config import (
     CONF,
     FACTORS,
@@ -46,11 +45,12 @@ from lenet.config import (
     parse,
     resolve,
 )
+from lenet.known_data import Known
 from lenet.records import (
-    contents,
     own_pictures,
     result_message,
     run_lock,
+    run_record,
     store,
     tracker,
 )
@@ -130,7 +130,7 @@ def train_missing(
 def run_ids(configs: Sequence[Config], places: Places) -> list[str]:
     """The ids of these runs, in order; reads the data sets that no hash is known of."""
     data = identities(configs, places)
-    return [contents.run_id(c, data[str(c.treatment["data"])]) for c in configs]
+    return [run_record.run_id(c, data[str(c.treatment["data"])]) for c in configs]
 
 
 def identities(
@@ -138,7 +138,7 @@ def identities(
 ) -> "Mapping[str, Known | Data]":
     """What identifies each data set of these runs, by name."""
     return {
-        n: catalogue.known(n) or load_one(n, places) for n in data_set_names(configs)
+        n: known_data.known(n) or load_one(n, places) for n in data_set_names(configs)
     }
 
 
@@ -160,7 +160,7 @@ def attempt(
     if not missing:
         return records
     reuse_memory()
-    contents.commit()  # that of the code which runs, before it can change
+    run_record.commit()  # that of the code which runs, before it can change
     data = load_data_sets(list(missing.values()), places)
     for config in missing.values():
         dataset = data[str(config.treatment["data"])]
@@ -219,7 +219,7 @@ def carry(
             "device": str(data.train_images.device),
         }
         run = places.output_dir, stack[position], data, result
-        done.append(contents.write_run(*run, about, own))
+        done.append(run_record.write_run(*run, about, own))
     return done
 
 
@@ -270,7 +270,7 @@ def progress_bar(console: Console) -> Iterator[Begin]:
 
 def result_line(records: Sequence[Record], places: Places) -> str:
     """One line: the mean test error, over how many runs, the time, and where."""
-    errors = [contents.test_error(r) for r in records if r["status"] == "finished"]
+    errors = [run_record.test_error(r) for r in records if r["status"] == "finished"]
     mean = result_message.error_text(errors) if errors else "no run finished"
     diverged = len(records) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from lenet.config import composed
 from lenet.figures.canvas import BAND, BODY, GREY, INK, LINE, MARGIN, SMALL, Page, sheet
-from lenet.report import report
+from lenet.report import study_report
 from lenet.studies.origin import NOWHERE
 from lenet.terminal import command, say, typed
 from lenet.training import data
@@ -68,7 +68,7 @@ def main() -> None:
         return
     given = typed(sys.argv[1:], {"output_dir": "outputs"})
     path = Path(given["output_dir"]) / "architecture" / "architecture"
-    say("\n".join(map(str, report.save(architecture(), path))))
+    say("\n".join(map(str, study_report.save(architecture(), path))))
 
 
 def architecture() -> Figure:

@@ -24,9 +24,9 @@ from matplotlib.lines import Line2D
 from lenet.config import Refusal
 from lenet.figures.canvas import BLUE, GREY
 from lenet.figures.canvas import ORANGE as RED
-from lenet.records import contents
+from lenet.records import run_record
 from lenet.records.record_types import Record
-from lenet.report import report
+from lenet.report import study_report
 from lenet.studies import study
 from lenet.studies.rounding import decimals
 from lenet.studies.statistics import prediction_interval
@@ -151,7 +151,7 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
 def figure_8(records: list[Record], data_dir: str | None) -> Figure:
     """The test patterns that most seeds get wrong, with label and share of seeds."""
     digits = data.load_data("mnist", data_dir)
-    right = np.stack([contents.right_images(record) for record in records])
+    right = np.stack([run_record.right_images(record) for record in records])
     missed = (~right).mean(0)
     worst = np.argsort(-missed, kind="stable")[:SHOWN]
     figure = Figure(figsize=(9, 6.2), layout="constrained")
@@ -357,7 +357,7 @@ def main() -> None:
         **{f"{k}/readings": figure_readings(table) for k, table in readings.items()},
     }
     for name, figure in figures.items():
-        say("\n".join(map(str, report.save(figure, output / name))))
+        say("\n".join(map(str, study_report.save(figure, output / name))))
     tables = {
         "paper_1998/figures": rows(losses, sizes),
         **{f"{name}/readings": table for name, table in readings.items()},

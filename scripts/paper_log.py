@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from lenet.config import Refusal
 from lenet.records.record_types import Record
-from lenet.report import report
+from lenet.report import study_report
 from lenet.studies import study
 from lenet.studies.rounding import decimals
 from lenet.terminal import command, say, typed
@@ -98,7 +98,7 @@ def main() -> None:
     folder = output / given["study"]
     runs = by_squash(folder)
     rows = table(pd.read_csv(output / LOG), runs)
-    say("\n".join(map(str, report.save(figure(rows, runs), folder / "log"))))
+    say("\n".join(map(str, study_report.save(figure(rows, runs), folder / "log"))))
     rows.to_csv(folder / "log.csv", index=False, float_format="%.4f")
     say(rows.to_string(index=False, float_format=decimals))
 

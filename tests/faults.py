@@ -25,12 +25,12 @@ from typing import Any
 
 import safetensors.torch  # noqa: F401  # before a fault can befall its import
 import torch
-from stub import small, stub
+from stub_worker import small, stub
 
 from lenet import train
 from lenet.config import Config, Places, Refusal
-from lenet.records import contents, store
-from lenet.report import report
+from lenet.records import run_record, store
+from lenet.report import study_report
 from lenet.sweep import sweep
 from lenet.terminal import environment
 from lenet.training import edition, stack
@@ -81,7 +81,7 @@ def carry_out(planned: Plan, output_dir: Path) -> int:
     changed: list[tuple[ModuleType, str, object]] = [
         (stack, "train", stub),
         (sweep, "train_all", here),
-        (report, "ablation", lambda folder: []),
+        (study_report, "ablation", lambda folder: []),
     ]
     kept = [(module, name, getattr(module, name)) for module, name, _ in changed]
     for module, name, new in changed:
@@ -205,9 +205,9 @@ def valid(output_dir: Path) -> dict[str, bytes]:
 @cache
 def prepare() -> None:
     """What a process does once, before any fork."""
-    contents.commit(), contents.fingerprint()  # looked up once
+    run_record.commit(), run_record.fingerprint()  # looked up once
     train.load_one("digits", Places(device="cpu"))  # so are the files of imports
-    contents.versions(), contents.hardware("cpu")
+    run_record.versions(), run_record.hardware("cpu")
     edition.prove()  # by the real training, for which the stub will stand
     torch.set_num_threads(1)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import studies
+import sealed_studies
 from test_report import THREE
 
 from lenet.figures.canvas import FORMATS
-from lenet.report import effect_tables, exhibit_files, report, study_page
+from lenet.report import effect_tables, exhibit_files, study_page, study_report
 
 BROWSER = shutil.which("chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
@@ -30,10 +30,10 @@ pytestmark = pytest.mark.skipif(
 def page(tmp_path_factory):
     """The page of a study of three arms."""
     folder = tmp_path_factory.mktemp("outputs") / "arms"
-    studies.one_factor(folder, range(7), tried=THREE)
+    sealed_studies.one_factor(folder, range(7), tried=THREE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exhibit_files, "FORMATS", {"svg": FORMATS["svg"]})
-        report.ablation(folder)
+        study_report.ablation(folder)
     return (folder / "report.html").read_text()
 
 
@@ -85,7 +85,7 @@ def test_tables_sort_by_their_numbers(page, tmp_path):
         return ["effect, points", "effect, points", "factor"].map(click);
     })()"""
     factors = list(THREE)
-    effects = [studies.WORTH[factor] for factor in factors]
+    effects = [sealed_studies.WORTH[factor] for factor in factors]
     order = [one for _, one in sorted(zip(effects, factors, strict=True))]
     assert ask(page, tmp_path, clicks) == [
         ["ascending", order],

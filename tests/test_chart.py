@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from figures import check_texts, content, visible_texts
+from figure_texts import check_texts, content, visible_texts
 from marks import mostly_slow
 
 from lenet.figures import ablation_chart, canvas

@@ -5,10 +5,10 @@ import csv
 
 import numpy as np
 import pytest
-import studies
+import sealed_studies
 
 from lenet.config import Refusal
-from lenet.report import effect_tables, exhibit_files, report
+from lenet.report import effect_tables, exhibit_files, study_report
 from lenet.studies import corrected_labels, study
 from lenet.training.data import Data
 
@@ -82,8 +82,8 @@ def test_labels_are_those_of_the_data_set(mnist: Data) -> None:
 def test_corrected_error_equals_the_slow_one(case):
     """Over 9,995 images, from what a record keeps."""
     answers = random_answers()
-    base = {**studies.PAPER, "data": "mnist"}
-    one = studies.make_record(base, case, **answering(answers))
+    base = {**sealed_studies.PAPER, "data": "mnist"}
+    one = sealed_studies.make_record(base, case, **answering(answers))
     found = corrected_labels.record(one)
     assert found["response"]["corrected_error"] == pytest.approx(slow_error(answers))
     assert found["response"]["test_error"] == one["response"]["test_error"]
@@ -95,22 +95,24 @@ def test_reading_as_people_do_has_no_error_left():
     answers = np.zeros(corrected_labels.IMAGES, dtype=np.uint8)
     for row in corrected_labels.labels().itertuples():
         answers[row.index] = row.guess
-    base = {**studies.PAPER, "data": "mnist"}
-    one = studies.make_record(base, 0, **answering(answers))
+    base = {**sealed_studies.PAPER, "data": "mnist"}
+    one = sealed_studies.make_record(base, 0, **answering(answers))
     assert one["response"]["test_error"] == pytest.approx(0.0015)
     assert corrected_labels.record(one)["response"]["corrected_error"] == 0
 
 
 def test_record_without_answers_is_refused_with_the_reason():
     """Of edition 1, and of other data; a run that diverged stays without an error."""
-    base = {**studies.PAPER, "data": "mnist"}
+    base = {**sealed_studies.PAPER, "data": "mnist"}
     said = answering(random_answers())
-    old = studies.make_record(base, 0, **{k: said[k] for k in said if k != "answers"})
+    old = sealed_studies.make_record(
+        base, 0, **{k: said[k] for k in said if k != "answers"}
+    )
     with pytest.raises(Refusal, match="edition 1 do not say what missed images"):
         corrected_labels.record(old)
     with pytest.raises(Refusal, match="MNIST's 10,000 test images"):
-        corrected_labels.record(studies.make_record(studies.PAPER, 0))
-    gone = studies.make_record(base, 0, **said, **studies.DIVERGED)
+        corrected_labels.record(sealed_studies.make_record(sealed_studies.PAPER, 0))
+    gone = sealed_studies.make_record(base, 0, **said, **sealed_studies.DIVERGED)
     assert corrected_labels.record(gone)["response"]["corrected_error"] is None
     with pytest.raises(ValueError, match="2 answers to 3 missed"):
         corrected_labels.right_corrected(
@@ -130,7 +132,9 @@ def make_study(folder, keep=True):
             found[arm, seed] = said if keep else {**said, "answers": None}
     arms = {"reference": {}, "head=softmax": {"head": "softmax"}}
     mnist = {name: {**changes, "data": "mnist"} for name, changes in arms.items()}
-    studies.write_study(folder, "one_factor", "paper", {}, mnist, range(7), lost=found)
+    sealed_studies.write_study(
+        folder, "one_factor", "paper", {}, mnist, range(7), lost=found
+    )
     return study.published_study(folder)
 
 
@@ -139,7 +143,7 @@ def test_effects_are_given_on_the_corrected_labels_too(tmp_path, monkeypatch):
     without answers the page says why there is none."""
     monkeypatch.setattr(exhibit_files, "FORMATS", {"svg": exhibit_files.FORMATS["svg"]})
     one = make_study(tmp_path / "s")
-    report.write_report(tmp_path / "s", [one])
+    study_report.write_report(tmp_path / "s", [one])
     rows = effect_tables.read_effects(tmp_path / "s" / "effects.csv").set_index(
         "response"
     )
@@ -153,7 +157,9 @@ def test_effects_are_given_on_the_corrected_labels_too(tmp_path, monkeypatch):
     assert np.isfinite(rows["low_digits"]["corrected_error"])
     drawn = (tmp_path / "s" / "ablation_chart_corrected.svg").read_text()
     assert "9,995 test images with corrected labels" in drawn
-    report.write_report(tmp_path / "old", [make_study(tmp_path / "old", keep=False)])
+    study_report.write_report(
+        tmp_path / "old", [make_study(tmp_path / "old", keep=False)]
+    )
     rows = effect_tables.read_effects(tmp_path / "old" / "effects.csv")
     assert rows["response"].tolist() == ["test_error"]
     page = (tmp_path / "old" / "report.html").read_text()
@@ -171,7 +177,9 @@ def test_ladder_of_corrected_errors_says_so(tmp_path):
     chain["b"] = {"head": "softmax", "activation": "relu"}
     mnist = {name: {**changes, "data": "mnist"} for name, changes in chain.items()}
     place = tmp_path / "s"
-    studies.write_study(place, "ladder", "paper", {}, mnist, range(3), lost=answers)
+    sealed_studies.write_study(
+        place, "ladder", "paper", {}, mnist, range(3), lost=answers
+    )
     one = study.corrected(study.published_study(place))
-    (shown,) = report.exhibits(one, study.study_effects(one))
+    (shown,) = study_report.exhibits(one, study.study_effects(one))
     assert shown.name == "ladder" and "the corrected error" in shown.about

@@ -55,7 +55,7 @@ def test_edge_of_the_edition_is_what_training_imports() -> None:
     packages = {
         name for name in loaded if (ROOT.parent / name.replace(".", "/")).is_dir()
     }
-    assert loaded - covered - packages == {"lenet.config", "lenet.lock"}
+    assert loaded - covered - packages == {"lenet.config", "lenet.file_lock"}
 
 
 def test_what_came_out_otherwise_is_refused_by_name(
@@ -249,7 +249,7 @@ MUTATIONS = (
         '"optimizer.samples")) - 7\n        keys',
     ),
     (
-        "training/exact.py",
+        "training/same_bits.py",
         "turns.double() + 0.25",
         "turns.double() + 0.2500001",
     ),

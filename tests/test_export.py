@@ -13,8 +13,8 @@ import pytest
 import torch
 from conftest import PLAIN
 from marks import mostly_slow
-from networks import network
 from safetensors import safe_open
+from small_networks import network
 from torch import Tensor
 
 from lenet.commands import export

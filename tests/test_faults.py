@@ -21,15 +21,15 @@ from typing import IO, Any
 
 import faults
 import pytest
-import scale
+import ten_thousand_runs
 import torch
 from conftest import config as plain
 from safetensors.torch import save
-from stub import small, stub
+from stub_worker import small, stub
 from test_sweep import start, wait_for_a_record
 
 from lenet.config import Refusal
-from lenet.records import contents, durable, run_lock, seal, store
+from lenet.records import atomic_files, run_lock, run_record, seal, store
 from lenet.records import plan as plans
 from lenet.sweep import verify
 
@@ -245,7 +245,7 @@ def test_note_of_an_attempt_that_lacks_something_stops_nothing(tmp_path: Path) -
     planned = faults.planned()
     faults.carry_out(planned, tmp_path)
     path = tmp_path / "attempts" / "a.json"
-    durable.replace(path, plans.sealed_text({"cause": "why"}))
+    atomic_files.replace(path, plans.sealed_text({"cause": "why"}))
     with pytest.raises(Refusal, match="a.json: the note is of the wrong .*remove it"):
         verify.everything(str(tmp_path))
     states = plans.run_states(str(tmp_path), planned[0])
@@ -265,7 +265,7 @@ def test_weights_sealed_anew_are_refused_as_tensors(tmp_path: Path, kind: str) -
     found = store.finished_record(str(tmp_path), path.parent.name)
     assert found is not None
     with pytest.raises(Refusal, match="cannot be read|fit no such net") as caught:
-        contents.load_stack([found], str(tmp_path))
+        run_record.load_stack([found], str(tmp_path))
     assert caught.value.code == 4
 
 
@@ -281,7 +281,7 @@ def test_verify_counts_what_it_cannot_read(
             raise OSError(5, "Input/output error")
         return open(path, "rb")
 
-    monkeypatch.setattr(durable, "open", broken, raising=False)
+    monkeypatch.setattr(atomic_files, "open", broken, raising=False)
     with pytest.raises(Refusal, match="Input/output error\n3 of 4 runs") as caught:
         verify.everything(str(tmp_path))
     assert caught.value.code == 4 and not (tmp_path / "quarantine").exists()
@@ -510,12 +510,12 @@ def test_seed_0_is_a_seed_like_any_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [100, scale.COUNT])
+@pytest.mark.parametrize("count", [100, ten_thousand_runs.COUNT])
 def test_many_published_runs_take_seconds_and_little_memory(count: int) -> None:
     """Status, resuming, chart and interruption stay within twice their goals, as a slow
     machine needs them."""
     done = subprocess.run(
-        [sys.executable, str(Path(scale.__file__)), str(count), "2"],
+        [sys.executable, str(Path(ten_thousand_runs.__file__)), str(count), "2"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": f"{faults.ROOT}:{faults.ROOT / 'tests'}"},
@@ -525,14 +525,14 @@ def test_many_published_runs_take_seconds_and_little_memory(count: int) -> None:
 
 def test_goal_can_be_missed() -> None:
     """In time, in memory, by an end that is none."""
-    well = scale.Cost(seconds=1.0, memory=1e9, code=0)
-    assert not scale.too_much({"chart": well})
+    well = ten_thousand_runs.Cost(seconds=1.0, memory=1e9, code=0)
+    assert not ten_thousand_runs.too_much({"chart": well})
     for missed in (
         replace(well, seconds=16.0),
         replace(well, memory=2e9),
         replace(well, code=1),
     ):
-        assert len(scale.too_much({"chart": missed})) == 1
+        assert len(ten_thousand_runs.too_much({"chart": missed})) == 1
 
 
 @pytest.mark.slow
@@ -540,7 +540,7 @@ def test_loss_of_power_at_any_step_loses_no_acknowledged_run(tmp_path: Path) -> 
     """Every disk that a crash may leave has each run whose record was returned, the
     same bytes, and no half of one passes for a run."""
     done = subprocess.run(
-        [sys.executable, str(faults.ROOT / "tests" / "power.py")],
+        [sys.executable, str(faults.ROOT / "tests" / "power_loss.py")],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": f"{faults.ROOT}:{faults.ROOT / 'tests'}"},

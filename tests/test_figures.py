@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from figures import check_texts, content
+from figure_texts import check_texts, content
 from marks import mostly_slow
 from test_chart import make_effects
 

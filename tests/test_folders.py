@@ -9,7 +9,7 @@ import pytest
 LENET = Path(__file__).parent.parent / "lenet"
 # A folder, or a module beside the folders, imports from its own line and from above.
 ORDER = (
-    "catalogue config lock terminal",  # what is typed, refused, locked
+    "known_data config file_lock terminal",  # what is typed, refused, locked
     "training",  # a configuration is trained
     "records",  # and becomes a record
     "optuna_search train api",

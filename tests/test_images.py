@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from marks import mostly_slow
-from networks import network
+from small_networks import network
 
 from lenet.config import Refusal
 from lenet.interpret import overview, probe, sae

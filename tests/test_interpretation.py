@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from figures import check_texts, content
+from figure_texts import check_texts, content
 
 from lenet import train
 from lenet.commands import interpret as command

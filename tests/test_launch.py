@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import config
 from faults import carry_out as here
-from stub import small, stub
+from stub_worker import small, stub
 
 from lenet.config import Config, Places, Refusal, composed
 from lenet.records import plan, store
@@ -155,14 +155,14 @@ def test_launcher_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:
 
 
 SWEEP = """
-import sys, stub
-from lenet.report import report; from lenet.sweep import sweep
+import sys, stub_worker
+from lenet.report import study_report; from lenet.sweep import sweep
 from lenet.config import Places
 from lenet.terminal import command
 
 report.ablation = lambda folder: []
 output_dir, *engine = sys.argv[1:]
-plan, runs = stub.small(4, epochs=40)
+plan, runs = stub_worker.small(4, epochs=40)
 places = Places(output_dir=output_dir)
 command(lambda: sweep.carry_out(plan, runs, places, engine=engine))
 """  # real training on digits: two jobs of four seeds

@@ -5,7 +5,7 @@ import tomllib
 from importlib import metadata
 
 import pytest
-from lowest import ROOT, lowest
+from lowest_versions import ROOT, lowest
 
 
 def test_every_package_has_a_lowest_version() -> None:

@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-from networks import network, pictures
 from sklearn import metrics
+from small_networks import network, pictures
 
 from lenet.interpret.network import logits, untrained
 from lenet.interpret.overview import answer_table, confusion, maps, mistake_table

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from figures import content
+from figure_texts import content
 from PIL import Image
 
 import lenet

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from lenet import train
-from lenet.catalogue import MD5, TRAINING
 from lenet.config import Places, Refusal, composed
-from lenet.records import contents, store
+from lenet.known_data import MD5, TRAINING
+from lenet.records import run_record, store
 from lenet.studies import study
 from lenet.training import data as datasets
 from lenet.training import own_data
@@ -250,10 +250,10 @@ def test_three_classes_are_learned_and_loaded_again(tmp_path: Path) -> None:
             f"output_dir={tmp_path / 'o'}", "replicates=2"]  # fmt: skip
     found = train.train_missing(*composed(line))
     assert [one["classes"] for one in found] == [3, 3]
-    assert not any(contents.portable(one) for one in found)
+    assert not any(run_record.portable(one) for one in found)
     assert max(one["response"]["test_error"] for one in found) < 0.2
     model, data = (
-        contents.load_stack(found, str(tmp_path / "o")),
+        run_record.load_stack(found, str(tmp_path / "o")),
         datasets.load_data("folder", str(root)),
     )
     assert model.output.weight.shape == (2, 3, 84)
@@ -267,8 +267,8 @@ def test_three_classes_are_learned_and_loaded_again(tmp_path: Path) -> None:
 
 def test_what_a_guess_errs_in_depends_on_the_classes() -> None:
     """0.8 of ten, and as large a share of a guess's error of two."""
-    assert contents.guessing({}) == contents.guessing({"classes": 10}) == 0.8
-    assert contents.guessing({"classes": 2}) == pytest.approx(0.8 / 0.9 * 0.5)
+    assert run_record.guessing({}) == run_record.guessing({"classes": 10}) == 0.8
+    assert run_record.guessing({"classes": 2}) == pytest.approx(0.8 / 0.9 * 0.5)
 
 
 def test_bitmaps_are_for_ten_classes(tmp_path: Path) -> None:

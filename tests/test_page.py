@@ -8,10 +8,10 @@ import subprocess
 from itertools import product
 from pathlib import Path
 
-import networks
 import numpy as np
 import pytest
-import studies
+import sealed_studies
+import small_networks
 import torch
 from conftest import PLAIN
 from scipy import stats
@@ -23,11 +23,11 @@ from lenet.interpret import robustness
 from lenet.interpret.drawing import as_mnist
 from lenet.interpret.gradcam import GradCam, grad_cam, receptive_field
 from lenet.interpret.saliency import METHODS
-from lenet.page import ablation, build, screenshot
-from lenet.page import digits as page_digits
-from lenet.page import network as page_network
-from lenet.records import contents
-from lenet.report import exhibit_files, report
+from lenet.page import ablation_data, build, screenshot
+from lenet.page import digit_data as page_digits
+from lenet.page import network_data as page_network
+from lenet.records import run_record
+from lenet.report import exhibit_files, study_report
 from lenet.studies import effect
 from lenet.studies.study import published_study
 from lenet.training.attack import Untargeted, pgd
@@ -192,12 +192,12 @@ def test_every_level_is_computed_as_in_python(tmp_path, float64):
         assert not missing, f"{missing}: activation.mjs or network.mjs, and here"
     for seed, (name, chosen) in enumerate(STRUCTURES.items()):
         levels = dict(zip(STRUCTURE, chosen, strict=True))
-        model = networks.network(seed=seed, **levels).float()
+        model = small_networks.network(seed=seed, **levels).float()
         model.input.scale[:], model.input.shift[:] = 1.3, -0.2 - seed / 10
         for layer in (model.C1, model.C3):
             layer.mean.copy_(torch.linspace(-1, 1, layer.mean.shape[1]))
             layer.var.copy_(torch.linspace(0.5, 2, layer.var.shape[1]))
-        images = (networks.pictures(2, seed) * 255).byte().numpy()
+        images = (small_networks.pictures(2, seed) * 255).byte().numpy()
         methods = dict.fromkeys(SALIENCY, 2)
         write_case(tmp_path, name, model, levels, images, methods, right=None)
     check(tmp_path, 5)
@@ -214,14 +214,14 @@ def test_published_networks_are_computed_as_in_python(tmp_path, mnist, preset):
     levels = {key: one["treatment"][key] for key in STRUCTURE}
     order = np.argsort(np.arange(10_000) % 10, kind="stable")  # every tenth first
     images = mnist.test_images.numpy()[order]
-    bits = contents.unpacked(one["right"], one["images"])[order]
+    bits = run_record.unpacked(one["right"], one["images"])[order]
     right = {
         "labels": mnist.test_labels[order].tolist(),
-        "bits": contents.packed_bits(bits),
+        "bits": run_record.packed_bits(bits),
     }
     methods = {"gradient": 1000, "gradient_times_input": 1000}
     methods["integrated_gradients"] = 20
-    model = contents.load_stack([one], OUTPUTS)
+    model = run_record.load_stack([one], OUTPUTS)
     write_case(tmp_path, preset, model, levels, images, methods, 1000, right)
     check(tmp_path, 6)
 
@@ -253,10 +253,10 @@ def factorial_of(tmp_path, **other):
     """A published factorial of three factors with its table of effects."""
     factors = ("units", "head", "input")
     folder = tmp_path / "outputs" / "factorial"
-    found = studies.factorial(folder, factors, range(6), **other)
+    found = sealed_studies.factorial(folder, factors, range(6), **other)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exhibit_files, "FORMATS", {"svg": FORMATS["svg"]})
-        report.ablation(folder)
+        study_report.ablation(folder)
     return folder, found
 
 
@@ -264,7 +264,7 @@ def test_switches_are_the_effects_of_arms_and_add_up_to_main_effects(tmp_path):
     """Each is what `effect.arms` says of its two cells; their mean over the settings of
     the others is the published main effect."""
     folder, _ = factorial_of(tmp_path)
-    page, study = ablation.factorial_content(folder), published_study(folder)
+    page, study = ablation_data.factorial_content(folder), published_study(folder)
     factors = list(study.levels)
     for at, factor in enumerate(factors):
         mean = np.mean([one["mean"] for one in page["switches"][at]])
@@ -290,10 +290,12 @@ def test_cells_are_the_records_errors(tmp_path):
     """Cell 5 of three factors is today, 1998, today; its errors come by seed, and its
     interval is Student's."""
     folder, found = factorial_of(tmp_path)
-    page = ablation.factorial_content(folder)
-    today = {**studies.TODAY, **studies.PAPER}
+    page = ablation_data.factorial_content(folder)
+    today = {**sealed_studies.TODAY, **sealed_studies.PAPER}
     for factor in ("units", "input"):
-        today |= {key: studies.TODAY[key] for key in studies.GROUPS[factor]}
+        today |= {
+            key: sealed_studies.TODAY[key] for key in sealed_studies.GROUPS[factor]
+        }
     chosen = [one for one in found if one["treatment"] == today]
     errors = [one["response"]["test_error"] for one in chosen]
     cell = page["cells"][0b101]
@@ -308,9 +310,9 @@ def test_cells_are_the_records_errors(tmp_path):
 def test_collapsed_and_diverged_runs_are_left_out_and_seen(tmp_path):
     """A cell's mean is that of the other seeds; its switches lose that seed alone."""
     arm = "units=1998 head=1998 input=1998"
-    lost = {(arm, 1): studies.COLLAPSED, (arm, 4): studies.DIVERGED}
+    lost = {(arm, 1): sealed_studies.COLLAPSED, (arm, 4): sealed_studies.DIVERGED}
     folder, _ = factorial_of(tmp_path, lost=lost)
-    page = ablation.factorial_content(folder)
+    page = ablation_data.factorial_content(folder)
     cell = page["cells"][0]
     assert cell["errors"][1] == 0.8865 and cell["errors"][4] is None and cell["n"] == 4
     kept = [error for seed, error in enumerate(cell["errors"]) if seed not in (1, 4)]
@@ -322,9 +324,9 @@ def test_collapsed_and_diverged_runs_are_left_out_and_seen(tmp_path):
 
 def test_a_study_that_is_no_factorial_is_refused(tmp_path):
     """With its folder in the message."""
-    studies.one_factor(tmp_path / "arms", range(3))
+    sealed_studies.one_factor(tmp_path / "arms", range(3))
     with pytest.raises(Refusal, match="no factorial"):
-        ablation.factorial_content(tmp_path / "arms")
+        ablation_data.factorial_content(tmp_path / "arms")
 
 
 @pytest.mark.parametrize(
@@ -347,7 +349,7 @@ def test_a_run_is_named_by_the_nearest_preset(changes, name):
 
 def test_numbers_of_a_network_are_those_of_its_file():
     """All of them, in the order that is listed."""
-    model = networks.network(pooling="subsample", connection="table").float()
+    model = small_networks.network(pooling="subsample", connection="table").float()
     levels = {key: PLAIN[key] for key in STRUCTURE} | {"connection": "table"}
     found = page_network.network_content(model, levels)
     numbers = np.frombuffer(base64.b64decode(found["numbers"]), "<f4")
@@ -369,7 +371,11 @@ def test_sample_has_every_digit_and_missed_the_hardest(digits):
     right = np.ones((3, len(digits.test_labels)), bool)
     right[:, 7], right[:2, 5] = False, False
     found = [
-        {"right": contents.packed_bits(one), "images": len(one), "data": digits.sha256}
+        {
+            "right": run_record.packed_bits(one),
+            "images": len(one),
+            "data": digits.sha256,
+        }
         for one in right
     ]
     missed = page_digits.missed_digits("Missed", digits, found)

@@ -13,10 +13,10 @@ import pytest
 from chromium import BROWSER, chromium
 from PIL import Image
 
-from lenet.page import ablation, build, screenshot
-from lenet.page import digits as page_digits
-from lenet.page.network import run_content
-from lenet.records import contents
+from lenet.page import ablation_data, build, screenshot
+from lenet.page import digit_data as page_digits
+from lenet.page.network_data import run_content
+from lenet.records import run_record
 from lenet.report import missed_digits
 
 ROOT = Path(__file__).parent.parent
@@ -40,11 +40,11 @@ def content(digits):
     found = build.preset_runs(published, str(OUTPUTS))
     return {
         "networks": [
-            run_content(one, contents.load_stack([one], str(OUTPUTS)), published)
+            run_content(one, run_record.load_stack([one], str(OUTPUTS)), published)
             for one in found
         ],
         "digits": [page_digits.sample_digits(digits)],
-        "ablation": ablation.factorial_content(OUTPUTS / "factorial"),
+        "ablation": ablation_data.factorial_content(OUTPUTS / "factorial"),
     }
 
 

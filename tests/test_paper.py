@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import studies
-from figures import check_texts, content
+import sealed_studies
+from figure_texts import check_texts, content
 from marks import mostly_slow
 from matplotlib.image import imread
 from matplotlib.text import Text
@@ -39,7 +39,7 @@ from lenet.figures import (
     level_names,
 )
 from lenet.figures.canvas import Look, TooNarrow, left_off
-from lenet.report import paper, report
+from lenet.report import paper_figures, study_report
 from lenet.studies import study
 from lenet.studies.origin import Origin
 
@@ -157,8 +157,8 @@ def outputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("outputs")
     tried = {"activation": ["relu"], "pooling": ["max"], "optimizer": ["adam"]}
     lost = {("optimizer=adam", 1)}
-    studies.one_factor(root / "arms", range(7), tried=tried, lost=lost)
-    studies.factorial(root / "crossed", ("units", "head", "training"), range(7))
+    sealed_studies.one_factor(root / "arms", range(7), tried=tried, lost=lost)
+    sealed_studies.factorial(root / "crossed", ("units", "head", "training"), range(7))
     return root
 
 
@@ -308,9 +308,9 @@ def test_tables_have_the_same_rows_in_the_same_order_and_unit(
             assert one == [number(cell) for cell in other]
             assert one == [number(cell) for cell in third]
     rows = pd.read_csv(found["ablation_chart.csv"])
-    drawn = report.study_figures([study.published_study(outputs / study_name)])[0][
+    drawn = study_report.study_figures([study.published_study(outputs / study_name)])[
         0
-    ].table
+    ][0].table
     points = rows["effect, points"].tolist()
     assert points == pytest.approx((100 * drawn["mean"]).tolist(), abs=0.0051)
     assert max(map(abs, points)) > 0.5  # no fractions
@@ -339,7 +339,7 @@ def test_rows_are_in_the_order_of_the_figure(outputs, written, study_name):
     one = study.published_study(outputs / study_name)
     said, checked = level_names.study_words(one), []
     found, _ = written[study_name]
-    for exhibit in report.study_figures([one])[0]:
+    for exhibit in study_report.study_figures([one])[0]:
         rows = pd.read_csv(found[f"{exhibit.name}.csv"], keep_default_na=False)
         if "estimand" in rows:
             rows = rows[rows["estimand"] == rows["estimand"].iloc[0]]
@@ -376,7 +376,7 @@ def test_figure_that_does_not_fit_is_left_out_and_named(outputs, capsys):
 
 def test_headline_that_does_not_fit_is_refused_and_nothing_written(tmp_path):
     """Three sides beside each other on three inches."""
-    studies.factorial(tmp_path / "s", ("units", "head"), range(6))
+    sealed_studies.factorial(tmp_path / "s", ("units", "head"), range(6))
     with pytest.raises(
         Refusal, match=r"ablation_chart does not fit .* it takes width="
     ):
@@ -387,7 +387,7 @@ def test_headline_that_does_not_fit_is_refused_and_nothing_written(tmp_path):
 @pytest.mark.slow
 def test_what_is_missing_is_said_and_stands_in_the_text(tmp_path, capsys):
     """Also where no caption stands on the figure."""
-    studies.one_factor(tmp_path / "s", range(7), tried={"pooling": ["max"]})
+    sealed_studies.one_factor(tmp_path / "s", range(7), tried={"pooling": ["max"]})
     records = tmp_path / "s" / "records.jsonl.gz"
     lines = gzip.decompress(records.read_bytes()).splitlines(keepends=True)
     records.write_bytes(gzip.compress(b"".join(lines[:-1]), mtime=0))
@@ -478,4 +478,7 @@ def test_bad_key_is_refused_with_the_fix(outputs, runs, tmp_path, typed_key, sai
 def test_limits_that_are_not_there_are_empty_cells():
     """An effect without an interval has two empty cells in CSV."""
     rows = pd.DataFrame({"95 %": ["[\N{MINUS SIGN}0.1, +0.2]", ""], "n": ["1,200", ""]})
-    assert paper.numbers_csv(rows) == '"95 %, low","95 %, high",n\n-0.1,+0.2,1200\n,,\n'
+    assert (
+        paper_figures.numbers_csv(rows)
+        == '"95 %, low","95 %, high",n\n-0.1,+0.2,1200\n,,\n'
+    )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from networks import network
+from small_networks import network
 
 from lenet.config import Refusal
 from lenet.interpret import probe

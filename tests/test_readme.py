@@ -31,10 +31,10 @@ from lenet.__main__ import VERBS, module_docstring
 from lenet.commands import sweep as command
 from lenet.config import composed, current, group_levels
 from lenet.figures.canvas import FORMATS
-from lenet.records import contents, store
+from lenet.records import run_record, store
 from lenet.records.overfitting import overfitting
 from lenet.records.record_types import Record
-from lenet.report import effect_tables, exhibit_files, report
+from lenet.report import effect_tables, exhibit_files, study_report
 from lenet.studies import study
 from lenet.studies.corrected_labels import CORRECTED
 from lenet.studies.effect import GUESSING, MAIN, PAIR, SIMPLE
@@ -410,7 +410,7 @@ class Arm:
     @property
     def minutes(self) -> float:
         """Of processor time, a run."""
-        return float(np.mean([contents.spent(one) for one in self.records])) / 60
+        return float(np.mean([run_record.spent(one) for one in self.records])) / 60
 
     @property
     def test(self) -> dict[int, Error]:
@@ -838,7 +838,9 @@ def test_published_tables_follow_from_published_records(
     monkeypatch.setattr(exhibit_files, "FORMATS", fastest)
     studies = [study.published_study(OUTPUTS / one) for one in name.split("-")]
     drawn = [
-        path for path in report.write_report(tmp_path, studies) if path.suffix == ".csv"
+        path
+        for path in study_report.write_report(tmp_path, studies)
+        if path.suffix == ".csv"
     ]
     assert tmp_path / EFFECTS in drawn
     for path in drawn:
@@ -915,7 +917,9 @@ def test_findings_say_of_which_edition_each_study_is() -> None:
     )
     assert said, "the findings no longer say which studies are of edition 1"
     editions = {
-        path.parent.name: {contents.edition(one) for one in store.read_published(path)}
+        path.parent.name: {
+            run_record.edition(one) for one in store.read_published(path)
+        }
         for path in OUTPUTS.glob("*/records.jsonl.gz")
     }
     named = set(re.findall(r"`(\w+)`", said[1]))

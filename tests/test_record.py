@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import studies
+import sealed_studies
 import torch
 from conftest import config
 from safetensors.torch import save
 
 from lenet.config import Config, Refusal
-from lenet.records import contents, durable, run_lock, seal, store
+from lenet.records import atomic_files, run_lock, run_record, seal, store
 from lenet.records.record_types import Record
 from lenet.training.data import Data
 from lenet.training.edition import ADDED, EDITION
@@ -71,12 +71,12 @@ def data(digits: Data) -> Data:
 def output(tmp_path: Path, data: Data, results: list[Result]) -> str:
     """An output folder with the records of both runs."""
     for c, result in zip((RELU, TANH), results, strict=True):
-        contents.write_run(str(tmp_path), c, data, result, ABOUT)
+        run_record.write_run(str(tmp_path), c, data, result, ABOUT)
     return str(tmp_path)
 
 
 def place(output: str, of: Config, data: Data) -> Path:
-    return store.run_folder(output, contents.run_id(of, data))
+    return store.run_folder(output, run_record.run_id(of, data))
 
 
 def files(output: str) -> dict[str, bytes]:
@@ -87,9 +87,9 @@ def files(output: str) -> dict[str, bytes]:
 
 def test_run_id_is_that_of_treatment_seed_and_data(data: Data) -> None:
     """The same run has the same id, in whatever order its treatment is written."""
-    name = contents.run_id(RELU, data)
+    name = run_record.run_id(RELU, data)
     backwards = dict(reversed(list(RELU.treatment.items())))
-    assert contents.run_id(Config(backwards, 0), data) == name
+    assert run_record.run_id(Config(backwards, 0), data) == name
     assert len(name) == 16
     assert set(name) <= set("0123456789abcdef")
 
@@ -98,20 +98,20 @@ def test_run_id_is_that_of_treatment_seed_and_data(data: Data) -> None:
 def test_run_id_depends_on_every_key_of_the_treatment(key: str, data: Data) -> None:
     """No level and no number can change without another run id."""
     changed = {**RELU.treatment, key: "another"}
-    assert contents.run_id(Config(changed, 0), data) != contents.run_id(RELU, data)
+    assert run_record.run_id(Config(changed, 0), data) != run_record.run_id(RELU, data)
 
 
 def test_run_id_depends_on_seed_data_and_code(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another seed, data set or training code is another run."""
-    name = contents.run_id(RELU, data)
+    name = run_record.run_id(RELU, data)
     others = [
-        contents.run_id(Config(RELU.treatment, 1), data),
-        contents.run_id(RELU, replace(data, sha256="0" * 64)),
+        run_record.run_id(Config(RELU.treatment, 1), data),
+        run_record.run_id(RELU, replace(data, sha256="0" * 64)),
     ]
-    monkeypatch.setattr(contents, "EDITION", 99)
-    others.append(contents.run_id(RELU, data))
+    monkeypatch.setattr(run_record, "EDITION", 99)
+    others.append(run_record.run_id(RELU, data))
     assert name not in others
     assert len(set(others)) == 3
 
@@ -121,34 +121,34 @@ def test_run_id_outlives_code_and_added_factors(
 ) -> None:
     """Neither another spelling of the code nor a factor that came later, at what all
     runs had before, makes another run; at another level it does."""
-    name = contents.run_id(RELU, data)
+    name = run_record.run_id(RELU, data)
     monkeypatch.setattr("lenet.training.edition.fingerprint", lambda: "edited")
     monkeypatch.setitem(ADDED, "colour", "none")
     with_colour = [
         Config({**RELU.treatment, "colour": level}, 0) for level in ("none", "red")
     ]
-    same, other = (contents.run_id(run, data) for run in with_colour)
-    assert contents.run_id(RELU, data) == same == name != other
+    same, other = (run_record.run_id(run, data) for run in with_colour)
+    assert run_record.run_id(RELU, data) == same == name != other
 
 
 def test_record_has_the_range_of_sdlms_step_sizes(tmp_path: Path, data: Data) -> None:
     """Least and largest eta/(mu + h) of the first pass, as trained; null without h."""
     run = config({"optimizer": "sdlm", "train_size": 5})
     (result,) = train([run], data)
-    done = contents.write_run(str(tmp_path), run, data, result, ABOUT)
+    done = run_record.write_run(str(tmp_path), run, data, result, ABOUT)
     low, high = done["step_sizes"]
     assert (low, high) == result.step_sizes
     assert 0 < low < high < 0.0251  # eta/mu is 0.025
     (plain,) = train([RELU], data)
     assert (
-        contents.write_run(str(tmp_path), RELU, data, plain, ABOUT)["step_sizes"]
+        run_record.write_run(str(tmp_path), RELU, data, plain, ABOUT)["step_sizes"]
         is None
     )
 
 
 def test_record_has_every_field(output: str, data: Data, results: list[Result]) -> None:
     """A record says what the run was, what came out, and where it was made."""
-    found = store.finished_record(output, contents.run_id(RELU, data))
+    found = store.finished_record(output, run_record.run_id(RELU, data))
     assert found is not None
     assert found.keys() == FIELDS
     assert found["treatment"] == RELU.treatment
@@ -174,14 +174,14 @@ def test_right_bits_are_the_test_error(output: str, data: Data) -> None:
     """The bits of the images classified correctly give the test error, and so does
     the curve's last point; they are in the order of the test file."""
     for c in (RELU, TANH):
-        found = store.finished_record(output, contents.run_id(c, data))
+        found = store.finished_record(output, run_record.run_id(c, data))
         assert found is not None
         bits = np.frombuffer(base64.b64decode(found["right"]), np.uint8)
         right = np.unpackbits(bits)[: found["images"]]
         assert found["images"] == len(data.test_images) == 11
         assert found["response"]["test_error"] == (11 - right.sum()) / 11
         assert found["curve"][-1]["test_error"] == pytest.approx(1 - right.mean())
-        logits = contents.load_stack([found], output)(data.test_images / 255)
+        logits = run_record.load_stack([found], output)(data.test_images / 255)
         wrong = mistakes(logits, data.test_labels)[0]
         assert right.astype(bool).tolist() == (~wrong).tolist()
         taken_for = np.frombuffer(base64.b64decode(found["answers"]), np.uint8)
@@ -192,14 +192,14 @@ def test_record_says_whether_its_bits_are_those_of_any_machine(
     data: Data, results: list[Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A processor's are; a GPU's are not, nor those of before there were editions."""
-    found = contents.record_content(RELU, data, results[0], ABOUT, None)
-    assert contents.portable(found) and contents.edition(found) == EDITION
+    found = run_record.record_content(RELU, data, results[0], ABOUT, None)
+    assert run_record.portable(found) and run_record.edition(found) == EDITION
     before = {k: v for k, v in found.items() if k not in ("edition", "portable")}
-    assert not contents.portable(before) and contents.edition(before) == 1
-    monkeypatch.setattr(contents, "hardware", lambda device: "a GPU")
+    assert not run_record.portable(before) and run_record.edition(before) == 1
+    monkeypatch.setattr(run_record, "hardware", lambda device: "a GPU")
     about = {**ABOUT, "device": "cuda:0"}
-    assert not contents.portable(
-        contents.record_content(RELU, data, results[0], about, None)
+    assert not run_record.portable(
+        run_record.record_content(RELU, data, results[0], about, None)
     )
 
 
@@ -207,7 +207,7 @@ def test_record_says_whether_its_bits_are_those_of_any_machine(
 def test_packed_bits_come_back(count: int) -> None:
     """Packing is undone by unpacking, for any number of images."""
     right = np.random.default_rng(count).random(count) < 0.5
-    assert (contents.unpacked(contents.packed_bits(right), count) == right).all()
+    assert (run_record.unpacked(run_record.packed_bits(right), count) == right).all()
 
 
 def test_diverged_run_has_a_record_without_weights(
@@ -215,13 +215,13 @@ def test_diverged_run_has_a_record_without_weights(
 ) -> None:
     """A run that diverged is a result: its step is kept, and it has no test error."""
     result = replace(results[0], diverged_step=3)
-    written = contents.write_run(str(tmp_path), RELU, data, result, ABOUT)
+    written = run_record.write_run(str(tmp_path), RELU, data, result, ABOUT)
     assert (written["status"], written["diverged_step"]) == ("diverged", 3)
     assert written["response"] == {"test_error": None}
     assert written["weights"] is None
     assert len(files(str(tmp_path))) == 1
     with pytest.raises(Refusal, match="diverged"):
-        contents.load_stack([written], str(tmp_path))
+        run_record.load_stack([written], str(tmp_path))
 
 
 def test_first_writer_wins(output: str, data: Data, results: list[Result]) -> None:
@@ -229,7 +229,7 @@ def test_first_writer_wins(output: str, data: Data, results: list[Result]) -> No
     path = place(output, RELU, data) / "record.json"
     before, changed = files(output), path.stat().st_mtime_ns
     other = replace(results[0], seconds=99.0, weights=results[1].weights)
-    written = contents.write_run(output, RELU, data, other, ABOUT)
+    written = run_record.write_run(output, RELU, data, other, ABOUT)
     assert files(output) == before
     assert path.stat().st_mtime_ns == changed
     assert written["seconds"] == results[0].seconds
@@ -238,12 +238,12 @@ def test_first_writer_wins(output: str, data: Data, results: list[Result]) -> No
 def write_one(output: str, data: Data, result: Result, factor: float) -> Record:
     """The record of a run whose training is not deterministic, by whoever claims it."""
     weights = {key: value * factor for key, value in result.weights.items()}
-    name = contents.run_id(RELU, data)
+    name = run_record.run_id(RELU, data)
     while True:
         with run_lock.claim(output, [name]) as mine:
             if mine:
                 changed = replace(result, weights=weights)
-                return contents.write_run(output, RELU, data, changed, ABOUT)
+                return run_record.write_run(output, RELU, data, changed, ABOUT)
 
 
 @pytest.mark.slow
@@ -260,7 +260,7 @@ def test_writers_at_once_leave_one_record_with_its_weights(
         "record.json",
         "model.safetensors",
     }
-    contents.load_stack(written[:1], output)
+    run_record.load_stack(written[:1], output)
 
 
 def test_no_temporary_file_is_left(output: str) -> None:
@@ -276,8 +276,8 @@ def test_weights_of_a_killed_attempt_are_replaced(
     left = place(str(tmp_path), RELU, data)
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"of an attempt that was killed")
-    written = contents.write_run(str(tmp_path), RELU, data, results[0], ABOUT)
-    contents.load_stack([written], str(tmp_path))
+    written = run_record.write_run(str(tmp_path), RELU, data, results[0], ABOUT)
+    run_record.load_stack([written], str(tmp_path))
 
 
 @pytest.mark.parametrize("step", ["fsync", "link"])
@@ -297,12 +297,12 @@ def test_write_that_fails_leaves_no_record(
     with monkeypatch.context() as broken:
         broken.setattr(os, step, full)
         with pytest.raises(Refusal, match="No space left") as caught:
-            contents.write_run(str(tmp_path), RELU, data, results[0], ABOUT)
+            run_record.write_run(str(tmp_path), RELU, data, results[0], ABOUT)
     assert caught.value.code == 3
     assert str(tmp_path) in str(caught.value)
     assert not files(str(tmp_path))
-    assert store.finished_record(str(tmp_path), contents.run_id(RELU, data)) is None
-    written = contents.write_run(str(tmp_path), RELU, data, results[0], ABOUT)
+    assert store.finished_record(str(tmp_path), run_record.run_id(RELU, data)) is None
+    written = run_record.write_run(str(tmp_path), RELU, data, results[0], ABOUT)
     assert store.finished_record(str(tmp_path), written["run_id"]) == written
 
 
@@ -369,7 +369,7 @@ def test_damaged_record_is_set_aside(
     aside = list((Path(output) / "quarantine").glob(f"*/{folder.name}/record.json"))
     assert [other.read_bytes() for other in aside] == [damaged]
     assert not folder.exists()
-    contents.write_run(output, RELU, data, results[0], ABOUT)
+    run_record.write_run(output, RELU, data, results[0], ABOUT)
     assert store.finished_record(output, folder.name) is not None
 
 
@@ -422,9 +422,9 @@ def test_record_that_cannot_be_read_is_left_alone(
 
     before = files(output)
     with monkeypatch.context() as disk:
-        disk.setattr(durable, "open", broken, raising=False)
+        disk.setattr(atomic_files, "open", broken, raising=False)
         with pytest.raises(Refusal, match="Input/output error") as caught:
-            store.finished_record(output, contents.run_id(RELU, data))
+            store.finished_record(output, run_record.run_id(RELU, data))
     assert caught.value.code == 3
     assert files(output) == before
 
@@ -452,7 +452,7 @@ def test_loaded_stack_has_the_recorded_test_errors(output: str, data: Data) -> N
     found = list(store.finished_records(output))
     assert [one["treatment"]["activation"] for one in found].count("tanh") == 1
     for stack in ([found[0]], [found[1]], [found[1], found[1]]):
-        model = contents.load_stack(stack, output)
+        model = run_record.load_stack(stack, output)
         assert not model.training
         wrong = mistakes(model(data.test_images / 255), data.test_labels)
         errors = [one["response"]["test_error"] for one in stack]
@@ -462,9 +462,9 @@ def test_loaded_stack_has_the_recorded_test_errors(output: str, data: Data) -> N
 def test_stack_of_two_structures_is_refused(output: str) -> None:
     """relu and tanh are two programs: they are loaded one after the other."""
     with pytest.raises(Refusal, match="structure"):
-        contents.load_stack(list(store.finished_records(output)), output)
+        run_record.load_stack(list(store.finished_records(output)), output)
     with pytest.raises(Refusal, match="structure"):
-        contents.load_stack([], output)
+        run_record.load_stack([], output)
 
 
 class Malicious:
@@ -492,7 +492,7 @@ def test_damaged_weights_are_refused_before_loading(
     path.write_bytes(WEIGHTS[damage](path.read_bytes()))
     monkeypatch.setattr("safetensors.torch.load", lambda _: pytest.fail("was read"))
     with pytest.raises(Refusal, match="SHA-256") as caught:
-        contents.load_stack([store.select(path.parent.name, output)], output)
+        run_record.load_stack([store.select(path.parent.name, output)], output)
     assert caught.value.code == 4
     assert str(path) in str(caught.value)
 
@@ -504,7 +504,7 @@ def test_weights_of_another_run_are_refused(output: str, data: Data) -> None:
     )
     target.write_bytes(source.read_bytes())
     with pytest.raises(Refusal, match="SHA-256"):
-        contents.load_stack([store.select(target.parent.name, output)], output)
+        run_record.load_stack([store.select(target.parent.name, output)], output)
 
 
 def test_missing_weights_are_named(output: str, data: Data) -> None:
@@ -513,13 +513,13 @@ def test_missing_weights_are_named(output: str, data: Data) -> None:
     path.unlink()
     said = f"{path} is not there.*output_dir=<folder>"
     with pytest.raises(Refusal, match=said) as caught:
-        contents.load_stack([store.select(path.parent.name, output)], output)
+        run_record.load_stack([store.select(path.parent.name, output)], output)
     assert caught.value.code == 3
 
 
 def test_run_is_selected_by_prefix_or_folder(output: str, data: Data) -> None:
     """run= is a unique prefix of a run id, or a run's folder."""
-    names = [contents.run_id(c, data) for c in (RELU, TANH)]
+    names = [run_record.run_id(c, data) for c in (RELU, TANH)]
     for name in names:
         assert store.select(name, output)["run_id"] == name
         assert store.select(name[:8], output)["run_id"] == name
@@ -529,7 +529,7 @@ def test_run_is_selected_by_prefix_or_folder(output: str, data: Data) -> None:
 def test_published_run_is_selected_where_none_was_trained(tmp_path: Path) -> None:
     """In a fresh clone run= means a run of a published study, in however many."""
     for name, seeds in (("a", range(2)), ("b", range(1))):
-        found = studies.one_factor(tmp_path / name, seeds=seeds)
+        found = sealed_studies.one_factor(tmp_path / name, seeds=seeds)
     wanted = found[0]["run_id"]
     assert store.select(wanted[:10], str(tmp_path)) == found[0]
     with pytest.raises(Refusal, match=r"fits 22 of the 22 runs"):
@@ -546,7 +546,7 @@ def test_ambiguous_prefix_is_refused(output: str, run: str, count: int) -> None:
 def test_frame_has_a_row_per_run(output: str) -> None:
     """The table of records has the factors, the response and the right bits."""
     found = list(store.finished_records(output))
-    table = contents.record_frame(found)
+    table = run_record.record_frame(found)
     assert len(table) == 2
     assert set(table["activation"]) == {"relu", "tanh"}
     assert {"run_id", "seed", "status", "test_error", "right"} <= set(table)

@@ -8,25 +8,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import studies
+import sealed_studies
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from scipy import stats
-from studies import TODAY
+from sealed_studies import TODAY
 
 from lenet.commands import chart as command
 from lenet.config import FACTORS, Refusal, composed
 from lenet.figures import learning_curves
 from lenet.figures.canvas import FORMATS, points
-from lenet.records import contents
+from lenet.records import run_record
 from lenet.report import (
     answer_section,
     effect_tables,
     exhibit_files,
     index,
     missed_digits,
-    report,
     reproduction,
+    study_report,
 )
 from lenet.studies import effect, study
 from lenet.studies.rounding import decimals
@@ -54,8 +54,8 @@ def arms(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs") / "arms"
     lost = {("optimizer=adam", 1)}
     data = {"data": datasets.load_data("digits", None).sha256}
-    studies.one_factor(folder, range(7), tried=THREE, lost=lost, **data)
-    return folder, report.ablation(folder)
+    sealed_studies.one_factor(folder, range(7), tried=THREE, lost=lost, **data)
+    return folder, study_report.ablation(folder)
 
 
 def test_every_figure_has_its_files_beside_it(arms):
@@ -75,8 +75,8 @@ def test_study_whose_runs_all_diverged_is_drawn(tmp_path, svg_alone):
     """It has nothing to say, and says so."""
     lost = {(arm, seed) for arm in ("reference", "head=softmax") for seed in range(3)}
     tried = {"head": ["softmax"]}
-    studies.one_factor(tmp_path / "s", range(3), tried=tried, lost=lost)
-    report.ablation(tmp_path / "s")
+    sealed_studies.one_factor(tmp_path / "s", range(3), tried=tried, lost=lost)
+    study_report.ablation(tmp_path / "s")
     assert (tmp_path / "s" / "report.html").read_text().count("diverged") > 6
 
 
@@ -90,10 +90,10 @@ def test_lost_block_is_left_out_of_the_effects(tmp_path):
         "head=softmax": {"head": "softmax"},
     }
     made = {
-        "alone": lambda folder, seeds, lost: studies.write_study(
+        "alone": lambda folder, seeds, lost: sealed_studies.write_study(
             folder, "one_factor", "paper", {}, named, seeds, lost("structure=today")
         ),
-        "main": lambda folder, seeds, lost: studies.factorial(
+        "main": lambda folder, seeds, lost: sealed_studies.factorial(
             folder, ("units", "head"), seeds, lost=lost("units=today head=today")
         ),
     }
@@ -106,7 +106,7 @@ def test_lost_block_is_left_out_of_the_effects(tmp_path):
             folder = tmp_path / estimand / str(len(seeds))
             make(folder, seeds, lost)
             one = study.published_study(folder)
-            rows = report.sides(one, study.study_effects(one))[0].effects
+            rows = study_report.sides(one, study.study_effects(one))[0].effects
             assert rows["estimand"].str.startswith(estimand).all()
             found.append(rows.set_index(["factor", "level"]))
         changed = "structure" if estimand == "alone" else "units"
@@ -128,7 +128,7 @@ def test_treatment_with_lost_runs_does_not_end_lowest():
 def test_all_files_are_identical_when_written_twice(arms, tmp_path):
     """The same records give the same bytes of every file, in another folder."""
     folder, paths = arms
-    again = report.write_report(tmp_path, [study.published_study(folder)])
+    again = study_report.write_report(tmp_path, [study.published_study(folder)])
     for one, other in zip(paths, again, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
@@ -187,7 +187,7 @@ def test_collapsed_runs_are_no_part_of_the_missed_digits(arms):
     found = study.published_study(arms[0])
     records = [one for one in found.records if one["right"]]
     guess = np.zeros(records[0]["images"], dtype=bool)
-    other = {"right": contents.packed_bits(guess), "response": {"test_error": 0.9}}
+    other = {"right": run_record.packed_bits(guess), "response": {"test_error": 0.9}}
     said = []
     for some in (records[1:], [{**records[0], **other}, *records[1:]]):
         text = missed_digits.missed_section(dataclasses.replace(found, records=some))
@@ -285,8 +285,8 @@ def test_reproduction_commands_mean_the_very_treatment(base):
 def test_names_are_escaped_everywhere(tmp_path):
     """A level that is a script, a formula or a command of LaTeX stays a text."""
     tried = {"schedule": [EVIL], "order": ["=1+1"], "input": ["\\input{x}|$"]}
-    studies.one_factor(tmp_path / "s", range(2), tried=tried)
-    paths = report.ablation(tmp_path / "s")
+    sealed_studies.one_factor(tmp_path / "s", range(2), tried=tried)
+    paths = study_report.ablation(tmp_path / "s")
     page = (tmp_path / "s" / "report.html").read_text()
     assert html.escape(EVIL) in page and "<script>alert" not in page
     assert "'=1+1" in (tmp_path / "s" / "effects.csv").read_text()
@@ -303,8 +303,10 @@ def test_names_are_escaped_everywhere(tmp_path):
 def test_a_factorial_has_ladders_and_interactions(tmp_path):
     """Main effects, steps in years, Shapley values and pairs; each sums to the gap."""
     factors = ("units", "head", "augmentation")
-    studies.factorial(tmp_path / "s", factors, range(4), "path", search=range(90, 92))
-    names = {path.name for path in report.ablation(tmp_path / "s")}
+    sealed_studies.factorial(
+        tmp_path / "s", factors, range(4), "path", search=range(90, 92)
+    )
+    names = {path.name for path in study_report.ablation(tmp_path / "s")}
     for figure in ("ladder", "path", "shapley", "interactions", "ablation_chart"):
         assert f"{figure}.svg" in names
     effects = effect_tables.read_effects(tmp_path / "s" / "effects.csv")
@@ -323,8 +325,8 @@ def test_a_ladder_has_its_steps_and_their_curves(tmp_path):
     """A treatment is what it adds to the one before, in every figure."""
     chain = {"reference": {}, "head=softmax": {"head": "softmax"}}
     chain["both"] = {"head": "softmax", "activation": "relu"}
-    studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(3))
-    names = {path.name for path in report.ablation(tmp_path / "s")}
+    sealed_studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(3))
+    names = {path.name for path in study_report.ablation(tmp_path / "s")}
     assert "ladder.svg" in names and "ablation_chart.svg" not in names
     drawing = (tmp_path / "s" / "ladder.svg").read_text()
     assert "So few blocks have no 95" in drawing and "Thick line" not in drawing
@@ -340,13 +342,13 @@ def test_a_ladder_has_its_steps_and_their_curves(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("svg_alone")
-@pytest.mark.parametrize("said", [studies.DIVERGED, studies.COLLAPSED])
+@pytest.mark.parametrize("said", [sealed_studies.DIVERGED, sealed_studies.COLLAPSED])
 def test_lost_run_takes_its_seed_from_every_figure(tmp_path, said):
     """A run that diverged, or errs like a guess at its end, is in no mean; how many of
     a level are lost stands in the table, on the page and in a figure of its own."""
     factors, lost = ("units", "head"), {("units=today head=today", 1): said}
-    studies.factorial(tmp_path / "s", factors, range(6), lost=lost)
-    report.ablation(tmp_path / "s")
+    sealed_studies.factorial(tmp_path / "s", factors, range(6), lost=lost)
+    study_report.ablation(tmp_path / "s")
     effects = effect_tables.read_effects(tmp_path / "s" / "effects.csv")
     assert effects["mean"].abs().max() < 0.05
     paper = effects["estimand"] == "simple effect (others as in paper)"
@@ -369,9 +371,9 @@ def test_lost_run_takes_its_seed_from_every_figure(tmp_path, said):
 @pytest.mark.usefixtures("svg_alone")
 def test_two_studies_stand_side_by_side(tmp_path, capsys):
     """One chart with a row for each pair of levels, in a folder of its own."""
-    studies.one_factor(tmp_path / "one", range(6), tried=THREE)
-    back = {factor: [studies.PAPER[factor]] for factor in THREE}
-    studies.one_factor(tmp_path / "other", range(6), "modern", back)
+    sealed_studies.one_factor(tmp_path / "one", range(6), tried=THREE)
+    back = {factor: [sealed_studies.PAPER[factor]] for factor in THREE}
+    sealed_studies.one_factor(tmp_path / "other", range(6), "modern", back)
     draw("study=one,other", f"output_dir={tmp_path}")
     assert str(tmp_path / "one-other" / "report.html") in capsys.readouterr().out
     rows = effect_tables.read_effects(tmp_path / "one-other" / "ablation_chart.csv")
@@ -384,8 +386,8 @@ def test_a_tuning_shows_no_test_error(tmp_path):
     arms_ = {"reference": {}, "head=rbf": {"head": "rbf"}}
     said = {"response": {"test_error": 0.9, "validation_error": 0.25}}
     place, line = tmp_path / "tuning", f"output_dir={tmp_path}"
-    studies.write_study(place, "tuning", "modern", {}, arms_, range(3), **said)
-    studies.one_factor(tmp_path / "one", range(3), tried=THREE)
+    sealed_studies.write_study(place, "tuning", "modern", {}, arms_, range(3), **said)
+    sealed_studies.one_factor(tmp_path / "one", range(3), tried=THREE)
     draw("study=tuning", line)
     names = sorted(path.name for path in place.glob("*.csv"))
     assert names == ["ablation_chart.csv", "effects.csv", "losses.csv"]
@@ -416,7 +418,7 @@ def test_bad_arguments_are_refused_with_the_fix(arms, typed, said):
 
 def test_save_names_its_files_by_their_formats(tmp_path):
     """A figure of another script is written the same way."""
-    paths = report.save(Figure(), tmp_path / "figure", ["svg", "pdf"])
+    paths = study_report.save(Figure(), tmp_path / "figure", ["svg", "pdf"])
     assert [path.name for path in paths] == ["figure.svg", "figure.pdf"]
     assert all(path.stat().st_size > 500 for path in paths)
 

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from figures import check_texts, content
+from figure_texts import check_texts, content
 from matplotlib.figure import Figure
-from stub import small
+from stub_worker import small
 
 from lenet import train
 from lenet.config import Places, Refusal

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from networks import network, pictures
 from sklearn.decomposition import PCA
+from small_networks import network, pictures
 
 from lenet.config import Refusal
 from lenet.interpret.network import features, onward, predictions

@@ -3,7 +3,7 @@
 import captum.attr
 import pytest
 import torch
-from networks import network, pictures
+from small_networks import network, pictures
 
 from lenet.config import Refusal
 from lenet.interpret.network import predictions

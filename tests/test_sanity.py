@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from networks import network, pictures
 from scipy import stats
+from small_networks import network, pictures
 
 from lenet.config import Refusal
 from lenet.interpret.gradcam import GradCam

@@ -4,11 +4,11 @@ import itertools
 import json
 
 import pytest
-import studies
-from studies import PAPER, TODAY, make_record
+import sealed_studies
+from sealed_studies import PAPER, TODAY, make_record
 
 from lenet.config import Refusal, group_levels
-from lenet.report import report
+from lenet.report import study_report
 from lenet.studies import study
 from lenet.studies.effect import arms
 from lenet.sweep import design
@@ -34,7 +34,7 @@ def runs_of(tried, seeds=range(3), base=MODERN, **other):
 def test_a_number_that_its_level_brings_is_no_factor(tmp_path):
     """optimizer=sgd,adam differ in lr and batch size too: one factor, optimizer."""
     tried = {"optimizer": ["sgd", "adam"], "activation": ["relu", "tanh"]}
-    studies.write_runs(tmp_path, runs_of(tried))
+    sealed_studies.write_runs(tmp_path, runs_of(tried))
     found = study.ad_hoc_study(str(tmp_path), ["optimizer=adam", "activation=relu"], {})
     assert found.reference == {"optimizer": "adam", "activation": "relu"}
     assert len(found.runs) == 12 and found.factorial
@@ -62,14 +62,14 @@ def test_settings_that_change_together_are_one_factor_with_the_name_of_the_plan(
     tmp_path,
 ):
     """units is activation and init, and its level names both; without a plan too."""
-    studies.factorial(tmp_path / "s", ("units", "head"), seeds=range(2))
+    sealed_studies.factorial(tmp_path / "s", ("units", "head"), seeds=range(2))
     found = study.published_study(tmp_path / "s")
     assert found.settings == {"units": ("activation", "init"), "head": ("head",)}
     assert found.levels["units"] == ("scaled_tanh+lecun_sqrt", "relu+kaiming")
     assert found.factorial and found.base == "paper" and found.new == "today"
     assert found.year("units", "relu+kaiming") == 2015
     assert list(found.rungs) == ["head", "units"]
-    studies.write_runs(tmp_path, found.records)
+    sealed_studies.write_runs(tmp_path, found.records)
     name = found.records[0]["run_id"]
     adhoc = study.ad_hoc_study(str(tmp_path), [name], {})
     assert list(adhoc.reference) == ["activation+init", "head"]
@@ -92,11 +92,11 @@ def test_a_chain_of_treatments_is_a_ladder(tmp_path):
     for key in ("augmentation", "activation", "head"):
         changes = {**changes, key: TODAY[key]}
         chain[key] = changes
-    studies.write_study(tmp_path / "s", "grid", "paper", {}, chain, range(2))
+    sealed_studies.write_study(tmp_path / "s", "grid", "paper", {}, chain, range(2))
     found = study.published_study(tmp_path / "s")
     assert list(found.rungs) == ["augmentation", "activation", "head"]
     assert not found.factorial
-    studies.one_factor(tmp_path / "alone", seeds=range(2))
+    sealed_studies.one_factor(tmp_path / "alone", seeds=range(2))
     assert not study.published_study(tmp_path / "alone").rungs
 
 
@@ -105,8 +105,8 @@ def test_rungs_of_one_year_follow_the_design_and_say_so(tmp_path, monkeypatch):
     of its plan, either way, and the sentence of the rule names them."""
     for factors in (("structure", "augmentation"), ("augmentation", "structure")):
         folder = tmp_path / factors[0]
-        monkeypatch.setitem(studies.TODAY, "augmentation", "affine")
-        studies.factorial(folder, (*factors, "head"), range(2))
+        monkeypatch.setitem(sealed_studies.TODAY, "augmentation", "affine")
+        sealed_studies.factorial(folder, (*factors, "head"), range(2))
         found = study.published_study(folder)
         assert list(found.rungs) == ["head", *factors]
         assert found.order == (
@@ -132,10 +132,10 @@ def test_ladder_against_the_years_does_not_claim_them(tmp_path):
     """Its order is that of its design, and without ties nothing is said of any."""
     changes = {"activation": "relu"}
     chain = {"reference": {}, "a": changes, "b": {**changes, "head": "softmax"}}
-    studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(2))
+    sealed_studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(2))
     said = study.published_study(tmp_path / "s").order
     assert said == "One change at a time, in the order of the design."
-    studies.factorial(tmp_path / "f", ("units", "head"), range(2))
+    sealed_studies.factorial(tmp_path / "f", ("units", "head"), range(2))
     assert study.published_study(tmp_path / "f").order.endswith("each is known.")
 
 
@@ -143,7 +143,7 @@ def test_other_end_has_the_name_of_its_preset(tmp_path):
     """Where it is one in every factor, and else what the plan calls its levels."""
     today = {**TODAY, "augmentation": "affine"}
     chain = {"reference": {}, "head": {"head": "softmax"}, "all": today}
-    studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(2))
+    sealed_studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(2))
     found = study.published_study(tmp_path / "s")
     assert found.new == "modern"
 
@@ -151,7 +151,7 @@ def test_other_end_has_the_name_of_its_preset(tmp_path):
 def test_the_reference_has_the_name_of_the_plan(tmp_path):
     """Also where its arm is named by a level, as in a grid of one factor."""
     arms_ = {"head=rbf": {}, "head=softmax": {"head": "softmax"}}
-    studies.write_study(tmp_path / "s", "grid", "paper", {}, arms_, range(2))
+    sealed_studies.write_study(tmp_path / "s", "grid", "paper", {}, arms_, range(2))
     found = study.published_study(tmp_path / "s")
     labels = [found.label(treatment) for treatment in found.treatments]
     assert labels == ["paper", "head: softmax"]
@@ -159,8 +159,8 @@ def test_the_reference_has_the_name_of_the_plan(tmp_path):
 
 def test_missing_runs_are_refused_or_said(tmp_path):
     """Without a record of each run there is no chart, or one that says so."""
-    found = studies.one_factor(tmp_path / "s", seeds=range(3))
-    studies.write_records(tmp_path / "s", found[:-2])
+    found = sealed_studies.one_factor(tmp_path / "s", seeds=range(3))
+    sealed_studies.write_records(tmp_path / "s", found[:-2])
     with pytest.raises(Refusal, match=r"2 of 33 runs missing.*allow_partial=true"):
         study.published_study(tmp_path / "s")
     partial = study.published_study(tmp_path / "s", allow_partial=True)
@@ -177,10 +177,10 @@ def test_missing_runs_are_refused_or_said(tmp_path):
 def test_an_edited_record_or_plan_is_found(tmp_path, which):
     """A number edited by hand breaks the seal, and the statistics do not change."""
     folder = tmp_path / "s"
-    found = studies.one_factor(folder, seeds=range(2))
+    found = sealed_studies.one_factor(folder, seeds=range(2))
     if which == "record":
         found[3]["response"]["test_error"] = 0.001
-        studies.write_records(folder, found)
+        sealed_studies.write_records(folder, found)
     else:
         plan = json.loads((folder / "plan.json").read_text())
         (folder / "plan.json").write_text(json.dumps({**plan, "seeds": [7]}))
@@ -201,7 +201,7 @@ def test_other_code_torch_or_data_is_not_mixed_in_silence(tmp_path, key, other):
     """Runs of two versions are refused with the numbers of each and the way out."""
     found = runs_of({"activation": ["relu"]})
     found += runs_of({"activation": ["tanh"]}, **other)
-    studies.write_runs(tmp_path, found)
+    sealed_studies.write_runs(tmp_path, found)
     with pytest.raises(Refusal, match=rf"2 versions of {key}.*\(3 runs\).*{key}="):
         study.ad_hoc_study(str(tmp_path), ["activation=relu"], {})
     if key == "data":
@@ -217,7 +217,7 @@ def test_what_is_asked_for_narrows_the_runs(tmp_path):
     old = {"fingerprint": "ef" * 32, "commit": None, "dirty": None}
     found = runs_of({"activation": ["relu", "tanh"], "epochs": [3, 5]})
     found += runs_of({"activation": ["relu", "tanh"]}, code=old)
-    studies.write_runs(tmp_path, found)
+    sealed_studies.write_runs(tmp_path, found)
     narrow = {"epochs": "3.0", "code": "abab"}
     chosen = study.ad_hoc_study(str(tmp_path), ["activation=relu"], narrow)
     assert list(chosen.reference) == ["activation"] and len(chosen.runs) == 6
@@ -231,7 +231,7 @@ def test_what_is_asked_for_narrows_the_runs(tmp_path):
 
 def test_one_treatment_alone_has_no_effect(tmp_path):
     """A folder in which nothing differs is refused in words."""
-    studies.write_runs(tmp_path, runs_of({"activation": ["relu"]}))
+    sealed_studies.write_runs(tmp_path, runs_of({"activation": ["relu"]}))
     with pytest.raises(Refusal, match="one treatment"):
         study.ad_hoc_study(str(tmp_path), ["activation=relu"], {})
 
@@ -239,7 +239,9 @@ def test_one_treatment_alone_has_no_effect(tmp_path):
 def test_a_path_holds_its_search_apart(tmp_path):
     """Runs with held-out images choose the order, and are no part of the effects."""
     factors = ("units", "head")
-    studies.factorial(tmp_path / "s", factors, range(4), "path", search=range(90, 92))
+    sealed_studies.factorial(
+        tmp_path / "s", factors, range(4), "path", search=range(90, 92)
+    )
     found = study.published_study(tmp_path / "s")
     assert len(found.runs) == 16 and len(found.held_out) == 8
     assert set(found.held_out["seed"]) == {90, 91}
@@ -255,7 +257,9 @@ def test_an_arm_has_the_name_that_the_plan_gives_it(tmp_path):
         "structure=today": both,
         "pooling=stride": {"pooling": "stride"},
     }
-    studies.write_study(tmp_path / "s", "one_factor", "paper", {}, arms_, range(3))
+    sealed_studies.write_study(
+        tmp_path / "s", "one_factor", "paper", {}, arms_, range(3)
+    )
     found = study.published_study(tmp_path / "s")
     assert sorted(found.label(one) for one in found.treatments) == [
         "paper",
@@ -272,7 +276,7 @@ def test_other_hardware_is_said_and_drawn(tmp_path):
         *runs_of({"activation": ["relu", "tanh"]}, [0, 1], hardware="one"),
         *runs_of({"activation": ["relu", "tanh"]}, [2], hardware="other"),
     ]
-    studies.write_runs(tmp_path, found)
+    sealed_studies.write_runs(tmp_path, found)
     pooled = study.ad_hoc_study(str(tmp_path), ["activation=relu"], {})
     assert pooled.remark == "mixed: 2 kinds of hardware: one (4 runs), other (2 runs)"
 
@@ -290,10 +294,12 @@ def test_a_tuning_is_measured_on_its_held_out_images(tmp_path, kind):
     arms_ = {"reference": held_out, "head=rbf": {"head": "rbf", **held_out}}
     said = {"response": {"test_error": 0.9, "validation_error": 0.25}}
     other = said if kind == "tuning" else {}
-    studies.write_study(tmp_path / "s", kind, "modern", {}, arms_, range(2), **other)
+    sealed_studies.write_study(
+        tmp_path / "s", kind, "modern", {}, arms_, range(2), **other
+    )
     one = study.published_study(tmp_path / "s")
     effects = study.study_effects(one)
-    shown = [exhibit.name for exhibit in report.exhibits(one, effects)]
+    shown = [exhibit.name for exhibit in study_report.exhibits(one, effects)]
     if kind == "tuning":
         assert set(effects.table["response"]) == {"validation_error"}
         assert one.runs["right"].isna().all() and shown == ["ablation_chart"]

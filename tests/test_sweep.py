@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 from faults import carry_out as here
 from rich.console import Console
-from stub import small, stub
-from stub import start as start_stub
+from stub_worker import small, stub
+from stub_worker import start as start_stub
 
 from lenet import train
 from lenet.commands import sweep as command
 from lenet.config import Config, Places, Refusal, composed
-from lenet.records import contents, durable, run_lock, seal, store
+from lenet.records import atomic_files, run_lock, run_record, seal, store
 from lenet.records import plan as plans
 from lenet.studies import study
 from lenet.sweep import design, forecast, progress, sweep, verify, worker_count
@@ -33,7 +33,7 @@ from lenet.sweep.worker import Job, Worker
 from lenet.sweep.worker import start_worker as start_worker
 
 ROOT = Path(__file__).parent.parent
-STUB = Path(__file__).with_name("stub.py")
+STUB = Path(__file__).with_name("stub_worker.py")
 
 
 @pytest.fixture(autouse=True)
@@ -249,7 +249,7 @@ def test_code_that_changes_while_a_sweep_runs_is_refused(
     """A worker with other training code than its sweep trains nothing."""
     plan, runs = small()
     monkeypatch.setattr(sweep, "start_worker", start_worker)  # a fork keeps patches
-    monkeypatch.setattr("lenet.sweep.worker.contents.fingerprint", lambda: "another")
+    monkeypatch.setattr("lenet.sweep.worker.run_record.fingerprint", lambda: "another")
     with pytest.raises(Refusal, match="training code changed"):
         sweep.carry_out(
             plan, runs, Places(output_dir=str(tmp_path)), 1, command=worker()
@@ -340,7 +340,7 @@ def test_plan_without_a_record_gives_way(
 ) -> None:
     """What a command left that trained nothing blocks no name; a run in work does."""
     plan, runs = small(epochs=2)
-    durable.replace(tmp_path / "small" / plans.PLAN, plans.sealed_text(plan))
+    atomic_files.replace(tmp_path / "small" / plans.PLAN, plans.sealed_text(plan))
     with run_lock.claim(str(tmp_path), [next(iter(runs))]):
         with pytest.raises(Refusal, match="design=small with epochs=2"):
             at_once(tmp_path)
@@ -486,7 +486,7 @@ def test_two_results_of_one_run_are_reported_and_kept(
     path = next(tmp_path.glob("runs/*/record.json"))
     changed = {k: v for k, v in store.read_record(path).items() if k != "seal"}
     changed["response"] = {"test_error": 0.5}
-    changed["right"] = contents.packed_bits(np.arange(8) < 4)
+    changed["right"] = run_record.packed_bits(np.arange(8) < 4)
     path.write_text(json.dumps(seal.sealed(changed)))
     before = here_files(tmp_path)
     with pytest.raises(Refusal, match="one result in runs/ and another") as caught:
@@ -501,9 +501,9 @@ def test_other_torch_is_refused_before_anything_is_trained(
     """What is missing would not fit what is done; a finished study needs no torch, nor
     do runs whose bits no torch changes."""
     at_once(tmp_path, seeds=2)
-    monkeypatch.setattr(sweep.contents, "versions", lambda: {"torch": "0.1"})
+    monkeypatch.setattr(sweep.run_record, "versions", lambda: {"torch": "0.1"})
     at_once(tmp_path, seeds=2)
-    monkeypatch.setattr(sweep.contents, "portable", lambda record: False)
+    monkeypatch.setattr(sweep.run_record, "portable", lambda record: False)
     at_once(tmp_path, seeds=2)
     with pytest.raises(Refusal, match="this is torch 0.1: install that one"):
         at_once(tmp_path, seeds=3)

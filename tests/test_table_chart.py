@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from figures import check_texts, content
+from figure_texts import check_texts, content
 from marks import mostly_slow
 
 from lenet.commands import chart
 from lenet.config import Refusal
 from lenet.figures import ablation_chart, interaction
 from lenet.report import effect_tables
-from lenet.studies import effect, foreign_study, rounding
-from lenet.studies.foreign_study import compared, in_unit, table_effects
+from lenet.studies import effect, own_study, rounding
+from lenet.studies.own_study import compared, in_unit, table_effects
 
 
 def runs(response: str, base: float = 2.0, size: float = 1.0) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def runs(response: str, base: float = 2.0, size: float = 1.0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "low_rank", "seed", response])
 
 
-def found(rows: pd.DataFrame, unit: str = "", **asked: Any) -> foreign_study.Comparison:
+def found(rows: pd.DataFrame, unit: str = "", **asked: Any) -> own_study.Comparison:
     """What is compared of a table, as it is shown."""
     reference = {"model": "a", "low_rank": "x"}
     asked = {"better": "lower", "reference": reference, **asked}

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from lenet import train
 from lenet.config import RECORDS, Config, Places, Refusal, composed
-from lenet.records import contents, store
+from lenet.records import run_record, store
 from lenet.records.record_types import Record
 from lenet.records.teachers import taught, teachers
 from lenet.sweep import verify
@@ -43,7 +43,7 @@ def test_student_learns_from_trained_runs(tmp_path: Path) -> None:
     digits = datasets.load_data("digits", None)
     configs = student(taught_by, "validation_size=30", "teacher.temperature=3")
     known = teachers(configs[0], digits, str(tmp_path))
-    model = contents.load_stack(taught_by, str(tmp_path))
+    model = run_record.load_stack(taught_by, str(tmp_path))
     with torch.no_grad():
         scores = model(digits.train_images / 255)
     found = Stack.start(configs, digits, known).answered
@@ -64,7 +64,7 @@ def test_teachers_are_part_of_what_a_run_is(tmp_path: Path) -> None:
     digits = datasets.load_data("digits", None)
     one, two = (f"{k}" * 16 for k in "ab")
     names = {
-        contents.run_id(
+        run_record.run_id(
             composed([*SMALL, "teacher=runs", f"{RECORDS}={typed}"])[0][0], digits
         )
         for typed in (one, two, f"{one}+{two}", f"{two}+{one}", f"{one}+{two}+{one}")
@@ -113,5 +113,5 @@ def test_who_cannot_teach_is_refused(tmp_path: Path, tiny: Data) -> None:
             teachers(config, digits, place)
     with pytest.raises(Refusal, match="name a run of validation_size=30"):
         train.train_missing([config], Places(output_dir=place, device="cpu"))
-    name = contents.run_id(config, digits)
+    name = run_record.run_id(config, digits)
     assert store.finished_record(place, name) is None

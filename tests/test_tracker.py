@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import stub
+import stub_worker
 from conftest import config
-from stub import small
+from stub_worker import small
 
 from lenet.config import FACTORS, Places, names
-from lenet.records import contents, durable, plan, store, tracker
+from lenet.records import atomic_files, plan, run_record, store, tracker
 from lenet.records.record_types import Record
-from lenet.report import report
-from lenet.studies import foreign_runs
+from lenet.report import study_report
+from lenet.studies import own_runs
 from lenet.sweep import sweep
 from lenet.training.data import Data
 from lenet.training.stack import train
@@ -33,7 +33,7 @@ FAULTS = {
 }
 
 
-STUB = [sys.executable, stub.__file__, "none"]
+STUB = [sys.executable, stub_worker.__file__, "none"]
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def output(tmp_path: Path, tiny: Data) -> str:
     """An output folder with the record of one run of three epochs."""
     run = config({"epochs": 3, "train_size": 7})
     about = {"size": 2, "position": 0, "threads": 1, "device": "cpu"}
-    contents.write_run(str(tmp_path), run, tiny, train([run], tiny)[0], about)
+    run_record.write_run(str(tmp_path), run, tiny, train([run], tiny)[0], about)
     return str(tmp_path)
 
 
@@ -68,7 +68,7 @@ def planned(output: str, study: str, arm: str) -> None:
     content |= {"kind": "one_factor", "design": study, "runs": runs}
     content |= {"reference": treatment, "levels": {}, "factors": [], "preset": "paper"}
     content |= {"data": {}, "code": one["code"]}
-    durable.replace(Path(output) / study / plan.PLAN, plan.sealed_text(content))
+    atomic_files.replace(Path(output) / study / plan.PLAN, plan.sealed_text(content))
 
 
 def files(output: str) -> dict[str, bytes]:
@@ -191,7 +191,7 @@ def test_tensorboard_mirrors_config_and_curve(
         assert [v for _, v in logged] == pytest.approx([v for _, v in curve])
     (text,) = found.Tensors("config/text_summary")
     assert b'"activation": "relu"' in text.tensor_proto.string_val[0]
-    table = foreign_runs.read_tensorboard(Path(output) / "tensorboard")
+    table = own_runs.read_tensorboard(Path(output) / "tensorboard")
     (row,) = table.to_dict("records")
     error = before["response"]["test_error"]
     assert row["test_error"] == pytest.approx(error) and row["seed"] == before["seed"]
@@ -210,7 +210,7 @@ def test_mlflow_mirrors_settings_curve_and_result(
     planned(output, "a-study", "activation=relu")
     for _ in range(2):
         assert tracker.mlflow(tracker.Copy(place, one, "a-study", "activation=relu"))
-    (row,) = foreign_runs.mlruns(place / "mlruns").to_dict("records")
+    (row,) = own_runs.mlruns(place / "mlruns").to_dict("records")
     assert row["activation"] == "relu" and row["status"] == "FINISHED"
     assert row["test_error"] == pytest.approx(one["response"]["test_error"])
 
@@ -311,8 +311,8 @@ def test_sweep_mirrors_its_study(
 ) -> None:
     """Every run of a study lies under its treatment, also if it was finished before."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
-    monkeypatch.setattr(report, "ablation", lambda folder: [folder])
-    monkeypatch.setattr(sweep, "start_worker", stub.start)
+    monkeypatch.setattr(study_report, "ablation", lambda folder: [folder])
+    monkeypatch.setattr(sweep, "start_worker", stub_worker.start)
     design, runs = small(2)
     for name in ("none", "tensorboard"):
         places = Places(output_dir=str(tmp_path), tracker=name)

@@ -18,7 +18,7 @@ from lenet.config import Refusal
 from lenet.interpret import trained
 from lenet.interpret.trained import as_bytes, grey
 from lenet.page.build import preset_runs
-from lenet.records import contents, store
+from lenet.records import run_record, store
 from lenet.training.data import Data
 
 KEYS: dict[str, Any] = {
@@ -91,9 +91,9 @@ def test_published_networks_read_what_their_records_say(
 
 def lenet_bits(net: trained.Trained) -> "np.ndarray[Any, Any]":
     """Which test images a network read rightly, of its record."""
-    from lenet.records import contents
+    from lenet.records import run_record
 
-    return contents.unpacked(net.record["right"], net.record["images"])
+    return run_record.unpacked(net.record["right"], net.record["images"])
 
 
 def test_layers_have_the_papers_names(net: trained.Trained) -> None:
@@ -216,7 +216,7 @@ def test_every_command_takes_a_network_that_comes_with_lenet(
     """In an empty folder: its record by its name, and its weights by its run id; a run
     that was trained here has its own."""
     one = store.select(name, str(tmp_path))
-    model = contents.load_stack([one], str(tmp_path))
+    model = run_record.load_stack([one], str(tmp_path))
     images = torch.rand(2, 28, 28)
     assert torch.equal(model(images)[0], trained.load(name)(images))
     assert [network["run_id"] for network in preset_runs([], str(tmp_path))] == [
@@ -226,7 +226,7 @@ def test_every_command_takes_a_network_that_comes_with_lenet(
     own.parent.mkdir(parents=True)
     own.write_bytes(b"")
     with pytest.raises(Refusal, match="is not what was trained"):
-        contents.load_stack([one], str(tmp_path))
+        run_record.load_stack([one], str(tmp_path))
 
 
 @pytest.mark.slow

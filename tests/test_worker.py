@@ -51,15 +51,15 @@ def test_no_signal_is_swallowed_while_a_worker_starts() -> None:
 
 SWEEP = """
 import sys, time
-import stub
+import stub_worker
 from lenet.sweep import worker
 from lenet.config import Places
 from lenet.sweep.worker import Job
 
-one = worker.start_worker(1, [sys.executable, stub.__file__, "hang"])
+one = worker.start_worker(1, [sys.executable, stub_worker.__file__, "hang"])
 while not one.ready:
     one.ready = any("ready" in message for message in one.messages())
-one.hand(Job(stub.small()[1]), Places(output_dir=sys.argv[1], device="cpu"))
+one.hand(Job(stub_worker.small()[1]), Places(output_dir=sys.argv[1], device="cpu"))
 time.sleep(1)  # until it hangs
 print(one.process.pid, flush=True)
 input()

@@ -29,10 +29,10 @@ from lenet.figures.attack_picture import Row
 from lenet.interpret import robustness
 from lenet.interpret.adversarial import ATTACKS, MOST, adversarial
 from lenet.interpret.images import checked_images
-from lenet.records import contents, store
+from lenet.records import run_record, store
 from lenet.records.own_pictures import class_names
 from lenet.records.record_types import Record
-from lenet.report import report
+from lenet.report import study_report
 from lenet.studies.origin import Origin
 from lenet.terminal import Said, number, typed
 from lenet.training import data as datasets
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> Said:
     place = Path(given["run"])  # a run's folder, or else it lies in output_dir
     if not (place / "record.json").is_file():
         place = store.run_folder(given["output_dir"], record["run_id"])
-    model = contents.load_stack([record], str(place.parent.parent))
+    model = run_record.load_stack([record], str(place.parent.parent))
     rows = attack_rows(given, model, data, class_names(record))
     epsilon, norm = number("epsilon", given["epsilon"]), given["norm"]
     pgd_too = f", PGD of {given['steps']} steps" if given["attack"] != "fgsm" else ""
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> Said:
         "added ink, blue is ink taken away, on one scale.",
         origin=origin(record),
     )
-    return Said.of_files(report.save(figure, place / stem(given)))
+    return Said.of_files(study_report.save(figure, place / stem(given)))
 
 
 def stem(given: Mapping[str, str]) -> str:

@@ -49,20 +49,20 @@ import pandas as pd
 
 from lenet.config import RANGES, RECORDS, SAFE, Refusal, suggest, typed_place
 from lenet.records import store
-from lenet.studies import foreign_runs
+from lenet.studies import own_runs
 from lenet.terminal import Said, listed, number, pair
 
 if TYPE_CHECKING:  # it imports what draws
-    from lenet.report.paper import Paper
+    from lenet.report.paper_figures import Paper
 
 PAPER = ("title", "caption", "width", "columns", "format")
 OWN = ("study", "output_dir", "reference", "allow_partial", "mix", "response", *PAPER)
 RESPONSES = ("test_error", "corrected_error")  # of records
 SOURCES: dict[str, Callable[..., pd.DataFrame]] = {
-    "table": foreign_runs.read_table,
-    "multirun": foreign_runs.multirun,
-    "mlruns": foreign_runs.mlruns,
-    "tensorboard": foreign_runs.read_tensorboard,
+    "table": own_runs.read_table,
+    "multirun": own_runs.multirun,
+    "mlruns": own_runs.mlruns,
+    "tensorboard": own_runs.read_tensorboard,
 }
 OTHERS = ("response", "better", "seed", "factors", "margin", "metrics", "unit", *PAPER)
 WIDTHS = {1: 3.3, 2: 6.9}  # inches of one and of two columns
@@ -72,13 +72,13 @@ LEAST, MOST = 2.5, 20.0  # inches
 
 def main(arguments: Sequence[str]) -> Said:
     """Draw what the arguments mean; the files."""
-    if foreign(arguments):
+    if of_own_runs(arguments):
         keys = (*SOURCES, *OTHERS, "study", "output_dir", "reference")
         return Said.of_files(of_table(typed_pairs(arguments, keys)))
     return Said.of_files(of_records(arguments))
 
 
-def foreign(arguments: Sequence[str]) -> bool:
+def of_own_runs(arguments: Sequence[str]) -> bool:
     """Whether the runs are those of somebody's table or folder."""
     keys = [text.partition("=")[0] for text in arguments]
     return bool({*SOURCES} & {*keys})
@@ -103,8 +103,8 @@ def typed_pairs(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str
 
 def of_table(given: Mapping[str, str]) -> list[Path]:
     """The files drawn from anybody's runs."""
-    from lenet.report import foreign_report, index
-    from lenet.studies import foreign_study
+    from lenet.report import index, own_report
+    from lenet.studies import own_study
 
     sources = [key for key in SOURCES if key in given]
     if len(sources) != 1:
@@ -124,15 +124,15 @@ def of_table(given: Mapping[str, str]) -> list[Path]:
         raise Refusal(f"{folder.parent} is where runs lie: say output_dir=<folder>")
     try:
         rows = SOURCES[source](given[source], *extra)
-        comparison = foreign_study.compared(rows, **wanted(given))
-        comparison = foreign_study.in_unit(comparison, given.get("unit", ""))
+        comparison = own_study.compared(rows, **wanted(given))
+        comparison = own_study.in_unit(comparison, given.get("unit", ""))
     except ValueError as problem:
         raise Refusal(str(problem)) from None
     origin = Path(given[source]).name
     if how:
-        return foreign_report.write_paper_comparison(folder, comparison, origin, how)
+        return own_report.write_paper_comparison(folder, comparison, origin, how)
     return [
-        *foreign_report.write_comparison(folder, comparison, origin),
+        *own_report.write_comparison(folder, comparison, origin),
         index.write_index(folder.parent),
     ]
 
@@ -142,7 +142,7 @@ def for_paper(given: Mapping[str, str]) -> "Paper | None":
     if not given.keys() & set(PAPER):
         return None
     from lenet.figures.canvas import FORMATS, Look
-    from lenet.report.paper import Paper
+    from lenet.report.paper_figures import Paper
 
     for key in ("title", "caption"):
         if given.get(key, "none") != "none":
@@ -179,7 +179,7 @@ def inches(text: str) -> float:
 
 
 def wanted(given: Mapping[str, str]) -> dict[str, Any]:
-    """What `foreign_study.compared` takes, from what was typed."""
+    """What `own_study.compared` takes, from what was typed."""
     chosen: dict[str, Any] = {
         key: given[key] for key in ("response", "better", "seed") if key in given
     }
@@ -196,7 +196,7 @@ def wanted(given: Mapping[str, str]) -> dict[str, Any]:
 
 def of_records(arguments: Sequence[str]) -> list[Path]:
     """The files drawn from records of lenet's own."""
-    from lenet.report import index, report
+    from lenet.report import index, study_report
     from lenet.studies import study  # with torch, for which a table need not wait
 
     known = (*OWN, *study.NARROWED, *RANGES, RECORDS)
@@ -214,8 +214,8 @@ def of_records(arguments: Sequence[str]) -> list[Path]:
     root = Path(given["output_dir"])
     folder = root / "-".join(names)
     if how:
-        return report.write_paper_figures(folder, studies, how)
-    return [*report.write_report(folder, studies), index.write_index(root)]
+        return study_report.write_paper_figures(folder, studies, how)
+    return [*study_report.write_report(folder, studies), index.write_index(root)]
 
 
 def published_studies(given: Mapping[str, str]) -> "list[Any]":

@@ -30,10 +30,10 @@ from lenet.config import SAFE, Refusal, suggest
 from lenet.figures import interpretation_curves, interpretation_maps
 from lenet.interpret import analysis, overview, probe
 from lenet.interpret.analysis import METHODS, SPECS, Result
-from lenet.records import durable, store
+from lenet.records import atomic_files, store
 from lenet.records.own_pictures import class_names
 from lenet.records.record_types import Plan, PlannedArm, Record
-from lenet.report import report
+from lenet.report import study_report
 from lenet.studies import study
 from lenet.studies.origin import Origin
 from lenet.terminal import Said, listed, pair
@@ -292,7 +292,7 @@ def tables(runs: Sequence[Analysed], folder: Path) -> Iterator[Path]:
     for name, table in written.items():
         path = folder / f"{name}.csv"
         text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-        durable.replace(path, text.encode())
+        atomic_files.replace(path, text.encode())
         yield path
 
 
@@ -323,14 +323,14 @@ def figures(
         )
         drawn["sanity"] = interpretation_curves.sanity_chart(faithful, random, origin)
     for stem, figure in drawn.items():
-        yield from report.save(figure, folder / stem)
+        yield from study_report.save(figure, folder / stem)
     first = {run.network: run for run in reversed(runs)}
     for network, run in first.items():
         word = "".join(letter if letter in SAFE else "_" for letter in network)
         ending = "" if len(first) == 1 else f"_{word}"
         data = loaded(str(run.record["treatment"]["data"]), data_dir)
         for stem, figure in portrayed(run, data, specs, origin).items():
-            yield from report.save(figure, folder / f"{stem}{ending}", ["png"])
+            yield from study_report.save(figure, folder / f"{stem}{ending}", ["png"])
 
 
 def of_images(spec: probe.Probe) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lenet.config import Refusal
-from lenet.records import durable
+from lenet.records import atomic_files
 from lenet.terminal import Said, listed, typed
 
 TYPED = {
@@ -36,8 +36,10 @@ def main(arguments: Sequence[str]) -> Said:
 
     text = build.page_text(runs, given["output_dir"], given["data_dir"] or None)
     path = Path(given["file"] or Path(given["output_dir"]) / "page" / "index.html")
-    durable.replace(path, text.encode())
+    atomic_files.replace(path, text.encode())
     if given["picture"] == "false":
         return Said.of_files([path])
-    durable.replace(picture := path.with_name("screenshot.png"), screenshot.taken(path))
+    atomic_files.replace(
+        picture := path.with_name("screenshot.png"), screenshot.taken(path)
+    )
     return Said.of_files([path, picture])

@@ -68,7 +68,7 @@ def draw_layers(net: "Trained", seen: "Prediction", picture: Path) -> list[Path]
     from lenet.figures import interpretation_maps
     from lenet.interpret import overview
     from lenet.report import (
-        report,  # seconds to import, and not needed without a picture
+        study_report,  # seconds to import, and not needed without a picture
     )
     from lenet.studies.origin import Origin
 
@@ -80,4 +80,4 @@ def draw_layers(net: "Trained", seen: "Prediction", picture: Path) -> list[Path]
     )
     own = net.record["treatment"]["data"] in OWN  # where a .png is one more picture
     forms = ["svg"] if own else ["svg", "png"]
-    return report.save(figure, picture.with_name(f"{picture.stem}_layers"), forms)
+    return study_report.save(figure, picture.with_name(f"{picture.stem}_layers"), forms)

@@ -32,12 +32,12 @@ from lenet.figures import level_names, robustness_chart
 from lenet.interpret import robustness
 from lenet.interpret.compiled_network import Compiled
 from lenet.interpret.robustness import EFFORTS, Effort
-from lenet.records import contents
-from lenet.records.durable import replace
+from lenet.records import run_record
+from lenet.records.atomic_files import replace
 from lenet.records.overfitting import overfitting
 from lenet.records.own_pictures import class_names
 from lenet.records.record_types import Record
-from lenet.report import effect_tables, report
+from lenet.report import effect_tables, study_report
 from lenet.studies import study
 from lenet.studies.study import Study
 from lenet.terminal import Said, number, typed
@@ -119,7 +119,7 @@ def chosen_study(given: Mapping[str, str]) -> Study:
 
 def comparable(chosen: Study) -> dict[str, list[Record]]:
     """The runs of each treatment, if some run of the reference did not diverge."""
-    runs = report.by_treatment(chosen)
+    runs = study_report.by_treatment(chosen)
     if not any(
         record["status"] == "finished"
         for record in runs[level_names.study_network(chosen)]
@@ -177,14 +177,14 @@ def measured_arm(
     if not alive:
         return pd.DataFrame(), blank, pd.DataFrame(), lost
     some = task.images, task.labels, task.keys
-    stack, levels = contents.load_stack(alive, output_dir), alive[0]["treatment"]
+    stack, levels = run_record.load_stack(alive, output_dir), alive[0]["treatment"]
     model = Compiled(stack, levels)
     curve = robustness.accuracy_curve(
         model, *some, task.epsilons, task.effort, task.norm
     )
     cells = curve.cells
     if task.effort.auto_attack:
-        lone = [contents.load_stack([record], output_dir) for record in alive]
+        lone = [run_record.load_stack([record], output_dir) for record in alive]
         cells = cells.assign(auto_attack=strongest(lone, curve.right, task))
     seeds = dict(enumerate(record["seed"] for record in alive))
     where = {"treatment": label, "seed": cells["run"].map(seeds)}
@@ -270,8 +270,8 @@ def write_results(
     }
     for name, text in files.items():
         replace(folder / name, text.encode())
-    drawn = report.save(chart, folder / f"{stem}_chart")
-    drawn += report.save(second, folder / f"{stem}_atlas")
+    drawn = study_report.save(chart, folder / f"{stem}_chart")
+    drawn += study_report.save(second, folder / f"{stem}_atlas")
     return [*(folder / name for name in files), *drawn]
 
 
@@ -296,7 +296,7 @@ def redrawn(given: Mapping[str, str], chosen: Study) -> list[Path]:
         rows, effects, smallest, reference=str(rows["treatment"].iloc[0]),
         about=re.sub(r"\\(.)", r"\1", about), origin=chosen.origin,
     )  # fmt: skip
-    return report.save(figure, folder / f"{stem}_chart")
+    return study_report.save(figure, folder / f"{stem}_chart")
 
 
 def changed_defaults(given: Mapping[str, str]) -> list[str]:

@@ -173,11 +173,11 @@ def plan_or_train(
 def draw_study(folder: Path) -> list[Path]:
     """The files of a study that was carried out; in a design in which no level varies
     there is no effect to chart, and its records are it."""
-    from lenet.report import index, report  # with the libraries that draw
+    from lenet.report import index, study_report  # with the libraries that draw
 
     with plan.held(folder):  # against another sweep, with more seeds, of this study
         if plan.read_plan(folder)["factors"]:
-            return [*report.ablation(folder), index.write_index(folder.parent)]
+            return [*study_report.ablation(folder), index.write_index(folder.parent)]
     return [folder / plan.RECORDS]
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from lenet.config import Refusal, suggest
 from lenet.interpret.trained import Trained
-from lenet.records import durable
+from lenet.records import atomic_files
 from lenet.training.factor.activation import LEVELS as ACTIVATIONS
 from lenet.training.factor.activation import squash_of
 from lenet.training.factor.head import LEVELS as HEADS
@@ -168,7 +168,7 @@ def onnx(net: Trained, path: Path) -> None:
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value)
     format_.checker.check_model(proto)
-    durable.replace(path, proto.SerializeToString())
+    atomic_files.replace(path, proto.SerializeToString())
 
 
 def exported_program(net: Trained) -> torch.export.ExportedProgram:
@@ -197,14 +197,14 @@ def safetensors(net: Trained, path: Path) -> None:
         name: tensor[0].contiguous() for name, tensor in net.model.state_dict().items()
     }
     said = {key: json.dumps(value) for key, value in network_facts(net).items()}
-    durable.replace(path, save_tensors(weights, said))
+    atomic_files.replace(path, save_tensors(weights, said))
 
 
 def c(net: Trained, path: Path) -> None:
     """Write a C99 file of one function, lenet5(image, logits), and its weights."""
     from lenet.export.c_source import c_program
 
-    durable.replace(
+    atomic_files.replace(
         path,
         c_program(net.name, folded(net), net.treatment, network_facts(net)).encode(),
     )

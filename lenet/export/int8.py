@@ -17,7 +17,7 @@ from torch import Tensor
 from lenet.config import Refusal
 from lenet.export import formats
 from lenet.interpret.trained import Trained
-from lenet.records import durable
+from lenet.records import atomic_files
 from lenet.terminal import Said
 from lenet.training import data as datasets
 from lenet.training.data import Data
@@ -50,7 +50,7 @@ def write_int8(net: Trained, path: Path | None, data_dir: str | None) -> Said:
         )
         errors = {"float32": onnx_error(whole, data), "int8": onnx_error(small, data)}
         sizes = {"float32": whole.stat().st_size, "int8": small.stat().st_size}
-        durable.replace(target, small.read_bytes())
+        atomic_files.replace(target, small.read_bytes())
     said = ", ".join(
         f"{form} {errors[form]:.2%} in {sizes[form] / 1e3:,.0f} kB" for form in errors
     )

@@ -11,7 +11,7 @@ from lenet.config import FACTORS
 from lenet.export import formats
 from lenet.export.formats import Plain
 from lenet.interpret.trained import Trained
-from lenet.records import durable
+from lenet.records import atomic_files
 
 CARD = """\
 ---
@@ -70,7 +70,7 @@ def write_model_card(net: Trained, folder: Path) -> list[Path]:
         "record.json": json.dumps(net.record, indent=1),
     }
     for name, content in files.items():
-        durable.replace(folder / name, content.encode())
+        atomic_files.replace(folder / name, content.encode())
     weights = store_weights(net, folder / "model.safetensors")
     return [folder / name for name in files] + [weights]
 
@@ -80,7 +80,7 @@ def store_weights(net: Trained, path: Path) -> Path:
     from safetensors.torch import save
 
     state = net.model.state_dict().items()
-    durable.replace(
+    atomic_files.replace(
         path, save({name: tensor[0].contiguous() for name, tensor in state})
     )
     return path

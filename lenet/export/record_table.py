@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from lenet.config import Refusal, suggest
-from lenet.records import durable, store
+from lenet.records import atomic_files, store
 from lenet.records import plan as plans
 from lenet.records.record_types import Record
 
@@ -79,7 +79,7 @@ def write_record_table(
         content = str(text).encode()
     else:
         content = to_parquet(record_table(records, study))
-    durable.replace(path, content)
+    atomic_files.replace(path, content)
     return path
 
 

@@ -29,9 +29,9 @@ from lenet.figures.canvas import (
     wrap,
 )
 from lenet.figures.learning_curves import rungs
-from lenet.records import contents
-from lenet.records.contents import spent
+from lenet.records import run_record
 from lenet.records.record_types import Record
+from lenet.records.run_record import spent
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.rounding import decimals
 from lenet.studies.study import converged
@@ -82,7 +82,7 @@ def cost_table(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
 
 def incomparable(records: Sequence[Record]) -> str:
     """Why the seconds of these runs cannot be compared; empty if they can."""
-    kinds = {contents.edition(record) for record in records}
+    kinds = {run_record.edition(record) for record in records}
     machines = sorted({record["hardware"] for record in records})
     if len(kinds) > 1:
         return "they are of several editions, which measure another time"

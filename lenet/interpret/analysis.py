@@ -35,7 +35,7 @@ from lenet.interpret.probe import Probe
 from lenet.interpret.sae import Sae
 from lenet.interpret.saliency import Saliency
 from lenet.interpret.sanity import Sanity
-from lenet.records import contents, seal, store
+from lenet.records import run_record, seal, store
 from lenet.training.attack import Untargeted, pgd
 from lenet.training.data import Data
 from lenet.training.edition import EDITION
@@ -285,7 +285,7 @@ def subject(record: store.Record, root: str, data: Data) -> Subject:
             4,
         )
     model, treatment, seed = (
-        contents.load_stack([record], root),
+        run_record.load_stack([record], root),
         record["treatment"],
         record["seed"],
     )

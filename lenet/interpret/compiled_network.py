@@ -46,10 +46,11 @@ class ThroughLoops(torch.autograd.Function):
         ctx: Any, images: Pictures, model: LeNet5, levels: Mapping[str, Value]
     ) -> Logits:
         ctx.save_for_backward(images)
-        ctx.network = model, levels
-        return compiled.pixel_scores(*ctx.network, images)
+        ctx.model, ctx.levels = model, levels
+        return compiled.pixel_scores(model, levels, images)
 
     @staticmethod
     def backward(ctx: Any, pulls: Logits) -> tuple[Pictures, None, None]:
         (images,) = ctx.saved_tensors
-        return compiled.pixel_slopes(*ctx.network, images, pulls), None, None
+        slopes = compiled.pixel_slopes(ctx.model, ctx.levels, images, pulls)
+        return slopes, None, None

@@ -24,10 +24,10 @@ from torch import Tensor
 from lenet.config import Refusal
 from lenet.interpret import drawing
 from lenet.interpret.images import checked_images
-from lenet.records import contents, durable, store
-from lenet.records.contents import test_error
+from lenet.records import atomic_files, run_record, store
 from lenet.records.own_pictures import OWN, class_names
 from lenet.records.record_types import Record
+from lenet.records.run_record import test_error
 from lenet.training import own_data
 from lenet.training.model import STRUCTURE, LeNet5
 
@@ -153,7 +153,9 @@ def load(name: str, output_dir: str = "outputs") -> Trained:
         return assembled(Path(name).name, Path(name) / "record.json")
 
     record = store.select(name, output_dir)
-    return Trained(record["run_id"], record, contents.load_stack([record], output_dir))
+    return Trained(
+        record["run_id"], record, run_record.load_stack([record], output_dir)
+    )
 
 
 def assembled(name: str, path: Path) -> Trained:
@@ -178,8 +180,8 @@ def publish_network(name: str, record: Record, weights: bytes) -> list[Path]:
     paths = [
         store.PUBLISHED / f"{name}{suffix}" for suffix in (".json", ".safetensors")
     ]
-    durable.replace(paths[0], json.dumps(record, indent=1).encode())
-    durable.replace(paths[1], weights)
+    atomic_files.replace(paths[0], json.dumps(record, indent=1).encode())
+    atomic_files.replace(paths[1], weights)
     return paths
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lenet.config import Refusal
-from lenet.page import ablation, digits
-from lenet.page.network import difference, run_content
-from lenet.records import contents, store
-from lenet.records.contents import edition
+from lenet.page import ablation_data, digit_data
+from lenet.page.network_data import difference, run_content
+from lenet.records import run_record, store
 from lenet.records.record_types import Record
+from lenet.records.run_record import edition
 from lenet.training import data as datasets
 from lenet.training.data import Data
 
@@ -51,7 +51,7 @@ def page_text(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str
         raise Refusal("the runs were trained on another data set than lies here", 3)
     networks = [
         run_content(
-            record, contents.load_stack([record], home(run, output_dir)), published
+            record, run_record.load_stack([record], home(run, output_dir)), published
         )
         for record, run in zip(records, [*runs] or [""] * len(records), strict=True)
     ]
@@ -102,7 +102,7 @@ def preset_runs(published: Sequence[Record], output_dir: str) -> list[Record]:
 
 def picks(data: Data, outputs: Path, published: Sequence[Record]) -> list[Any]:
     """The groups of digits that may be picked, from the studies that there are."""
-    groups = [digits.sample_digits(data)]
+    groups = [digit_data.sample_digits(data)]
     for title, name in (
         ("Missed by most", FACTORIAL),
         ("Missed in 1998 (Fig. 8)", FIGURE_8),
@@ -110,14 +110,16 @@ def picks(data: Data, outputs: Path, published: Sequence[Record]) -> list[Any]:
         path = outputs / name / "records.jsonl.gz"
         records = store.read_published(path) if path.exists() else []
         if any(record["data"] == data.sha256 and record["right"] for record in records):
-            groups.append(digits.missed_digits(title, data, records))
+            groups.append(digit_data.missed_digits(title, data, records))
     return groups
 
 
 def published_factorial(folder: Path) -> dict[str, Any] | None:
     """The factorial, if it is published here."""
     return (
-        ablation.factorial_content(folder) if (folder / "plan.json").exists() else None
+        ablation_data.factorial_content(folder)
+        if (folder / "plan.json").exists()
+        else None
     )
 
 

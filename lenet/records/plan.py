@@ -21,9 +21,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lenet import lock
+from lenet import file_lock
 from lenet.config import RENAMED, Refusal, as_typed
-from lenet.records import durable, run_lock, seal, store
+from lenet.records import atomic_files, run_lock, seal, store
 from lenet.records.record_types import Attempt, Plan, PlannedArm, Record, of_shape
 
 PLAN, RECORDS = "plan.json", "records.jsonl.gz"  # the files of a published study
@@ -140,14 +140,14 @@ def held(folder: Path) -> Iterator[None]:
     that was removed meanwhile is made again."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = lock.take_lock(folder / store.LOCK, wait=True)
+        handle = file_lock.take_lock(folder / store.LOCK, wait=True)
     except OSError as problem:
-        raise durable.unwritable(folder, problem) from None
+        raise atomic_files.unwritable(folder, problem) from None
     assert handle is not None  # it was waited for
     try:
         yield
     finally:
-        lock.free(folder / store.LOCK, handle)
+        file_lock.free(folder / store.LOCK, handle)
 
 
 def publish_study(folder: Path, plan: Plan, records: Mapping[str, Record]) -> None:
@@ -160,9 +160,9 @@ def publish_study(folder: Path, plan: Plan, records: Mapping[str, Record]) -> No
     others = published_records(folder)
     own = [records[name] for name in plan["runs"] if name in records]
     own += [record for name, record in sorted(others.items()) if name not in records]
-    durable.replace(folder / PLAN, sealed_text(plan))
+    atomic_files.replace(folder / PLAN, sealed_text(plan))
     if own != list(others.values()):
-        durable.replace(folder / RECORDS, packed_records(own))
+        atomic_files.replace(folder / RECORDS, packed_records(own))
 
 
 def begun(output_dir: Path, plan: Plan) -> bool:
@@ -214,12 +214,12 @@ def failed(output_dir: str, runs: Sequence[str], cause: str, said: str) -> None:
         "host": socket.gethostname(),
     }
     name = f"{now}-{secrets.token_hex(4)}.json"
-    durable.replace(Path(output_dir) / "attempts" / name, sealed_text(attempt))
+    atomic_files.replace(Path(output_dir) / "attempts" / name, sealed_text(attempt))
 
 
 def noted(path: Path) -> Attempt:
     """The note of a failed attempt, its seal checked."""
-    attempt = seal.unsealed(durable.bytes_of(path), str(path))
+    attempt = seal.unsealed(atomic_files.bytes_of(path), str(path))
     return of_shape(attempt, Attempt, f"{path}: the note")
 
 

@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lenet.config import Places, Value, as_typed
-from lenet.records.contents import guessing, test_error
 from lenet.records.record_types import Record
+from lenet.records.run_record import guessing, test_error
 
 SHOWN = 10  # epochs of a curve at most
 VERDICT = 6  # seeds from which one comparison can have a verdict

@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from lenet import lock
-from lenet.records.durable import unwritable
+from lenet import file_lock
+from lenet.records.atomic_files import unwritable
 
 LOCK = ".lock"
 GONE = 100  # times in a row that a folder may vanish: then it is no folder at all
@@ -31,7 +31,7 @@ def claim(output_dir: str, names: Sequence[str]) -> Iterator[list[str]]:
         yield [place.name for place in held]
     finally:
         for place, handle in held.items():
-            lock.free(place / LOCK, handle)
+            file_lock.free(place / LOCK, handle)
             with contextlib.suppress(OSError):
                 place.rmdir()
 
@@ -42,10 +42,10 @@ def hold(place: Path) -> int | None:
     while True:
         try:
             place.mkdir(parents=True, exist_ok=True)
-            return lock.take_lock(place / LOCK)
+            return file_lock.take_lock(place / LOCK)
         except OSError as problem:
             # Moved to quarantine, or removed, after mkdir made it or saw it there.
-            gone = isinstance(problem, FileExistsError) or lock.is_gone(problem)
+            gone = isinstance(problem, FileExistsError) or file_lock.is_gone(problem)
             tries += 1
             if not gone or tries > GONE:
                 raise unwritable(place, problem) from None
@@ -53,14 +53,14 @@ def hold(place: Path) -> int | None:
 
 def busy(output_dir: str, names: Iterable[str]) -> bool:
     """Whether another process holds one of these runs."""
-    return any(lock.is_held(run_folder(output_dir, name) / LOCK) for name in names)
+    return any(file_lock.is_held(run_folder(output_dir, name) / LOCK) for name in names)
 
 
 def holders(output_dir: str, names: Iterable[str]) -> str:
     """A line for each process that holds some of these runs: which, since when."""
     by_holder: dict[str, list[str]] = {}
     for name in names:
-        who = lock.holder(run_folder(output_dir, name) / LOCK)
+        who = file_lock.holder(run_folder(output_dir, name) / LOCK)
         by_holder.setdefault(who, []).append(name)
     return "\n".join(
         f"waiting for {len(held)} runs, {held[0]} the first: {who}"

@@ -20,9 +20,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from lenet import lock
+from lenet import file_lock
 from lenet.config import Refusal
-from lenet.records import durable, run_lock, seal
+from lenet.records import atomic_files, run_lock, seal
 from lenet.records.record_types import Record as Record
 from lenet.records.record_types import of_shape
 from lenet.records.run_lock import LOCK as LOCK
@@ -55,7 +55,7 @@ def check_output_dir(output_dir: str) -> None:
     try:
         held = {path.name for path in place.iterdir()} if there else set()
     except OSError as problem:
-        raise durable.unwritable(place, problem) from None
+        raise atomic_files.unwritable(place, problem) from None
     foreign = {name for name in held if not name.startswith(".")}
     if foreign and not (any(place.glob("*/plan.json")) or ours(place)):
         raise Refusal(
@@ -82,16 +82,16 @@ def prepare(output_dir: str) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
         for above in (place.parent, *place.absolute().parent.parents[:2]):
-            durable.settle(above)
-        handle = lock.take_lock(place / LOCK)
+            atomic_files.settle(above)
+        handle = file_lock.take_lock(place / LOCK)
         try:
-            durable.publish_file(place / PROBE, b"")
+            atomic_files.publish_file(place / PROBE, b"")
         finally:
             (place / PROBE).unlink(missing_ok=True)
             if handle is not None:
-                lock.free(place / LOCK, handle)
+                file_lock.free(place / LOCK, handle)
     except OSError as problem:
-        raise durable.unwritable(place, problem) from None
+        raise atomic_files.unwritable(place, problem) from None
 
 
 def write_record(output_dir: str, record: Record, weights: bytes | None) -> Record:
@@ -108,17 +108,17 @@ def write_record(output_dir: str, record: Record, weights: bytes | None) -> Reco
         for left in [*place.glob(".*.*"), place / "model.safetensors"]:
             left.unlink(missing_ok=True)  # by an attempt that was killed
         if weights:
-            durable.publish_file(place / "model.safetensors", weights)
-        durable.publish_file(path, seal.seal_text(whole))
-        durable.settle(place.parent)  # where the name of its folder is
+            atomic_files.publish_file(place / "model.safetensors", weights)
+        atomic_files.publish_file(path, seal.seal_text(whole))
+        atomic_files.settle(place.parent)  # where the name of its folder is
     except OSError as problem:
-        raise durable.unwritable(place, problem) from None
+        raise atomic_files.unwritable(place, problem) from None
     return cast(Record, whole)
 
 
 def read_record(path: Path | str) -> Record:
     """The record in a file, if its seal is right and its schema is known."""
-    text = durable.bytes_of(path)
+    text = atomic_files.bytes_of(path)
     return checked_record(seal.unsealed(text, str(path)), path)
 
 
@@ -174,7 +174,7 @@ def record_of_run(
     path: Path | str, name: str, published: Record | None = None
 ) -> Record:
     """The record in a file, if it is that of this run."""
-    alike = published is not None and durable.bytes_of(path) == seal.seal_text(
+    alike = published is not None and atomic_files.bytes_of(path) == seal.seal_text(
         published
     )
     record = published if published is not None and alike else read_record(path)
@@ -302,7 +302,7 @@ def finished_records(output_dir: str) -> Iterator[Record]:
 @seal.without_garbage_collection()
 def read_published(path: Path) -> list[Record]:
     """The records that a study was published with, each with the right seal."""
-    packed = durable.bytes_of(path)
+    packed = atomic_files.bytes_of(path)
     try:
         lines = gzip.decompress(packed).splitlines()
     except (OSError, EOFError, zlib.error) as problem:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lenet.config import RECORDS, Config, Refusal, current
-from lenet.records import contents, store
+from lenet.records import run_record, store
 from lenet.records.record_types import Record
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def taught(record: Record, config: Config, data: "Data", output_dir: str) -> "Te
             f"{said} was trained on {leaked:,} of the {size:,} images that this run "
             f"holds out: name a run of validation_size={size}"
         )
-    return Teacher(theirs, contents.load_stack([record], output_dir))
+    return Teacher(theirs, run_record.load_stack([record], output_dir))
 
 
 def split(config: Config, data: "Data") -> "tuple[Tensor, Tensor]":

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lenet.figures.canvas import FORMATS, PHONE, rendered
-from lenet.records.durable import replace
+from lenet.records.atomic_files import replace
 from lenet.report import effect_tables
-from lenet.report.document import Exhibit
+from lenet.report.html_page import Exhibit
 
 
 def exhibit_files(exhibit: Exhibit) -> tuple[Exhibit, dict[str, bytes]]:

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from lenet.config import Refusal
-from lenet.records.contents import right_images
 from lenet.records.own_pictures import OWN
+from lenet.records.run_record import right_images
 from lenet.report.template import filled
 from lenet.studies.rounding import decimals
 from lenet.studies.study import Study, converged

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import pandas as pd
 from markupsafe import Markup
 
-from lenet.records import contents
+from lenet.records import run_record
 from lenet.report import answer_section, effect_tables, missed_digits
-from lenet.report.document import Exhibit, document, figure
+from lenet.report.html_page import Exhibit, document, figure
 from lenet.report.reproduction import commands
 from lenet.report.template import filled
 from lenet.studies.corrected_labels import why_not_corrected
@@ -77,7 +77,7 @@ def provenance(study: Study) -> pd.DataFrame:
         stack = record["stack"]
         stated = {
             "commit": f"{record['code']['commit']}{edited}",
-            "training": f"edition {contents.edition(record)}, code SHA-256 "
+            "training": f"edition {run_record.edition(record)}, code SHA-256 "
             f"{record['code']['fingerprint']}",
             "data": f"{record['treatment']['data']}, SHA-256 {record['data']}",
             "hardware": f"{record['hardware']}, {stack['device']}, "

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from lenet.config import Refusal
-from lenet.records.contents import packed_bits, unpacked
 from lenet.records.record_types import Record
+from lenet.records.run_record import packed_bits, unpacked
 from lenet.studies.effect import Response
 
 CORRECTED = Response("corrected_error")

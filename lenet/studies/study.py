@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 
 from lenet.config import CONF, FACTORS, Refusal, Value, composed, current, group_levels
-from lenet.records import contents, store
 from lenet.records import plan as plans
+from lenet.records import run_record, store
 from lenet.records.record_types import Plan, Record
 from lenet.studies import corrected_labels as by_votes
 from lenet.studies import effect
@@ -221,7 +221,7 @@ class Study:
             for commit in unique(record["code"]["commit"] for record in self.records)
         ]
         torch = unique(record["versions"]["torch"] for record in self.records)
-        editions = unique(str(contents.edition(record)) for record in self.records)
+        editions = unique(str(run_record.edition(record)) for record in self.records)
         code = (
             f"edition {', '.join(editions)}, commit {', '.join(commits)}, "
             f"torch {', '.join(torch)}"
@@ -335,8 +335,8 @@ def preset_levels() -> dict[str, dict[str, Value]]:
 
 def converged(record: Record) -> bool:
     """Whether a run came to its end and does not err like a guess there."""
-    limit = contents.guessing(record)
-    return record["status"] == "finished" and contents.test_error(record) < limit
+    limit = run_record.guessing(record)
+    return record["status"] == "finished" and run_record.test_error(record) < limit
 
 
 def settings_of(record: Record) -> Mapping[str, Value]:
@@ -357,13 +357,16 @@ def fits(record: Record, narrow: Mapping[str, str]) -> bool:
 
 def code_of_record(record: Record) -> str:
     """What trained a run: its edition, or, before there were any, its code."""
-    edition, fingerprint = contents.edition(record), str(record["code"]["fingerprint"])
+    edition, fingerprint = (
+        run_record.edition(record),
+        str(record["code"]["fingerprint"]),
+    )
     return f"edition-{edition}" if edition > 1 else fingerprint[:10]
 
 
 def bound_to(record: Record, what: str) -> str:
     """What the bits of a run depend on; "any" for those that do not."""
-    return "any" if contents.portable(record) else what
+    return "any" if run_record.portable(record) else what
 
 
 def same_value(value: Value, typed: str) -> bool:
@@ -453,12 +456,12 @@ def run_table(
     response: Response = TEST_ERROR,
 ) -> pd.DataFrame:
     """One row per run, with a column per factor; the status says which collapsed."""
-    runs = contents.record_frame(records)
+    runs = run_record.record_frame(records)
     about = ["run_id", "seed", "status", "seconds", "right"]
     runs = runs[[*about, *records[0]["response"]]].copy()
     for measured in records[0]["response"]:  # diverged runs have none
         runs[measured] = pd.to_numeric(runs[measured])
-    guesses = [contents.guessing(record) for record in records]
+    guesses = [run_record.guessing(record) for record in records]
     runs.loc[runs[response.name] >= guesses, "status"] = "collapsed"
     for factor, keys in settings.items():
         levels = [level(settings_of(record), keys) for record in records]

@@ -17,7 +17,7 @@ from typing import Any
 
 from lenet import train
 from lenet.config import Config, Places, Refusal
-from lenet.records import contents, durable, run_lock, seal, store, tracker
+from lenet.records import atomic_files, run_lock, run_record, seal, store, tracker
 from lenet.records import plan as plans
 from lenet.records.record_types import Plan, PlannedArm, Record
 from lenet.sweep import forecast, hydra_launcher
@@ -64,7 +64,9 @@ def show_nothing(state: State) -> None:
 def make(design: Design) -> tuple[Plan, dict[str, Config]]:
     """The plan of a design, and its runs by run id; nothing is written."""
     data = train.identities(design.runs, design.places)
-    runs = {contents.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs}
+    runs = {
+        run_record.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs
+    }
     ids, count = list(runs), len(design.seeds)
     searched = len(design.arms) * count
     each = len(design.search) // len(design.arms)
@@ -94,7 +96,7 @@ def make(design: Design) -> tuple[Plan, dict[str, Config]]:
         "runs": ids,
         "data": {name: data_set.sha256 for name, data_set in sorted(data.items())},
         "edition": EDITION,
-        "code": contents.training_code(),
+        "code": run_record.training_code(),
     }
     return plan, runs
 
@@ -148,7 +150,7 @@ def carry_out(
         train.check_data_files(missing.values(), places)
     store.prepare(places.output_dir)
     if kept is plan:
-        durable.replace(folder / plans.PLAN, plans.sealed_text(plan))
+        atomic_files.replace(folder / plans.PLAN, plans.sealed_text(plan))
     plan = kept
     agree(records, earlier, missing)
     with tracker.mirroring(places, plan["study"], list(runs)):
@@ -168,7 +170,9 @@ def carry_out(
         for name in shown & records.keys():  # of a published record there may be none
             if store.weights_path(places.output_dir, name).exists():
                 content = store.weights(places.output_dir, records[name])
-                durable.replace(folder / "weights" / f"{name}.safetensors", content)
+                atomic_files.replace(
+                    folder / "weights" / f"{name}.safetensors", content
+                )
     return folder
 
 
@@ -203,7 +207,7 @@ def agree(
     twice = [
         n for n, record in records.items() if n in earlier and earlier[n] != record
     ]
-    if unlike := [n for n in twice if contents.different(records[n], earlier[n])]:
+    if unlike := [n for n in twice if run_record.different(records[n], earlier[n])]:
         raise Refusal(
             f"{len(unlike)} runs have one result in runs/ and another among the "
             f"published records, such as {unlike[0]}: training was not deterministic. "
@@ -211,8 +215,10 @@ def agree(
             "other away",
             4,
         )
-    own, kept = contents.versions()["torch"], records.values()
-    others = {r["versions"]["torch"] for r in kept if not contents.portable(r)} - {own}
+    own, kept = run_record.versions()["torch"], records.values()
+    others = {r["versions"]["torch"] for r in kept if not run_record.portable(r)} - {
+        own
+    }
     if missing and others:
         raise Refusal(
             f"the runs that are done are of torch {', '.join(sorted(others))}, this is "
@@ -293,7 +299,7 @@ def outlook(
 def time_needed(missing: Sequence[Config], places: Places, workers: int | None) -> str:
     """What runs took on this machine, summed up for those that are missing."""
     count = count_workers(workers, places)
-    hardware = contents.hardware(device(places))
+    hardware = run_record.hardware(device(places))
     taken = forecast.expected_seconds(missing, plans.sound(places.output_dir), hardware)
     if taken is None:
         return "unknown: no record of this machine tells"

@@ -6,7 +6,7 @@ from typing import Any
 
 from lenet import train
 from lenet.config import Config, Places, Refusal, current
-from lenet.records import contents, durable, plan, seal, store
+from lenet.records import atomic_files, plan, run_record, seal, store
 from lenet.records.record_types import Plan, Record, StackPlace
 from lenet.records.teachers import teachers
 from lenet.training.edition import EDITION
@@ -98,12 +98,12 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     first = store.select(run, output_dir)
     config = Config(current(first["treatment"]), first["seed"])
     name = first["run_id"]
-    if contents.edition(first) != EDITION:
+    if run_record.edition(first) != EDITION:
         commit = first["code"]["commit"]
         raise Refusal(
-            f"run {name} is of edition {contents.edition(first)} of training, this is "
-            f"edition {EDITION}: git worktree add ../earlier {commit} has the code of "
-            "that one"
+            f"run {name} is of edition {run_record.edition(first)} of training, this "
+            f"is edition {EDITION}: git worktree add ../earlier {commit} has the code "
+            "of that one"
         )
     alone: StackPlace = {**first["stack"], "size": 1, "position": 0}
     torch.set_num_threads(alone["threads"])
@@ -113,15 +113,15 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     data = train.load_data_sets([config], places)[str(config.treatment["data"])]
     taught_by = teachers(config, data, output_dir)
     result = stack.train([config], data, teachers=taught_by)[0]
-    weights = save(dict(result.weights)) if contents.stayed_finite(result) else None
-    again = contents.record_content(config, data, result, alone, weights)
-    different = contents.different(first, again)
+    weights = save(dict(result.weights)) if run_record.stayed_finite(result) else None
+    again = run_record.record_content(config, data, result, alone, weights)
+    different = run_record.different(first, again)
     if not different:
         return f"run {name}: the same bits again (weights {first['weights']})"
     place = Path(output_dir) / "reruns" / f"{name}-{secrets.token_hex(4)}"
-    durable.replace(place / "record.json", seal.seal_text(seal.sealed(again)))
+    atomic_files.replace(place / "record.json", seal.seal_text(seal.sealed(again)))
     if weights:
-        durable.replace(place / "model.safetensors", weights)
+        atomic_files.replace(place / "model.safetensors", weights)
     raise Refusal(
         f"run {name} came out otherwise: {', '.join(different)} differ"
         + by_how_much(first, again)

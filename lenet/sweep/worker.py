@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from lenet import train
 from lenet.config import Config, Places, Refusal
-from lenet.records import contents
+from lenet.records import run_record
 
 if TYPE_CHECKING:
     from lenet.training.stack import Progress
@@ -62,7 +62,7 @@ class Worker:
         self.part = 0.0
         message = {
             "configs": [dataclasses.asdict(config) for config in job.runs.values()],
-            "fingerprint": contents.fingerprint(),
+            "fingerprint": run_record.fingerprint(),
             "places": dataclasses.asdict(places),
         }
         assert self.process.stdin is not None
@@ -125,7 +125,7 @@ def work(job: Message, tell: Callable[[Message], None]) -> None:
         tell({"part": part, "train_error": now.train_error})
 
     try:
-        if contents.fingerprint() != job["fingerprint"]:
+        if run_record.fingerprint() != job["fingerprint"]:
             raise Refusal(
                 "the training code changed while the sweep ran: start it again"
             )

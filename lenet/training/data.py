@@ -22,11 +22,11 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from lenet import lock
-from lenet.catalogue import DIGITS_SHA256, SHA256, TRAINING
-from lenet.catalogue import FILES as FILES  # of this module too
-from lenet.catalogue import FOLDERS as FOLDERS
+from lenet import file_lock
 from lenet.config import Refusal, check_split
+from lenet.known_data import DIGITS_SHA256, SHA256, TRAINING
+from lenet.known_data import FILES as FILES  # of this module too
+from lenet.known_data import FOLDERS as FOLDERS
 from lenet.training import draws, own_data
 from lenet.training.own_data import Arrays
 
@@ -168,7 +168,7 @@ def download(name: str, root: Path) -> None:
         made = [place for place in (root, *root.parents) if not place.exists()]
         root.mkdir(parents=True, exist_ok=True)
         locked = root / f".{name}.lock"
-        handle = lock.take_lock(locked, wait=True)
+        handle = file_lock.take_lock(locked, wait=True)
         assert handle is not None  # it was waited for
         try:
             if not all(data_file(folder, file) for file in FILES):
@@ -177,7 +177,7 @@ def download(name: str, root: Path) -> None:
                 except FAILURES:
                     fetch(name, root)  # what came damaged comes again
         finally:
-            lock.free(locked, handle)
+            file_lock.free(locked, handle)
             with contextlib.suppress(OSError):  # what holds something stays
                 for place in made:
                     place.rmdir()

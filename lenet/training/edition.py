@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenet import lock
+from lenet import file_lock
 from lenet.config import (
     FACTORS,
     RECORDS,
@@ -50,7 +50,7 @@ for numbers in SETTINGS.values():
 LENET = Path(__file__).resolve().parents[1]
 GOLDENS = Path(__file__).with_name("goldens.json")
 # The edge of the edition: all that decides a run's bits.
-CODE = ("training/**/*.py", "catalogue.py")
+CODE = ("training/**/*.py", "known_data.py")
 PRESETS = ("modern", "paper")
 # What the levels of the factors leave out: other steps than a preset's, and numbers.
 MORE = (
@@ -101,7 +101,7 @@ def prove() -> None:
         return
     path, handle = proof.with_suffix(".lock"), None
     with contextlib.suppress(Refusal):  # no locks there: it is only done twice
-        handle = lock.take_lock(path, wait=True)
+        handle = file_lock.take_lock(path, wait=True)
     try:
         if not proof.exists():
             train_goldens()
@@ -109,7 +109,7 @@ def prove() -> None:
             user_cache.thin(proof.parent.parent)
     finally:
         if handle is not None:
-            lock.free(path, handle)
+            file_lock.free(path, handle)
 
 
 def train_goldens() -> None:

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lenet.catalogue import CLASSES, MD5, MOST_CLASSES, TRAINING
 from lenet.config import Refusal
+from lenet.known_data import CLASSES, MD5, MOST_CLASSES, TRAINING
 from lenet.training import draws
 
 Bytes = npt.NDArray[np.uint8]

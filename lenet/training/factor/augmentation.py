@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from lenet.training import draws, exact
+from lenet.training import draws, same_bits
 
 Images = Float[Tensor, "image height width"]
 Keys = Int64[Tensor, "image"]
@@ -35,15 +35,21 @@ def affine_1998(keys: Keys, number: Number) -> Source:
     trained on were distorted; the magnitudes are measured on its Fig. 7.
     """
     scale = between(
-        keys, 0, exact.log(number("scale_low")), exact.log(number("scale_high"))
+        keys,
+        0,
+        same_bits.log(number("scale_low")),
+        same_bits.log(number("scale_high")),
     )
     squeeze = between(
-        keys, 1, exact.log(number("squeeze_low")), exact.log(number("squeeze_high"))
+        keys,
+        1,
+        same_bits.log(number("squeeze_low")),
+        same_bits.log(number("squeeze_high")),
     )
     shear = symmetric(keys, 2, number("shear"))
     right = symmetric(keys, 3, number("shift_x"))
     down = symmetric(keys, 4, number("shift_y"))
-    wide, tall = exact.exp(scale + squeeze), exact.exp(scale - squeeze)
+    wide, tall = same_bits.exp(scale + squeeze), same_bits.exp(scale - squeeze)
     forward = (wide, shear * tall, torch.zeros_like(wide), tall)
     chosen = draws.uniform(draws.fold(keys, 5)) < number("share")
     still = torch.eye(2, 3, device=keys.device)
@@ -60,7 +66,7 @@ def shift(keys: Keys, number: Number) -> Source:
 def rotate(keys: Keys, number: Number) -> Source:
     """Rotations about the centre by up to `degrees` in either direction."""
     turns = symmetric(keys, 0, number("degrees")) / 360
-    cos, sin = exact.cos(turns), exact.sin(turns)
+    cos, sin = same_bits.cos(turns), same_bits.sin(turns)
     zero = torch.zeros_like(cos)
     return source((cos, -sin, sin, cos), zero, zero)
 
@@ -70,12 +76,15 @@ def affine_today(keys: Keys, number: Number) -> Source:
     as handwriting varies (Ciresan, Meier and Schmidhuber, CVPR 2012)."""
     turns = symmetric(keys, 0, number("degrees")) / 360
     scale = between(
-        keys, 1, exact.log(number("scale_low")), exact.log(number("scale_high"))
+        keys,
+        1,
+        same_bits.log(number("scale_low")),
+        same_bits.log(number("scale_high")),
     )
     shear = symmetric(keys, 2, number("shear"))
     right, down = (symmetric(keys, i, number("shift_pixels")) for i in (3, 4))
-    size = exact.exp(scale)
-    cos, sin = size * exact.cos(turns), size * exact.sin(turns)
+    size = same_bits.exp(scale)
+    cos, sin = size * same_bits.cos(turns), size * same_bits.sin(turns)
     return source((cos, shear * cos - sin, sin, shear * sin + cos), right, down)
 
 
@@ -187,7 +196,7 @@ def gaussian(sigma: Float[Tensor, "image"], size: int) -> Tensor:
     """Smoothing matrices [image, size, size]; what leaves the image is lost."""
     at, sigma = torch.arange(size, device=sigma.device), sigma.double()[:, None, None]
     offset = (at[:, None] - at) / sigma
-    smooth = exact.exp(-0.5 * offset * offset) / (sigma * math.sqrt(2 * math.pi))
+    smooth = same_bits.exp(-0.5 * offset * offset) / (sigma * math.sqrt(2 * math.pi))
     return smooth.float()
 
 

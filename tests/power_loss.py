@@ -1,6 +1,6 @@
 """Cut the power at every step of the store's writing, in every way that POSIX allows.
 
-    python tests/power.py 400      every disk that docs/reliability.md counts;
+    python tests/power_loss.py 400      every disk that docs/reliability.md counts;
                                    so many of one step at most, by default 30
 
 A sweep of a stub is carried out once, and what it asks of the file system is written

@@ -16,9 +16,9 @@ from typing import Any
 import faults
 import pytest
 
-from lenet import lock, train
+from lenet import file_lock, train
 from lenet.config import Refusal, composed
-from lenet.records import durable, run_lock, store
+from lenet.records import atomic_files, run_lock, store
 
 ROOT = Path(__file__).parent.parent
 HOLD = """
@@ -188,9 +188,9 @@ def test_folder_that_moves_while_it_is_locked_is_locked_anew(tmp_path: Path) -> 
     place.rename(tmp_path / "aside")
     second = run_lock.hold(place)
     assert second is not None
-    lock.free(place / store.LOCK, first)
+    file_lock.free(place / store.LOCK, first)
     assert run_lock.hold(place) is None  # it was not the second one's that was removed
-    lock.free(place / store.LOCK, second)
+    file_lock.free(place / store.LOCK, second)
 
 
 def test_file_system_without_locks_is_refused_before_training(
@@ -209,7 +209,7 @@ def test_file_system_without_locks_is_refused_before_training(
     assert caught.value.code == 3
 
 
-@pytest.mark.parametrize("code", durable.NO_LINKS)
+@pytest.mark.parametrize("code", atomic_files.NO_LINKS)
 def test_file_system_without_links_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -225,7 +225,7 @@ def test_file_system_without_links_serves(
     assert not any(store.fault(str(tmp_path), name) for name in planned[1])
     kept = faults.files(tmp_path)
     for name in planned[1]:
-        durable.publish_file(
+        atomic_files.publish_file(
             store.run_folder(str(tmp_path), name) / "record.json", b"other"
         )
     assert faults.files(tmp_path) == kept
@@ -300,6 +300,7 @@ def test_lock_that_cannot_be_looked_at_counts_as_held(
     assert handle is not None
     failed = failing_once(monkeypatch, os, "open", code)
     assert (
-        lock.is_held(store.run_folder(str(tmp_path), "0" * 16) / store.LOCK) and failed
+        file_lock.is_held(store.run_folder(str(tmp_path), "0" * 16) / store.LOCK)
+        and failed
     )
     os.close(handle)

@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lenet.catalogue import Known
 from lenet.config import Config, Refusal, current
+from lenet.known_data import Known
 from lenet.records import store
 from lenet.records.own_pictures import NONE, OwnPictures
 from lenet.records.record_types import Code, Measured, Point, Record, StackPlace

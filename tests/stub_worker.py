@@ -1,8 +1,8 @@
 """A worker whose training is a stub: at once, the same numbers for the same seed.
 
-The writer, the protocol and the sweep are the real ones. `python tests/stub.py FAULT`
-is a worker; a fault befalls the stack that has seed 3 in it. `start` forks the same
-worker off a process that has imported torch already, which takes it seconds.
+The writer, the protocol and the sweep are the real ones. `python tests/stub_worker.py
+FAULT` is a worker; a fault befalls the stack that has seed 3 in it. `start` forks the
+same worker off a process that has imported torch already, which takes it seconds.
 """
 
 import gc

@@ -22,11 +22,17 @@ from lenet.figures import (
     level_names,
 )
 from lenet.figures.canvas import rendered
-from lenet.records.durable import replace
+from lenet.records.atomic_files import replace
 from lenet.records.record_types import Record
-from lenet.report import chart_dots, effect_tables, exhibit_files, paper, study_page
-from lenet.report.document import Exhibit
-from lenet.report.paper import Paper
+from lenet.report import (
+    chart_dots,
+    effect_tables,
+    exhibit_files,
+    paper_figures,
+    study_page,
+)
+from lenet.report.html_page import Exhibit
+from lenet.report.paper_figures import Paper
 from lenet.studies import effect
 from lenet.studies.corrected_labels import why_not_corrected
 from lenet.studies.effect import Effects, Response
@@ -92,7 +98,7 @@ def write_paper_figures(
     """Write the figures of one study, or of two side by side, for a paper."""
     shown, _ = study_figures(studies)
     lacking = "; ".join(unique(study.origin.lacking for study in studies))
-    files = paper.figure_files(shown, how, lacking)
+    files = paper_figures.figure_files(shown, how, lacking)
     return exhibit_files.write_files(folder / "paper", files)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import lenet
 from lenet.studies import effect
-from lenet.studies.foreign_study import Comparison, compared, effects, way
+from lenet.studies.own_study import Comparison, compared, effects, way
 
 
 def table(

@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from lenet.config import FACTORS, Refusal, Value, composed, current
-from lenet.records.contents import test_error
 from lenet.records.record_types import Record
+from lenet.records.run_record import test_error
 from lenet.studies import study
 from lenet.studies.statistics import t_interval
 from lenet.training.factor.connection import LEVELS as CONNECTIONS

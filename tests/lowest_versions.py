@@ -1,6 +1,6 @@
 """The lowest versions that pyproject.toml declares, one a line, as pip's constraints.
 
-    python tests/lowest.py > lowest.txt; pip install -c lowest.txt -e ".[dev]"
+    python tests/lowest_versions.py > lowest.txt; pip install -c lowest.txt -e ".[dev]"
 
 pyproject.toml is the only place that says them. tests/test_lowest.py holds an
 environment against them.

@@ -19,7 +19,7 @@ import pandas as pd
 
 from lenet.studies import effect
 from lenet.studies.effect import Effects, Level, Response
-from lenet.studies.foreign_runs import ABOUT, ENDED, STATES, level_values, read_table
+from lenet.studies.own_runs import ABOUT, ENDED, STATES, level_values, read_table
 
 # Words in the name of a response that say which way is better.
 HIGHER = (
@@ -134,7 +134,7 @@ def effects(
 ) -> pd.DataFrame:
     """A row per effect: its mean, interval, p and verdict, from anybody's runs.
 
-    table: a row is a run; a DataFrame, or a file that `foreign_runs.read_table` knows.
+    table: a row is a run; a DataFrame, or a file that `own_runs.read_table` knows.
     response: the column of what was measured. better: higher or lower, read from the
     response's name where that says it. seed: the column of what pairs runs (a seed, a
     fold, a subject). reference: the level of each factor that effects are measured

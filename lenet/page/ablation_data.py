@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lenet.config import Refusal, current
-from lenet.page.network import mean_with_interval
+from lenet.page.network_data import mean_with_interval
 from lenet.records.record_types import Plan
 from lenet.studies import study
 from lenet.studies.effect import GUESSING, MAIN, effects_of_kind

@@ -12,14 +12,14 @@ import pandas as pd
 
 from lenet.config import Refusal
 from lenet.figures import ablation_chart, interaction
-from lenet.report import document, effect_tables, exhibit_files, paper
-from lenet.report.document import Exhibit
-from lenet.report.paper import Paper
+from lenet.report import effect_tables, exhibit_files, html_page, paper_figures
+from lenet.report.html_page import Exhibit
+from lenet.report.paper_figures import Paper
 from lenet.report.template import filled
 from lenet.studies import effect
 from lenet.studies.effect import Effects
-from lenet.studies.foreign_study import Comparison, table_effects
 from lenet.studies.origin import Origin
+from lenet.studies.own_study import Comparison, table_effects
 
 CHARTED = {"factorial": effect.MAIN, "ladder": effect.LADDER}  # of the rest, the arms
 
@@ -27,7 +27,7 @@ CHARTED = {"factorial": effect.MAIN, "ladder": effect.LADDER}  # of the rest, th
 def write_comparison(folder: Path, comparison: Comparison, source: str) -> list[Path]:
     """Write the effects, figures, tables and page of a comparison; their paths.
 
-    comparison: as `foreign_study.in_unit` gives it. source: where the table came
+    comparison: as `own_study.in_unit` gives it. source: where the table came
     from, for the captions.
     """
     effects, exhibits = comparison_figures(comparison, folder.name, source)
@@ -50,7 +50,7 @@ def write_paper_comparison(
     _, exhibits = comparison_figures(comparison, folder.name, source)
     lacking = Origin("; ".join(comparison.notes)).lacking
     return exhibit_files.write_files(
-        folder / "paper", paper.figure_files(exhibits, how, lacking)
+        folder / "paper", paper_figures.figure_files(exhibits, how, lacking)
     )
 
 
@@ -103,7 +103,7 @@ def comparison_page(
 ) -> str:
     """One self-contained page: the figures with their numbers, and the runs."""
     links = [(exhibit.name, exhibit.title) for exhibit in exhibits]
-    sections = [document.figure(i, exhibit) for i, exhibit in enumerate(exhibits)]
+    sections = [html_page.figure(i, exhibit) for i, exhibit in enumerate(exhibits)]
     runs = comparison.runs.replace({"status": {"diverged": "lost"}})
     sections.append(
         filled(
@@ -115,4 +115,6 @@ def comparison_page(
         )
     )
     links.append(("runs", "Runs"))
-    return document.document(title, comparison.notes, links, sections, "ablation chart")
+    return html_page.document(
+        title, comparison.notes, links, sections, "ablation chart"
+    )

@@ -1,7 +1,7 @@
 """What ten thousand finished runs cost: their status, resuming, chart, interruption.
 
-    python tests/scale.py           prints the table of docs/reliability.md (minutes)
-    python tests/scale.py 100 2     of a hundred runs, which may take twice the time
+    python tests/ten_thousand_runs.py          prints a table of docs/reliability.md
+    python tests/ten_thousand_runs.py 100 2    of a hundred runs, with twice the time
 
 Two arms of 5,000 seeds are written as the writer writes them, and published. Each
 command runs in a process of its own, whose start and imports are counted: seconds of
@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from stub import result, small
+from stub_worker import result, small
 
 from lenet import train
 from lenet.config import Places
-from lenet.records import contents, durable, seal, store
+from lenet.records import atomic_files, run_record, seal, store
 from lenet.records import plan as plans
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +36,7 @@ MEMORY = 1.5e9
 # A sweep that lacks a run. Composing the plan is the stub's, and is not counted; a
 # worker that hangs stands for training.
 SWEEP = """
-import resource, signal, sys, stub
+import resource, signal, sys, stub_worker
 from lenet import terminal
 from lenet.config import Places
 from lenet.sweep import sweep
@@ -45,7 +45,7 @@ def used(who=resource.RUSAGE_SELF):
     return sum(resource.getrusage(who)[:2])
 
 began = used()
-planned = stub.small(int(sys.argv[2]))
+planned = stub_worker.small(int(sys.argv[2]))
 composed = used() - began
 
 def show(state):
@@ -55,7 +55,8 @@ def show(state):
 
 def main():
     places = Places(output_dir=sys.argv[1], device="cpu")
-    sweep.carry_out(*planned, places, 1, show, [sys.executable, stub.__file__, "hang"])
+    hangs = [sys.executable, stub_worker.__file__, "hang"]
+    sweep.carry_out(*planned, places, 1, show, hangs)
 
 terminal.command(main)
 """
@@ -74,7 +75,7 @@ def written(output_dir: Path, count: int = COUNT) -> None:
     """A study of so many finished runs, as the writer writes them, published."""
     plan, runs = small(count // 2)
     first = next(iter(runs))
-    template = contents.record_content(
+    template = run_record.record_content(
         runs[first],
         train.load_data_sets(list(runs.values())[:1], Places())["digits"],
         result(runs[first]),
@@ -89,7 +90,7 @@ def written(output_dir: Path, count: int = COUNT) -> None:
         place = store.run_folder(str(output_dir), name)
         place.mkdir(parents=True)
         changed = {"run_id": name, "seed": config.seed, "curve": curve}
-        changed |= {"right": contents.packed_bits(right), "images": 10_000}
+        changed |= {"right": run_record.packed_bits(right), "images": 10_000}
         changed |= {"response": {"test_error": (10_000 - int(right.sum())) / 10_000}}
         changed["treatment"] = dict(config.treatment)
         records[name] = seal.sealed({**template, **changed})
@@ -105,7 +106,7 @@ def without_one(output_dir: Path) -> None:
     left = [
         one for one in plans.published_records(folder).values() if one["run_id"] != name
     ]
-    durable.replace(folder / plans.RECORDS, plans.packed_records(left))
+    atomic_files.replace(folder / plans.RECORDS, plans.packed_records(left))
 
 
 def run(*arguments: str, interrupt: bool = False) -> tuple[Cost, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet.records import contents
+from lenet.records import run_record
 from lenet.records.record_types import Record
 from lenet.training.data import Data
 
@@ -31,7 +31,7 @@ def missed_digits(title: str, data: Data, records: Sequence[Record]) -> dict[str
         for record in records
         if record["right"] and record["data"] == data.sha256
     ]
-    right = np.stack([contents.right_images(record) for record in kept])
+    right = np.stack([run_record.right_images(record) for record in kept])
     share = 1 - right.mean(0)
     worst = np.argsort(-share, kind="stable")[:HARD]
     shares = [round(float(share[place]), 4) for place in worst]

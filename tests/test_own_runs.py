@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lenet.studies import foreign_runs
+from lenet.studies import own_runs
 
 ROWS = [
     {"model": "svm", "depth": "None", "lr": "1e-3", "seed": "0", "acc": "0.91"},
@@ -34,18 +34,18 @@ def written(path: Path) -> Path:
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl", ".json"])
 def test_every_kind_of_file_gives_the_same_rows(suffix: str, tmp_path: Path) -> None:
     """The level `None` is a text, and a number is one however it was typed."""
-    found = foreign_runs.read_table(written(tmp_path / f"runs{suffix}"))
+    found = own_runs.read_table(written(tmp_path / f"runs{suffix}"))
     assert list(found.columns) == ["model", "depth", "lr", "seed", "acc"]
     assert found["depth"].tolist() == ["None", "3"]
-    assert foreign_runs.level_values(found["lr"]).tolist() == [0.001, 0.001]
-    assert foreign_runs.level_values(found["seed"]).tolist() == [0, 1]
+    assert own_runs.level_values(found["lr"]).tolist() == [0.001, 0.001]
+    assert own_runs.level_values(found["seed"]).tolist() == [0, 1]
 
 
 def test_blank_is_a_level_of_its_own() -> None:
     """A setting that a run does not have is `none`; true and false are texts."""
     column = pd.Series([None, "adam", float("nan")])
-    assert foreign_runs.level_values(column).tolist() == ["none", "adam", "none"]
-    assert foreign_runs.level_values(pd.Series([True, False])).tolist() == [
+    assert own_runs.level_values(column).tolist() == ["none", "adam", "none"]
+    assert own_runs.level_values(pd.Series([True, False])).tolist() == [
         "True",
         "False",
     ]
@@ -67,17 +67,17 @@ def test_what_is_no_table_is_refused(
     """The message names the file."""
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=why) as refused:
-        foreign_runs.read_table(tmp_path / name)
+        own_runs.read_table(tmp_path / name)
     assert name in str(refused.value)
     with pytest.raises(ValueError, match="cannot be read: No such file"):
-        foreign_runs.read_table(tmp_path / "gone.csv")
+        own_runs.read_table(tmp_path / "gone.csv")
 
 
 def test_nested_settings_are_named_with_dots(tmp_path: Path) -> None:
     """A JSON line of a config: {"optimizer": {"lr": 0.1}} is optimizer.lr."""
     line = {"optimizer": {"name": "sgd", "lr": 0.1}, "widths": [6, 16], "acc": 0.9}
     (tmp_path / "a.jsonl").write_text(json.dumps(line))
-    found = foreign_runs.read_table(tmp_path / "a.jsonl").iloc[0].to_dict()
+    found = own_runs.read_table(tmp_path / "a.jsonl").iloc[0].to_dict()
     assert found == {
         "optimizer.name": "sgd",
         "optimizer.lr": 0.1,
@@ -90,7 +90,7 @@ def test_export_of_mlflow_loses_its_prefixes(tmp_path: Path) -> None:
     """metrics.acc is acc, params.lr is lr; what both have keeps its prefix."""
     head = "run_id,status,metrics.acc,params.lr,params.loss,metrics.loss,tags.user\n"
     (tmp_path / "m.csv").write_text(f"{head}ab,FINISHED,0.9,0.1,mse,0.2,me\n")
-    found = foreign_runs.read_table(tmp_path / "m.csv")
+    found = own_runs.read_table(tmp_path / "m.csv")
     names = ["run_id", "status", "acc", "lr", "params.loss", "metrics.loss"]
     assert list(found.columns) == names
 
@@ -116,7 +116,7 @@ def test_multirun_gives_overrides_and_metrics(tmp_path: Path) -> None:
         optimizer="sgd",
         seed=0,
     )
-    found = foreign_runs.multirun(tmp_path)
+    found = own_runs.multirun(tmp_path)
     assert found["job"].tolist() == ["2", "10"]
     assert found["optimizer"].tolist() == ["sgd", "adam"]
     assert found["test.acc"].tolist() == [0.91, 0.93]
@@ -127,16 +127,16 @@ def test_multirun_of_which_a_job_has_no_metrics_is_refused(tmp_path: Path) -> No
     job(tmp_path / "0", ["seed=0"], {"acc": 0.9})
     job(tmp_path / "1", ["seed=1"], None)
     with pytest.raises(ValueError, match=r"1 of 2 jobs have no metrics.json: 1\."):
-        foreign_runs.multirun(tmp_path)
+        own_runs.multirun(tmp_path)
     with pytest.raises(ValueError, match="has no job of Hydra"):
-        foreign_runs.multirun(tmp_path / "0" / ".hydra")
+        own_runs.multirun(tmp_path / "0" / ".hydra")
 
 
 def test_last_row_of_a_log_counts(tmp_path: Path) -> None:
     """metrics=log.csv, a row per epoch."""
     job(tmp_path / "0", ["seed=0"], None)
     (tmp_path / "0" / "log.csv").write_text("epoch,acc\n1,0.5\n2,0.7\n")
-    found = foreign_runs.multirun(tmp_path, "log.csv")
+    found = own_runs.multirun(tmp_path, "log.csv")
     assert found[["epoch", "acc"]].values.tolist() == [[2, 0.7]]
 
 
@@ -158,13 +158,13 @@ def test_mlruns_are_read_without_mlflow(tmp_path: Path) -> None:
     mlflow_run(tmp_path, "bb", 4)
     mlflow_run(tmp_path, "cc", 3, "deleted")
     (tmp_path / "0" / "meta.yaml").write_text("experiment_id: '0'\n")
-    found = foreign_runs.mlruns(tmp_path)
+    found = own_runs.mlruns(tmp_path)
     assert found.to_dict("records") == [
         {"run_id": "aa", "status": "FINISHED", "lr": "0.1", "acc": 0.9},
         {"run_id": "bb", "status": "FAILED", "lr": "0.1", "acc": 0.9},
     ]
     with pytest.raises(ValueError, match="has no run of MLflow"):
-        foreign_runs.mlruns(tmp_path / "none")
+        own_runs.mlruns(tmp_path / "none")
 
 
 def test_event_files_give_settings_and_the_last_scalar(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_event_files_give_settings_and_the_last_scalar(tmp_path: Path) -> None:
             writer.add_scalar("acc", 0.5, 0)
             writer.add_scalar("acc", 0.75, 1)
             writer.add_hparams({"lr": 0.25, "name": "a"}, {"final": 0.5 + seed / 4})
-    found = foreign_runs.read_tensorboard(tmp_path)
+    found = own_runs.read_tensorboard(tmp_path)
     columns = ["optimizer", "seed", "lr", "name", "acc", "final"]
     assert found[columns].values.tolist() == [
         ["sgd", "0", 0.25, "a", 0.75, 0.5],
