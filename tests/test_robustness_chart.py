@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from stub_worker import small
 
 from lenet import train
+from lenet.commands import robustness as command
 from lenet.config import Places, Refusal
 from lenet.figures import robustness_chart as chart
 from lenet.figures.attack_picture import Row, attack_picture
@@ -501,3 +502,35 @@ def test_attack_draws_one_image_and_twice_the_same(outputs: Path) -> None:
     assert set(written) == {place / f"{stem}.svg", place / f"{stem}.png"}
     assert written[place / f"{stem}.png"].startswith(b"\x89PNG")
     assert called("attack", *typed) == written
+
+
+def test_treatment_is_attacked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables of one that was attacked are read again, the same in every value and
+    type; other images, runs or numbers are attacked anew."""
+    cells = pd.DataFrame({"epsilon": [0, 0.1], "accuracy": [0.5, 1 / 3]})
+    right = pd.DataFrame({"right": [[True, False], [False, False]], "seed": [0, 1]})
+    flips, asked = pd.DataFrame({"smallest_epsilon": [0.1, math.inf]}), list[str]()
+
+    def measured(label: str, *about: object) -> tuple[pd.DataFrame, ...]:
+        asked.append(label)
+        return cells, right, pd.DataFrame(), flips
+
+    monkeypatch.setattr(command, "measured_arm", measured)
+    effort = command.EFFORTS["smoke"]
+    task = command.Task(
+        torch.ones(2, 28, 28), torch.zeros(2), torch.arange(2), [0, 0.1], effort,
+        "linf", 0.2,
+    )  # fmt: skip
+    runs = [{"run_id": "a" * 16}]
+    for _ in range(2):
+        tables = command.attacked_arm("a", runs, "", task, tmp_path)
+        made = cells, right, pd.DataFrame(), flips
+        for table, expected in zip(tables, made, strict=True):
+            pd.testing.assert_frame_equal(table, expected)
+    assert asked == ["a"]
+    command.attacked_arm("b", runs, "", task._replace(norm="l2"), tmp_path)
+    command.attacked_arm("c", runs, "", task._replace(images=task.images / 2), tmp_path)
+    command.attacked_arm("d", [{"run_id": "b" * 16}], "", task, tmp_path)
+    assert asked == ["a", "b", "c", "d"]

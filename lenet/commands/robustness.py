@@ -10,6 +10,7 @@ lenet robustness study=robustness
     redraw=false       true: the chart from the tables that were written, no attack
     output_dir=outputs data_dir=<folder> allow_partial=true
 
+A treatment that was attacked is kept, so that the same command goes on after Ctrl-C.
 Writes robustness*.{svg,png,csv,md} beside the study's records, robustness_l2*,
 robustness_smoke* and so on where something is not the default. Needs every run's
 weights, in <output_dir>/runs; a fresh clone has records alone, so that there the sweep
@@ -17,19 +18,21 @@ and this take output_dir=<folder>. The attack starts at the same random points f
 """
 
 import importlib.util
+import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from torch import Tensor
 
 from lenet.config import Refusal, suggest
 from lenet.figures import level_names, robustness_chart
-from lenet.interpret import robustness
+from lenet.interpret import apgd, robustness
 from lenet.interpret.compiled_network import Compiled
 from lenet.interpret.robustness import EFFORTS, Effort
 from lenet.records import run_record
@@ -37,6 +40,7 @@ from lenet.records.atomic_files import replace
 from lenet.records.overfitting import overfitting
 from lenet.records.own_pictures import class_names
 from lenet.records.record_types import Record
+from lenet.records.seal import digest
 from lenet.report import effect_tables, study_report
 from lenet.studies import study
 from lenet.studies.study import Study
@@ -81,16 +85,44 @@ def main(arguments: Sequence[str]) -> Said:
     chosen = chosen_study(given)
     if given["redraw"] == "true":
         return Said.of_files(redrawn(given, chosen))
-    task = prepared(given, chosen)
-    tables: list[tuple[pd.DataFrame, ...]] = []
-    for label, runs in comparable(chosen).items():
-        began = time.perf_counter()
-        tables.append(measured_arm(label, runs, given["output_dir"], task))
-        took = time.perf_counter() - began
-        print(f"{label}: {len(runs)} runs, {took:.0f} s", file=sys.stderr, flush=True)
+    task, kept = prepared(given, chosen), attacked_folder(given)
+    tables = [
+        attacked_arm(label, runs, given["output_dir"], task, kept)
+        for label, runs in comparable(chosen).items()
+    ]
     parts = (pd.concat(some) for some in zip(*tables, strict=True))
     paths = write_results(given, chosen, task, *parts)
+    shutil.rmtree(kept, ignore_errors=True)
     return Said.of_files(paths)
+
+
+def attacked_folder(given: Mapping[str, str]) -> Path:
+    """Where treatments that were attacked wait for the others, until all are."""
+    return Path(given["output_dir"]) / given["study"] / ".attacked"
+
+
+def attacked_arm(
+    label: str, runs: Sequence[Record], output_dir: str, task: Task, folder: Path
+) -> tuple[pd.DataFrame, ...]:
+    """`measured_arm`, from the folder if the same code has attacked these runs so."""
+    code = [Path(module.__file__ or "").read_text() for module in (robustness, apgd)]
+    about = [record["run_id"] for record in runs], record_of_task(task), code
+    path, began = folder / f"{digest(about)[:16]}.json", time.perf_counter()
+    if path.is_file():
+        tables = [pd.DataFrame(part) for part in json.loads(path.read_text())]
+    else:
+        tables = list(measured_arm(label, runs, output_dir, task))
+        text = json.dumps([table.to_dict("list") for table in tables])
+        replace(path, text.encode())
+    took = time.perf_counter() - began
+    print(f"{label}: {len(runs)} runs, {took:.0f} s", file=sys.stderr, flush=True)
+    return tuple(tables)
+
+
+def record_of_task(task: Task) -> list[Any]:
+    """What a task is, as plain content."""
+    numbers = [float(task.images.double().sum()), task.keys.tolist()]
+    return [*numbers, list(task.epsilons), repr(task.effort), task.norm, task.atlas]
 
 
 def checked_arguments(arguments: Sequence[str]) -> dict[str, str]:
@@ -193,7 +225,7 @@ def measured_arm(
     right = cells[["treatment", "seed", "epsilon"]].assign(
         status="finished",
         robust_accuracy=cells["accuracy"],
-        right=[bits.numpy() for bits in curve.right.flatten(0, 1)],  # as the cells are
+        right=curve.right.flatten(0, 1).tolist(),  # as the cells are
     )
     atlas = robustness.atlas(model, *some, task.effort, task.atlas)
     atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))

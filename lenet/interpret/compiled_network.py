@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lenet.config import Value
 from lenet.training import compiled
+from lenet.training.loops.passes import PixelLoops
 from lenet.training.model import LeNet5
 
 Pictures = Float[Tensor, "run batch 28 28"]
@@ -20,37 +21,37 @@ Logits = Float[Tensor, "run batch class"]
 
 
 class Compiled(nn.Module):
-    """A stack whose gradients by the pixels come sooner; the parameters have none.
+    """A trained stack whose gradients by the pixels come sooner.
 
-    levels: what it was built with. Networks that the loops do not compute, of other
-    classes than ten or in float64, are asked as they are.
+    levels: what it was built with. Its weights are those of this moment, and have no
+    gradients. Networks that the loops do not compute, of other classes than ten or in
+    float64, are asked as they are.
     """
 
     def __init__(self, model: LeNet5, levels: Mapping[str, Value]) -> None:
         super().__init__()
-        self.model, self.levels = model, levels
+        self.model, can = model, compiled.can_run(model)
+        self.loops = compiled.pixel_loops(model, levels) if can else None
 
     def forward(self, images: Float[Tensor, "*run batch 28 28"]) -> Logits:
-        weight = self.model.C1.weight
-        if not compiled.can_run(self.model) or self.training:
+        if self.loops is None:
             return self.model(images)
-        shape = len(weight), *images.shape[-3:]
-        return ThroughLoops.apply(images.expand(shape), self.model, self.levels)
+        shape = len(self.model.C1.weight), *images.shape[-3:]
+        return ThroughLoops.apply(images.expand(shape), self.loops)
 
 
 class ThroughLoops(torch.autograd.Function):
     """Scores of images, with their derivative by the pixels."""
 
     @staticmethod
-    def forward(
-        ctx: Any, images: Pictures, model: LeNet5, levels: Mapping[str, Value]
-    ) -> Logits:
+    def forward(ctx: Any, images: Pictures, loops: PixelLoops) -> Logits:
         ctx.save_for_backward(images)
-        ctx.model, ctx.levels = model, levels
-        return compiled.pixel_scores(model, levels, images)
+        ctx.loops = loops
+        found = loops.scores(images.numpy(), torch.get_num_threads())
+        return torch.from_numpy(found)
 
     @staticmethod
-    def backward(ctx: Any, pulls: Logits) -> tuple[Pictures, None, None]:
+    def backward(ctx: Any, pulls: Logits) -> tuple[Pictures, None]:
         (images,) = ctx.saved_tensors
-        slopes = compiled.pixel_slopes(ctx.model, ctx.levels, images, pulls)
-        return slopes, None, None
+        found = ctx.loops.slopes(images.numpy(), pulls.numpy(), torch.get_num_threads())
+        return torch.from_numpy(found), None

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from lenet.training.stack import Stack, Teacher
 
 Batch = Int64[Tensor, "run image"]  # which training image comes where
-Pictures = Float[Tensor, "run image 28 28"]
 IMAGES = 4000  # at a time: memory for what is drawn, and how often the bar moves
 WATCHED_STEPS = 10  # as adversary.withstood has it, each a quarter of epsilon
 
@@ -124,27 +123,10 @@ def scores(teacher: "Teacher", data: "Data") -> Float[Tensor, "picture class"]:
     return torch.from_numpy(found[0])
 
 
-def pixel_scores(
-    model: LeNet5, levels: Mapping[str, "Value"], images: Pictures
-) -> Float[Tensor, "run image class"]:
-    """The scores of each run for its images, whose pixels are any numbers."""
-    about = network_of(model, levels, torch.zeros(len(images)))
-    found = passes.scores_at(
-        weights(model), images.numpy(), about, torch.get_num_threads()
-    )
-    return torch.from_numpy(found)
-
-
-def pixel_slopes(
-    model: LeNet5, levels: Mapping[str, "Value"], images: Pictures,
-    pulls: Float[Tensor, "run image class"],
-) -> Pictures:  # fmt: skip
-    """How a loss changes with each pixel, from how it changes with each score."""
-    about = network_of(model, levels, torch.zeros(len(images)))
-    found = passes.slopes_at(
-        weights(model), images.numpy(), pulls.numpy(), about, torch.get_num_threads()
-    )
-    return torch.from_numpy(found)
+def pixel_loops(model: LeNet5, levels: Mapping[str, "Value"]) -> passes.PixelLoops:
+    """Scores of a network as it is now, and how they change with each pixel."""
+    about = network_of(model, levels, torch.zeros(len(model.C1.weight)))
+    return passes.PixelLoops(weights(model), about)
 
 
 def weights(model: LeNet5) -> dict[str, np.ndarray]:

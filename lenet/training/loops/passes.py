@@ -363,63 +363,65 @@ def asked(
     return answers, right
 
 
-def scores_at(
-    parameters: Mapping[str, Array],
-    pixels: Array,
-    network: Network,
-    threads: int | None = None,
-) -> Array:
-    """[run, image, class]: the scores of images [run, image, 28, 28] of any numbers."""
-    images = np.ascontiguousarray(pixels, np.float32)
-    scores = np.empty((*images.shape[:2], 10), np.float32)
-    by_pixels(parameters, images, network, threads, scores, scores[:, :0])
-    return scores
+class PixelLoops:
+    """Scores of images of any numbers, and their slopes by the pixels, for runs whose
+    weights stay: they are laid out once."""
 
+    def __init__(self, parameters: Mapping[str, Array], network: Network) -> None:
+        slots, self.network = layout(network), network
+        refuse_shapes(parameters, network, len(network.scale))
+        self.plan, self.maps = planned_layout(network, slots, "sgd"), maps_of(slots)
+        self.units, runs = (network.scale, network.shift), range(len(network.scale))
+        self.weights = [flat(parameters, slots, run) for run in runs]
+        self.spare: list[tuple[Array, Any]] = []  # workspaces that no thread uses now
 
-def slopes_at(
-    parameters: Mapping[str, Array],
-    pixels: Array,
-    pulls: Array,
-    network: Network,
-    threads: int | None = None,
-) -> Array:
-    """[run, image, 28, 28]: dE by each pixel, from dE by each score of the images."""
-    slopes = np.array(pixels, np.float32, order="C")
-    pulls = np.ascontiguousarray(pulls, np.float32)
-    by_pixels(parameters, slopes, network, threads, pulls[:, :0], pulls)
-    return slopes
+    def scores(self, pixels: Array, threads: int | None = None) -> Array:
+        """[run, image, class], of images [run, image, 28, 28]."""
+        images = np.ascontiguousarray(pixels, np.float32)
+        scores = np.empty((*images.shape[:2], 10), np.float32)
+        self.walk(images, scores, scores[:, :0], threads)
+        return scores
 
+    def slopes(self, pixels: Array, pulls: Array, threads: int | None = None) -> Array:
+        """[run, image, 28, 28]: dE by each pixel, from dE by each score."""
+        slopes = np.array(pixels, np.float32, order="C")
+        pulls = np.ascontiguousarray(pulls, np.float32)
+        self.walk(slopes, pulls[:, :0], pulls, threads)
+        return slopes
 
-def by_pixels(
-    parameters: Mapping[str, Array],
-    images: Array,
-    network: Network,
-    threads: int | None,
-    scores: Array,
-    pulls: Array,
-) -> None:
-    """Fill in the scores of the images, or, where there are pulls, put the slopes by
-    their pixels in their place."""
-    refuse_shapes(parameters, network, len(images))
-    shape = (*images.shape[:2], 10)
-    if images.shape[2:] != (28, 28) or shape not in (scores.shape, pulls.shape):
-        raise ValueError(f"images {images.shape} and pulls {pulls.shape} do not fit")
-    slots = layout(network)
-    plan, maps = planned_layout(network, slots, "sgd"), maps_of(slots)
+    def walk(
+        self, images: Array, scores: Array, pulls: Array, threads: int | None
+    ) -> None:
+        """Fill in the scores, or, where there are pulls, put the slopes by the pixels
+        in the place of the images."""
+        shape = (len(self.weights), images.shape[1], 10)
+        if images.shape[2:] != (28, 28) or shape not in (scores.shape, pulls.shape):
+            raise ValueError(
+                f"images {images.shape} and pulls {pulls.shape} do not fit"
+            )
 
-    def work(run: int, thread: int, threads: int, w: Array) -> None:
-        mine = slice(*(shape[1] * t // threads for t in (thread, thread + 1)))
-        scale, shift = np.float32(network.scale[run]), np.float32(network.shift[run])
-        input_slope.each_slope(
-            workspace(tiles.TILE, shift), w, plan, images[run, mine], scale, shift,
-            own(maps, shift, ball_of(None, network, run)), network.running[run],
-            scores[run, mine], pulls[run, mine],
-        )  # fmt: skip
+        def work(run: int, thread: int, threads: int, w: Array) -> None:
+            mine = slice(*(shape[1] * t // threads for t in (thread, thread + 1)))
+            scale, shift = (np.float32(n[run]) for n in self.units)
+            s, own_space = self.taken(shift)
+            input_slope.each_slope(
+                s, w, self.plan, images[run, mine], scale, shift, own_space,
+                self.network.running[run], scores[run, mine], pulls[run, mine],
+            )  # fmt: skip
+            self.spare.append((s, own_space))
 
-    def prepare(run: int, threads: int) -> Array:
-        return flat(parameters, slots, run)
+        together(shape[0], threads, work, lambda run, threads: self.weights[run])
 
-    together(len(images), threads, work, prepare)
+    def taken(self, background: Any) -> tuple[Array, Any]:
+        """A workspace for one thread, with the border of every image in place."""
+        try:
+            s, own_space = self.spare.pop()
+        except IndexError:
+            ball = ball_of(None, self.network, 0)
+            s = workspace(tiles.TILE, background)
+            own_space = own(self.maps, background, ball)
+        s[:, tiles.P.image : tiles.P.image + 1024] = background
+        return s, own_space
 
 
 def curvature_of(
