@@ -156,6 +156,16 @@ def test_every_arm_is_a_row_sorted_within_its_panel():
     assert all(sum(text == level for text, _ in texts) == 1 for level in table.level)
 
 
+def test_factor_of_several_references_has_one_panel():
+    """Its heading tells none of them; nor one that is only numbers."""
+    table, dots, _ = make_effects(3, per_panel=3)
+    for references in (["none", "4.0", "rbf"], ["4.0+0.02"] * 3):
+        figure = draw((table.assign(reference=references), dots))
+        texts = [text for text, _ in visible_texts(figure)]
+        assert texts.count("factor0") == 1 and "reference:" not in content(figure)
+        assert all(level in texts for level in table.level)
+
+
 def test_verdict_has_its_colour_and_its_marker():
     """Verdicts differ in colour and in marker, in the rows and in the legend."""
     assert len({style[0] for style in canvas.VERDICTS.values()}) == 5
@@ -232,6 +242,7 @@ def test_title_says_the_finding():
     assert "What hurts most is" in found(worse)
     nothing = table.assign(verdict="undecided")
     assert found(nothing).startswith("No proof that any of 5 changes alone")
+    assert found(nothing[:1]).startswith("No proof that the one change alone from ")
     few = nothing.assign(reason="no verdict possible at n = 5", n=5)
     arm = few.loc[few["mean"].idxmin()]
     said = f"lowest is {arm.factor}: {arm.level} for old "

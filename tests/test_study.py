@@ -8,6 +8,7 @@ import sealed_studies
 from sealed_studies import PAPER, TODAY, make_record
 
 from lenet.config import Refusal, group_levels
+from lenet.figures.level_names import study_words
 from lenet.report import study_report
 from lenet.studies import study
 from lenet.studies.effect import arms
@@ -307,3 +308,18 @@ def test_a_tuning_is_measured_on_its_held_out_images(tmp_path, kind):
     else:
         assert set(effects.table["response"]) == {"test_error"}
         assert "learning_curves" in shown and "test images" in one.origin.data
+
+
+def test_factor_of_a_design_has_labels_or_its_own_names_throughout(tmp_path):
+    """One part without a label: all keep the names that the design gives them."""
+    arms_ = {
+        "reading=eq. 9": {"head": "rbf_map"},
+        "reading=mu 0.1": {"optimizer.mu": 0.1},
+        "structure=today": {"pooling": "max", "connection": "full"},
+    }
+    sealed_studies.write_study(
+        tmp_path / "s", "one_factor", "paper", {}, arms_, range(3)
+    )
+    labels = study_words(study.published_study(tmp_path / "s")).labels
+    assert labels["reading"] == {"eq. 9": "eq. 9", "mu 0.1": "mu 0.1"}
+    assert labels["structure"] != {"today": "today"}

@@ -171,7 +171,7 @@ def _layout(look: Look, sides: Sequence[Side], words: Words) -> Layout:
     if look.width is None:
         return NARROW if look.narrow else WIDE.get(len(sides), WIDER)
     labels = [
-        _labels(arm, words, _flat(sides), len(sides) > 1)[1]
+        _labels(arm, words, sides)[1]
         for side in sides
         for arm in side.effects.itertuples(index=False)
     ]
@@ -256,7 +256,8 @@ def _of_one(side: Side, words: Words) -> str:
                 f"What {verb} most is {words.change(first)} {effect_in_brackets(first)}"
             )
             return f"{lead}: of {total}, {said}"
-    return f"No proof that any of {total} is better or worse: {said}"
+    some = total if len(effects) == 1 else f"any of {total}"
+    return f"No proof that {some} is better or worse: {said}"
 
 
 def _of_several(sides: Sequence[Side], words: Words) -> str:
@@ -407,21 +408,26 @@ def _panels(sides: Sequence[Side], words: Words, layout: Layout) -> Panels:
     panels: dict[str, list[_Row]] = {}
     for key in order(sides):
         arm = next(cell for cell in cells[key] if cell).arm
-        heading, label = _labels(arm, words, _flat(sides), len(sides) > 1)
+        heading, label = _labels(arm, words, sides)
         drawn = _Row(wrap(label, layout.label, BODY), cells[key], layout.above)
         panels.setdefault(heading, []).append(drawn)
     return panels
 
 
-def _labels(arm: Any, words: Words, flat: bool, several: bool) -> tuple[str, str]:
-    """Heading of an arm's panel and label of its row."""
+def _labels(arm: Any, words: Words, sides: Sequence[Side]) -> tuple[str, str]:
+    """Heading of an arm's panel and label of its row. The reference is told where all
+    rows of the panel have the same, and it is more than some numbers."""
     factor, level, old = _key(arm)
     change = words.change(arm)
-    if flat:
-        return "", change if several else words.dated(change, factor, level)
+    if _flat(sides):
+        return "", change if len(sides) > 1 else words.dated(change, factor, level)
     if not _panel(_key(arm)):
         return "several factors at once", words.dated(change, factor, level)
+    olds = {key[2] for side in sides for key in effect_keys(side.effects)
+            if key[0] == factor}  # fmt: skip
     against = words.label(factor, old)
+    if len(olds) > 1 or ("+" in old and old not in words.labels.get(factor, {})):
+        return factor, words.dated(words.label(factor, level), factor, level)
     year = words.years.get(factor, {}).get(old)
     since = f"{against}, {year}" if year else against
     label = words.dated(words.label(factor, level), factor, level)

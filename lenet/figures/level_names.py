@@ -90,14 +90,17 @@ def study_words(study: Study) -> Words:
             values = str(value).split("+") if len(keys) > 1 else [str(value)]
             if label := joint(zip(keys, values, strict=True)):
                 names.setdefault(factor, {})[str(value)] = label
+    joints: dict[str, dict[str, str]] = {}
     for (factor, name), changed in study.names.items():
         parts: list[tuple[str, str]] = []
         for key, value in changed.items():
             keys = study.settings[key]
             values = str(value).split("+") if len(keys) > 1 else [str(value)]
             parts += zip(keys, values, strict=True)
-        if label := joint(parts):
-            names.setdefault(factor, {})[name] = label
+        joints.setdefault(factor, {})[name] = joint(parts)
+    for factor, labels in joints.items():
+        own = {name: name for name in labels}  # the plan's, for all alike
+        names.setdefault(factor, {}).update(labels if all(labels.values()) else own)
     return Words(names, study.years)
 
 
