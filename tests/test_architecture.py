@@ -28,6 +28,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("architecture")
 
 
+@pytest.mark.slow
 def test_drawn_twice_is_the_same_bytes(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,7 +130,7 @@ def test_table_has_the_order_of_the_chart():
     assert height["9"] > height["20"] > height["100"]
 
 
-@pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
+@pytest.mark.parametrize("suffix", mostly_slow(["svg", "png", "pdf"], every=3))
 def test_files_are_identical_when_drawn_twice(suffix):
     """Two drawings of the same records, rows shuffled, give the same bytes."""
     table, dots, _ = make_effects(5)

@@ -138,7 +138,7 @@ def test_step_sizes_are_those_of_the_authors_code(mnist: Data) -> None:
     assert steps.amax(1).tolist() == pytest.approx([49.851524] * runs, abs=0.3)
 
 
-@pytest.mark.parametrize("change", OTHERS, ids=str)
+@pytest.mark.parametrize("change", mostly_slow(OTHERS, every=3), ids=str)
 def test_curvature_of_a_stack_is_that_of_each_run(change: dict[str, str]) -> None:
     """A run's curvature does not depend on the others, nor on how images are split."""
     levels = {**PAPER, **change}

@@ -24,6 +24,7 @@ import pytest
 import ten_thousand_runs
 import torch
 from conftest import config as plain
+from marks import mostly_slow
 from safetensors.torch import save
 from stub_worker import small, stub
 from test_sweep import start, wait_for_a_record
@@ -169,14 +170,17 @@ def resealed(path: Path, **changes: object) -> None:
 
 @pytest.mark.parametrize(
     "edit",
-    [
-        lambda one: {"response": {"test_error": 0.05}},
-        lambda one: {"treatment": {**one["treatment"], "activation": "gelu"}},
-        lambda one: {"seed": 99},
-        lambda one: {"response": {}},
-        lambda one: {"response": None},
-        lambda one: {"right": "no base64"},
-    ],
+    mostly_slow(
+        [
+            lambda one: {"response": {"test_error": 0.05}},
+            lambda one: {"treatment": {**one["treatment"], "activation": "gelu"}},
+            lambda one: {"seed": 99},
+            lambda one: {"response": {}},
+            lambda one: {"response": None},
+            lambda one: {"right": "no base64"},
+        ],
+        every=2,
+    ),
 )
 def test_record_edited_and_sealed_anew_is_made_again(
     tmp_path: Path,

@@ -114,7 +114,7 @@ def test_texts_do_not_overlap_or_leave_the_page(arms, name):
             assert part in said
 
 
-@pytest.mark.parametrize("factors", [2, 6])
+@pytest.mark.parametrize("factors", mostly_slow([2, 6], every=2))
 def test_heat_map_has_every_pair_once_and_marks_the_proven(factors):
     """Each pair is a cell, each factor a diagonal one, and only what is proven bold."""
     effects = make_factorial(factors)

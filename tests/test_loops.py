@@ -359,7 +359,7 @@ CROSSED: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("change", mostly_slow(CROSSED, every=14), ids=str)
+@pytest.mark.parametrize("change", mostly_slow(CROSSED, every=28), ids=str)
 def test_compiled_loop_trains_what_the_plain_loop_trains(
     change: dict[str, Any], digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -467,7 +467,7 @@ def test_scores_are_the_plain_networks(digits: Data) -> None:
         torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+@pytest.mark.parametrize("threads", mostly_slow([2, 1, 5, 3], every=2))
 @pytest.mark.parametrize("level", ["norm=none", "norm=batch", "optimizer=muon"])
 def test_a_lone_run_has_the_same_bits_on_any_threads(
     level: str, threads: int, digits: Data

@@ -56,6 +56,7 @@ def line(place: Path, trials: int, *more: str) -> list[str]:
             *more]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_search_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     """Stopped by Ctrl-C in a trial, ended early and taken up: the same proposals, and
     each is trained once."""

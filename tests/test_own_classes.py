@@ -160,6 +160,7 @@ def test_predict_says_the_name(
     assert found["files"] == [str(picture.with_name("03_layers.svg"))]  # no new picture
 
 
+@pytest.mark.slow
 def test_attack_is_aimed_by_name(pets: Path, run: str, drawn: list[str]) -> None:
     """At any other class; by number too, and not beyond the last."""
     typed = [f"run={run}", *where(pets), "steps=3"]
@@ -241,6 +242,7 @@ def test_attacks_and_checks_follow_the_head(classes: int) -> None:
         assert (table["source"] != table["target"]).all()
 
 
+@pytest.mark.slow
 def test_auto_attack_takes_k_classes() -> None:
     """With as many targets as there are other classes."""
     pytest.importorskip("pyautoattack")

@@ -260,6 +260,7 @@ def factorial_of(tmp_path, **other):
     return folder, found
 
 
+@pytest.mark.slow
 def test_switches_are_the_effects_of_arms_and_add_up_to_main_effects(tmp_path):
     """Each is what `effect.arms` says of its two cells; their mean over the settings of
     the others is the published main effect."""

@@ -132,13 +132,17 @@ def test_figure_says_what_it_says_on_a_screen_or_leaves_it_to_the_text(figure):
 
 @pytest.mark.parametrize(
     ("drawn", "columns"),
-    [
-        (FIGURES["sides"](3, "l{}"), 2),
-        (FIGURES["ladder"](3, "l{}"), 2),
-        (FIGURES["cost"](3, "l{}"), 2),
-        (FIGURES["collapse"](3, "l{}"), 2),
-        (partial(interaction.heat_map, make_factorial(6), reference="paper"), 1),
-    ],
+    mostly_slow(
+        [
+            (FIGURES["sides"](3, "l{}"), 2),
+            (FIGURES["ladder"](3, "l{}"), 2),
+            (FIGURES["cost"](3, "l{}"), 2),
+            (FIGURES["collapse"](3, "l{}"), 2),
+            (partial(interaction.heat_map, make_factorial(6), reference="paper"), 1),
+        ],
+        every=4,
+        several=True,
+    ),
     ids=["sides", "ladder", "cost", "collapse", "heat map"],
 )
 def test_width_that_is_too_narrow_is_refused_with_one_that_will_do(drawn, columns):
@@ -333,7 +337,7 @@ def reading_order(figure, labels, row=0.01):
     return sorted(places, key=places.__getitem__)
 
 
-@pytest.mark.parametrize("study_name", ["arms", "crossed"])
+@pytest.mark.parametrize("study_name", mostly_slow(["crossed", "arms"], every=2))
 def test_rows_are_in_the_order_of_the_figure(outputs, written, study_name):
     """Whatever a row is called there, downwards, panels as one reads them."""
     one = study.published_study(outputs / study_name)

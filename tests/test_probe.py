@@ -86,6 +86,7 @@ def test_an_untrained_network_is_read_almost_perfectly(sets):
     assert digit["S4"] > 0.85
 
 
+@pytest.mark.slow
 def test_a_run_is_probed_as_if_it_were_alone(sets):
     """The stack does not change a row."""
     train, images, labels = sets
@@ -96,6 +97,7 @@ def test_a_run_is_probed_as_if_it_were_alone(sets):
     assert both[0] == pytest.approx(both[1], abs=0.03)
 
 
+@pytest.mark.slow
 def test_images_of_each_run_may_differ(sets):
     """Attacked images, one batch per run, are read run by run."""
     train, images, labels = sets

@@ -58,6 +58,7 @@ def arms(tmp_path_factory):
     return folder, study_report.ablation(folder)
 
 
+@pytest.mark.slow
 def test_every_figure_has_its_files_beside_it(arms):
     """svg, png, pdf, csv, md and tex of each figure, effects.csv and the page."""
     folder, paths = arms

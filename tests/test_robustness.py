@@ -101,7 +101,7 @@ def test_accuracy_without_attack_has_no_indicator_up() -> None:
     assert (up.loc[0.1, ["flat", "unbounded"]] == 1).all().all()
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(
     st.integers(0, 2**31 - 1),
     st.lists(st.floats(1e-3, 1), min_size=2, max_size=4),
@@ -256,6 +256,7 @@ def test_median_radius_is_exact_for_a_linear_model(count: int) -> None:
         assert ((gap >= -1e-6) & (gap <= width / 32 + 1e-6)).all()
 
 
+@pytest.mark.slow
 def test_image_that_nothing_turns_has_no_radius() -> None:
     """inf: the doubled radii end with the ball of all images."""
     model, images, _, keys = problem()
@@ -326,6 +327,7 @@ def test_distances_are_the_norms_of_the_change() -> None:
     }
 
 
+@pytest.mark.slow
 def test_smallest_epsilon_is_exact_in_l2() -> None:
     """|z| / |w|_2 for a linear model."""
     model, images, labels, _ = problem()

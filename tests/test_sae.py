@@ -62,6 +62,7 @@ def test_principal_components_are_scikit_learns():
             torch.testing.assert_close(rebuilt[run], torch.tensor(expected))
 
 
+@pytest.mark.slow
 def test_planted_directions_are_found():
     """Data that are one of eight directions times a number: TopK with one latent
     explains nearly all of it, and so more than eight times as many as PCA with one."""

@@ -140,7 +140,7 @@ def test_stack_equals_lone_runs(name: str, tiny: Data) -> None:
         assert result.diverged_step is None
 
 
-@pytest.mark.parametrize("name", mostly_slow([*STRUCTURES], every=8))
+@pytest.mark.parametrize("name", mostly_slow([*STRUCTURES], every=16))
 def test_run_has_the_same_bits_in_any_stack(name: str, tiny: Data) -> None:
     """In float32 a run is bit for bit the same alone, in stacks of 2, 3 and 5, and in
     any place."""
@@ -260,6 +260,7 @@ def test_sdlm_run_has_the_same_bits_in_any_place(tiny: Data) -> None:
             assert result.step_sizes == three[place].step_sizes
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_sdlm_equals_a_plain_loop(tiny: Data) -> None:
     """Steps are eta/(mu + h) after each image; h is fixed during a pass and estimated
@@ -286,6 +287,7 @@ def test_samples_are_drawn_for_a_pass_or_the_first_of_its_order(tiny: Data) -> N
     assert not torch.equal(drawn.samples(0), drawn.samples(1))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_average_of_a_pass_is_tested_and_not_trained(
     tiny: Data, monkeypatch: pytest.MonkeyPatch

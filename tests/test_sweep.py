@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from faults import carry_out as here
+from marks import mostly_slow
 from rich.console import Console
 from stub_worker import small, stub
 from stub_worker import start as start_stub
@@ -71,7 +72,10 @@ def attempts(output_dir: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: -len(one["runs"]))
 
 
-@pytest.mark.parametrize(("start", "workers"), [(start_stub, 2), (start_worker, 1)])
+@pytest.mark.parametrize(
+    ("start", "workers"),
+    mostly_slow([(start_stub, 2), (start_worker, 1)], every=2, several=True),
+)
 def test_sweep_trains_every_run_once_and_publishes_them(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -76,7 +76,7 @@ def test_unit_may_be_said() -> None:
 SIZES = [*product([1e-9, 1e-3, 1.0, 1e4], ["", "ms"])]
 
 
-@pytest.mark.parametrize("size_and_unit", mostly_slow(SIZES, every=3), ids=str)
+@pytest.mark.parametrize("size_and_unit", mostly_slow(SIZES, every=9), ids=str)
 def test_chart_is_in_the_response_s_own_unit(
     size_and_unit: tuple[float, str],
 ) -> None:

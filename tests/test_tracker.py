@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import stub_worker
 from conftest import config
+from marks import mostly_slow
 from stub_worker import small
 
 from lenet.config import FACTORS, Places, names
@@ -168,6 +169,7 @@ def test_wandb_mirrors_config_curve_and_result(
     assert summary["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_tensorboard_mirrors_config_and_curve(
     output: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,7 +237,7 @@ def test_wandb_takes_its_project_and_its_modes_from_the_environment(
     assert run.project == "mine" and mark.read_text() == "mirrored\n"
 
 
-@pytest.mark.parametrize("name", ["wandb", "tensorboard"])
+@pytest.mark.parametrize("name", mostly_slow(["wandb", "tensorboard"], every=2))
 def test_finished_run_is_mirrored_exactly_once(
     output: str, offline: None, name: str
 ) -> None:
@@ -249,6 +251,7 @@ def test_finished_run_is_mirrored_exactly_once(
     assert len(list(Path(output).glob(pattern[name]))) == 1
 
 
+@pytest.mark.slow
 def test_interrupted_copy_is_made_again(
     output: str, offline: None, broken: Callable[[str], None]
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import config
+from marks import mostly_slow
 
 from lenet import terminal, train
 from lenet.config import (
@@ -175,7 +176,9 @@ def test_keys_may_stand_before_and_after_a_flag(start: Start) -> None:
     assert len(done.runs) == 2
 
 
-@pytest.mark.parametrize("damage", ["record", "weights left behind"])
+@pytest.mark.parametrize(
+    "damage", mostly_slow(["weights left behind", "record"], every=2)
+)
 def test_damaged_run_is_made_again(start: Start, damage: str) -> None:
     """A damaged record is set aside and its run trained again, with the same result."""
     done = start(*QUICK)
@@ -323,6 +326,7 @@ def test_read_only_output_dir_is_refused_before_training(
     assert "Read-only file system" in done.err
 
 
+@pytest.mark.slow
 def test_full_disk_is_an_environment_error(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,7 +403,7 @@ def test_examples_of_the_help_are_valid(typed: list[str]) -> None:
     [
         (("--cfg", "job"), "batch_size: 64"),
         (("--cfg", "hydra"), "sweeper:"),
-        (("--hydra-help",), "hydra/launcher"),
+        pytest.param(("--hydra-help",), "hydra/launcher", marks=pytest.mark.slow),
         (("--info", "defaults"), "activation/relu"),
         (("-sc", "install=bash"), "COMP_LINE"),
         (("--version",), "Hydra 1.3"),
