@@ -7,7 +7,7 @@ import pytest
 
 
 def mostly_slow(cases: Sequence[Any], every: int, several: bool = False) -> list[Any]:
-    """Parameters of a test: every so manieth case as it is, the others marked slow.
+    """Parameters of a test: of so many cases the first as it is, the others slow.
 
     several: a case is the values of several parameters, not a value of one.
     """

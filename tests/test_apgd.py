@@ -1,5 +1,6 @@
 """lenet/interpret/apgd.py and compiled_network.py beside their slow oracles."""
 
+from functools import partial
 from itertools import product
 
 import pytest
@@ -17,6 +18,7 @@ from lenet.training import draws
 from lenet.training.attack import Untargeted
 from lenet.training.data import Data
 from lenet.training.factor import activation, head, norm, pooling
+from lenet.training.model import LeNet5
 from lenet.training.stack import Stack, train
 
 LEVELS = {"activation": "tanh", "pooling": "average"}
@@ -142,18 +144,40 @@ def test_compiled_network_is_the_same(levels: tuple[str, ...]) -> None:
     or on which side of 0 a sum is; images are each run's own, or the same for all."""
     names = ("activation", "pooling", "head", "norm")
     chosen = {"connection": "table", **dict(zip(names, levels, strict=True))}
+    exact, quick = unlike(chosen), unlike(chosen).float()
+    fast = Compiled(quick, chosen)
     images, pull = numbers(5, "images", 3, 37, 28, 28), numbers(6, "pull", 3, 37, 10)
     for shown in (images, images[0]):
         seen = []
-        for model in (stack(chosen), Compiled(stack(chosen).float(), chosen)):
-            leaf = shown.to(next(model.parameters()).dtype).requires_grad_()
+        for model in (exact, fast):
+            kind = next(model.parameters()).dtype
+            leaf = shown.to(kind).clone().requires_grad_()
             logits = model.eval()(leaf)
             (slope,) = torch.autograd.grad((logits * pull).sum(), leaf)
             seen += [logits.detach().double(), slope.double()]
-        for exact, found in zip(seen[:2], seen[2:], strict=True):
-            off = (exact - found).abs().flatten(2).amax(-1)
-            near = off < 1e-4 * exact.abs().flatten(2).amax(-1)
+        for right, found in zip(seen[:2], seen[2:], strict=True):
+            off = (right - found).abs().flatten(2).amax(-1)
+            near = off < 1e-4 * right.abs().flatten(2).amax(-1)
             assert near.double().mean() > 0.95
+    pixels, pulls = images.float().numpy(), pull.float().numpy()
+    assert fast.loops is not None
+    for ask in (
+        partial(fast.loops.scores, pixels),
+        partial(fast.loops.slopes, pixels, pulls),
+    ):
+        alone, shared = ask(1), ask(5)
+        assert (alone == shared).all()
+
+
+def unlike(levels: dict[str, str]) -> LeNet5:
+    """A stack whose runs differ in what their input and their batch norm are."""
+    model = stack(levels)
+    model.input.scale.copy_(torch.tensor([1.275, 1, 3.2]))
+    model.input.shift.copy_(torch.tensor([-0.1, 0, -0.42]))
+    for place, layer in enumerate((model.C1, model.C3)):
+        layer.mean.copy_(numbers(7 + place, "mean", *layer.mean.shape) - 0.5)
+        layer.var.copy_(numbers(9 + place, "var", *layer.var.shape) + 0.5)
+    return model
 
 
 def test_network_that_the_loops_do_not_compute_is_asked_as_it_is() -> None:

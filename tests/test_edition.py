@@ -412,7 +412,7 @@ configs, _ = composed([*line, "optimizer=sgd", "optimizer.lr=0.001", "pooling=ma
 digits = data.load_data("digits", None)
 assert compiled.can_run(stack.Stack.start(configs, digits).model)
 fast = stack.train(configs, digits)[0].weights
-with patch.object(compiled, "can_run", lambda stack: False):
+with patch.object(compiled, "can_run", lambda model: False):
     plain = stack.train(configs, digits)[0].weights
 print(max(float((fast[name] - plain[name]).abs().max()) for name in fast))
 """

@@ -379,7 +379,7 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
     known = schooled(configs, few)
     assert compiled.can_run(stack.Stack.start(configs, few, known).model)
     fast = stack.train(configs, few, teachers=known)
-    monkeypatch.setattr(compiled, "can_run", lambda stack: False)
+    monkeypatch.setattr(compiled, "can_run", lambda model: False)
     plain = stack.train(configs, few, teachers=known)
     for one, other in zip(fast, plain, strict=True):
         assert [p["train_error"] for p in one.curve] == [

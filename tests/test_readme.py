@@ -236,7 +236,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "{paper_closed_20[reading=energy of 1/8].train[20]} with an energy of 1/8. "
         "With weights averaged over a pass (n = {paper_mean_20[reference].n}, new "
         "seeds) {paper_mean_20[reference].test[20]} and "
-        "{paper_mean_20[reference].train[20]}; with mu 0.1 too "
+        "{paper_mean_20[reference].train[20]}; with mu 0.1 besides, "
         "{paper_mean_20[reading=mu 0.1, mean of the pass].test[20]} and "
         "{paper_mean_20[reading=mu 0.1, mean of the pass].train[20]}. "
         "Published: {fig6[60,000]} and {fig5_train[20]}",

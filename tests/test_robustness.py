@@ -151,6 +151,10 @@ def test_flat_network_raises_the_indicator() -> None:
     ).cells
     assert (found["flat"] > robustness.LIMITS["flat"]).all()
     assert (found["black_box"] > robustness.LIMITS["black_box"]).all()
+    more = [0.05, 0.1, 0.1]  # random points are tried where a larger radius was, too
+    cells = accuracy_curve(Rounded(), images, labels, keys, more, EFFORT).cells
+    known = cells.set_index("epsilon").loc[0.05, "black_box"]
+    assert (known > robustness.LIMITS["black_box"]).all()
 
 
 def test_network_that_no_image_moves_raises_the_indicator() -> None:
@@ -254,6 +258,14 @@ def test_median_radius_is_exact_for_a_linear_model(count: int) -> None:
         medians = robustness.middle(radii).mean(1), exact.quantile(0.5, 1)
         gap = medians[0] - medians[1]
         assert ((gap >= -1e-6) & (gap <= width / 32 + 1e-6)).all()
+
+
+def test_curve_without_a_radius_has_no_smallest_one() -> None:
+    """From 0 no radius can be doubled."""
+    model, images, labels, keys = problem()
+    found = accuracy_curve(model, images, labels, keys, [0.0], EFFORT)
+    with pytest.raises(Refusal, match="no radius above 0"):
+        robustness.smallest_radii(model, images, labels, keys, found, EFFORT)
 
 
 @pytest.mark.slow

@@ -509,7 +509,8 @@ def test_treatment_is_attacked_once(
 ) -> None:
     """The tables of one that was attacked are read again, the same in every value and
     type; other images, runs or numbers are attacked anew."""
-    cells = pd.DataFrame({"epsilon": [0, 0.1], "accuracy": [0.5, 1 / 3]})
+    small = np.array([0.2, 0.3], np.float32)
+    cells = pd.DataFrame({"epsilon": [0, 0.1], "accuracy": [0.5, 1 / 3], "at": small})
     right = pd.DataFrame({"right": [[True, False], [False, False]], "seed": [0, 1]})
     flips, asked = pd.DataFrame({"smallest_epsilon": [0.1, math.inf]}), list[str]()
 
@@ -523,14 +524,26 @@ def test_treatment_is_attacked_once(
         torch.ones(2, 28, 28), torch.zeros(2), torch.arange(2), [0, 0.1], effort,
         "linf", 0.2,
     )  # fmt: skip
-    runs = [{"run_id": "a" * 16}]
+    runs, again = [{"run_id": "a" * 16, "weights": "b"}], []
     for _ in range(2):
-        tables = command.attacked_arm("a", runs, "", task, tmp_path)
+        tables = command.attacked_arm("a", runs, "", task, tmp_path, "code")
         made = cells, right, pd.DataFrame(), flips
         for table, expected in zip(tables, made, strict=True):
-            pd.testing.assert_frame_equal(table, expected)
-    assert asked == ["a"]
-    command.attacked_arm("b", runs, "", task._replace(norm="l2"), tmp_path)
-    command.attacked_arm("c", runs, "", task._replace(images=task.images / 2), tmp_path)
-    command.attacked_arm("d", [{"run_id": "b" * 16}], "", task, tmp_path)
-    assert asked == ["a", "b", "c", "d"]
+            pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+        again.append([table.to_csv() for table in tables])
+    assert asked == ["a"] and again[0] == again[1]
+    other = task._replace(norm="l2"), task._replace(images=task.images / 2)
+    for name, about in zip("bc", other, strict=True):
+        command.attacked_arm(name, runs, "", about, tmp_path, "code")
+    command.attacked_arm("d", [{**runs[0], "weights": "c"}], "", task, tmp_path, "code")
+    command.attacked_arm("a", runs, "", task, tmp_path, "other code")
+    assert asked == ["a", "b", "c", "d", "a"]
+
+
+def test_trial_leaves_treatments_of_another_alone(tmp_path: Path) -> None:
+    """What waits for the others lies in a folder of what was typed."""
+    (tmp_path / "s").mkdir()
+    typed = command.checked_arguments(["study=s", f"output_dir={tmp_path}"])
+    folders = {command.attacked_folder({**typed, "effort": e}) for e in command.EFFORTS}
+    assert len(folders) == len(command.EFFORTS)
+    assert all(folder.is_dir() for folder in folders)

@@ -18,6 +18,7 @@ and this take output_dir=<folder>. The attack starts at the same random points f
 """
 
 import importlib.util
+import inspect
 import json
 import re
 import shutil
@@ -32,7 +33,7 @@ from torch import Tensor
 
 from lenet.config import Refusal, suggest
 from lenet.figures import level_names, robustness_chart
-from lenet.interpret import apgd, robustness
+from lenet.interpret import apgd, compiled_network, robustness
 from lenet.interpret.compiled_network import Compiled
 from lenet.interpret.robustness import EFFORTS, Effort
 from lenet.records import run_record
@@ -46,8 +47,11 @@ from lenet.studies import study
 from lenet.studies.study import Study
 from lenet.terminal import Said, number, typed
 from lenet.train import reuse_memory
+from lenet.training import attack, draws
 from lenet.training import data as datasets
 from lenet.training.attack import NORMS, Model
+from lenet.training.loops import passes
+from lenet.training.loops.cache import version
 
 EPSILONS = {  # where networks that were not trained against attacks differ
     "linf": "[0,0.02,0.03,0.04,0.05,0.06,0.07,0.08,0.09,0.1]",
@@ -86,8 +90,9 @@ def main(arguments: Sequence[str]) -> Said:
     if given["redraw"] == "true":
         return Said.of_files(redrawn(given, chosen))
     task, kept = prepared(given, chosen), attacked_folder(given)
+    code = code_of_attack()
     tables = [
-        attacked_arm(label, runs, given["output_dir"], task, kept)
+        attacked_arm(label, runs, given["output_dir"], task, kept, code)
         for label, runs in comparable(chosen).items()
     ]
     parts = (pd.concat(some) for some in zip(*tables, strict=True))
@@ -97,26 +102,40 @@ def main(arguments: Sequence[str]) -> Said:
 
 
 def attacked_folder(given: Mapping[str, str]) -> Path:
-    """Where treatments that were attacked wait for the others, until all are."""
-    return Path(given["output_dir"]) / given["study"] / ".attacked"
+    """Where treatments that were attacked wait for the others, until all are; a folder
+    for each name that the results will have."""
+    folder = Path(given["output_dir"]) / given["study"] / ".attacked" / stem(given)
+    replace(folder / "about.txt", b"treatments that lenet robustness has attacked\n")
+    return folder
+
+
+def code_of_attack() -> str:
+    """The hash of all that decides what an attack finds."""
+    modules = (apgd, robustness, attack, draws, compiled_network, passes)
+    files = [*map(inspect.getsourcefile, modules), __file__]
+    texts = [Path(str(file)).read_text("utf-8") for file in files]
+    return digest([*texts, version()])
 
 
 def attacked_arm(
-    label: str, runs: Sequence[Record], output_dir: str, task: Task, folder: Path
+    label: str,
+    runs: Sequence[Record],
+    output_dir: str,
+    task: Task,
+    folder: Path,
+    code: str,
 ) -> tuple[pd.DataFrame, ...]:
     """`measured_arm`, from the folder if the same code has attacked these runs so."""
-    code = [Path(module.__file__ or "").read_text() for module in (robustness, apgd)]
-    about = [record["run_id"] for record in runs], record_of_task(task), code
-    path, began = folder / f"{digest(about)[:16]}.json", time.perf_counter()
-    if path.is_file():
-        tables = [pd.DataFrame(part) for part in json.loads(path.read_text())]
-    else:
-        tables = list(measured_arm(label, runs, output_dir, task))
+    names = [(record["run_id"], record["weights"]) for record in runs]
+    name = digest([label, names, record_of_task(task), code])[:16]
+    path, began, took = folder / f"{name}.json", time.perf_counter(), "kept"
+    if not path.is_file():
+        tables = measured_arm(label, runs, output_dir, task)
         text = json.dumps([table.to_dict("list") for table in tables])
         replace(path, text.encode())
-    took = time.perf_counter() - began
-    print(f"{label}: {len(runs)} runs, {took:.0f} s", file=sys.stderr, flush=True)
-    return tuple(tables)
+        took = f"{time.perf_counter() - began:.0f} s"
+    print(f"{label}: {len(runs)} runs, {took}", file=sys.stderr, flush=True)
+    return tuple(pd.DataFrame(part) for part in json.loads(path.read_text("utf-8")))
 
 
 def record_of_task(task: Task) -> list[Any]:
@@ -216,7 +235,10 @@ def measured_arm(
     )
     cells = curve.cells
     if task.effort.auto_attack:
-        lone = [run_record.load_stack([record], output_dir) for record in alive]
+        lone = [
+            Compiled(run_record.load_stack([record], output_dir), levels)
+            for record in alive
+        ]
         cells = cells.assign(auto_attack=strongest(lone, curve.right, task))
     seeds = dict(enumerate(record["seed"] for record in alive))
     where = {"treatment": label, "seed": cells["run"].map(seeds)}
@@ -286,32 +308,34 @@ def write_results(
         atlas, task.atlas, about="The L-infinity ball.", origin=chosen.origin,
         classes=class_names(chosen.records[0]),
     )  # fmt: skip
-    stem = "_".join(["robustness", *changed_defaults(given)])
+    begin = stem(given)
     texts = [
         effect_tables.as_markdown(named_rows, about),
         effect_tables.as_markdown(shown, radii(chosen, task)),
     ]
     files = {
-        f"{stem}_cells.csv": effect_tables.effects_csv(cells),
-        f"{stem}.csv": effect_tables.effects_csv(rows),
-        f"{stem}.md": "\n".join(texts),
-        f"{stem}_flips.csv": effect_tables.effects_csv(smallest),
-        f"{stem}_flips_cells.csv": effect_tables.effects_csv(flips),
-        f"{stem}_effects.csv": effect_tables.effects_csv(effects),
-        f"{stem}_atlas.csv": effect_tables.effects_csv(pairs),
+        f"{begin}_cells.csv": effect_tables.effects_csv(cells),
+        f"{begin}.csv": effect_tables.effects_csv(rows),
+        f"{begin}.md": "\n".join(texts),
+        f"{begin}_flips.csv": effect_tables.effects_csv(smallest),
+        f"{begin}_flips_cells.csv": effect_tables.effects_csv(flips),
+        f"{begin}_effects.csv": effect_tables.effects_csv(effects),
+        f"{begin}_atlas.csv": effect_tables.effects_csv(pairs),
     }
     for name, text in files.items():
         replace(folder / name, text.encode())
-    drawn = study_report.save(chart, folder / f"{stem}_chart")
-    drawn += study_report.save(second, folder / f"{stem}_atlas")
+    drawn = study_report.save(chart, folder / f"{begin}_chart")
+    drawn += study_report.save(second, folder / f"{begin}_atlas")
     return [*(folder / name for name in files), *drawn]
 
 
 def redrawn(given: Mapping[str, str], chosen: Study) -> list[Path]:
     """The chart again, from the tables beside the study's records; its files."""
     folder = Path(given["output_dir"]) / chosen.name
-    stem = "_".join(["robustness", *changed_defaults(given)])
-    names = [f"{stem}{end}.csv" for end in ("", "_effects", "_flips")] + [f"{stem}.md"]
+    begin = stem(given)
+    names = [f"{begin}{end}.csv" for end in ("", "_effects", "_flips")] + [
+        f"{begin}.md"
+    ]
     for name in names:
         if not (folder / name).is_file():
             raise Refusal(
@@ -321,14 +345,19 @@ def redrawn(given: Mapping[str, str], chosen: Study) -> list[Path]:
     rows, effects, smallest = (
         effect_tables.read_effects(folder / n) for n in names[:3]
     )
-    ends = [f"difference_{end}" for end in ("mean", "low", "high")]
-    smallest[ends] = smallest[ends].apply(pd.to_numeric)  # the reference has none
+    numbers = [f"difference_{end}" for end in ("mean", "low", "high")]
+    smallest[numbers] = smallest[numbers].apply(pd.to_numeric)  # the reference has none
     about = (folder / names[3]).read_text("utf-8").split("\n\n")[0]
     figure = robustness_chart.robustness_chart(
         rows, effects, smallest, reference=str(rows["treatment"].iloc[0]),
         about=re.sub(r"\\(.)", r"\1", about), origin=chosen.origin,
     )  # fmt: skip
-    return study_report.save(figure, folder / f"{stem}_chart")
+    return study_report.save(figure, folder / f"{begin}_chart")
+
+
+def stem(given: Mapping[str, str]) -> str:
+    """What the names of the results begin with."""
+    return "_".join(["robustness", *changed_defaults(given)])
 
 
 def changed_defaults(given: Mapping[str, str]) -> list[str]:

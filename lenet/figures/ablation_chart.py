@@ -415,19 +415,22 @@ def _panels(sides: Sequence[Side], words: Words, layout: Layout) -> Panels:
 
 
 def _labels(arm: Any, words: Words, sides: Sequence[Side]) -> tuple[str, str]:
-    """Heading of an arm's panel and label of its row. The reference is told where all
-    rows of the panel have the same, and it is more than some numbers."""
+    """Heading of an arm's panel and label of its row. The heading tells the reference,
+    unless the panel has several, or it is a joint level without a label."""
     factor, level, old = _key(arm)
     change = words.change(arm)
     if _flat(sides):
         return "", change if len(sides) > 1 else words.dated(change, factor, level)
     if not _panel(_key(arm)):
         return "several factors at once", words.dated(change, factor, level)
-    olds = {key[2] for side in sides for key in effect_keys(side.effects)
-            if key[0] == factor}  # fmt: skip
+    panel = {key for side in sides for key in effect_keys(side.effects)
+             if key[0] == factor}  # fmt: skip
+    olds = {key[2] for key in panel}
     against = words.label(factor, old)
     if len(olds) > 1 or ("+" in old and old not in words.labels.get(factor, {})):
-        return factor, words.dated(words.label(factor, level), factor, level)
+        twice = sum(key[1] == level for key in panel) > 1
+        name = change if twice else words.label(factor, level)
+        return factor, words.dated(name, factor, level)
     year = words.years.get(factor, {}).get(old)
     since = f"{against}, {year}" if year else against
     label = words.dated(words.label(factor, level), factor, level)

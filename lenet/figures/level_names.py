@@ -37,6 +37,8 @@ class Words(NamedTuple):
         """An arm by what it is: "ReLU for scaled tanh", or "depth: 3 for 2"."""
         factor, new, old = str(arm.factor), str(arm.level), str(arm.reference)
         known = self.labels.get(factor, {})
+        if known.get(new) == new:  # a name of the design's own
+            return f"{factor}: {new}"
         if new not in known:
             named = self.label(factor, new)
             if "+" in factor:

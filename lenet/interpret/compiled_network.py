@@ -24,8 +24,8 @@ class Compiled(nn.Module):
     """A trained stack whose gradients by the pixels come sooner.
 
     levels: what it was built with. Its weights are those of this moment, and have no
-    gradients. Networks that the loops do not compute, of other classes than ten or in
-    float64, are asked as they are.
+    gradients; it answers as in evaluation in either mode. Networks that the loops do
+    not compute, of other classes than ten or in float64, are asked as they are.
     """
 
     def __init__(self, model: LeNet5, levels: Mapping[str, Value]) -> None:

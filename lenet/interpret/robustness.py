@@ -52,10 +52,7 @@ LIMITS = {
     **{"flat": 0.01, "falling": 0.05, "unbounded": 0.0, "black_box": 0.0},
     "stronger": 0.01,
 }
-CARRIED = [
-    "flat",
-    "falling",
-]  # told of an image where it withstands, and of smaller balls
+CARRIED = ["flat", "falling"]  # they hold for all smaller radii too
 
 
 class Tries(NamedTuple):
@@ -122,9 +119,9 @@ class Curve(NamedTuple):
     cells: run, epsilon, accuracy and the indicators, each up above its LIMITS. flat:
     share that withstands and has no gradient; falling: share that withstands where the
     walk that came nearest still falls; unbounded: share that withstands in a ball of
-    all images; black_box: share that random points and images made for another run
-    flip, less that of the attack; stronger: share of a sample that the strongest
-    attack takes from what withstands.
+    all images; black_box: share that random points, and images made for another run at
+    this radius, flip, less that of the attack; stronger: share of a sample that the
+    strongest attack takes from what withstands.
     right: which images withstand.
     """
 
@@ -195,34 +192,30 @@ def accuracy_curve(
 ) -> Curve:
     """Accuracy over epsilon for every run; epsilon 0 is no attack.
 
-    The largest radius comes first. What withstands there withstands at all smaller
-    ones, whose balls lie in this one; so that an image meets one attack that fails, and
-    not one for each radius.
+    The largest radius comes first. What withstands there is taken to withstand at all
+    smaller ones, whose balls lie in this one; so an image meets one attack that fails,
+    and not one for each radius. Random points are tried at every radius.
     """
     with checked_problem(model, images, labels, keys) as problem:
         clean = problem_logits(problem).argmax(-1) == problem.labels
-        beyond, _ = assault(problem, clean, WHOLE[norm], effort.tries, norm)
+        none = torch.zeros_like(clean)
+        beyond, _ = assault(problem, clean, none, WHOLE[norm], effort.tries, norm)
         few, tables, kept = evenly(effort.sample, clean.shape[1]), [], []
-        safe, doubts = (
-            torch.zeros_like(clean),
-            pd.DataFrame(0.0, range(len(clean)), CARRIED),
-        )
-        strong, sample = safe[:, few], problem.at(few)
-        for epsilon in sorted(epsilons, reverse=True):
+        safe, strong, sample = none, none[:, few], problem.at(few)
+        doubts = pd.DataFrame(0.0, range(len(clean)), CARRIED)
+        unbounded = beyond.double().mean(1).tolist()
+        for epsilon in sorted({*epsilons}, reverse=True):
             cells = pd.DataFrame(dict.fromkeys(LIMITS, 0.0), range(len(clean)))
             right = clean
             if epsilon > 0:
-                found, shares = assault(
-                    problem, clean & ~safe, epsilon, effort.tries, norm
+                right, shares = assault(
+                    problem, clean, safe, epsilon, effort.tries, norm
                 )
-                right = safe = safe | found
-                doubts += shares[CARRIED]
+                doubts, safe = doubts + shares[CARRIED], right
                 left = safe[:, few] & ~strong
-                strong = (
-                    strong | attack_all(sample, left, epsilon, STRONGEST, norm).right
-                )
+                found = attack_all(sample, left, epsilon, STRONGEST, norm).right
+                strong = strong | found
                 gain = (safe[:, few] & ~strong).double().mean(1).tolist()
-                unbounded = beyond.double().mean(1).tolist()
                 cells = shares.assign(unbounded=unbounded, stronger=gain, **doubts)
             about = {"epsilon": epsilon, "accuracy": right.double().mean(1).tolist()}
             tables.append(cells.assign(**about, run=cells.index))
@@ -246,19 +239,26 @@ def evenly(count: int, of: int) -> Indices:
 
 
 def assault(
-    problem: Problem, before: PerRun, epsilon: float, tries: Tries, norm: str
+    problem: Problem,
+    clean: PerRun,
+    safe: PerRun,
+    epsilon: float,
+    tries: Tries,
+    norm: str,
 ) -> tuple[PerRun, pd.DataFrame]:
-    """Which images withstand at this radius, and the indicators per run."""
-    hits = attack_all(problem, before, epsilon, tries, norm)
-    chance = by_chance(problem, before, epsilon, norm)
-    lost = (before & ~hits.right).double().mean(1)
+    """Which images withstand at this radius, and the indicators per run; those that are
+    safe, for they withstand a larger one, are shown to random points alone."""
+    left = clean & ~safe
+    hits = attack_all(problem, left, epsilon, tries, norm)
+    chance, right = by_chance(problem, clean, epsilon, norm), safe | hits.right
+    turned = left & hits.transferred | clean & chance
     counts = {
         "flat": (hits.flat & hits.right).double().mean(1),
         "falling": (hits.falling & hits.right).double().mean(1),
-        "black_box": (before & (hits.transferred | chance)).double().mean(1) - lost,
+        "black_box": turned.double().mean(1) - (clean & ~right).double().mean(1),
     }
     shares = {name: share.tolist() for name, share in counts.items()}
-    return hits.right, pd.DataFrame(shares)
+    return right, pd.DataFrame(shares)
 
 
 def attack_all(
@@ -359,9 +359,12 @@ def smallest_radii(
 
     0 for what is wrong without an attack, inf for what withstood at every radius. Where
     more than half of a run's images withstand at the curve's largest radius, the radius
-    is doubled until they do not, or until the ball holds all images.
+    is doubled until they do not, or until the ball holds all images. A Refusal of a
+    curve without a radius above 0.
     """
     epsilons = sorted(curve.cells["epsilon"].unique())
+    if not any(epsilons):
+        raise Refusal("the curve has no radius above 0, from which radii are sought")
     with checked_problem(model, images, labels, keys) as problem:
         wrong = problem_logits(problem).argmax(-1) != problem.labels
         low = torch.zeros(wrong.shape).to(problem.images)

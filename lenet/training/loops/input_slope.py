@@ -28,11 +28,12 @@ from lenet.training.loops.tiles import (
 
 @entrance
 @no_type_check
-def each_slope(s, w, plan, images, scale, shift, own, running, scores, pulls):
+def each_slope(s, wide, g, w, plan, images, scale, shift, running, scores, pulls):
     """Scores [image, class] of images [image, 28, 28] in [0, 1], of which the network
     sees pixel * scale + shift; or, where there are pulls (dE by each score), dE by each
-    pixel, which takes the place of the images."""
-    lanes, wide, none = own[0], own[7], own[5]
+    pixel, which takes the place of the images. wide, g: space for the weights of C1 to
+    S4 in every lane, and for what they would learn."""
+    none = np.empty((0, 204), np.float32)  # no dropout
     repeat(wide, w, len(wide))
     if plan.norm:
         norm.testing(wide, plan, running[0], running[1])
@@ -52,7 +53,7 @@ def each_slope(s, w, plan, images, scale, shift, own, running, scores, pulls):
             put_pulls(s[i], pulls, at[i])
         backward_dense(s, count, w, plan)
         for i in range(count):
-            delta_image(s[i], wide, lanes, plan)
+            delta_image(s[i], wide, g, plan)
             take_slopes(s[i], images, scale, at[i])
 
 

@@ -371,9 +371,9 @@ class PixelLoops:
         slots, self.network = layout(network), network
         refuse_shapes(parameters, network, len(network.scale))
         self.plan, self.maps = planned_layout(network, slots, "sgd"), maps_of(slots)
-        self.units, runs = (network.scale, network.shift), range(len(network.scale))
+        runs = range(len(network.scale))
         self.weights = [flat(parameters, slots, run) for run in runs]
-        self.spare: list[tuple[Array, Any]] = []  # workspaces that no thread uses now
+        self.spare: list[tuple[Array, ...]] = []  # workspaces that no thread uses now
 
     def scores(self, pixels: Array, threads: int | None = None) -> Array:
         """[run, image, class], of images [run, image, 28, 28]."""
@@ -395,33 +395,35 @@ class PixelLoops:
         """Fill in the scores, or, where there are pulls, put the slopes by the pixels
         in the place of the images."""
         shape = (len(self.weights), images.shape[1], 10)
-        if images.shape[2:] != (28, 28) or shape not in (scores.shape, pulls.shape):
-            raise ValueError(
-                f"images {images.shape} and pulls {pulls.shape} do not fit"
-            )
+        if images.shape != (*shape[:2], 28, 28):
+            raise ValueError(f"images {images.shape} do not fit {shape[0]} runs")
+        if shape not in (scores.shape, pulls.shape):
+            raise ValueError(f"pulls {pulls.shape} do not fit images {images.shape}")
 
         def work(run: int, thread: int, threads: int, w: Array) -> None:
             mine = slice(*(shape[1] * t // threads for t in (thread, thread + 1)))
-            scale, shift = (np.float32(n[run]) for n in self.units)
-            s, own_space = self.taken(shift)
+            scale = np.float32(self.network.scale[run])
+            shift = np.float32(self.network.shift[run])
+            space = self.taken(shift)
             input_slope.each_slope(
-                s, w, self.plan, images[run, mine], scale, shift, own_space,
+                *space, w, self.plan, images[run, mine], scale, shift,
                 self.network.running[run], scores[run, mine], pulls[run, mine],
             )  # fmt: skip
-            self.spare.append((s, own_space))
+            self.spare.append(space)
 
         together(shape[0], threads, work, lambda run, threads: self.weights[run])
 
-    def taken(self, background: Any) -> tuple[Array, Any]:
-        """A workspace for one thread, with the border of every image in place."""
+    def taken(self, background: Any) -> tuple[Array, ...]:
+        """Space for one thread: of the images, with the border of each in place, and of
+        the weights of C1 to S4 and their gradients."""
         try:
-            s, own_space = self.spare.pop()
+            space = self.spare.pop()
         except IndexError:
-            ball = ball_of(None, self.network, 0)
-            s = workspace(tiles.TILE, background)
-            own_space = own(self.maps, background, ball)
-        s[:, tiles.P.image : tiles.P.image + 1024] = background
-        return s, own_space
+            size = self.maps * LANES
+            wide, g = (aligned(size).reshape(-1, LANES) for _ in range(2))
+            return workspace(tiles.TILE, background), wide, g
+        space[0][:, tiles.P.image : tiles.P.image + 1024] = background
+        return space
 
 
 def curvature_of(
