@@ -1,7 +1,7 @@
 """The log of LeNet-5 that the authors' later code publishes, and ours beside it.
 
-python scripts/sweep.py design=paper_log_begin    the first passes; paper_log has all
-python scripts/paper_log.py [output_dir=outputs] [study=paper_log_begin]
+python scripts/sweep.py design=paper_log
+python scripts/paper_log.py [output_dir=outputs] [study=paper_log]
 
 eblearn's demo of MNIST (Sermanet and LeCun) says, after each of 37 passes, the test
 error and the range of 1/(mu + h) at the h that it estimates then. Ours is estimated
@@ -93,7 +93,7 @@ def main() -> None:
     if "--help" in sys.argv or "-h" in sys.argv:
         say(str(__doc__))
         return
-    given = typed(sys.argv[1:], {"output_dir": "outputs", "study": "paper_log_begin"})
+    given = typed(sys.argv[1:], {"output_dir": "outputs", "study": "paper_log"})
     output = Path(given["output_dir"])
     folder = output / given["study"]
     runs = by_squash(folder)

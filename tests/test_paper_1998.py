@@ -5,11 +5,14 @@ import shutil
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
 from scipy import stats
 
+from lenet.records import store
+from lenet.studies.statistics import prediction_interval
 from lenet.training.data import Data
 
 ROOT = Path(__file__).parent.parent
@@ -94,3 +97,31 @@ def test_reproduction_is_within_its_bands(script: ModuleType) -> None:
     assert test["inside"] and train["inside"]
     assert 0.85 <= test["mean"] <= 1.05
     assert abs(train["mean"] - train["published"]) <= 0.15
+
+
+def test_published_log_lies_in_the_interval_for_one_run() -> None:
+    """Each of its 37 test errors, of ours with plain tanh; not so with scaled tanh,
+    whose h does not collapse."""
+    log = pd.read_csv(
+        ROOT / "outputs" / "paper_log" / "published.csv", index_col="pass"
+    )
+    records = store.read_published(ROOT / "outputs" / "paper_log" / "records.jsonl.gz")
+    inside, largest = {}, {}
+    for squash in ("tanh", "scaled_tanh"):
+        runs = [r for r in records if r["treatment"]["activation"] == squash]
+        assert len(runs) == 6
+        errors = np.array(
+            [[100 * point["test_error"] for point in r["curve"]] for r in runs]
+        )
+        intervals = [prediction_interval(each) for each in errors.T]
+        published = log["test_error_percent"].loc[1:]
+        pairs = zip(intervals, published, strict=True)
+        inside[squash] = sum(low <= error <= high for (low, high), error in pairs)
+        rate = runs[0]["treatment"]["optimizer.lr"]
+        largest[squash] = [
+            max(rate / point["least_step"] for point in (r["curve"][at] for r in runs))
+            for at in (0, 1)
+        ]
+    assert inside["tanh"] == 37 > inside["scaled_tanh"]
+    assert largest["tanh"][1] < 0.1 < 1 < largest["tanh"][0] < 1.1
+    assert largest["scaled_tanh"][1] > largest["scaled_tanh"][0]
