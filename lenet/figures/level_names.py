@@ -24,10 +24,12 @@ DIGITS = tuple("0123456789")  # what classes are called, unless they have other 
 
 
 class Words(NamedTuple):
-    """Labels and years by factor and level; what has none keeps its name."""
+    """Labels and years by factor and level; what has none keeps its name. designed:
+    the factors whose levels have the names that a design gives them."""
 
     labels: Mapping[str, Mapping[str, str]] = {}
     years: Mapping[str, Mapping[str, int]] = {}
+    designed: frozenset[str] = frozenset()
 
     def label(self, factor: str, level: str) -> str:
         """A level alone: "max pooling", or its name."""
@@ -37,7 +39,7 @@ class Words(NamedTuple):
         """An arm by what it is: "ReLU for scaled tanh", or "depth: 3 for 2"."""
         factor, new, old = str(arm.factor), str(arm.level), str(arm.reference)
         known = self.labels.get(factor, {})
-        if known.get(new) == new:  # a name of the design's own
+        if factor in self.designed:
             return f"{factor}: {new}"
         if new not in known:
             named = self.label(factor, new)
@@ -100,10 +102,11 @@ def study_words(study: Study) -> Words:
             values = str(value).split("+") if len(keys) > 1 else [str(value)]
             parts += zip(keys, values, strict=True)
         joints.setdefault(factor, {})[name] = joint(parts)
+    designed = {f for f, labels in joints.items() if not all(labels.values())}
     for factor, labels in joints.items():
-        own = {name: name for name in labels}  # the plan's, for all alike
-        names.setdefault(factor, {}).update(labels if all(labels.values()) else own)
-    return Words(names, study.years)
+        if factor not in designed:
+            names.setdefault(factor, {}).update(labels)
+    return Words(names, study.years, frozenset(designed))
 
 
 def study_network(study: Study) -> str:
@@ -118,7 +121,8 @@ def treatment(study: Study, levels: Mapping[str, Any]) -> str:
         return study_network(study)
     known = study_words(study)
     for (factor, name), change in study.names.items():
-        if change == changed and factor not in changed:
+        own = factor in known.designed
+        if change == changed and (own or factor not in changed):
             label = known.label(factor, name)
             return f"{factor}: {label}" if label == name else label
     arms = [
@@ -132,12 +136,14 @@ def joint_words(several: Iterable[Words]) -> Words:
     """The words of several studies."""
     labels: dict[str, dict[str, str]] = {}
     years: dict[str, dict[str, int]] = {}
+    designed: set[str] = set()
     for words in several:
+        designed |= words.designed
         for factor, known in words.labels.items():
             labels.setdefault(factor, {}).update(known)
         for factor, dated in words.years.items():
             years.setdefault(factor, {}).update(dated)
-    return Words(labels, years)
+    return Words(labels, years, frozenset(designed))
 
 
 def joint(settings: Iterable[tuple[str, str]]) -> str:
