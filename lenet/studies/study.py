@@ -357,11 +357,9 @@ def fits(record: Record, narrow: Mapping[str, str]) -> bool:
 
 def code_of_record(record: Record) -> str:
     """What trained a run: its edition, or, before there were any, its code."""
-    edition, fingerprint = (
-        run_record.edition(record),
-        str(record["code"]["fingerprint"]),
-    )
-    return f"edition-{edition}" if edition > 1 else fingerprint[:10]
+    edition = run_record.edition(record)
+    known = str(record["code"]["fingerprint"])[:10]
+    return f"edition-{edition}" if edition > 1 else known
 
 
 def bound_to(record: Record, what: str) -> str:
