@@ -535,9 +535,9 @@ def test_treatment_is_attacked_once(
     other = task._replace(norm="l2"), task._replace(images=task.images / 2)
     for name, about in zip("bc", other, strict=True):
         command.attacked_arm(name, runs, "", about, tmp_path, "code")
-    command.attacked_arm("d", [{**runs[0], "weights": "c"}], "", task, tmp_path, "code")
+    command.attacked_arm("a", [{**runs[0], "weights": "c"}], "", task, tmp_path, "code")
     command.attacked_arm("a", runs, "", task, tmp_path, "other code")
-    assert asked == ["a", "b", "c", "d", "a"]
+    assert asked == ["a", "b", "c", "a", "a"]
 
 
 def test_trial_leaves_treatments_of_another_alone(tmp_path: Path) -> None:
