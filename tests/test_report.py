@@ -213,7 +213,7 @@ def test_page_opens_with_the_question_the_answer_and_the_errors(arms):
     rows = answer_section.error_table(found).set_index("treatment")
     runs = found.of({**found.reference, "optimizer": "adam"})
     kept = 100 * runs[runs["status"] == "finished"]["test_error"]
-    row = rows.loc["Adam for SGD"]
+    row = rows.loc["Adam for second-order steps"]
     assert (row["runs"], row["lost"]) == (7, 1) and len(kept) == 6
     interval = stats.t.interval(0.95, 5, kept.mean(), stats.sem(kept))
     assert row["test_error, %"] == decimals(kept.mean())

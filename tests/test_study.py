@@ -8,7 +8,7 @@ import sealed_studies
 from sealed_studies import PAPER, TODAY, make_record
 
 from lenet.config import Refusal, group_levels
-from lenet.figures.level_names import study_words
+from lenet.figures.level_names import estimand_heading, study_network, study_words
 from lenet.report import study_report
 from lenet.studies import study
 from lenet.studies.effect import arms
@@ -323,3 +323,31 @@ def test_factor_of_a_design_has_labels_or_its_own_names_throughout(tmp_path):
     words = study_words(study.published_study(tmp_path / "s"))
     assert words.designed == {"reading"} and "reading" not in words.labels
     assert words.labels["structure"]["today"] != "today"
+
+
+@pytest.mark.parametrize(
+    "base, called",
+    [
+        ({}, "LeNet-5 of today"),
+        ({"data": "fashion", "epochs": 3, "train_size": 5}, "LeNet-5 of today"),
+        ({"augmentation": "none"}, "LeNet-5 of today with no distortions"),
+        (
+            {"average": "pass", "optimizer.lr": 0.25},
+            "LeNet-5 of today with weights averaged over a pass and lr 0.25",
+        ),
+        (  # its own step size and batch come with it
+            {"optimizer": "sgd", "optimizer.lr": 0.05, "batch_size": 64},
+            "LeNet-5 of today with SGD",
+        ),
+        ({"dropout": 0.5, "norm": "batch", "pooling": "average"}, "as s changes it"),
+    ],
+)
+def test_reference_is_named_with_what_it_changes_of_its_preset(tmp_path, base, called):
+    """What is not the preset is never called by its name alone."""
+    arms_ = {"reference": base, "activation=tanh": {**base, "activation": "tanh"}}
+    sealed_studies.write_study(
+        tmp_path / "s", "one_factor", "modern", {}, arms_, range(3)
+    )
+    found = study.published_study(tmp_path / "s")
+    assert study_network(found).endswith(called)
+    assert estimand_heading(found, "alone").endswith(study_network(found))

@@ -30,6 +30,7 @@ from lenet.studies.rounding import decimals
 from lenet.studies.study import converged
 
 WIDTH, HEIGHT, LEFT, BELOW = 1.75, 1.25, 0.5, 0.32  # inches of a panel and around it
+SHORT = 40  # letters at most of a reference's name in the legend
 COLUMNS = 4
 LEAST, KEY = 1.05, 0.22  # inches: a panel's width in a paper, a line of the legend
 RANGE, OTHER = "#99C7E0", "#999999"
@@ -201,11 +202,13 @@ def _ticks(first: int, last: int) -> list[int]:
 
 
 def _other(reference: str, look: Look) -> str:
-    """What the line of the reference is called; in a paper as far as there is room."""
-    said = f"test error of {reference}"[:60]
+    """What the line of the reference, the first panel, is called; in a paper as far
+    as there is room."""
+    name = reference if len(reference) <= SHORT else "the reference"
     if look.width is None:
-        return said
-    return wrap(reference if look.narrow else said, look.width - 0.4, SMALL)[0]
+        return f"test error of {name}"
+    said = name if look.narrow else f"test error of {name}"
+    return wrap(said, look.width - 0.4, SMALL)[0]
 
 
 def _handles(other: str, curves: pd.DataFrame) -> list[Line2D | Patch]:

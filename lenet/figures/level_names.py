@@ -19,6 +19,7 @@ from lenet.studies.study import Study, level, preset_levels, unique
 NETWORKS = {"paper": "LeNet-5 of 1998", "modern": "LeNet-5 of today"}
 NOTHING = "none"  # the level of a factor that does nothing
 NULL = "null"  # a number that is not set
+NAMED_CHANGES = 2  # of a reference from its preset, at most, in its name
 FEW = 20  # classes at most of which each is named
 DIGITS = tuple("0123456789")  # what classes are called, unless they have other names
 
@@ -110,8 +111,29 @@ def study_words(study: Study) -> Words:
 
 
 def study_network(study: Study) -> str:
-    """What the reference is called: "LeNet-5 of 1998", or its name."""
-    return NETWORKS.get(study.base, study.base)
+    """What the reference is called: "LeNet-5 of 1998", or its name; with what the
+    design changes of its preset: "LeNet-5 of today with no distortions"."""
+    network = NETWORKS.get(study.base, study.base)
+    if not (changes := study.base_changes):
+        return network
+    if len(changes) > NAMED_CHANGES:
+        return f"{network} as {study.name} changes it"
+    named = [
+        joint([(key, str(value))])
+        or f"{number_name(key)} {f'{value:g}' if isinstance(value, float) else value}"
+        for key, value in changes.items()
+    ]
+    return f"{network} with {in_words(named)}"
+
+
+def number_name(key: str) -> str:
+    """ "curvature scale" for "optimizer.curvature_scale"."""
+    return key.rpartition(".")[2].replace("_", " ")
+
+
+def end_network(study: Study, end: str) -> str:
+    """What one end of a ladder or a factorial is called."""
+    return study_network(study) if end == study.base else NETWORKS.get(end, end)
 
 
 def treatment(study: Study, levels: Mapping[str, Any]) -> str:
@@ -181,19 +203,20 @@ def _all_of(study: Study, preset: str) -> bool:
 def where_measured(study: Study, estimand: str) -> str:
     """Where an effect was measured, for a sentence: "in LeNet-5 of 1998"."""
     if estimand.startswith(ALONE) and study.base in NETWORKS:
-        return f"in {NETWORKS[study.base]}"
-    for preset, network in NETWORKS.items():
+        return f"in {study_network(study)}"
+    for preset in NETWORKS:
         if estimand.endswith(f"(others as in {preset})"):
-            return f"in {network}"
+            return f"in {end_network(study, preset)}"
     return "" if estimand.startswith(ALONE) else "on average"
 
 
 def estimand_heading(study: Study, estimand: str) -> str:
     """What stands above the effects of one estimand."""
-    network = NETWORKS.get(study.base, "")
+    network = study_network(study) if study.base in NETWORKS else ""
     if not estimand.startswith(ALONE):
-        for preset, name in NETWORKS.items():
-            estimand = estimand.replace(f"as in {preset}", f"as in {name}")
+        for preset in NETWORKS:
+            named = f"as in {end_network(study, preset)}"
+            estimand = estimand.replace(f"as in {preset}", named)
         return estimand
     if puts_back(study):
         return f"kept in {network} (effect of having it)"

@@ -41,7 +41,7 @@ def question(study: Study) -> str:
             f"all {cells} combinations? ({many})"
         )
     if study.rungs:
-        new = level_names.NETWORKS.get(study.new, study.new)
+        new = level_names.end_network(study, study.new)
         return f"What does each step from {network} to {new} do to the {what}? ({many})"
     arms = len(study.treatments) - 1
     return (

@@ -240,7 +240,7 @@ def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
     """A ladder: one change at a time, or the Shapley values as a waterfall."""
     rows, seen = (effect.effects_of_kind(table, kind) for table in effects[:2])
     start = reference_error(study, seen["seed"])
-    old, new = (level_names.NETWORKS.get(end, end) for end in (study.base, study.new))
+    old, new = (level_names.end_network(study, end) for end in (study.base, study.new))
     ends = ladder.Ends(old, new, start, start + float(rows["mean"].sum()))
     said = level_names.study_words(study)
     draw = partial(

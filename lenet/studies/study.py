@@ -26,6 +26,7 @@ from lenet.studies.origin import Origin
 
 NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment
 BELONGS = {"batch_size": "optimizer"}  # dotted numbers say to what they belong
+STATED = {"data", "epochs", "train_size", "validation_size"}  # of a study, by captions
 HELD_OUT = Response("validation_error")
 
 
@@ -193,6 +194,23 @@ class Study:
             }
             for factor in self.reference
         }
+
+    @property
+    def base_changes(self) -> dict[str, Value]:
+        """What the reference changes of its preset, but for its data and their sizes
+        and the number of passes, which every caption and table states."""
+        if self.base not in preset_levels() or self.plan is None:
+            return {}
+        reference, preset = current(self.plan["reference"]), preset_levels()[self.base]
+        levels = {f: reference[f] for f in FACTORS if reference[f] != preset[f]}
+        typed = (f"{factor}={level}" for factor, level in levels.items())
+        usual = composed([f"preset={self.base}", *typed])[0][0].treatment
+        numbers = {
+            key: value
+            for key, value in reference.items()
+            if key not in STATED and value != usual.get(key, value)
+        }
+        return levels | numbers
 
     @cached_property
     def effects(self) -> pd.DataFrame:
