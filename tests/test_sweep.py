@@ -237,6 +237,30 @@ def test_worker_of_a_suspended_sweep_is_not_taken_for_hung(
     assert said == causes and bool(state.waiting) == bool(causes)
 
 
+def test_sweep_suspended_while_it_waits_for_a_word_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It mostly waits: the clock then jumps between two lines of one look."""
+    plan, runs = small(2)
+    clock = [time.monotonic()]
+    monkeypatch.setattr(sweep.time, "monotonic", lambda: clock[0])
+    worker = start_worker(1, ["sleep", "60"])
+    worker.job, worker.heard = Job(runs), clock[0]
+    state = sweep.State(4, 4.0, deque(), clock[0], workers=[worker])
+
+    def suspended(*pipes: object) -> tuple[list[object], ...]:
+        clock[0] += 700
+        return [], [], []
+
+    monkeypatch.setattr(sweep.select, "select", suspended)
+    try:
+        for _ in range(3):
+            sweep.listen(state, Places(output_dir=str(tmp_path), device="cpu"))
+    finally:
+        worker.stop()
+    assert not attempts(tmp_path) and state.workers == [worker]
+
+
 def test_worker_that_cannot_start_stops_the_sweep(tmp_path: Path) -> None:
     """What would fail for every stack is said once, with what the worker said."""
     plan, runs = small()

@@ -397,7 +397,7 @@ def listen(state: State, places: Places) -> None:
         messages: list[Message] | None = []
         if worker.process.stdout in speaking:
             messages = worker.messages()
-        elif worker.job and time.monotonic() - worker.heard > PATIENCE:
+        elif worker.job and now - worker.heard > PATIENCE:  # now: of before the select
             messages = [{"failed": f"no word for {PATIENCE:.0f} s: hung"}]
         if messages is None:
             messages = [{"failed": death(worker)}]
