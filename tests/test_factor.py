@@ -1618,13 +1618,13 @@ def test_adversary_moves_images_as_its_formula_says(
     """No move, one step or some steps up the run's own loss, from a start drawn by
     (seed, epoch, image), within the run's own radius."""
     state, images = opposing(level, head_level), DIGITS.train_images[BATCH] / 255
-    found = state.oppose(images, BATCH, 4, DIGITS)
+    found = state.adversarial_images(images, BATCH, 4, DIGITS)
     steps = {"none": 0, "fgsm": 1, "pgd": 2}[level]
     for run in (0, 1):
         expected = by_hand(state, run, steps) if steps else images[run]
         torch.testing.assert_close(found[run], expected, rtol=0, atol=1e-6)
         assert (found[run] - images[run]).abs().max() <= RADII[run][0] + 1e-6
-    assert torch.equal(found, state.oppose(images, BATCH, 4, DIGITS))
+    assert torch.equal(found, state.adversarial_images(images, BATCH, 4, DIGITS))
 
 
 @pytest.mark.parametrize("level", [v for v in adversary.LEVELS if v != "none"])
@@ -1632,14 +1632,14 @@ def test_adversary_makes_the_loss_larger(level: str) -> None:
     """The images that are trained on are harder, and no two levels' are the same."""
     state, images = opposing(level), DIGITS.train_images[BATCH] / 255
     labels = DIGITS.train_labels[BATCH]
-    found = state.oppose(images, BATCH, 0, DIGITS)
+    found = state.adversarial_images(images, BATCH, 0, DIGITS)
     before, after = (
         head.LEVELS["softmax"].loss(state.model(x), labels, torch.zeros(2)).sum(1)
         for x in (images, found)
     )
     assert (after > before).all()
     other = opposing("pgd" if level == "fgsm" else "fgsm")
-    assert (found != other.oppose(images, BATCH, 0, DIGITS)).any()
+    assert (found != other.adversarial_images(images, BATCH, 0, DIGITS)).any()
 
 
 def test_adversary_leaves_running_statistics_alone() -> None:
@@ -1648,7 +1648,7 @@ def test_adversary_leaves_running_statistics_alone() -> None:
     state = Stack.start([config(levels_, seed) for seed in (0, 1)], DIGITS)
     state.model.train()
     before = state.model.C1.mean.clone()
-    state.oppose(DIGITS.train_images[BATCH] / 255, BATCH, 0, DIGITS)
+    state.adversarial_images(DIGITS.train_images[BATCH] / 255, BATCH, 0, DIGITS)
     assert torch.equal(state.model.C1.mean, before)
     assert all(part.training for part in state.model.modules())
 
@@ -1679,7 +1679,7 @@ def test_held_out_images_may_be_those_of_validation() -> None:
     changes = {"adversary": "fgsm", "adversary.held_out": 60, "validation_size": 70}
     state = Stack.start([config({**changes, "train_size": 200})] * 2, DIGITS)
     assert len(state.validation) == 70
-    assert state.withstood(DIGITS, state.validation[:60]).shape == (2, 60)
+    assert state.right_under_attack(DIGITS, state.validation[:60]).shape == (2, 60)
 
 
 @pytest.mark.parametrize(

@@ -440,9 +440,11 @@ def test_answers_and_curvature_are_the_plain_networks(
     assert sure.double().mean() > (0.25 if change.get("head") == "ten_units" else 0.5)
     assert (found == logits.argmax(-1))[sure].all()
     keys = draws.fold(state.streams["watch"][:, None], torch.arange(40))
-    fast = compiled.withstood(state, images, labels, draws.fold(keys, 0))
+    fast = compiled.right_under_attack(state, images, labels, draws.fold(keys, 0))
     epsilon = state.numbers["adversary.epsilon"]
-    slow = adversary.withstood(state.model, images / 255, labels, keys, epsilon)
+    slow = adversary.right_under_attack(
+        state.model, images / 255, labels, keys, epsilon
+    )
     assert (fast != slow).double().mean() < 0.02
     chosen = torch.arange(60).view(3, 20)
     ours = compiled.curvature(state, digits, chosen)

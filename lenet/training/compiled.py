@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Batch = Int64[Tensor, "run image"]  # which training image comes where
 IMAGES = 4000  # at a time: memory for what is drawn, and how often the bar moves
-WATCHED_STEPS = 10  # as adversary.withstood has it, each a quarter of epsilon
+WATCHED_STEPS = 10  # as adversary.right_under_attack has it, each a quarter of epsilon
 
 
 def can_run(model: LeNet5) -> bool:
@@ -86,7 +86,7 @@ def answers(
     return torch.from_numpy(logits)
 
 
-def withstood(
+def right_under_attack(
     stack: "Stack", images: Tensor, labels: Tensor, keys: Int64[Tensor, "run image"]
 ) -> Bool[Tensor, "run image"]:
     """Which images each run still classifies correctly under PGD on the margin."""

@@ -262,7 +262,7 @@ class Stack:
             main = mates.main(batch) if mates else batch
             labels = data.train_labels[main]
             pixels = self.presented(batch, epoch, data)
-            pixels = self.oppose(pixels, batch, epoch, data)
+            pixels = self.adversarial_images(pixels, batch, epoch, data)
             logits = self.model(pixels, self.keep(batch, epoch))
             losses = self.losses(logits, batch, epoch, data).mean(1)
             self.update(losses, epoch, step)
@@ -521,11 +521,13 @@ class Stack:
         """A number of augmentation, `count` times for each run."""
         return self.numbers[f"augmentation.{name}"].repeat_interleave(count)
 
-    def oppose(self, pixels: Pixels, batch: Batch, epoch: int, data: Data) -> Pixels:
+    def adversarial_images(
+        self, pixels: Pixels, batch: Batch, epoch: int, data: Data
+    ) -> Pixels:
         """Each run's images, moved to where its loss is larger."""
         if self.level("adversary") == "none":
             return pixels
-        return adversary.opposed(
+        return adversary.adversarial_images(
             self.level("adversary"),
             self.model,
             pixels,
@@ -640,7 +642,9 @@ class Stack:
         found = {key: (self.answers(*about) != about[1]).sum(1)
                  for key, about in tested.items()}  # fmt: skip
         if watched := int(self.configs[0].number("adversary.held_out")):
-            found["pgd"] = (~self.withstood(data, self.validation[:watched])).sum(1)
+            found["pgd"] = (
+                ~self.right_under_attack(data, self.validation[:watched])
+            ).sum(1)
             tested["pgd"] = (self.validation[:watched],) * 2
         return {key: (wrong, len(tested[key][0])) for key, wrong in found.items()}
 
@@ -657,16 +661,20 @@ class Stack:
             point |= {"least_step": low, "largest_step": high}
         return point
 
-    def withstood(self, data: Data, images: Tensor) -> Bool[Tensor, "run image"]:
+    def right_under_attack(
+        self, data: Data, images: Tensor
+    ) -> Bool[Tensor, "run image"]:
         """Which of these training images each run classifies correctly under PGD."""
         keys = draws.fold(self.streams["watch"][:, None], images)
         if compiled.can_run(self.model):
             labels = data.train_labels[images]
             start = draws.fold(keys, 0)  # as `pgd` has it for its first start
-            return compiled.withstood(self, data.train_images[images], labels, start)
+            return compiled.right_under_attack(
+                self, data.train_images[images], labels, start
+            )
         parts = zip(images.split(TEST_BATCH), keys.split(TEST_BATCH, 1), strict=True)
         kept = [
-            adversary.withstood(
+            adversary.right_under_attack(
                 self.model,
                 data.train_images[part] / 255,
                 data.train_labels[part],

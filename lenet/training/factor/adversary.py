@@ -51,7 +51,7 @@ STEPS: dict[str, Callable[[int], int]] = {
 }
 
 
-def opposed(
+def adversarial_images(
     level: str,
     model: Model,
     pixels: Pixels,
@@ -73,7 +73,7 @@ def opposed(
         return LEVELS[level](attack, keys, steps).view_as(pixels)
 
 
-def withstood(
+def right_under_attack(
     model: Model,
     pixels: Float[Tensor, "batch 28 28"],
     labels: Int64[Tensor, "batch"],

@@ -79,7 +79,7 @@ def climb_margin(s, lane, label):
 
 @compiled
 @no_type_check
-def oppose(s, count, given, wide, w, g, plan, shown, at, none, ball):
+def move_images(s, count, given, wide, w, g, plan, shown, at, none, ball):
     """The images of a tile, moved; wide: the weights of C1 to S4 as they test."""
     for i in range(count):
         for lane in range(LANES):
@@ -102,7 +102,7 @@ def oppose(s, count, given, wide, w, g, plan, shown, at, none, ball):
 
 @compiled
 @no_type_check
-def withstand(s, count, given, wide, w, g, plan, shown, at, none, ball, right):
+def judge_under_attack(s, count, given, wide, w, g, plan, shown, at, none, ball, right):
     """Which images of a tile keep their class, as they are and on a path of the
     largest other score; right: [image], True at first."""
     for turn in range(ball.steps + 2):

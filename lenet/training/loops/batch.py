@@ -22,7 +22,7 @@ import numpy as np
 
 from lenet.training.factor.norm import MOMENTUM, MOMENTUM_BATCH
 from lenet.training.loops import norm
-from lenet.training.loops.attacked_images import oppose
+from lenet.training.loops.attacked_images import move_images
 from lenet.training.loops.cache import compiled, entrance
 from lenet.training.loops.dense import (
     judge,
@@ -81,7 +81,7 @@ def put_tile(s, count, w, plan, shown, at, own):
     for i in range(count):
         put(s[i], shown, at[i], canvas, before)
     if ball.steps:
-        oppose(s, count, given, tested, w, lanes, plan, shown, at, none, ball)
+        move_images(s, count, given, tested, w, lanes, plan, shown, at, none, ball)
 
 
 @compiled

@@ -7,7 +7,7 @@ from typing import no_type_check
 import numpy as np
 
 from lenet.training.loops import norm
-from lenet.training.loops.attacked_images import withstand
+from lenet.training.loops.attacked_images import judge_under_attack
 from lenet.training.loops.batch import place
 from lenet.training.loops.cache import entrance
 from lenet.training.loops.llvm import LANES
@@ -31,7 +31,7 @@ def each_answer(first, stop, s, w, plan, shown, own, running, answers, right, sc
         for i in range(count):
             put(s[i], shown, at[i], canvas, before)
         if ball.steps:
-            withstand(
+            judge_under_attack(
                 s, count, given, wide, w, lanes, plan, shown, at, none, ball, right
             )
             continue

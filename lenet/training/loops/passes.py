@@ -379,17 +379,17 @@ class PixelLoops:
         """[run, image, class], of images [run, image, 28, 28]."""
         images = np.ascontiguousarray(pixels, np.float32)
         scores = np.empty((*images.shape[:2], 10), np.float32)
-        self.walk(images, scores, scores[:, :0], threads)
+        self.fill(images, scores, scores[:, :0], threads)
         return scores
 
     def slopes(self, pixels: Array, pulls: Array, threads: int | None = None) -> Array:
         """[run, image, 28, 28]: dE by each pixel, from dE by each score."""
         slopes = np.array(pixels, np.float32, order="C")
         pulls = np.ascontiguousarray(pulls, np.float32)
-        self.walk(slopes, pulls[:, :0], pulls, threads)
+        self.fill(slopes, pulls[:, :0], pulls, threads)
         return slopes
 
-    def walk(
+    def fill(
         self, images: Array, scores: Array, pulls: Array, threads: int | None
     ) -> None:
         """Fill in the scores, or, where there are pulls, put the slopes by the pixels
