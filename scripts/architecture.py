@@ -78,7 +78,7 @@ def architecture() -> Figure:
     }
     levels = {name: {f: str(t[f]) for f in STRUCTURE} for name, t in treatments.items()}
     rows = {name: table(**chosen) for name, chosen in levels.items()}
-    old, new = (sum(row[2] for row in found) for found in rows.values())
+    old, new = (sum(row[2] for row in layers) for layers in rows.values())
     wires = sum(row[3] for row in rows["paper"])
     title = f"LeNet-5: {old:,} parameters and {wires:,} connections in 1998, "
     page, top = sheet(
@@ -91,8 +91,8 @@ def architecture() -> Figure:
         NOWHERE,
     )
     picture(page.axes(0, top, WIDTH, HEIGHT), rows["paper"])
-    for name, found in rows.items():
-        counts(page, top + HEIGHT, name, levels[name], found)
+    for name, layers in rows.items():
+        counts(page, top + HEIGHT, name, levels[name], layers)
         top += BLOCK + 0.1
     return page.figure
 
@@ -116,8 +116,8 @@ def counts(
     page.write(MARGIN + 0.08, y + line, heads[1:], BODY, color=INK)
     for at, (name, _, parameters, connections) in zip(CENTERS[1:], rows, strict=True):
         factor = CHOSEN.get(name)
-        said = f"{factor}={levels[factor]}" if factor else ""
-        page.write(at, y, [said], SMALL, ha="center", color=GREY)
+        label = f"{factor}={levels[factor]}" if factor else ""
+        page.write(at, y, [label], SMALL, ha="center", color=GREY)
         numbers = [f"{parameters:,}", f"{connections:,}"]
         page.write(at, y + line, numbers, BODY, ha="center")
     _, _, *columns = zip(*rows, strict=True)
@@ -142,8 +142,8 @@ def picture(axes: Axes, rows: Sequence[Row]) -> None:
             digit(axes, front)
         before = front
         axes.text(at, 0.14, name, ha="center", weight="bold", fontsize=BODY + 1)
-        said = shape.replace("x", "×").replace("×", " @ ", 1).removeprefix("1 @ ")
-        axes.text(at, 0.32, said, ha="center", fontsize=BODY)
+        label = shape.replace("x", "×").replace("×", " @ ", 1).removeprefix("1 @ ")
+        axes.text(at, 0.32, label, ha="center", fontsize=BODY)
         where = at, HEIGHT - 0.1
         axes.text(*where, DOES[name], ha="center", fontsize=SMALL, color=GREY)
 

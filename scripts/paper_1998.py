@@ -300,17 +300,17 @@ def rows(
     """What Fig. 5 and 6 say, beside the published values, in %; of Fig. 5 also how far
     the mean curve is from it, on average over the passes."""
     table = []
-    for loss, found in losses.items():
+    for loss, runs in losses.items():
         for kind, published, final in (("test", TEST, 0.95), ("train", TRAIN, 0.35)):
-            values, what = curves(found, f"{kind}_error"), f"Fig. 5, {loss}, {kind}"
+            values, what = curves(runs, f"{kind}_error"), f"Fig. 5, {loss}, {kind}"
             for p in (1, 3, 6, 10):
                 at = values[:, p - 1]
                 table.append(line(f"{what}, pass {p}", at, published[p - 1]))
             table.append(line(f"{what}, pass 20", values[:, -1], final))
             off = np.abs(values.mean(0)[: len(published)] - published).mean()
-            table.append([f"{what}, distance", len(found), off, *[None] * 3, 0.0, None])
-    for name, found in sizes.items():
-        last = curves(found, "test_error")[:, -1]
+            table.append([f"{what}, distance", len(runs), off, *[None] * 3, 0.0, None])
+    for name, runs in sizes.items():
+        last = curves(runs, "test_error")[:, -1]
         table.append(line(f"Fig. 6, {name}", last, SIZES[name]))
     columns = ["what", "n", "mean", "sd", "low_run", "high_run", "published", "inside"]
     return pd.DataFrame(table, columns=columns)

@@ -47,8 +47,8 @@ def by_squash(folder: Path) -> dict[str, list[Record]]:
 def table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.DataFrame:
     """The log's rows with ours: errors in %, means over n seeds; of 1/(mu + h) the
     least and the largest over the seeds."""
-    found = published.set_index("pass")[["test_error_percent", "inverse_min"]]
-    found.columns = pd.Index(["log_test", "log_least"])
+    joined = published.set_index("pass")[["test_error_percent", "inverse_min"]]
+    joined.columns = pd.Index(["log_test", "log_least"])
     for name, chosen in runs.items():
         squash = name.replace(" ", "_")
         rate = chosen[0]["treatment"]["optimizer.lr"]
@@ -56,12 +56,12 @@ def table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.DataFram
             curves = [[dict(point) for point in r["curve"]] for r in chosen]
             errors = [[100 * float(str(p[f"{kind}_error"])) for p in c] for c in curves]
             passes = range(1, len(errors[0]) + 1)
-            found[f"{squash}_{kind}"] = pd.Series(np.mean(errors, 0), passes)
+            joined[f"{squash}_{kind}"] = pd.Series(np.mean(errors, 0), passes)
         steps = [[p["least_step"] / rate for p in r["curve"]] for r in chosen]
         before = range(len(steps[0]))
-        found[f"{squash}_least_low"] = pd.Series(np.min(steps, 0), before)
-        found[f"{squash}_least_high"] = pd.Series(np.max(steps, 0), before)
-    return found.reset_index()
+        joined[f"{squash}_least_low"] = pd.Series(np.min(steps, 0), before)
+        joined[f"{squash}_least_high"] = pd.Series(np.max(steps, 0), before)
+    return joined.reset_index()
 
 
 def figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:

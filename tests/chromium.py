@@ -83,9 +83,9 @@ class Browser:
     def ask(self, expression: str) -> Any:
         """The value of an expression in the page; a promise's once it is there."""
         given = {"expression": expression, "returnByValue": True, "awaitPromise": True}
-        found = self.call("Runtime.evaluate", given)
-        assert "exceptionDetails" not in found, found["exceptionDetails"]
-        return found["result"].get("value")
+        answer = self.call("Runtime.evaluate", given)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
 
     def wait(self, expression: str) -> Any:
         """The value of an expression as soon as it is true."""
@@ -101,8 +101,8 @@ class Browser:
             for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
                 code = {"Tab": 9, "Enter": 13, " ": 32}.get(key, 0)
                 given = {"type": kind, "key": key, "windowsVirtualKeyCode": code}
-                said = {"text": text} if text and kind == "keyDown" else {}
-                self.call("Input.dispatchKeyEvent", {**given, **said})
+                typed = {"text": text} if text and kind == "keyDown" else {}
+                self.call("Input.dispatchKeyEvent", {**given, **typed})
 
     def drag(self, *points: tuple[float, float]) -> None:
         """Press the mouse at the first point, move it over the others, let it go."""
@@ -120,14 +120,18 @@ class Browser:
         self.ask("0")  # whatever was said before has come by now
         kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown")
         heard = (*kinds, "Log.entryAdded")
-        return [json.dumps(one) for one in self.events if one.get("method") in heard]
+        return [
+            json.dumps(event) for event in self.events if event.get("method") in heard
+        ]
 
     def requests(self) -> list[str]:
         """The addresses that were asked for since the page was opened."""
         self.ask("0")
         sent = "Network.requestWillBeSent"
-        found = [one["params"] for one in self.events if one.get("method") == sent]
-        return [one["request"]["url"] for one in found]
+        found = [
+            event["params"] for event in self.events if event.get("method") == sent
+        ]
+        return [request["request"]["url"] for request in found]
 
     def picture(self, path: Path, whole: bool = True) -> None:
         """Write what the page looks like, all of it or the window, as PNG."""

@@ -100,7 +100,7 @@ def schooled(configs: Sequence[Config], data: Data) -> list[Teacher]:
         return []
     own = {"activation": "scaled_tanh", "pooling": "subsample", "connection": "table"}
     made = [config({**own, "head": "rbf_map"}, 8), config({"norm": "batch"}, 9)]
-    return [Teacher(one, Stack.start([one], data).model.eval()) for one in made]
+    return [Teacher(run, Stack.start([run], data).model.eval()) for run in made]
 
 
 @pytest.fixture(scope="session")

@@ -136,18 +136,18 @@ def wait_for_tracer() -> None:
 
 def files(output_dir: Path) -> dict[str, bytes]:
     """Everything that is published, by path: nothing temporary, no quarantine."""
-    found = {path.relative_to(output_dir): path for path in output_dir.rglob("*")}
+    paths = {path.relative_to(output_dir): path for path in output_dir.rglob("*")}
     return {
         str(name): path.read_bytes()
-        for name, path in sorted(found.items())
+        for name, path in sorted(paths.items())
         if path.is_file() and path.name[0] != "." and name.parts[0] != "quarantine"
     }
 
 
-def told(found: Mapping[str, bytes]) -> dict[str, Any]:
+def told(published: Mapping[str, bytes]) -> dict[str, Any]:
     """What files say, but for what may differ: the times, and a run's companions in
     its stack, with the seals over them."""
-    return {path: content(path, text) for path, text in found.items()}
+    return {path: content(path, text) for path, text in published.items()}
 
 
 def content(path: str, text: bytes) -> Any:
@@ -198,8 +198,8 @@ def valid(output_dir: Path) -> dict[str, bytes]:
         for name in store.finished_runs(str(output_dir))
         if not store.fault(str(output_dir), name)
     ]
-    found = files(output_dir) if output_dir.exists() else {}
-    return {p: content for p, content in found.items() if Path(p).parts[1] in done}
+    published = files(output_dir) if output_dir.exists() else {}
+    return {p: content for p, content in published.items() if Path(p).parts[1] in done}
 
 
 @cache
@@ -225,11 +225,11 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for fault, calls in TRIED.items():
         for call in calls:
-            one = inject(plan, fault, call)
-            row = (fault, call, one.points, one.lost, len(one.problems))
+            outcome = inject(plan, fault, call)
+            row = (fault, call, outcome.points, outcome.lost, len(outcome.problems))
             print(f"| {' | '.join(map(str, row))} |", flush=True)
-            failed |= bool(one.problems)
-            for problem in one.problems:
+            failed |= bool(outcome.problems)
+            for problem in outcome.problems:
                 print(problem, file=sys.stderr)
     sys.exit(failed)
 

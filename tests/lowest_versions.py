@@ -18,9 +18,9 @@ def lowest() -> dict[str, str]:
     """The lowest version of each package that is declared, the extras' too."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
-    declared = [*project["dependencies"], *(one for extra in extras for one in extra)]
-    found = [BOUND.match(text) for text in declared]
-    return {match[1].lower(): match[2] for match in found if match}
+    declared = [*project["dependencies"], *(text for extra in extras for text in extra)]
+    bounds = [BOUND.match(text) for text in declared]
+    return {match[1].lower(): match[2] for match in bounds if match}
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ def read_drawing(drawing: str) -> Array:
     """The bitmaps [class, row * column] of a drawing: ink +1, paper -1."""
     rows = [line.split() for line in drawing.split("\n") if line]
     digits = ["".join(digit) for digit in zip(*rows, strict=True)]
-    return np.array([[{"#": 1.0, ".": -1.0}[dot] for dot in one] for one in digits])
+    return np.array([[{"#": 1.0, ".": -1.0}[dot] for dot in digit] for digit in digits])
 
 
 BITMAPS = read_drawing(DRAWING)
@@ -86,7 +86,7 @@ def logistic(a: Array) -> Array:
 
 def normal_share(a: Array) -> Array:
     """The share of a standard normal below a: (1 + erf(a / sqrt 2)) / 2."""
-    shares = [(1 + math.erf(one / math.sqrt(2))) / 2 for one in a.flat]
+    shares = [(1 + math.erf(value / math.sqrt(2))) / 2 for value in a.flat]
     return np.array(shares).reshape(a.shape)
 
 
@@ -360,8 +360,10 @@ def map_norm(layer: str, sums: Array, structure: Structure) -> tuple[Array, Arra
         mean = structure.statistics[f"{layer}.mean"]
         variance = structure.statistics[f"{layer}.variance"]
     else:
-        mean = np.array([np.mean(one) for one in sums])
-        variance = np.array([np.mean((one - np.mean(one)) ** 2) for one in sums])
+        mean = np.array([np.mean(channel) for channel in sums])
+        variance = np.array(
+            [np.mean((channel - np.mean(channel)) ** 2) for channel in sums]
+        )
     return mean, 1 / np.sqrt(variance + NORM_EPSILON)
 
 
@@ -408,7 +410,7 @@ def loss(
 def log_sum_exp(values: Array | list[float]) -> float:
     """The log of sum_i exp(values_i), shifted so that nothing overflows."""
     largest = max(values)
-    return float(largest + math.log(sum(math.exp(one - largest) for one in values)))
+    return float(largest + math.log(sum(math.exp(value - largest) for value in values)))
 
 
 # --- Counts ---------------------------------------------------------------------------

@@ -135,10 +135,12 @@ def take(disk: Disk, step: Step, contents: Mapping[str, bytes]) -> None:
         if not any(name.startswith(f"{path}/") for name in disk.now):  # or it fails
             disk.change(path, None, False)
     elif step.kind == "sync" and disk.now.get(path, ...) is None:
-        kept = [one for one in disk.pending if str(Path(one[0]).parent) != path]
-        for one in disk.pending:
-            if one not in kept:
-                apply(disk.names, *one)
+        kept = [
+            change for change in disk.pending if str(Path(change[0]).parent) != path
+        ]
+        for change in disk.pending:
+            if change not in kept:
+                apply(disk.names, *change)
         disk.pending = kept
     elif step.kind == "sync" and path in disk.now:
         number = disk.now[path]

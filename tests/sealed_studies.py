@@ -129,26 +129,26 @@ def write_study(folder, kind, preset, levels, arms, seeds, lost=(), search=(), *
     """A study's folder: `arms` maps names to changes, `lost` are the (arm, seed) that
     diverged, or a mapping of them to what else their records say."""
     base = PAPER if preset == "paper" else {**PAPER, **TODAY}
-    found, listed = [], []
+    records, listed = [], []
     told = lost if isinstance(lost, dict) else dict.fromkeys(lost, DIVERGED)
     for name, changes in arms.items():
         treatment = {**base, **changes}
         runs, searched = [], []
         for seed in seeds:
-            said = told.get((name, seed), {})
-            runs.append(make_record(treatment, seed, **said, **other))
+            extra = told.get((name, seed), {})
+            runs.append(make_record(treatment, seed, **extra, **other))
         for seed in search:
             held_out = {**treatment, "validation_size": 100}
             searched.append(make_record(held_out, seed, **other))
-        found += searched + runs
+        records += searched + runs
         listed.append(
             {
                 "name": name,
                 "levels": dict([name.split("=")] if name.count("=") == 1 else []),
                 "changes": changes,
                 "treatment": treatment,
-                "runs": [one["run_id"] for one in runs],
-                "search": [one["run_id"] for one in searched],
+                "runs": [record["run_id"] for record in runs],
+                "search": [record["run_id"] for record in searched],
             }
         )
     plan = {
@@ -163,19 +163,19 @@ def write_study(folder, kind, preset, levels, arms, seeds, lost=(), search=(), *
         "seeds": list(seeds),
         "search_seeds": list(search),
         "search_changes": {"validation_size": 100} if search else {},
-        "runs": [one["run_id"] for one in found],
+        "runs": [record["run_id"] for record in records],
         "data": {"mnist": DATA_SHA256},
         "code": CODE,
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(sealed(plan)))
-    write_records(folder, found)
-    return found
+    write_records(folder, records)
+    return records
 
 
-def write_records(folder, found):
+def write_records(folder, records):
     """The published records of a study."""
-    lines = "".join(json.dumps(one) + "\n" for one in found)
+    lines = "".join(json.dumps(record) + "\n" for record in records)
     (folder / "records.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
 
 
@@ -215,9 +215,9 @@ def factorial(
     return write_study(folder, kind, "paper", levels, arms, seeds, **other)
 
 
-def write_runs(output_dir, found):
+def write_runs(output_dir, records):
     """Records where trainings leave them."""
-    for one in found:
-        place = output_dir / "runs" / one["run_id"]
+    for record in records:
+        place = output_dir / "runs" / record["run_id"]
         place.mkdir(parents=True)
-        (place / "record.json").write_text(json.dumps(one))
+        (place / "record.json").write_text(json.dumps(record))

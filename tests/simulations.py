@@ -102,15 +102,15 @@ def family_wise_error(
 def power(blocks: int, tests: int, simulations: int = 2_000) -> dict[str, float]:
     """Share of simulations that find the one effect of a family, the size of which is
     that of `smallest_effect`: planned to be found in 80 %."""
-    rng, found = np.random.default_rng(9), {"max-T": 0, "Holm": 0}
+    rng, counts = np.random.default_rng(9), {"max-T": 0, "Holm": 0}
     size = smallest_effect(blocks, np.sqrt(2), tests)
     for _ in range(simulations):
         d = family(rng, "normal", tests, blocks)
         d[0] += size
         adjusted = {"max-T": max_t(d), "Holm": holm(sign_flip(d)[0])}
         for name, p in adjusted.items():
-            found[name] += int(p[0] <= SIGNIFICANCE)
-    return {name: count / simulations for name, count in found.items()}
+            counts[name] += int(p[0] <= SIGNIFICANCE)
+    return {name: count / simulations for name, count in counts.items()}
 
 
 def family_table(tests: int = 15, simulations: int = 2_000) -> pd.DataFrame:
@@ -123,9 +123,9 @@ def family_table(tests: int = 15, simulations: int = 2_000) -> pd.DataFrame:
                 wrong = family_wise_error(blocks, tests, shape, simulations, alone)
                 row = rows.setdefault(label, {})
                 row |= {f"{k}, n = {blocks}": wrong[k] for k in ("max-T", "Holm")}
-        found = power(blocks, tests, simulations)
+        shares = power(blocks, tests, simulations)
         row = rows.setdefault("power", {})
-        row |= {f"{k}, n = {blocks}": share for k, share in found.items()}
+        row |= {f"{k}, n = {blocks}": share for k, share in shares.items()}
     return pd.DataFrame(rows).T
 
 
@@ -142,10 +142,10 @@ def main() -> None:
     """Print the tables in Markdown."""
     intervals, families = coverage_table(), family_table()
     intervals.columns = [f"n = {n}" for n in intervals.columns]
-    for what, found in (("differences", intervals), ("errors of runs", families)):
-        print(f"| {what} |" + "".join(f" {name} |" for name in found.columns))
-        print("|---" * (1 + len(found.columns)) + "|")
-        for shape, row in found.iterrows():
+    for what, table in (("differences", intervals), ("errors of runs", families)):
+        print(f"| {what} |" + "".join(f" {name} |" for name in table.columns))
+        print("|---" * (1 + len(table.columns)) + "|")
+        for shape, row in table.iterrows():
             print(f"| {shape} |" + "".join(f" {100 * share:.1f} % |" for share in row))
 
 

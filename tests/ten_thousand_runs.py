@@ -104,7 +104,9 @@ def without_one(output_dir: Path) -> None:
     name, folder = store.finished_runs(str(output_dir))[0], output_dir / "small"
     shutil.rmtree(store.run_folder(str(output_dir), name))
     left = [
-        one for one in plans.published_records(folder).values() if one["run_id"] != name
+        record
+        for record in plans.published_records(folder).values()
+        if record["run_id"] != name
     ]
     atomic_files.replace(folder / plans.RECORDS, plans.packed_records(left))
 
@@ -121,44 +123,44 @@ def run(*arguments: str, interrupt: bool = False) -> tuple[Cost, str]:
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     ) as process:
         assert process.stdout is not None
-        said = process.stdout.readline() if interrupt else ""
+        output = process.stdout.readline() if interrupt else ""
         if interrupt:
             process.send_signal(signal.SIGINT)
-        said += process.stdout.read()
+        output += process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)  # of this one, not of all
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = usage.ru_utime + usage.ru_stime
-    return Cost(seconds, usage.ru_maxrss * 1024, process.returncode), said
+    return Cost(seconds, usage.ru_maxrss * 1024, process.returncode), output
 
 
 def costs(output_dir: Path, count: int = COUNT) -> dict[str, Cost]:
     """What each command takes of a study of so many runs."""
     written(output_dir, count)
     where = (f"output_dir={output_dir}", "study=small")
-    found = {
+    measured = {
         "status": run(*LENET, "status", *where)[0],
         "chart": run(*LENET, "chart", *where)[0],
     }
     without_one(output_dir)
     arguments: Sequence[str] = ("-c", SWEEP, str(output_dir), str(count // 2))
-    whole, said = run(*arguments, interrupt=True)
-    resumed, before = map(float, said.split())
-    found["resume"] = Cost(resumed, whole.memory, 0 if resumed else 1)
+    whole, output = run(*arguments, interrupt=True)
+    resumed, before = map(float, output.split())
+    measured["resume"] = Cost(resumed, whole.memory, 0 if resumed else 1)
     ended = whole.seconds - before
-    found["interruption"] = Cost(ended, whole.memory, whole.code)
-    return found
+    measured["interruption"] = Cost(ended, whole.memory, whole.code)
+    return measured
 
 
-def too_much(found: dict[str, Cost], slack: float = 1.0) -> list[str]:
+def too_much(measured: dict[str, Cost], slack: float = 1.0) -> list[str]:
     """What takes more than it may, or ended otherwise than it should; slack: how many
     times as long it may take, on a slow machine."""
-    said = []
-    for name, cost in found.items():
+    problems = []
+    for name, cost in measured.items():
         if cost.code != (130 if name == "interruption" else 0):
-            said.append(f"{name} ended with {cost.code}")
+            problems.append(f"{name} ended with {cost.code}")
         if cost.seconds > slack * GOALS[name] or cost.memory > MEMORY:
-            said.append(f"{name}: {cost.seconds:.1f} s, {cost.memory / 1e9:.2f} GB")
-    return said
+            problems.append(f"{name}: {cost.seconds:.1f} s, {cost.memory / 1e9:.2f} GB")
+    return problems
 
 
 def main() -> None:
@@ -166,13 +168,13 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else COUNT
     slack = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
     with tempfile.TemporaryDirectory() as place:
-        found = costs(Path(place) / "outputs", count)
+        measured = costs(Path(place) / "outputs", count)
     print(f"| of {count:,} runs | seconds of processors | may be | most memory |")
     print("|---|---|---|---|")
-    for name, cost in found.items():
+    for name, cost in measured.items():
         row = f"{cost.seconds:.1f} | {GOALS[name]:.0f} | {cost.memory / 1e9:.2f} GB"
         print(f"| {name} | {row} |")
-    problems = too_much(found, slack)
+    problems = too_much(measured, slack)
     sys.exit("\n".join(problems) or 0)
 
 

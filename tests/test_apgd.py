@@ -155,8 +155,8 @@ def test_compiled_network_is_the_same(levels: tuple[str, ...]) -> None:
             logits = model.eval()(leaf)
             (slope,) = torch.autograd.grad((logits * pull).sum(), leaf)
             seen += [logits.detach().double(), slope.double()]
-        for right, found in zip(seen[:2], seen[2:], strict=True):
-            off = (right - found).abs().flatten(2).amax(-1)
+        for right, other in zip(seen[:2], seen[2:], strict=True):
+            off = (right - other).abs().flatten(2).amax(-1)
             near = off < 1e-4 * right.abs().flatten(2).amax(-1)
             assert near.double().mean() > 0.95
     pixels, pulls = images.float().numpy(), pull.float().numpy()
@@ -208,13 +208,13 @@ def test_standard_effort_leaves_nothing_to_apgd_t(
     takes at most half a point from those that withstand."""
     module = pytest.importorskip("pyautoattack.autopgd_base")
     numbers = {"optimizer": "adam", "batch_size": 64, "epochs": 3}
-    one = config({**numbers, "schedule": "cosine", **changes})
-    weights = train([one], mnist)[0].weights
-    model = Stack.start([one], mnist).model.eval()
+    run = config({**numbers, "schedule": "cosine", **changes})
+    weights = train([run], mnist)[0].weights
+    model = Stack.start([run], mnist).model.eval()
     model.load_state_dict({key: part[None] for key, part in weights.items()})
     some = robustness.attacked_indices(500, 10_000)
     images, labels = mnist.test_images[some] / 255, mnist.test_labels[some]
-    fast = Compiled(model, one.treatment).eval()
+    fast = Compiled(model, run.treatment).eval()
     problem = Problem(fast, images, labels, robustness.starts(some))
     right = robustness.problem_logits(problem).argmax(-1) == labels
     tries = robustness.EFFORTS["standard"].tries

@@ -116,9 +116,11 @@ def test_batch_equals_single_images(seed: int, norm: str, keep: str) -> None:
         both = pgd(network(seed), images, goal, **settings_, keys=keys)
         for i, single in enumerate(each):
             some = slice(i, i + 1)
-            one = pgd(network(seed), images[some], single, **settings_, keys=keys[some])
+            lone = pgd(
+                network(seed), images[some], single, **settings_, keys=keys[some]
+            )
             torch.testing.assert_close(
-                one.images, both.images[some], rtol=0, atol=1e-12
+                lone.images, both.images[some], rtol=0, atol=1e-12
             )
 
 

@@ -268,7 +268,7 @@ OTHERS: dict[str, list[list[str]]] = {
     "attack_benchmark": [["zzz=1"], [""], ["repeats=3"], ["--zzz"]],
 }
 LINES = [("train", line) for line in TRAIN] + [("sweep", line) for line in SWEEP]
-LINES += [(name, line) for name, found in OTHERS.items() for line in found]
+LINES += [(name, line) for name, lines in OTHERS.items() for line in lines]
 
 
 def test_there_are_five_hundred_lines() -> None:
@@ -339,11 +339,11 @@ def test_bad_line_is_refused(
         terminal.command(program)
     took = time.monotonic() - began
     out, err = capsys.readouterr()
-    said = [text for text in err.splitlines() if not text.startswith("note: ")]
+    messages = [text for text in err.splitlines() if not text.startswith("note: ")]
     assert stop.value.code in (2, 3), err
-    assert 1 <= len(said) <= 3 and len(err) < 2000, err
+    assert 1 <= len(messages) <= 3 and len(err) < 2000, err
     assert "Traceback" not in err and SECRET not in err + out and not out
-    assert all(text.isprintable() for text in said)
+    assert all(text.isprintable() for text in messages)
     assert not list(tmp_path.iterdir())
     assert took < SLOWEST
 
@@ -393,12 +393,12 @@ def test_line_of_the_grammar_is_read_or_refused(
     """Whatever Hydra's grammar makes of a line: command lines, or a Refusal."""
     text = f"{key}{sign}{words}"
     try:
-        found = alternatives([text])
+        typed = alternatives([text])
     except Refusal as refusal:
         assert refusal.code in (2, 3) and str(refusal).count("\n") < 3
         return
-    assert 1 <= len(found) <= 1000
-    for line in found[:2]:
+    assert 1 <= len(typed) <= 1000
+    for line in typed[:2]:
         try:
             train.refuse_mistyped(line)
         except Refusal as refusal:

@@ -86,7 +86,7 @@ def test_tables_sort_by_their_numbers(page, tmp_path):
     })()"""
     factors = list(THREE)
     effects = [sealed_studies.WORTH[factor] for factor in factors]
-    order = [one for _, one in sorted(zip(effects, factors, strict=True))]
+    order = [factor for _, factor in sorted(zip(effects, factors, strict=True))]
     assert ask(page, tmp_path, clicks) == [
         ["ascending", order],
         ["descending", order[::-1]],
@@ -217,11 +217,11 @@ CONTRAST = """(() => {
 def test_texts_stand_out_in_both_schemes(page, tmp_path, flags):
     """Contrast of WCAG 2 with the page, 4.5 for texts, 3.5 for the letters of figures,
     whose colours are those of the marks; the bands of the curves stay behind."""
-    found = ask(page, tmp_path, CONTRAST, *flags)
-    assert found["paper"] < 0.05 if flags else found["paper"] == 1
-    assert found["texts"] >= 4.5
-    assert found["letters"] >= 3.5
-    assert found["count"] and found["bands"] < 3
+    contrast = ask(page, tmp_path, CONTRAST, *flags)
+    assert contrast["paper"] < 0.05 if flags else contrast["paper"] == 1
+    assert contrast["texts"] >= 4.5
+    assert contrast["letters"] >= 3.5
+    assert contrast["count"] and contrast["bands"] < 3
 
 
 def test_every_ink_of_the_figures_has_a_shade_for_the_dark(page):
@@ -242,8 +242,8 @@ def test_narrow_window_scrolls_tables_and_figures_alone(page, tmp_path):
     outer = """<script>onmessage = one => { document.title = one.data; }</script>
         <iframe src="inner.html" width="360" height="600"></iframe>"""
     dom, console = open_page(outer, tmp_path, "--dump-dom")
-    found = map(float, re.search(r"<title>(.*?)</title>", dom)[1].split(","))
-    window, width, broad, narrow, figure = found
+    sizes = map(float, re.search(r"<title>(.*?)</title>", dom)[1].split(","))
+    window, width, broad, narrow, figure = sizes
     assert not console and window == width == 360
     assert (broad, figure) == (0, 640) and 300 < narrow <= 360
 
@@ -255,6 +255,6 @@ def test_paper_has_all_rows_and_the_heads_on_every_page(page, tmp_path):
     open_page(page, tmp_path, f"--print-to-pdf={paper}", DARK)
     line = ["pdftotext", "-layout", str(paper), "-"]
     text = subprocess.run(line, capture_output=True, text=True, check=True).stdout
-    pages = [one for one in text.split("\f") if "python -m lenet.train" in one]
+    pages = [sheet for sheet in text.split("\f") if "python -m lenet.train" in sheet]
     assert len(pages) > 1 and text.count("python -m lenet.train") == 28
-    assert all(re.search(r"seed +status", one) for one in pages)
+    assert all(re.search(r"seed +status", sheet) for sheet in pages)

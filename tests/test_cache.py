@@ -74,8 +74,8 @@ def double(x: int) -> int:
 
 def compiled_or_found() -> tuple[int, int]:
     """What a new dispatcher returns for 21, and how often it found that on disk."""
-    found = cache.entrance(double)
-    return found(21), sum(found.stats.cache_hits.values())
+    dispatcher = cache.entrance(double)
+    return dispatcher(21), sum(dispatcher.stats.cache_hits.values())
 
 
 @pytest.mark.parametrize("ending", [".nbc", ".nbi"])

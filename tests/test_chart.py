@@ -69,11 +69,11 @@ def test_texts_do_not_overlap_or_leave_the_page(arms, per_panel, name):
 
 def two_sides(arms):
     """Effects from one end, and those of the same changes measured from the other."""
-    one = make_effects(arms, name="level{}" + LONG[:20])
+    effects = make_effects(arms, name="level{}" + LONG[:20])
     other = make_effects(arms, seed=1, name="level{}" + LONG[:20])
     names = {"level": other.table["reference"], "reference": other.table["level"]}
     back = other.table.assign(**names, estimand="alone from modern")
-    first = ablation_chart.Side(*one[:2], "added to 1998", "in LeNet-5 of 1998")
+    first = ablation_chart.Side(*effects[:2], "added to 1998", "in LeNet-5 of 1998")
     undone = ablation_chart.Side(back, other.differences.iloc[:0], "kept", "of today")
     return first, undone
 
@@ -383,10 +383,10 @@ def test_three_sides_stand_beside_each_other():
         for head in levels["head"]
         for units in levels["units"]
     )
-    found = effect.factorial(runs, levels, ends=("paper", "modern"))
-    names = found.table["estimand"].unique()
+    effects = effect.factorial(runs, levels, ends=("paper", "modern"))
+    names = effects.table["estimand"].unique()
     sides = [
-        ablation_chart.Side(*(t[t["estimand"] == name] for t in found[:2]))
+        ablation_chart.Side(*(t[t["estimand"] == name] for t in effects[:2]))
         for name in names
         if name.startswith((effect.MAIN, effect.SIMPLE))
     ]

@@ -36,7 +36,7 @@ NOT_NUMBERS = ("nan", "inf", "-inf", "1e999", "true", "abc", "'1'", "null", "", 
 SECRET = "a-secret-that-was-planted"
 
 
-def one(*typed: str) -> Config:
+def only_run(*typed: str) -> Config:
     """The only run of a command line."""
     runs, _ = composed(typed)
     assert len(runs) == 1
@@ -53,7 +53,7 @@ def refusal(*typed: str) -> str:
 
 def by_level() -> dict[str, list[str]]:
     """For each level (as it is typed) the keys that it has; "" for no level."""
-    found: dict[str, list[str]] = {"": [key for key in TYPED if "." not in key]}
+    keys: dict[str, list[str]] = {"": [key for key in TYPED if "." not in key]}
     for key in TYPED:
         group, _, name = key.rpartition(".")
         owners = (
@@ -62,8 +62,8 @@ def by_level() -> dict[str, list[str]]:
             else []
         )
         for level in owners[:1]:
-            found.setdefault(f"{group}={level}", []).append(key)
-    return found
+            keys.setdefault(f"{group}={level}", []).append(key)
+    return keys
 
 
 BY_LEVEL = by_level()
@@ -142,7 +142,7 @@ def test_every_factor_has_a_level_in_both_presets() -> None:
     The optimizer is typed, so that a preset's own may come later than this test.
     """
     for preset in names("preset"):
-        treatment = one(f"preset={preset}", "optimizer=sgd").treatment
+        treatment = only_run(f"preset={preset}", "optimizer=sgd").treatment
         assert all(treatment[factor] in names(factor) for factor in FACTORS)
         assert treatment.keys() - {*FACTORS, "data"} <= RANGES.keys()
 
@@ -150,8 +150,8 @@ def test_every_factor_has_a_level_in_both_presets() -> None:
 @pytest.mark.parametrize("preset", names("preset"))
 def test_one_override_changes_one_level(preset: str) -> None:
     """`preset=paper activation=gelu` is the paper with one level changed."""
-    base = dict(one(f"preset={preset}", "optimizer=sgd").treatment)
-    changed = one(f"preset={preset}", "optimizer=sgd", "activation=gelu").treatment
+    base = dict(only_run(f"preset={preset}", "optimizer=sgd").treatment)
+    changed = only_run(f"preset={preset}", "optimizer=sgd", "activation=gelu").treatment
     assert base["activation"] != "gelu"
     assert dict(changed) == {**base, "activation": "gelu"}
 
@@ -160,7 +160,7 @@ def test_command_line_beats_the_preset_in_any_order() -> None:
     """What is typed wins over the preset, whether it stands before or after it."""
     typed = ["epochs=3", "dropout=0.25", "preset=paper", "optimizer=adam"]
     for line in (typed, typed[::-1]):
-        treatment = one(*line).treatment
+        treatment = only_run(*line).treatment
         assert (treatment["epochs"], treatment["dropout"]) == (3, 0.25)
         assert treatment["optimizer"] == "adam"
         assert treatment["pooling"] == "subsample"
@@ -169,7 +169,7 @@ def test_command_line_beats_the_preset_in_any_order() -> None:
 def test_numbers_of_the_level_in_use_are_in_the_treatment() -> None:
     """Each optimizer brings its own numbers and no other's."""
     for level, content in group_levels("optimizer").items():
-        treatment = one(f"optimizer={level}").treatment
+        treatment = only_run(f"optimizer={level}").treatment
         brought = {key for key in treatment if key.startswith("optimizer.")}
         own = {f"optimizer.{name}" for name in content} & RANGES.keys()
         assert brought == own - {"optimizer.batch_size"}
@@ -178,7 +178,7 @@ def test_numbers_of_the_level_in_use_are_in_the_treatment() -> None:
 
 def test_batch_size_typed_beats_the_optimizers_own() -> None:
     """batch_size is the optimizer's own unless it is typed."""
-    assert one("optimizer=sgd", "batch_size=7").treatment["batch_size"] == 7
+    assert only_run("optimizer=sgd", "batch_size=7").treatment["batch_size"] == 7
 
 
 def test_replicates_are_consecutive_seeds() -> None:
@@ -190,13 +190,13 @@ def test_replicates_are_consecutive_seeds() -> None:
 
 def test_seed_zero_is_a_seed() -> None:
     """seed=0 is seed 0, also when it is typed."""
-    assert one("seed=0").seed == 0
+    assert only_run("seed=0").seed == 0
 
 
 def test_last_seed_stays_in_range() -> None:
     """Replicates may not count beyond the last seed; the message names both keys."""
     last = int(RANGES["seed"].high)
-    assert one(f"seed={last}").seed == last
+    assert only_run(f"seed={last}").seed == last
     message = refusal(f"seed={last}", "replicates=2")
     assert f"seed={last} replicates=2" in message
     assert f"to {last}" in message
@@ -259,9 +259,11 @@ def test_epochs_must_be_a_whole_number_in_range(text: str) -> None:
 
 def test_equal_numbers_are_one_treatment() -> None:
     """2, 2.0 and 2e0 epochs are the same; so are a dropout of 0, 0.0 and -0.0."""
-    same = [str(one(f"epochs={text}").treatment) for text in ("2", "2.0", "2e0")]
+    same = [str(only_run(f"epochs={text}").treatment) for text in ("2", "2.0", "2e0")]
     assert len(set(same)) == 1
-    zeros = [str(one(f"dropout={text}").treatment) for text in ("0", "0.0", "-0.0")]
+    zeros = [
+        str(only_run(f"dropout={text}").treatment) for text in ("0", "0.0", "-0.0")
+    ]
     assert len(set(zeros)) == 1
 
 
@@ -276,7 +278,7 @@ def test_number_is_that_number_in_range_or_refused(key: str, number: float) -> N
         RANGES[key].whole and float(number).is_integer() and int(number) in RANGES[key]
     )
     if allowed:
-        assert one(f"{key}={number!r}").treatment[key] == number
+        assert only_run(f"{key}={number!r}").treatment[key] == number
     else:
         assert f"{key}=" in refusal(f"{key}={number!r}")
 
@@ -335,9 +337,9 @@ def test_checked_number_lies_in_its_range(key: str, value: Any) -> None:
 def test_misspelt_word_gets_the_nearest_one(typed: str, suggestion: str) -> None:
     """A misspelt key or level is refused with the one that was meant."""
     message = refusal(typed)
-    found = re.search(r"did you mean ([\w.]+)\?", message)
-    assert found, message
-    assert found[1] == suggestion
+    match = re.search(r"did you mean ([\w.]+)\?", message)
+    assert match, message
+    assert match[1] == suggestion
     key, _, value = typed.partition("=")
     assert repr(key) in message or f"{key} {value!r}" in message
 
@@ -457,7 +459,7 @@ def test_several_values_need_multirun() -> None:
 
 def test_hydras_keys_are_allowed_and_checked() -> None:
     """hydra.* is Hydra's: it changes no run, and a wrong key of it is refused."""
-    assert one("hydra.job.name=x", "hydra/job_logging=none") == one()
+    assert only_run("hydra.job.name=x", "hydra/job_logging=none") == only_run()
     assert "hydra.foo" in refusal("hydra.foo=1")
     assert "launcher" in refusal("hydra/launcher=xyzzy")
 
@@ -501,12 +503,15 @@ def test_fraction_is_a_number() -> None:
     """8/255, as radii are written, is the same run as its decimals; 1/0 is no number,
     and a whole number is none."""
     typed = ("adversary=pgd", "data=digits", "adversary.epsilon=")
-    found = one(*typed[:2], f"{typed[2]}8/255").treatment["adversary.epsilon"]
-    assert found == 8 / 255
-    assert one(*typed[:2], f"{typed[2]}{8 / 255!r}").treatment[typed[2][:-1]] == found
+    epsilon = only_run(*typed[:2], f"{typed[2]}8/255").treatment["adversary.epsilon"]
+    assert epsilon == 8 / 255
+    assert (
+        only_run(*typed[:2], f"{typed[2]}{8 / 255!r}").treatment[typed[2][:-1]]
+        == epsilon
+    )
     assert "out of range" in refusal(*typed[:2], f"{typed[2]}1/0")
     assert "out of range" in refusal("batch_size=8/2")
-    assert number("epsilon", "8/255") == found
+    assert number("epsilon", "8/255") == epsilon
 
 
 @pytest.mark.parametrize(
@@ -532,8 +537,8 @@ def test_fraction_is_a_number() -> None:
 )
 def test_refusal_has_the_right_advice(typed: str, advice: str) -> None:
     """What others typed, and what they should have typed."""
-    said = refusal(typed)
-    assert advice in said and "To append" not in said
+    message = refusal(typed)
+    assert advice in message and "To append" not in message
     if typed == "replicates=3,5":
         with pytest.raises(Refusal, match="one number"):
             alternatives([typed])
@@ -545,6 +550,6 @@ def test_labels_are_for_readers_alone() -> None:
         labels = [content["label"] for content in group_levels(factor).values()]
         assert len(set(labels)) == len(labels)
         assert all(0 < len(label) < 32 and "+" not in label for label in labels)
-    assert not [key for key in one().treatment if key.endswith("label")]
+    assert not [key for key in only_run().treatment if key.endswith("label")]
     with pytest.raises(Refusal, match="unknown"):
-        one("activation.label=mine")
+        only_run("activation.label=mine")

@@ -83,11 +83,13 @@ def test_corrected_error_equals_the_slow_one(case):
     """Over 9,995 images, from what a record keeps."""
     answers = random_answers()
     base = {**sealed_studies.PAPER, "data": "mnist"}
-    one = sealed_studies.make_record(base, case, **answering(answers))
-    found = corrected_labels.record(one)
-    assert found["response"]["corrected_error"] == pytest.approx(slow_error(answers))
-    assert found["response"]["test_error"] == one["response"]["test_error"]
-    assert found["images"] == 9_995
+    record = sealed_studies.make_record(base, case, **answering(answers))
+    corrected = corrected_labels.record(record)
+    assert corrected["response"]["corrected_error"] == pytest.approx(
+        slow_error(answers)
+    )
+    assert corrected["response"]["test_error"] == record["response"]["test_error"]
+    assert corrected["images"] == 9_995
 
 
 def test_reading_as_people_do_has_no_error_left():
@@ -96,23 +98,23 @@ def test_reading_as_people_do_has_no_error_left():
     for row in corrected_labels.labels().itertuples():
         answers[row.index] = row.guess
     base = {**sealed_studies.PAPER, "data": "mnist"}
-    one = sealed_studies.make_record(base, 0, **answering(answers))
-    assert one["response"]["test_error"] == pytest.approx(0.0015)
-    assert corrected_labels.record(one)["response"]["corrected_error"] == 0
+    record = sealed_studies.make_record(base, 0, **answering(answers))
+    assert record["response"]["test_error"] == pytest.approx(0.0015)
+    assert corrected_labels.record(record)["response"]["corrected_error"] == 0
 
 
 def test_record_without_answers_is_refused_with_the_reason():
     """Of edition 1, and of other data; a run that diverged stays without an error."""
     base = {**sealed_studies.PAPER, "data": "mnist"}
-    said = answering(random_answers())
+    fields = answering(random_answers())
     old = sealed_studies.make_record(
-        base, 0, **{k: said[k] for k in said if k != "answers"}
+        base, 0, **{k: fields[k] for k in fields if k != "answers"}
     )
     with pytest.raises(Refusal, match="edition 1 do not say what missed images"):
         corrected_labels.record(old)
     with pytest.raises(Refusal, match="MNIST's 10,000 test images"):
         corrected_labels.record(sealed_studies.make_record(sealed_studies.PAPER, 0))
-    gone = sealed_studies.make_record(base, 0, **said, **sealed_studies.DIVERGED)
+    gone = sealed_studies.make_record(base, 0, **fields, **sealed_studies.DIVERGED)
     assert corrected_labels.record(gone)["response"]["corrected_error"] is None
     with pytest.raises(ValueError, match="2 answers to 3 missed"):
         corrected_labels.right_corrected(
@@ -122,18 +124,18 @@ def test_record_without_answers_is_refused_with_the_reason():
 
 def make_study(folder, keep=True):
     """Two treatments, seven seeds; softmax misses fewer and reads as people do."""
-    found = {}
+    answered = {}
     for arm, share in (("reference", 0.02), ("head=softmax", 0.01)):
         for seed in range(7):
             answers = np.where(RNG.random(corrected_labels.IMAGES) < share, 7, 0)
             rows = corrected_labels.labels()
             answers[rows["index"]] = rows["guess" if arm != "reference" else "label"]
-            said = answering(answers.astype(np.uint8))
-            found[arm, seed] = said if keep else {**said, "answers": None}
+            fields = answering(answers.astype(np.uint8))
+            answered[arm, seed] = fields if keep else {**fields, "answers": None}
     arms = {"reference": {}, "head=softmax": {"head": "softmax"}}
     mnist = {name: {**changes, "data": "mnist"} for name, changes in arms.items()}
     sealed_studies.write_study(
-        folder, "one_factor", "paper", {}, mnist, range(7), lost=found
+        folder, "one_factor", "paper", {}, mnist, range(7), lost=answered
     )
     return study.published_study(folder)
 
@@ -142,13 +144,13 @@ def test_effects_are_given_on_the_corrected_labels_too(tmp_path, monkeypatch):
     """Beside each effect stands that by the votes, with a chart of its own; of records
     without answers the page says why there is none."""
     monkeypatch.setattr(exhibit_files, "FORMATS", {"svg": exhibit_files.FORMATS["svg"]})
-    one = make_study(tmp_path / "s")
-    study_report.write_report(tmp_path / "s", [one])
+    original = make_study(tmp_path / "s")
+    study_report.write_report(tmp_path / "s", [original])
     rows = effect_tables.read_effects(tmp_path / "s" / "effects.csv").set_index(
         "response"
     )
     assert rows.index.tolist() == ["test_error", "corrected_error"]
-    again = study.corrected(one)
+    again = study.corrected(original)
     errors = again.runs.groupby("head")["corrected_error"].mean()
     assert rows["mean"]["corrected_error"] == pytest.approx(
         errors["softmax"] - errors["rbf"]
@@ -180,6 +182,6 @@ def test_ladder_of_corrected_errors_says_so(tmp_path):
     sealed_studies.write_study(
         place, "ladder", "paper", {}, mnist, range(3), lost=answers
     )
-    one = study.corrected(study.published_study(place))
-    (shown,) = study_report.exhibits(one, study.study_effects(one))
+    corrected = study.corrected(study.published_study(place))
+    (shown,) = study_report.exhibits(corrected, study.study_effects(corrected))
     assert shown.name == "ladder" and "the corrected error" in shown.about

@@ -107,9 +107,9 @@ def test_curvature_of_single_paths_is_gauss_newton(pooling: str, head: str) -> N
         p = seen["output"].softmax(-1).detach()
         hessian = torch.ones_like(units) if head == "rbf" else p * (1 - p)
         for unit in range(units.shape[-1]):
-            one = units[:, 0, unit]
+            column = units[:, 0, unit]
             each = torch.autograd.grad(
-                one.sum(), list(parameters.values()), retain_graph=True
+                column.sum(), list(parameters.values()), retain_graph=True
             )
             for (name, weight), jacobian in zip(parameters.items(), each, strict=True):
                 second = hessian[:, 0, unit].view(-1, *[1] * (weight.ndim - 1))

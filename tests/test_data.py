@@ -163,11 +163,11 @@ def test_damaged_mnist_is_refused(
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for name in FILES:
-        found = datasets.data_file(
+        source = datasets.data_file(
             Path(os.environ["LENET_DATA"]) / "MNIST" / "raw", name
         )
-        assert found is not None
-        (folder / found.name).symlink_to(found)
+        assert source is not None
+        (folder / source.name).symlink_to(source)
     path = datasets.data_file(folder, file)
     assert path is not None
     content = path.read_bytes()
@@ -306,8 +306,8 @@ def test_damaged_download_is_fetched_again(root: Path, server: list[bytes]) -> N
 def test_eight_at_once_download_once(root: Path, server: list[bytes]) -> None:
     """One fetches, the others wait for it; a second fetch would find no answer."""
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: load_data("mnist", str(root)), range(8)))
-    assert [len(one.train_images) for one in found] == [50] * 8
+        loaded = list(pool.map(lambda _: load_data("mnist", str(root)), range(8)))
+    assert [len(data.train_images) for data in loaded] == [50] * 8
 
 
 def test_data_dir_beats_the_variable_which_beats_the_default(

@@ -232,9 +232,13 @@ def preset(name: str, *levels: str) -> dict[str, object]:
     return dict(composed([f"preset={name}", *levels])[0][0].treatment)
 
 
-def difference(one: dict[str, object], other: dict[str, object]) -> set[str]:
+def difference(treatment: dict[str, object], other: dict[str, object]) -> set[str]:
     """The keys in which two treatments differ."""
-    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+    return {
+        key
+        for key in treatment.keys() | other.keys()
+        if treatment.get(key) != other.get(key)
+    }
 
 
 def test_six_factors_cover_1998_against_today() -> None:

@@ -17,7 +17,7 @@ def followed(page: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What each block of a page prints, run one after the other; one of YAML is a file,
     whose name is its first line."""
     names: dict[str, Any] = {}
-    said = []
+    outputs = []
     for language, block in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
         if language == "python":
             exec(block, names)
@@ -28,8 +28,8 @@ def followed(page: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
                 command, *typed = shlex.split(line, comments=True)
                 assert command == "lenet"
                 program.run_typed(typed)
-        said.append(capsys.readouterr().out)
-    return said
+        outputs.append(capsys.readouterr().out)
+    return outputs
 
 
 @pytest.mark.slow
@@ -81,8 +81,8 @@ def test_command(
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package, reason="format=onnx")
     monkeypatch.chdir(tmp_path)
-    said = followed("command.md", capsys)
-    trained, searched, _, study, charted, _, read, looked, exported = said
+    outputs = followed("command.md", capsys)
+    trained, searched, _, study, charted, _, read, looked, exported = outputs
     assert "best of 3 trials: optimizer.lr=0.0" in searched
     assert trained.startswith("test error ")
     assert "study my_design: 24 of 24 runs done" in study

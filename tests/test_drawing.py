@@ -25,7 +25,7 @@ def test_images_of_mnist_stay_as_they_are(mnist):
     """Which is evidence that this is how they were made: box, scale, middle. One in ten
     has no pixel of 255, and is stretched by one level of grey."""
     images = mnist.test_images.numpy()
-    apart = [np.abs(as_mnist(one).astype(int) - one).max() for one in images]
+    apart = [np.abs(as_mnist(image).astype(int) - image).max() for image in images]
     assert np.mean(np.equal(apart, 0)) > 0.89
     assert np.mean(np.less_equal(apart, 1)) > 0.999
 
@@ -56,9 +56,9 @@ def test_noise_of_a_photograph_is_no_ink():
     """Grain on the paper changes neither the box nor the background."""
     grain = np.random.default_rng(1).integers(-6, 7, (90, 70))
     photo = (200 - stroke(90, 70) // 2 + grain).astype(np.uint8)
-    clean, found = as_mnist(stroke(90, 70)), as_mnist(photo)
-    assert np.array_equal(clean > 0, found > 0)
-    assert np.abs(clean.astype(int) - found).max() < 40
+    clean, noisy = as_mnist(stroke(90, 70)), as_mnist(photo)
+    assert np.array_equal(clean > 0, noisy > 0)
+    assert np.abs(clean.astype(int) - noisy).max() < 40
 
 
 @pytest.mark.parametrize("shape", [(280, 280), (31, 300), (300, 31), (20, 9), (3, 5)])
@@ -66,14 +66,14 @@ def test_box_has_twenty_pixels_and_its_mass_in_the_middle(shape):
     """Proportions are kept, the most ink is 255, and the centre lies at 14, 14."""
     image = np.zeros((400, 400), np.uint8)
     image[7 : 7 + shape[0], 9 : 9 + shape[1]] = 255
-    found = as_mnist(image)
-    rows, columns = found.any(1).sum(), found.any(0).sum()
+    digit = as_mnist(image)
+    rows, columns = digit.any(1).sum(), digit.any(0).sum()
     assert (rows, columns) == tuple(
         max(1, int(20 * side / max(shape) + 0.5)) for side in shape
     )
-    assert found.max() == 255
+    assert digit.max() == 255
     for axis in (0, 1):
-        mass = found.sum(1 - axis) @ np.arange(28) / found.sum()
+        mass = digit.sum(1 - axis) @ np.arange(28) / digit.sum()
         assert 13.5 <= mass < 14.5
 
 

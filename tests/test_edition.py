@@ -26,8 +26,8 @@ def test_goldens_are_of_every_level_and_both_presets() -> None:
     for preset in edition.PRESETS:
         for factor in FACTORS:
             for level in names(factor):
-                said = "add it: python -m lenet.training.edition write"
-                assert f"{preset} {factor}={level}" in known, said
+                advice = "add it: python -m lenet.training.edition write"
+                assert f"{preset} {factor}={level}" in known, advice
     for golden in edition.goldens():
         assert re.fullmatch("[0-9a-f]{64}", golden["sha256"]), golden["name"]
 
@@ -108,9 +108,9 @@ edition.prove()
         subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(2)
     ]
-    said = [process.communicate() for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sorted(out.decode().split() for out, _ in said) == [[], ["trained"] * 2]
+    outputs = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert sorted(out.decode().split() for out, _ in outputs) == [[], ["trained"] * 2]
     assert len(list(proofs.iterdir())) == 1  # the proof; the lock is gone
 
 
@@ -375,7 +375,7 @@ print(hashed.hexdigest())
 def test_bits_are_the_same_on_every_processor(tmp_path: Path) -> None:
     """Every level of every factor, and stacks of 3, 8 and 11, in fresh processes that
     compile for another processor, or whose libraries take another path."""
-    found = {}
+    hashes = {}
     for name, changes in PROCESSORS.items():
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **changes}
         if "NUMBA_CPU_NAME" in changes:
@@ -384,9 +384,9 @@ def test_bits_are_the_same_on_every_processor(tmp_path: Path) -> None:
             [sys.executable, "-c", SCRIPT],
             capture_output=True, text=True, env=environment, check=True,
         )  # fmt: skip
-        found[name] = done.stdout.strip()
-    assert len(set(found.values())) == 1, json.dumps(found, indent=1)
-    assert hashlib.sha256(b"").hexdigest() not in found.values()
+        hashes[name] = done.stdout.strip()
+    assert len(set(hashes.values())) == 1, json.dumps(hashes, indent=1)
+    assert hashlib.sha256(b"").hexdigest() not in hashes.values()
 
 
 # --- A level is one function and one file ---------------------------------------------

@@ -322,8 +322,8 @@ def test_shapley_values_equal_all_orders_and_sum_to_the_gap():
     """Each block's values are means over all k! orders and sum to its gap to 1e-12."""
     responses = np.random.default_rng(6).uniform(0.005, 0.9, 8)
     runs = cube_runs(responses, sd=0.002)
-    found = effect.factorial(runs, LEVELS)
-    dots = effect.effects_of_kind(found.differences, effect.SHAPLEY)
+    effects = effect.factorial(runs, LEVELS)
+    dots = effect.effects_of_kind(effects.differences, effect.SHAPLEY)
     for seed, block in runs.groupby("seed"):
         y = dict(zip(CELLS, block.test_error, strict=True))
         slow = dict.fromkeys(LEVELS, 0.0)
@@ -342,7 +342,7 @@ def test_factorial_families_are_adjusted_apart():
     """Each estimand is a family, for max-T, for Holm and for equivalence."""
     y = np.random.default_rng(6).uniform(0.01, 0.02, 8)
     runs = cube_runs(y, sd=0.003, seed=1)
-    found = effect.factorial(runs, LEVELS, ends=("paper", "modern"))
+    effects = effect.factorial(runs, LEVELS, ends=("paper", "modern"))
     names = (
         "main effect (mean over the 4 combinations of the others)",
         "interaction (mean over the 2 combinations of the others)",
@@ -350,11 +350,11 @@ def test_factorial_families_are_adjusted_apart():
         "simple effect (others as in modern)",
         "Shapley value (mean over all 6 orders)",
     )
-    counts = found.table.estimand.value_counts(sort=False)
+    counts = effects.table.estimand.value_counts(sort=False)
     assert counts.to_dict() == dict.fromkeys(names, 3)
-    for estimand, family in found.table.groupby("estimand"):
+    for estimand, family in effects.table.groupby("estimand"):
         np.testing.assert_array_equal(family.p_holm, statistics.holm(family.p))
-        dots = found.differences[found.differences.estimand == estimand]
+        dots = effects.differences[effects.differences.estimand == estimand]
         wide = dots.pivot(index="factor", columns="seed", values="difference")
         p = statistics.max_t(wide.loc[family.factor].to_numpy())
         np.testing.assert_allclose(family.p_family, p)

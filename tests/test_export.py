@@ -102,9 +102,9 @@ def test_onnx_gives_our_logits(net: Trained, tmp_path: Path) -> None:
         images = pictures(count)
         (found,) = session.run(None, {"images": images.numpy()})
         torch.testing.assert_close(torch.from_numpy(found), net(images), **CLOSE)
-    said = session.get_modelmeta().custom_metadata_map
-    assert json.loads(said["run_id"]) == net.record["run_id"]
-    assert json.loads(said["test_error"]) == net.test_error
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["run_id"]) == net.record["run_id"]
+    assert json.loads(metadata["test_error"]) == net.test_error
 
 
 @pytest.mark.parametrize("form", ["torchscript", "exported"])
@@ -187,15 +187,15 @@ def test_int8_states_its_loss(mnist: Data, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="quantises")
     pytest.importorskip("onnxscript", reason="torch writes ONNX with it")
     to = tmp_path / "small.onnx"
-    said = export.main(["run=modern", "format=onnx_int8", f"to={to}"])
-    errors = said.data["test_error"]
+    result = export.main(["run=modern", "format=onnx_int8", f"to={to}"])
+    errors = result.data["test_error"]
     assert errors["float32"] == pytest.approx(
         trained.load("modern").test_error, abs=2e-4
     )
     assert errors["int8"] < errors["float32"] + 0.01
-    assert to.stat().st_size == said.data["bytes"]["int8"] < 120_000
+    assert to.stat().st_size == result.data["bytes"]["int8"] < 120_000
     misread = f"{100 * errors['float32']:.2f} %"
-    assert f"misread of 10,000 test images: float32 {misread} in " in said.text
+    assert f"misread of 10,000 test images: float32 {misread} in " in result.text
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])

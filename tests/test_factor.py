@@ -285,8 +285,8 @@ def test_activation_of_a_unit_has_the_same_bits_in_any_company(
 def test_activation_levels_differ() -> None:
     """No two levels are the same function."""
     a = torch.linspace(-2, 2, 30, dtype=torch.float64)
-    for one, other in itertools.combinations(activation.LEVELS.values(), 2):
-        assert (one(a)[0] - other(a)[0]).abs().max() > 1e-3
+    for squash, other in itertools.combinations(activation.LEVELS.values(), 2):
+        assert (squash(a)[0] - other(a)[0]).abs().max() > 1e-3
 
 
 # --- pooling --------------------------------------------------------------------------
@@ -326,8 +326,8 @@ def test_pooling_changes_s2_and_s4(level: str) -> None:
 def test_pooling_levels_differ() -> None:
     """No two levels give the same S2."""
     outputs = [stack(pooling=p).activations(images())["S2"] for p in pooling.LEVELS]
-    for one, other in itertools.combinations(outputs, 2):
-        assert (one - other).abs().max() > 1e-3
+    for output, other in itertools.combinations(outputs, 2):
+        assert (output - other).abs().max() > 1e-3
 
 
 # --- connection -----------------------------------------------------------------------
@@ -370,9 +370,9 @@ def test_connection_changes_only_c3() -> None:
     others = dict(full.named_parameters())
     for name, weight in table.named_parameters():
         assert (name == "C3.weight") or torch.equal(weight, others[name])
-    one, other = table.activations(images()), full.activations(images())
-    assert torch.equal(one["S2"], other["S2"])
-    assert not torch.equal(one["C3"], other["C3"])
+    seen, other = table.activations(images()), full.activations(images())
+    assert torch.equal(seen["S2"], other["S2"])
+    assert not torch.equal(seen["C3"], other["C3"])
 
 
 # --- norm -----------------------------------------------------------------------------
@@ -449,12 +449,12 @@ def test_bitmaps_are_the_papers() -> None:
 def test_head_changes_only_the_output_and_f6s_squash(level: str) -> None:
     """C1 to C5 do not depend on the head; with scaled tanh F6 does not either, of which
     ten_units uses ten."""
-    one = stack(head=level, activation="scaled_tanh").activations(images())
+    seen = stack(head=level, activation="scaled_tanh").activations(images())
     other = stack(head="softmax", activation="scaled_tanh").activations(images())
     other["F6"][..., 10 if level == "ten_units" else 84 :] = 0
     for layer in LAYERS[:-1]:
-        assert torch.equal(one[layer], other[layer]), layer
-    assert torch.equal(one["output"], other["output"]) == (level == "softmax")
+        assert torch.equal(seen[layer], other[layer]), layer
+    assert torch.equal(seen["output"], other["output"]) == (level == "softmax")
 
 
 def test_ten_units_lose_half_their_squared_error() -> None:
@@ -569,12 +569,12 @@ def fan_ins(model: LeNet5) -> dict[str, tuple[Tensor, float, Tensor]]:
     listed = [25.0 * len(row) for row in ORACLE_TABLE for _ in row]
     fans = torch.tensor(listed) if c3.shape[1] == 60 else torch.full((16,), 150.0)
     fan_out = 250.0 if c3.shape[1] == 60 else 400.0  # each S2 map feeds 10, or all 16
-    found = {"C3": (c3, fan_out, fans[:, None])}
+    layers = {"C3": (c3, fan_out, fans[:, None])}
     sizes = {"C1": (25, 150), "C5": (400, 120), "F6": (120, 84), "output": (84, 10)}
     for layer, (fan_in, fan_out) in sizes.items():
         weight = getattr(model, layer).weight.flatten(2)
-        found[layer] = (weight, float(fan_out), torch.tensor([[float(fan_in)]]))
-    return {k: (v[0].detach(), v[1], v[2]) for k, v in found.items()}
+        layers[layer] = (weight, float(fan_out), torch.tensor([[float(fan_in)]]))
+    return {k: (v[0].detach(), v[1], v[2]) for k, v in layers.items()}
 
 
 BOUNDS: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -589,8 +589,8 @@ BOUNDS: dict[str, Callable[[Tensor, float], Tensor]] = {
 @pytest.mark.parametrize("connection_level", connection.LEVELS)
 def test_uniform_init_has_its_bounds(level: str, connection_level: str) -> None:
     """Weights fill +-bound evenly, with Table I's fan-ins 75, 100 and 150 in C3."""
-    for layer, found in fan_ins(initial(level, connection_level, 7)).items():
-        weights, fan_out, fan_in = found
+    for layer, sizes in fan_ins(initial(level, connection_level, 7)).items():
+        weights, fan_out, fan_in = sizes
         share = weights / BOUNDS[level](fan_in, fan_out)
         assert share.abs().max() <= 1 + 1e-6, layer
         assert share.abs().max() > 0.98, layer
@@ -612,8 +612,8 @@ def test_uniform_init_scales_each_of_table_1s_fan_ins() -> None:
 @pytest.mark.parametrize("connection_level", connection.LEVELS)
 def test_kaiming_init_has_variance_two_over_fan_in(connection_level: str) -> None:
     """Normal weights: variance 2/F, kurtosis 3."""
-    for layer, found in fan_ins(initial("kaiming", connection_level, 7)).items():
-        weights, _, fan_in = found
+    for layer, sizes in fan_ins(initial("kaiming", connection_level, 7)).items():
+        weights, _, fan_in = sizes
         z = weights * (fan_in / 2).sqrt()
         assert z.var().item() == pytest.approx(1, abs=0.1), layer
         assert (z**4).mean().item() == pytest.approx(3, abs=0.6), layer
@@ -664,12 +664,12 @@ def test_init_sets_the_constants(level: str) -> None:
 
 def test_uniform_inits_share_their_draws() -> None:
     """The uniform levels are one draw per weight in several scales."""
-    found = [fan_ins(initial(level, "table")) for level in BOUNDS]
-    for layer in found[0]:
+    drawn = [fan_ins(initial(level, "table")) for level in BOUNDS]
+    for layer in drawn[0]:
         shares = [
             weights / bound(fan_in, fan_out)
             for bound, (weights, fan_out, fan_in) in zip(
-                BOUNDS.values(), (f[layer] for f in found), strict=True
+                BOUNDS.values(), (f[layer] for f in drawn), strict=True
             )
         ]
         for other in shares[1:]:
@@ -696,8 +696,8 @@ def test_mixed_inits_equal_pure_ones() -> None:
     for run, level in enumerate(chosen):
         pure = LeNet5(5, **BASE)
         pure.initialise(list(range(5)), [level] * 5, torch.zeros(5), torch.zeros(5))
-        for one, other in zip(mixed.parameters(), pure.parameters(), strict=True):
-            assert torch.equal(one[run], other[run])
+        for parameter, other in zip(mixed.parameters(), pure.parameters(), strict=True):
+            assert torch.equal(parameter[run], other[run])
 
 
 # --- optimizer ------------------------------------------------------------------------
@@ -888,8 +888,8 @@ def test_optimizers_differ(tiny: Data) -> None:
             losses = sum_loss({n: w[0] for n, w in named(state)}, step).expand(2)
             state.update(losses, 0, step)
         ends.append(state.model.F6.weight[0].detach())
-    for one, other in itertools.combinations(ends, 2):
-        assert (one - other).abs().max() > 1e-7
+    for end, other in itertools.combinations(ends, 2):
+        assert (end - other).abs().max() > 1e-7
 
 
 # --- schedule -------------------------------------------------------------------------
@@ -981,7 +981,7 @@ def test_order_is_a_permutation(level: str) -> None:
     for epoch in range(3):
         orders = order.LEVELS[level](streams, epoch, chosen)
         assert orders.sort(1).values.tolist() == [chosen.tolist()] * 3
-        assert all(one.tolist() != chosen.tolist() for one in orders)
+        assert all(row.tolist() != chosen.tolist() for row in orders)
 
 
 def test_constant_order_repeats_and_reshuffle_does_not() -> None:
@@ -991,8 +991,8 @@ def test_constant_order_repeats_and_reshuffle_does_not() -> None:
     reshuffle = [order.LEVELS["reshuffle"](streams, e, chosen) for e in range(5)]
     assert torch.equal(constant[0], reshuffle[0])
     assert all(torch.equal(constant[0], later) for later in constant)
-    for one, other in itertools.combinations(reshuffle, 2):
-        assert (one != other).any(1).all()
+    for earlier, later in itertools.combinations(reshuffle, 2):
+        assert (earlier != later).any(1).all()
     assert not torch.equal(constant[0][0], constant[0][1])
 
 
@@ -1201,8 +1201,8 @@ def test_elastic_equals_scipy(digits: Data) -> None:
     down, right = np.mgrid[:28, :28]
     for i in range(5):
         smooth = [
-            34 * ndimage.gaussian_filter(one, 4, mode="constant", truncate=8)
-            for one in noise[i].double().numpy()
+            34 * ndimage.gaussian_filter(plane, 4, mode="constant", truncate=8)
+            for plane in noise[i].double().numpy()
         ]
         expected = ndimage.map_coordinates(
             before[i].numpy(),
@@ -1236,8 +1236,8 @@ def test_affine_elastic_equals_scipy(digits: Data) -> None:
     matrices, shifts = affine_motion(keys)
     at = np.mgrid[:28, :28][::-1].reshape(2, -1)  # x before y
     for i in range(5):
-        fields = [34 * ndimage.gaussian_filter(one, 4, mode="constant", truncate=8)
-                  for one in noise[i]]  # fmt: skip
+        fields = [34 * ndimage.gaussian_filter(plane, 4, mode="constant", truncate=8)
+                  for plane in noise[i]]  # fmt: skip
         seen = at + np.reshape(fields, (2, -1)) - 13.5 - shifts[i][:, None]
         x, y = np.linalg.solve(matrices[i], seen) + 13.5
         expected = ndimage.map_coordinates(
@@ -1405,8 +1405,8 @@ def state_mean(data: Data, chosen: Tensor) -> float:
 
 def test_input_levels_differ() -> None:
     """No two levels are the same map of pixels."""
-    found = {level(0.13, 0.31) for level in input.LEVELS.values()}
-    assert len(found) == len(input.LEVELS)
+    maps = {level(0.13, 0.31) for level in input.LEVELS.values()}
+    assert len(maps) == len(input.LEVELS)
 
 
 def test_mnist_is_standardized_to_its_known_values(mnist: Data) -> None:
@@ -1491,11 +1491,11 @@ def test_mixture_has_both_images_and_both_losses(level: str, tiny: Data) -> None
     seen = state.presented(batch, 1, tiny)
     torch.testing.assert_close(seen, expected, rtol=1e-6, atol=1e-6)
     logits, number = state.model(seen), state.head_number(formula.number)
-    one, two = (
+    own, theirs = (
         formula.loss(logits, tiny.train_labels[i], number) for i in (batch, other)
     )
     found = state.losses(logits, batch, 1, tiny)
-    torch.testing.assert_close(found, share * one + (1 - share) * two)
+    torch.testing.assert_close(found, share * own + (1 - share) * theirs)
     main = torch.where(share < 0.5, other, batch)
     assert torch.equal(mates.main(batch), main) and (main != batch).any()
 
@@ -1546,7 +1546,7 @@ def test_student_has_the_answers_of_its_image(level: str, tiny: Data) -> None:
     runs = [config({**changes, "mix": "mixup", **n}, 3) for n in numbers]
     known = schooled(runs, tiny)
     scores = torch.stack([
-        one.model(tiny.train_images / 255)[0].detach() for one in known
+        tutor.model(tiny.train_images / 255)[0].detach() for tutor in known
     ])  # fmt: skip
     state, plain = Stack.start(runs, tiny, known), Stack.start(runs, tiny, known)
     plain.answered = None

@@ -75,10 +75,10 @@ def test_kill_of_the_process_group_at_a_random_time_loses_nothing(
         assert {path: now[path] for path in kept} == kept
         kept = now
     process = start(tmp_path, "epochs=2")
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    found = faults.files(tmp_path)
-    assert {path: found[path] for path in kept} == kept
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    files = faults.files(tmp_path)
+    assert {path: files[path] for path in kept} == kept
     verify.everything(str(tmp_path))
     chosen = chance.choice(store.finished_runs(str(tmp_path)))
     assert "the same bits" in verify.rerun(chosen, str(tmp_path), None)
@@ -91,10 +91,12 @@ def test_kill_of_a_worker_costs_one_attempt(tmp_path: Path) -> None:
     wait_for_a_record(tmp_path, process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
     os.kill(int(children.split()[0]), signal.SIGKILL)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
     attempts = [json.loads(p.read_text()) for p in (tmp_path / "attempts").iterdir()]
-    assert [one["cause"] for one in attempts] == ["killed by SIGKILL (out of memory?)"]
+    assert [attempt["cause"] for attempt in attempts] == [
+        "killed by SIGKILL (out of memory?)"
+    ]
 
 
 def damages(content: bytes, other: bytes) -> dict[str, bytes]:
@@ -172,12 +174,12 @@ def resealed(path: Path, **changes: object) -> None:
     "edit",
     mostly_slow(
         [
-            lambda one: {"response": {"test_error": 0.05}},
-            lambda one: {"treatment": {**one["treatment"], "activation": "gelu"}},
-            lambda one: {"seed": 99},
-            lambda one: {"response": {}},
-            lambda one: {"response": None},
-            lambda one: {"right": "no base64"},
+            lambda record: {"response": {"test_error": 0.05}},
+            lambda record: {"treatment": {**record["treatment"], "activation": "gelu"}},
+            lambda record: {"seed": 99},
+            lambda record: {"response": {}},
+            lambda record: {"response": None},
+            lambda record: {"right": "no base64"},
         ],
         every=2,
     ),
@@ -209,10 +211,10 @@ def test_record_that_lacks_something_is_no_record(tmp_path: Path, name: str) -> 
     """A right seal over half a record is exit code 4 with the name of the file."""
     faults.carry_out(faults.planned(), tmp_path)
     path = next(tmp_path.glob("runs/*/record.json"))
-    found = store.read_record(path)
+    record = store.read_record(path)
     for content in (
-        {k: v for k, v in found.items() if k not in (name, "seal")},
-        {**{k: v for k, v in found.items() if k != "seal"}, name: ["wrong"]},
+        {k: v for k, v in record.items() if k not in (name, "seal")},
+        {**{k: v for k, v in record.items() if k != "seal"}, name: ["wrong"]},
     ):
         if content.get(name) == ["wrong"] and name == "curve":
             continue
@@ -266,10 +268,10 @@ def test_weights_sealed_anew_are_refused_as_tensors(tmp_path: Path, kind: str) -
     path.write_bytes(content)
     told = path.with_name("record.json")
     resealed(told, weights=hashlib.sha256(content).hexdigest())
-    found = store.finished_record(str(tmp_path), path.parent.name)
-    assert found is not None
+    record = store.finished_record(str(tmp_path), path.parent.name)
+    assert record is not None
     with pytest.raises(Refusal, match="cannot be read|fit no such net") as caught:
-        run_record.load_stack([found], str(tmp_path))
+        run_record.load_stack([record], str(tmp_path))
     assert caught.value.code == 4
 
 
@@ -305,7 +307,8 @@ def test_number_edited_by_hand_is_found_by_the_sweep(
     assert faults.carry_out(planned, tmp_path) == 0
     assert "was changed after it was written" in capsys.readouterr().err
     errors = [
-        one["response"] for one in plans.published_records(tmp_path / "small").values()
+        record["response"]
+        for record in plans.published_records(tmp_path / "small").values()
     ]
     assert errors == [{"test_error": 0.25}] * 4
 
@@ -510,7 +513,10 @@ def test_seed_0_is_a_seed_like_any_other(tmp_path: Path) -> None:
     plan, runs = small(2)
     assert plan["seeds"] == [0, 1] and len(runs) == 4
     faults.carry_out((plan, runs), tmp_path)
-    assert {one["seed"] for one in store.finished_records(str(tmp_path))} == {0, 1}
+    assert {record["seed"] for record in store.finished_records(str(tmp_path))} == {
+        0,
+        1,
+    }
 
 
 @pytest.mark.slow
@@ -598,8 +604,8 @@ def test_clock_that_goes_back_changes_nothing(
     now, monotonic = time.time(), time.monotonic
     monkeypatch.setattr(time, "time", lambda: now - 3e7 * next(years))
     with run_lock.claim(str(place), ["0" * 16]):
-        said = run_lock.holders(str(place), ["0" * 16])
-    assert f"process {os.getpid()} on " in said and time.monotonic is monotonic
+        holders = run_lock.holders(str(place), ["0" * 16])
+    assert f"process {os.getpid()} on " in holders and time.monotonic is monotonic
     assert faults.carry_out(planned, place) == 0
     before = faults.files(place)
     assert faults.told(before) == faults.told(faults.files(expected))
@@ -625,6 +631,6 @@ def test_folder_deleted_while_a_sweep_runs_is_made_again_or_said(
     assert faults.carry_out(planned, place) == (0 if name == "small" else 1)
     monkeypatch.setattr(store, "write_record", real)
     assert faults.carry_out(planned, place) == 0
-    found = plans.published_records(place / "small")
-    assert sorted(found) == sorted(planned[1])
+    records = plans.published_records(place / "small")
+    assert sorted(records) == sorted(planned[1])
     assert not (place / "quarantine").exists()

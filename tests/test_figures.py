@@ -33,7 +33,7 @@ LONG = "a_very_long_level_name_that_somebody_thought_was_a_good_idea"
 def make_steps(steps, name="level{}"):
     """A ladder of `steps` with its ends and its seconds."""
     effects = make_effects(steps, name=name, per_panel=1)
-    rows, dots = (found.assign(estimand=effect.LADDER) for found in effects[:2])
+    rows, dots = (table.assign(estimand=effect.LADDER) for table in effects[:2])
     ends = ladder.Ends("paper", "today", 0.0095, 0.0095 + rows["mean"].sum())
     return rows, dots, ends, [100.0, *np.linspace(90, 5, steps)]
 
@@ -132,8 +132,8 @@ def test_heat_map_has_every_pair_once_and_marks_the_proven(factors):
     pairs = effect.effects_of_kind(effects, effect.PAIR)
     colored = pairs["verdict"].isin(["better", "worse"]).sum()
     assert sum(len(set(color)) > 1 for color in filled) == colored
-    said = interaction.finding(pairs, "paper")
-    assert "factor0 helps less with factor1" in said and said in content(figure)
+    finding = interaction.finding(pairs, "paper")
+    assert "factor0 helps less with factor1" in finding and finding in content(figure)
     row = pairs[pairs["factor"] == "factor0:factor1"].iloc[0]
     assert canvas.interval(row["low"], row["high"]) in content(figure)
     effects = effects.assign(low_digits=-0.00123, high_digits=0.00456)
@@ -184,13 +184,13 @@ def test_ladder_is_the_same_in_whatever_order_its_seeds_come():
     """Two drawings, the rows of seeds shuffled for one, give the same bytes."""
     rows, dots, ends, seconds = make_steps(3)
     shuffled = dots.sample(frac=1, random_state=1)
-    one, other = (
+    drawing, other = (
         canvas.rendered(
             ladder.waterfall(rows, some, ends, order=ORDER, seconds=seconds), "svg"
         )
         for some in (dots, shuffled)
     )
-    assert one == other and len(one) > 1_000
+    assert drawing == other and len(drawing) > 1_000
 
 
 def test_curve_of_one_epoch_has_marks_and_whole_epochs_have_ticks():
@@ -275,16 +275,16 @@ def test_band_of_curves_is_that_of_the_table():
 def test_training_errors_far_below_take_no_room():
     """The scale ends at a third of the lowest test error, and the caption says so."""
     curves = make_curves(2)
-    said = "below a third of the lowest test error it is not shown"
+    remark = "below a third of the lowest test error it is not shown"
     figure = learning_curves.learning_curves(curves, {}, reference="level0")
-    assert said not in written(figure)
+    assert remark not in written(figure)
     tiny = curves.assign(
         train_error=curves["train_error"].where(curves.epoch < 15, 1e-6)
     )
     figure = learning_curves.learning_curves(tiny, {}, reference="level0")
     bottom = figure.axes[0].get_ylim()[0]
     assert bottom == pytest.approx(0.8 * 100 * curves["low"].min() / 3)
-    assert said in written(figure)
+    assert remark in written(figure)
 
 
 def written(figure):
@@ -378,8 +378,8 @@ def test_shares_of_lost_runs_are_drawn_with_their_intervals():
 
 def test_finding_counts_each_way_to_be_lost():
     """One run and several, one way and two."""
-    said = [["finished", "diverged"], ["diverged", "collapsed", "collapsed"]]
-    assert [collapse.finding(pd.Series(one)) for one in said] == [
+    statuses = [["finished", "diverged"], ["diverged", "collapsed", "collapsed"]]
+    assert [collapse.finding(pd.Series(status)) for status in statuses] == [
         "Of 2 runs 1 diverges",
         "Of 3 runs 2 collapse and 1 diverges",
     ]
@@ -388,10 +388,10 @@ def test_finding_counts_each_way_to_be_lost():
 def test_seconds_of_other_machines_are_not_compared():
     """Of edition 2 seconds are of processors, which must be of one kind; of edition 1
     they are what was published."""
-    one = {"edition": 2, "hardware": "A", "seconds": 9.0, "processor_seconds": 3.0}
-    assert cost.incomparable([one, one]) == "" and cost.spent(one) == 3.0
-    assert "A, B" in cost.incomparable([one, {**one, "hardware": "B"}])
+    record = {"edition": 2, "hardware": "A", "seconds": 9.0, "processor_seconds": 3.0}
+    assert cost.incomparable([record, record]) == "" and cost.spent(record) == 3.0
+    assert "A, B" in cost.incomparable([record, {**record, "hardware": "B"}])
     old = {"hardware": "A", "seconds": 9.0}
     assert cost.incomparable([old, {**old, "hardware": "B"}]) == ""
     assert cost.spent(old) == 9.0
-    assert "editions" in cost.incomparable([one, old])
+    assert "editions" in cost.incomparable([record, old])

@@ -142,7 +142,7 @@ def test_two_machines_never_hold_one_run_at_once(tmp_path: Path) -> None:
         )
         for machine in ("first", "second")
     ]  # fmt: skip
-    assert [one.communicate()[0].strip() for one in crowds] == ["0", "0"]
+    assert [crowd.communicate()[0].strip() for crowd in crowds] == ["0", "0"]
     taken = sum(path.stat().st_size for path in tmp_path.glob("done-*"))
     assert 16 <= taken <= 16 * 24
     assert not list(tmp_path.glob("inside-*")) and not list(tmp_path.glob("runs/*"))
@@ -151,11 +151,11 @@ def test_two_machines_never_hold_one_run_at_once(tmp_path: Path) -> None:
 def test_holder_of_a_run_is_named(tmp_path: Path) -> None:
     """Which process, on which machine, since when; and what to do if it hangs."""
     with holding(tmp_path, "0" * 16, "1" * 16) as other:
-        said = run_lock.holders(str(tmp_path), ["0" * 16, "1" * 16])
+        message = run_lock.holders(str(tmp_path), ["0" * 16, "1" * 16])
         other.kill()
-    assert said.startswith(f"waiting for 2 runs, {'0' * 16} the first: process ")
-    assert f"process {other.pid} on " in said and f"kill {other.pid}" in said
-    assert time.strftime("%Y-%m-%d") in said and said.count("\n") == 0
+    assert message.startswith(f"waiting for 2 runs, {'0' * 16} the first: process ")
+    assert f"process {other.pid} on " in message and f"kill {other.pid}" in message
+    assert time.strftime("%Y-%m-%d") in message and message.count("\n") == 0
 
 
 @pytest.mark.slow
@@ -176,8 +176,8 @@ def test_command_that_waits_says_for_whom(tmp_path: Path) -> None:
             assert f"process {other.pid} on " in waiting.stderr.readline()
             time.sleep(3)
             other.kill()
-            _, said = waiting.communicate(timeout=60)
-    assert waiting.returncode == 0 and "waiting" not in said
+            _, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0 and "waiting" not in err
 
 
 def test_folder_that_moves_while_it_is_locked_is_locked_anew(tmp_path: Path) -> None:

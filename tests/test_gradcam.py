@@ -98,8 +98,8 @@ def test_a_cell_sees_its_receptive_field_and_no_more(float64, pooling, layer):
 
 def test_the_fields_of_max_pooling_by_hand():
     """C1 sees 5 pixels, S2 6, C3 14, S4 16; with `stride` one neighbour less each."""
-    found = [receptive_field(network(), layer) for layer in MAPS]
-    assert found == [
+    fields = [receptive_field(network(), layer) for layer in MAPS]
+    assert fields == [
         Field(-2, 1, 5),
         Field(-2, 2, 6),
         Field(-2, 2, 14),

@@ -51,11 +51,11 @@ PLAIN: dict[str, Callable[[LeNet5, Any, Any], Any]] = {
 ENTRANCES = {**EXPLAINED, **LABELLED, **PLAIN}
 
 
-def same(one: Any, other: Any) -> bool:
+def same(result: Any, other: Any) -> bool:
     """Whether two results are one."""
-    if isinstance(one, pd.DataFrame):
-        return one.equals(other)
-    return torch.equal(one, other)
+    if isinstance(result, pd.DataFrame):
+        return result.equals(other)
+    return torch.equal(result, other)
 
 
 @pytest.mark.parametrize(

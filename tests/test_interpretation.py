@@ -52,8 +52,8 @@ def outputs(tmp_path_factory):
 
 def one_of(outputs, activation="relu"):
     """The record of seed 0 with an activation."""
-    found = store.finished_records(str(outputs))
-    named = {(r["treatment"]["activation"], r["seed"]): r for r in found}
+    records = store.finished_records(str(outputs))
+    named = {(r["treatment"]["activation"], r["seed"]): r for r in records}
     return named[activation, 0]
 
 
@@ -64,9 +64,9 @@ def test_one_run_is_interpreted_beside_its_record_and_once(outputs, capsys):
     name = one_of(outputs)["run_id"]
     place = outputs / "runs" / name / "interpretation"
     interpret(f"run={name[:10]}", f"output_dir={outputs}", *SMALL)
-    said = capsys.readouterr()
+    captured = capsys.readouterr()
     written = {path.name for path in place.iterdir() if path.is_file()}
-    assert set(said.out.splitlines()) == {str(place / file) for file in written}
+    assert set(captured.out.splitlines()) == {str(place / file) for file in written}
     pictures = ("layers", "saliency", "gradcam", "latents", "confusion", "mistakes")
     expected = {f"{stem}.png" for stem in (*pictures, "probes", "sae", "sanity")}
     expected |= {"probes.csv", "probe_accuracy.csv", "probe_selectivity.csv"}
@@ -74,7 +74,7 @@ def test_one_run_is_interpreted_beside_its_record_and_once(outputs, capsys):
     expected |= {"faithfulness.csv", "randomisation.csv", "mistakes.csv"}
     expected |= {f"{stem}.svg" for stem in ("probes", "sae", "sanity")}
     assert written == expected
-    assert "kept" not in said.err
+    assert "kept" not in captured.err
     interpret(f"run={place.parent}", *SMALL)
     assert capsys.readouterr().err.count("kept") == len(METHODS)
     interpret(f"run={name}", f"output_dir={outputs}", *SMALL, "sae.steps=21")
@@ -85,19 +85,19 @@ def test_one_run_is_interpreted_beside_its_record_and_once(outputs, capsys):
 @pytest.fixture
 def two(outputs):
     """The study of both presets, with its plan and records."""
-    found = list(store.finished_records(str(outputs)))
+    records = list(store.finished_records(str(outputs)))
     base = one_of(outputs, "scaled_tanh")["treatment"]
     own = {False: [], True: []}
-    for one in found:
-        own[one["treatment"]["activation"] == "relu"].append(one["run_id"])
+    for record in records:
+        own[record["treatment"]["activation"] == "relu"].append(record["run_id"])
     changes = {"activation": "relu", "pooling": "max"}
     levels = {"practice": "modern"}
     today = one_of(outputs, "relu")["treatment"]
     plan = {"study": "two", "preset": "paper", "factors": list(changes)}
     plan |= {"design": "two", "kind": "one_factor", "levels": {"practice": {}}}
-    plan |= {"seeds": sorted({one["seed"] for one in found})}
-    plan |= {"reference": base, "runs": [one["run_id"] for one in found]}
-    plan |= {"search_seeds": [], "data": {}, "code": found[0]["code"]}
+    plan |= {"seeds": sorted({record["seed"] for record in records})}
+    plan |= {"reference": base, "runs": [record["run_id"] for record in records]}
+    plan |= {"search_seeds": [], "data": {}, "code": records[0]["code"]}
     plan["arms"] = [
         {"name": "reference", "levels": {}, "changes": {}, "runs": own[False]},
         {"name": "modern", "levels": levels, "changes": changes, "runs": own[True]},
@@ -107,7 +107,7 @@ def two(outputs):
     folder = outputs / "two"
     folder.mkdir(exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(seal.sealed(plan)))
-    lines = "".join(json.dumps(one) + "\n" for one in found)
+    lines = "".join(json.dumps(record) + "\n" for record in records)
     (folder / "records.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     return folder
 
@@ -143,9 +143,9 @@ def test_a_treatment_is_named_by_its_difference(outputs, two, capsys, treatment,
     """By its levels or by all that they set; nothing is the base."""
     chosen = [f"output_dir={outputs}", "methods=[mistakes]", f"treatment={treatment}"]
     interpret("study=two", *chosen)
-    said = capsys.readouterr().err
-    assert said.count("mistakes") == 2
-    assert said.count(f"{name}, seed") == 2
+    err = capsys.readouterr().err
+    assert err.count("mistakes") == 2
+    assert err.count(f"{name}, seed") == 2
 
 
 def test_a_treatment_that_is_not_there_is_refused_with_those_that_are(outputs, two):
@@ -158,8 +158,8 @@ def test_the_design_is_the_two_presets():
     """Six seeds of each, the fewest that an interval needs."""
     plan = design.load_design("interpretation", [])
     presets = [composed([f"preset={name}"])[0][0] for name in ("paper", "modern")]
-    found = [dict(arm.treatment) for arm in plan.arms]
-    assert found == [dict(one.treatment) for one in presets]
+    treatments = [dict(arm.treatment) for arm in plan.arms]
+    assert treatments == [dict(preset.treatment) for preset in presets]
     assert len(plan.seeds) >= interpretation_curves.ENOUGH == 6
 
 
@@ -167,11 +167,12 @@ def test_published_weights_are_enough(outputs, two, tmp_path, capsys):
     """In a clone the study's folder has the records of all runs and some weights."""
     clone = tmp_path / "two"
     shutil.copytree(two, clone)
-    one = one_of(outputs)
-    place = store.run_folder(str(outputs), one["run_id"])
+    record = one_of(outputs)
+    place = store.run_folder(str(outputs), record["run_id"])
     (clone / "weights").mkdir()
     shutil.copy(
-        place / "model.safetensors", clone / "weights" / f"{one['run_id']}.safetensors"
+        place / "model.safetensors",
+        clone / "weights" / f"{record['run_id']}.safetensors",
     )
     typed = [f"output_dir={tmp_path}", "methods=[mistakes]"]
     with pytest.raises(Refusal, match="overwritten"):
@@ -214,16 +215,16 @@ def test_what_is_typed_wrongly_is_refused_with_the_fix(outputs, typed, said):
 
 def test_runs_without_weights_are_refused(outputs, tmp_path):
     """By name and place; damaged weights are refused by their hash."""
-    one = one_of(outputs)
-    place = tmp_path / "runs" / one["run_id"]
+    record = one_of(outputs)
+    place = tmp_path / "runs" / record["run_id"]
     place.mkdir(parents=True)
-    (place / "record.json").write_text(json.dumps(one))
+    (place / "record.json").write_text(json.dumps(record))
     with pytest.raises(Refusal, match="no weights in .*only their records are here"):
-        interpret(f"run={one['run_id']}", f"output_dir={tmp_path}")
+        interpret(f"run={record['run_id']}", f"output_dir={tmp_path}")
     (place / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(Refusal, match="SHA-256"):
         interpret(
-            f"run={one['run_id']}", f"output_dir={tmp_path}", "methods=[mistakes]"
+            f"run={record['run_id']}", f"output_dir={tmp_path}", "methods=[mistakes]"
         )
 
 
@@ -250,9 +251,9 @@ def test_a_kept_result_is_the_result(tmp_path):
     )
     array = np.arange(6, dtype=np.float32).reshape(2, 3) / 7
     keep_result(tmp_path / "method-1", {"table": table, "array": array})
-    found = kept_result(tmp_path / "method-1")
-    pd.testing.assert_frame_equal(found["table"], table, check_dtype=False)
-    assert np.array_equal(found["array"], array)
+    kept = kept_result(tmp_path / "method-1")
+    pd.testing.assert_frame_equal(kept["table"], table, check_dtype=False)
+    assert np.array_equal(kept["array"], array)
     keep_result(tmp_path / "method-1", {"table": table})  # the first writer wins
     assert set(kept_result(tmp_path / "method-1")) == {"table", "array"}
     assert [path.name for path in tmp_path.iterdir()] == ["method-1"]
@@ -334,18 +335,18 @@ def test_charts_say_how_many_seeds_they_have_and_keep_their_texts_apart(seeds):
         interpretation_curves.sae_chart(sae, "F6"),
         interpretation_curves.sanity_chart(faithful, likeness),
     )
-    said = "n = 6 seeds; lines are means" if seeds == 6 else "n = 1 seed: too few"
+    remark = "n = 6 seeds; lines are means" if seeds == 6 else "n = 1 seed: too few"
     for figure in drawn:
         check_texts(figure)
-        assert said in content(figure).replace("\n", " ")
+        assert remark in content(figure).replace("\n", " ")
 
 
 def test_intervals_are_those_of_the_effects():
     """The exact sign-flip interval from 6 seeds on, none below; pairs share a seed."""
     probes = many(6)[0]
     keys = ["network", "weights", "images", "layer"]
-    found = interpretation_curves.seed_means(probes, keys, "accuracy")
-    row = found.query(
+    means = interpretation_curves.seed_means(probes, keys, "accuracy")
+    row = means.query(
         "network == 'paper' and weights == 'trained' and images == 'clean'"
     )
     own = probes.query(

@@ -28,19 +28,19 @@ def test_jobs_are_the_runs(name: str) -> None:
     """Each command line composes to the very runs that it is for, each run once."""
     chosen = design.load_design(name, [])
     _, runs = sweep.make(chosen)
-    found: list[str] = []
+    listed: list[str] = []
     for line, names in launcher.launcher_jobs(runs, chosen.places):
-        assert composed(line)[0] == [runs[one] for one in names]
-        found += names
-    assert sorted(found) == sorted(runs)
+        assert composed(line)[0] == [runs[run_id] for run_id in names]
+        listed += names
+    assert sorted(listed) == sorted(runs)
 
 
 def test_jobs_are_consecutive_seeds_of_one_treatment() -> None:
     """Seeds that are done leave a gap; more than a stack holds are split."""
     seeds = [0, 1, 2, 4, 5, *range(10, 30)]
     runs = {str(seed): config(seed=seed) for seed in reversed(seeds)}
-    found = [names for _, names in launcher.launcher_jobs(runs, Places())]
-    assert [[int(name) for name in names] for names in found] == [
+    jobs = [names for _, names in launcher.launcher_jobs(runs, Places())]
+    assert [[int(name) for name in names] for names in jobs] == [
         [0, 1, 2],
         [4, 5],
         [*range(10, 26)],
@@ -134,7 +134,7 @@ def test_bad_run_is_found_among_the_seeds_of_a_job(
     """Jobs become smaller from launch to launch, so that the others finish."""
 
     def broken(configs: Sequence[Config], *rest: object) -> object:
-        if any(one.seed == 3 for one in configs):
+        if any(run.seed == 3 for run in configs):
             raise MemoryError("no memory for so many runs")
         return stub(configs, *rest)  # type: ignore[arg-type]
 
@@ -191,8 +191,8 @@ def wait_for(look: Callable[[], object], process: subprocess.Popen[str]) -> None
 
 def ends_well(process: subprocess.Popen[str], output_dir: Path) -> None:
     """Exit code 0; every run has its record, sound; the secret is nowhere."""
-    _, said = process.communicate(timeout=500)
-    assert process.returncode == 0, said
+    _, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
     names = store.finished_runs(str(output_dir))
     assert len(names) == 8
     assert not any(store.fault(str(output_dir), name) for name in names)

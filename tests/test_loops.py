@@ -235,14 +235,14 @@ def test_a_run_depends_neither_on_its_company_nor_on_threads(
 ) -> None:
     """19 runs on one and two threads, and 3 of them alone, agree bit for bit."""
     arguments = problem(19, 11, **structure)
-    one, two = copy(arguments), copy(arguments)
-    first = train(one, 1)
-    second = train(two, 2)
+    on_one, on_two = copy(arguments), copy(arguments)
+    first = train(on_one, 1)
+    second = train(on_two, 2)
     some = [17, 2, 9]
     few = subset(arguments, some)
     third = train(few)
-    for name, value in one["parameters"].items():
-        np.testing.assert_array_equal(value, two["parameters"][name])
+    for name, value in on_one["parameters"].items():
+        np.testing.assert_array_equal(value, on_two["parameters"][name])
         np.testing.assert_array_equal(value[some], few["parameters"][name])
     for a, b, c in zip(first, second, third, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -381,11 +381,11 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
     fast = stack.train(configs, few, teachers=known)
     monkeypatch.setattr(compiled, "can_run", lambda model: False)
     plain = stack.train(configs, few, teachers=known)
-    for one, other in zip(fast, plain, strict=True):
-        assert [p["train_error"] for p in one.curve] == [
+    for result, other in zip(fast, plain, strict=True):
+        assert [p["train_error"] for p in result.curve] == [
             p["train_error"] for p in other.curve
         ]
-        for name, weights in one.weights.items():
+        for name, weights in result.weights.items():
             # A rounding that turns a tie of max pooling moved one by 6.3e-6 on Intel.
             torch.testing.assert_close(
                 weights, other.weights[name], rtol=0, atol=2e-5, msg=name
@@ -399,10 +399,10 @@ def test_a_run_has_its_bits_in_a_stack_of_any_size(size: int, digits: Data) -> N
     configs, _ = composed([*line, "augmentation=affine", "replicates=13"])
     whole = stack.train(configs, digits)
     part = stack.train(configs[3 : 3 + size], digits)
-    for one, other in zip(whole[3:], part, strict=False):
-        assert one.curve[-1]["train_error"] == other.curve[-1]["train_error"]
+    for result, other in zip(whole[3:], part, strict=False):
+        assert result.curve[-1]["train_error"] == other.curve[-1]["train_error"]
         for name, weights in other.weights.items():
-            assert torch.equal(one.weights[name], weights), name
+            assert torch.equal(result.weights[name], weights), name
 
 
 MODELS = [
@@ -430,7 +430,7 @@ def test_answers_and_curvature_are_the_plain_networks(
     """Compiled answers, as they are and under attack, and h_kk equal torch's."""
     state = begun(change, digits)
     images, labels = digits.test_images[:40], digits.test_labels[:40]
-    found = compiled.answers(state, images, labels)
+    answers = compiled.answers(state, images, labels)
     state.model.eval()
     with torch.no_grad():
         logits = state.model(images / 255)
@@ -438,7 +438,7 @@ def test_answers_and_curvature_are_the_plain_networks(
     sure = margin > 1e-4 * logits.abs().amax(-1)
     # ReLU makes many of ten_units' distances equal: fewer answers are sure.
     assert sure.double().mean() > (0.25 if change.get("head") == "ten_units" else 0.5)
-    assert (found == logits.argmax(-1))[sure].all()
+    assert (answers == logits.argmax(-1))[sure].all()
     keys = draws.fold(state.streams["watch"][:, None], torch.arange(40))
     fast = compiled.right_under_attack(state, images, labels, draws.fold(keys, 0))
     epsilon = state.numbers["adversary.epsilon"]
@@ -462,11 +462,11 @@ def test_scores_are_the_plain_networks(digits: Data) -> None:
     """Compiled scores of every training image equal torch's, whatever the network."""
     (config,), _ = composed(["data=digits", *(f"{k}={v}" for k, v in TAUGHT.items())])
     for teacher in schooled([config], digits):
-        found = stack.scores_of(teacher, digits)
-        assert found.shape == (len(digits.train_images), 10)
+        scores = stack.scores_of(teacher, digits)
+        assert scores.shape == (len(digits.train_images), 10)
         with torch.no_grad():
             expected = teacher.model.double()(digits.train_images.double() / 255)[0]
-        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(scores.double(), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("threads", mostly_slow([2, 1, 5, 3], every=2))

@@ -12,7 +12,7 @@ def test_every_package_has_a_lowest_version() -> None:
     """But for lenet itself, which the extra of the tests names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
-    declared = {*project["dependencies"], *(one for extra in extras for one in extra)}
+    declared = {*project["dependencies"], *(text for extra in extras for text in extra)}
     own = {text for text in declared if text.startswith("lenet[")}
     assert len(lowest()) == len(declared - own)
     assert all(lowest().values())

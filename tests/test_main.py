@@ -81,9 +81,9 @@ def test_every_command_explains_itself(
 ) -> None:
     """Its --help is its module's text, and what else there is."""
     program.run_verb(verb, ["--help"])
-    said = capsys.readouterr().out
+    out = capsys.readouterr().out
     first = program.module_docstring(verb).splitlines()[0]
-    assert len(first) <= 88 and (first in said or verb == "train")
+    assert len(first) <= 88 and (first in out or verb == "train")
 
 
 def test_importing_lenet_costs_nothing() -> None:
@@ -110,11 +110,11 @@ def test_result_is_json_where_that_is_asked_for(
 ) -> None:
     """One line for a program."""
     program.run_verb("status", [f"output_dir={tmp_path}", "--json"])
-    said = json.loads(capsys.readouterr().out)
-    assert said | {"networks": []} == {"runs": 0, "newest": [], "studies": []} | {
+    status = json.loads(capsys.readouterr().out)
+    assert status | {"networks": []} == {"runs": 0, "newest": [], "studies": []} | {
         "networks": []
     }
-    assert {one["network"] for one in said["networks"]} == {"modern", "paper"}
+    assert {network["network"] for network in status["networks"]} == {"modern", "paper"}
     program.run_verb("verify", ["--json", f"output_dir={tmp_path}"])
     assert "0 of 0 runs" in json.loads(capsys.readouterr().out)["verified"]
 
@@ -126,19 +126,21 @@ def test_every_command_has_json_of_what_it_found(tmp_path: Path) -> None:
     typed = ("data=digits", "train_size=32", "epochs=1", "augmentation=none", "-m")
     typed = (*typed, f"output_dir={tmp_path}", "seed=4,5", "activation=tanh", "--json")
     done = started("train", *typed, cwd=tmp_path)
-    found = [json.loads(line)["runs"] for line in done.stdout.splitlines()]
-    assert [[run["seed"] for run in runs] for runs in found] == [[4], [5]], done.stderr
-    ((run,), _) = found
+    trained = [json.loads(line)["runs"] for line in done.stdout.splitlines()]
+    assert [[run["seed"] for run in runs] for runs in trained] == [[4], [5]], (
+        done.stderr
+    )
+    ((run,), _) = trained
     assert run["status"] == "finished" and 0 <= run["response"]["test_error"] <= 1
     assert json.loads(Path(run["record"]).read_text())["run_id"] == run["run_id"]
     os.utime(run["record"])  # the one that ended last
-    said = started("status", f"output_dir={tmp_path}", "--json", "runs=1").stdout
-    (newest,) = json.loads(said)["newest"]
-    assert newest["run_id"] == run["run_id"] and json.loads(said)["runs"] == 2
+    out = started("status", f"output_dir={tmp_path}", "--json", "runs=1").stdout
+    (newest,) = json.loads(out)["newest"]
+    assert newest["run_id"] == run["run_id"] and json.loads(out)["runs"] == 2
     again = started("train", *newest["typed"].split(), f"output_dir={tmp_path}")
     assert run["run_id"] in again.stdout
-    said = started("status", f"output_dir={tmp_path}").stdout
-    assert f"  {run['run_id'][:8]}  " in said.splitlines()[1] and "no study" in said
+    out = started("status", f"output_dir={tmp_path}").stdout
+    assert f"  {run['run_id'][:8]}  " in out.splitlines()[1] and "no study" in out
 
 
 def test_status_lists_studies_and_what_they_publish(
@@ -146,9 +148,9 @@ def test_status_lists_studies_and_what_they_publish(
 ) -> None:
     """From files alone: no torch."""
     program.run_verb("status", [f"output_dir={ROOT / 'outputs'}"])
-    said = capsys.readouterr().out
-    assert "study modern: 24 of 24 runs done, weights of 1 published" in said
-    assert "network paper: run=paper, test error " in said
+    out = capsys.readouterr().out
+    assert "study modern: 24 of 24 runs done, weights of 1 published" in out
+    assert "network paper: run=paper, test error " in out
     began = time.perf_counter()
     assert "torch" not in imports("from lenet.commands import status")
     assert time.perf_counter() - began < 20
@@ -156,8 +158,8 @@ def test_status_lists_studies_and_what_they_publish(
 
 def test_study_is_read_by_its_name() -> None:
     """lenet.study("leave_one_out") is the published one, from its records."""
-    found = lenet.study("leave_one_out", str(ROOT / "outputs"))
-    assert found.name == "leave_one_out" and len(found.effects)
+    published = lenet.study("leave_one_out", str(ROOT / "outputs"))
+    assert published.name == "leave_one_out" and len(published.effects)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +179,8 @@ def test_study_is_read_by_its_name() -> None:
 def test_tab_completes(typed: list[str], words: list[str]) -> None:
     """Commands, keys, levels, designs and studies."""
     outputs = str(ROOT / "outputs")
-    found = completion.words([word.replace("OUT", outputs) for word in typed])
-    assert found == words
+    offered = completion.words([word.replace("OUT", outputs) for word in typed])
+    assert offered == words
 
 
 @pytest.mark.parametrize("shell", completion.SHELLS)

@@ -289,8 +289,8 @@ def test_runs_do_not_see_each_other(levels: dict[str, str], training: bool) -> N
         expected = alone(images[run])
         torch.testing.assert_close(logits[run], expected[0], rtol=1e-10, atol=1e-10)
         wanted = torch.autograd.grad(expected.square().sum(), list(alone.parameters()))
-        for found, single in zip(gradients, wanted, strict=True):
-            torch.testing.assert_close(found[run], single[0], rtol=1e-9, atol=1e-9)
+        for gradient, single in zip(gradients, wanted, strict=True):
+            torch.testing.assert_close(gradient[run], single[0], rtol=1e-9, atol=1e-9)
 
 
 def test_one_batch_for_all_equals_a_batch_per_run() -> None:

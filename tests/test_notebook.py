@@ -53,7 +53,7 @@ def test_outputs_are_those_of_one_run() -> None:
     """Every code cell was run, in order and without an error; no time is kept."""
     found: list[Any] = [c for c in jupytext.read(NOTEBOOK).cells if "outputs" in c]
     assert [cell.execution_count for cell in found] == [*range(1, len(found) + 1)]
-    kinds = [one.output_type for cell in found for one in cell.outputs]
+    kinds = [output.output_type for cell in found for output in cell.outputs]
     assert set(kinds) <= {"display_data", "execute_result"}
     assert len(kinds) > 8
     assert not any("execution" in cell.metadata for cell in found)

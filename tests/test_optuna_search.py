@@ -67,19 +67,19 @@ def test_search_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     parts.stop = -1
     run_search(read_search(line(tmp_path / "parts", 6)), parts)
     assert len(parts.asked) == 6
-    found = run_search(read_search(line(tmp_path / "parts", 14)), parts)
+    result = run_search(read_search(line(tmp_path / "parts", 14)), parts)
     assert parts.asked == whole.asked and len(set(whole.asked)) > 12
-    assert found.data["best_params"] == expected.data["best_params"]
+    assert result.data["best_params"] == expected.data["best_params"]
     assert run_search(read_search(line(tmp_path / "parts", 14)), Trainer(stop=0))
     text = (tmp_path / "parts" / "multirun" / "optimization_results.yaml").read_text()
-    assert f'"activation": "{found.data["best_params"]["activation"]}"' in text
+    assert f'"activation": "{result.data["best_params"]["activation"]}"' in text
 
 
 def test_best_is_that_of_the_least_held_out_error(tmp_path: Path) -> None:
     """ReLU near 10^-2.5; every seed counts, and one that diverged reads nothing."""
-    found = run_search(read_search(line(tmp_path, 30)), Trainer())
-    assert found.data["best_params"]["activation"] == "relu"
-    assert abs(math.log10(found.data["best_params"]["optimizer.lr"]) + 2.5) < 0.3
+    result = run_search(read_search(line(tmp_path, 30)), Trainer())
+    assert result.data["best_params"]["activation"] == "relu"
+    assert abs(math.log10(result.data["best_params"]["optimizer.lr"]) + 2.5) < 0.3
     lost = [{"response": {"validation_error": e}} for e in (0.2, None)]
     assert optuna_search.objective(lost) == pytest.approx(0.6)
 
@@ -159,8 +159,8 @@ def test_command_searches(tmp_path: Path) -> None:
         cwd=Path(__file__).parent.parent,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["trials"] == 2 and 0 <= found["best_params"]["dropout"] <= 0.5
+    result = json.loads(done.stdout)
+    assert result["trials"] == 2 and 0 <= result["best_params"]["dropout"] <= 0.5
     assert "test error" not in done.stderr + done.stdout
     ids = [p.parent.name for p in (tmp_path / "o").glob("runs/*/record.json")]
     assert len(ids) == 2

@@ -270,7 +270,7 @@ def push(
         d, x = d.flatten(1), x.flatten(1)
         return functional.linear(d, u**2) + functional.linear(x**2, du, db)
     if layer == "C3" and network.levels["connection"] == "table":
-        u, du = (spread(one, network.table, x.shape[1]) for one in (u, du))
+        u, du = (spread(weight, network.table, x.shape[1]) for weight in (u, du))
     moved = functional.conv2d(d, u**2) + functional.conv2d(x**2, du)
     return network.gain[layer] ** 2 * moved + db.reshape(1, -1, 1, 1)
 
@@ -289,7 +289,7 @@ def test_bitmaps_of_6_and_8_are_the_closest_pair() -> None:
         (i, j): int(np.sum(BITMAPS[i] != BITMAPS[j]))
         for i, j in itertools.combinations(range(10), 2)
     }
-    assert [pair for pair, one in distances.items() if one <= 12] == [(6, 8)]
+    assert [pair for pair, distance in distances.items() if distance <= 12] == [(6, 8)]
     assert distances[6, 8] == 12
 
 

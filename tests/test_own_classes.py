@@ -77,12 +77,12 @@ def net(pets: Path, run: str) -> Trained:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the pictures say that commands draw while a test runs."""
-    said: list[str] = []
+    texts: list[str] = []
 
     def heard(make):
         def wrapper(*arguments, **named):
             figure = make(*arguments, **named)
-            said.append(content(figure))
+            texts.append(content(figure))
             return figure
 
         return wrapper
@@ -95,15 +95,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ):
         for name in names:
             monkeypatch.setattr(module, name, heard(getattr(module, name)))
-    return said
+    return texts
 
 
 def test_record_names_the_classes_and_says_that_all_were_inverted(
     pets: Path, tmp_path: Path
 ) -> None:
     """By their folders; not where there are none, and not of digits."""
-    for one in store.finished_records(str(pets / "outputs")):
-        assert one["class_names"] == [*PETS] and one["inverted"] is True
+    for record in store.finished_records(str(pets / "outputs")):
+        assert record["class_names"] == [*PETS] and record["inverted"] is True
     barred(tmp_path / "train", PETS, 2, paper=False)
     barred(tmp_path / "test", PETS, 1, paper=False)
     split = datasets.load_data("folder", str(tmp_path))
@@ -125,7 +125,7 @@ def test_a_picture_is_read_as_training_read_it(pets: Path, net: Trained) -> None
     expected |= {image.numpy().tobytes() for image in data.train_images}
     files = sorted((pets / "pictures").rglob("*.png"))
     seen = [net.predict(path) for path in files]
-    assert {one.picture.tobytes() for one in seen} == expected
+    assert {answer.picture.tobytes() for answer in seen} == expected
     assert (
         np.mean([s.name == p.parent.name for s, p in zip(seen, files, strict=True)])
         > 0.9
@@ -152,12 +152,12 @@ def test_predict_says_the_name(
 ) -> None:
     """In words, in the figure and for programs; a digit stays a digit."""
     picture = pets / "pictures" / "dog" / "03.png"
-    said = predict.main([str(picture), f"run={run}", where(pets)[1]])
-    assert said.text.startswith(f"{picture}: dog (")
-    (found,) = said.data["pictures"]
-    assert (found["label"], found["name"], "digit" in found) == (1, "dog", False)
+    result = predict.main([str(picture), f"run={run}", where(pets)[1]])
+    assert result.text.startswith(f"{picture}: dog (")
+    (entry,) = result.data["pictures"]
+    assert (entry["label"], entry["name"], "digit" in entry) == (1, "dog", False)
     assert "make of a dog: the network says dog" in drawn[0]
-    assert found["files"] == [str(picture.with_name("03_layers.svg"))]  # no new picture
+    assert entry["files"] == [str(picture.with_name("03_layers.svg"))]  # no new picture
 
 
 @pytest.mark.slow
@@ -179,8 +179,8 @@ def test_every_method_looks_into_k_classes(
     pets: Path, run: str, drawn: list[str]
 ) -> None:
     """Figures and tables, in which classes have their names and no digit is said."""
-    said = interpret.main([f"run={run}", *where(pets), *SMALL])
-    stems = {Path(file).stem for file in said.data["files"]}
+    result = interpret.main([f"run={run}", *where(pets), *SMALL])
+    stems = {Path(file).stem for file in result.data["files"]}
     assert {"layers", "saliency", "gradcam", "latents", "confusion"} <= stems
     assert {"probes", "sae", "sanity", "mistakes"} <= stems
     assert len(drawn) == 6
@@ -294,8 +294,8 @@ def test_export_in_whole_numbers_is_of_k_classes(
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     typed = [f"run={run}", where(pets)[1], "format=onnx_int8", f"to={tmp_path / 'n'}"]
-    said = export.main([*typed, where(pets)[0]])
-    assert "misread of 18 test images" in said.text
+    result = export.main([*typed, where(pets)[0]])
+    assert "misread of 18 test images" in result.text
     assert "pre-processing" not in capfd.readouterr().err
     other = barred(tmp_path / "other", PETS, 10, paper=True)
     with pytest.raises(Refusal, match="was trained on another data set"):

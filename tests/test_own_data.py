@@ -230,9 +230,9 @@ def test_mnist_is_found_under_its_other_names(
     files = dict(zip(datasets.FILES, (images, labels) * 2, strict=True))
     hashes = [hashlib.sha256(a.tobytes()).hexdigest() for a in files.values()]
     monkeypatch.setitem(datasets.SHA256, "mnist", tuple(hashes))
-    one, two = list(files), [name.replace("-idx", ".idx") for name in files]
-    nested = [f"{dotted}/{name}" for dotted, name in zip(two, one, strict=True)]
-    for at, layout in enumerate((one, two, nested)):
+    usual, others = list(files), [name.replace("-idx", ".idx") for name in files]
+    nested = [f"{dotted}/{name}" for dotted, name in zip(others, usual, strict=True)]
+    for at, layout in enumerate((usual, others, nested)):
         place = tmp_path / str(at)
         for name, array in zip(layout, files.values(), strict=True):
             (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -248,21 +248,22 @@ def test_three_classes_are_learned_and_loaded_again(tmp_path: Path) -> None:
     root = pictures(tmp_path / "p", "abc", 42, side=40)
     line = [*QUICK, "epochs=8", "data=folder", f"data_dir={root}",
             f"output_dir={tmp_path / 'o'}", "replicates=2"]  # fmt: skip
-    found = train.train_missing(*composed(line))
-    assert [one["classes"] for one in found] == [3, 3]
-    assert not any(run_record.portable(one) for one in found)
-    assert max(one["response"]["test_error"] for one in found) < 0.2
+    records = train.train_missing(*composed(line))
+    assert [record["classes"] for record in records] == [3, 3]
+    assert not any(run_record.portable(record) for record in records)
+    assert max(record["response"]["test_error"] for record in records) < 0.2
     model, data = (
-        run_record.load_stack(found, str(tmp_path / "o")),
+        run_record.load_stack(records, str(tmp_path / "o")),
         datasets.load_data("folder", str(root)),
     )
     assert model.output.weight.shape == (2, 3, 84)
     with torch.no_grad():
         answers = model(data.test_images / 255).argmax(-1)
     wrong = (answers != data.test_labels).double().mean(1).tolist()
-    assert wrong == [one["response"]["test_error"] for one in found]
-    assert [study.converged(one) for one in found] == [True, True]
-    assert train.train_missing(*composed(line)) == found  # by the hash of the pictures
+    assert wrong == [record["response"]["test_error"] for record in records]
+    assert [study.converged(record) for record in records] == [True, True]
+    # by the hash of the pictures
+    assert train.train_missing(*composed(line)) == records
 
 
 def test_what_a_guess_errs_in_depends_on_the_classes() -> None:
@@ -293,8 +294,8 @@ def test_every_optimizer_trains_k_classes(tmp_path: Path) -> None:
     line = [*QUICK, "data=folder", f"data_dir={root}", f"output_dir={tmp_path / 'o'}"]
     for extra in (["preset=paper", "head=softmax", "optimizer.samples=10"],
                   ["adversary=fgsm", "adversary.held_out=4"]):  # fmt: skip
-        (one,) = train.train_missing(*composed([*line, *extra]))
-        assert one["status"] == "finished" and one["classes"] == 2
+        (record,) = train.train_missing(*composed([*line, *extra]))
+        assert record["status"] == "finished" and record["classes"] == 2
     levels = {"activation": "relu", "pooling": "max", "connection": "full"}
     model = LeNet5(1, **levels, norm="none", head="softmax", classes=26)
     assert model.output.weight.shape == (1, 26, 84)

@@ -34,11 +34,11 @@ def written(path: Path) -> Path:
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl", ".json"])
 def test_every_kind_of_file_gives_the_same_rows(suffix: str, tmp_path: Path) -> None:
     """The level `None` is a text, and a number is one however it was typed."""
-    found = own_runs.read_table(written(tmp_path / f"runs{suffix}"))
-    assert list(found.columns) == ["model", "depth", "lr", "seed", "acc"]
-    assert found["depth"].tolist() == ["None", "3"]
-    assert own_runs.level_values(found["lr"]).tolist() == [0.001, 0.001]
-    assert own_runs.level_values(found["seed"]).tolist() == [0, 1]
+    table = own_runs.read_table(written(tmp_path / f"runs{suffix}"))
+    assert list(table.columns) == ["model", "depth", "lr", "seed", "acc"]
+    assert table["depth"].tolist() == ["None", "3"]
+    assert own_runs.level_values(table["lr"]).tolist() == [0.001, 0.001]
+    assert own_runs.level_values(table["seed"]).tolist() == [0, 1]
 
 
 def test_blank_is_a_level_of_its_own() -> None:
@@ -77,8 +77,8 @@ def test_nested_settings_are_named_with_dots(tmp_path: Path) -> None:
     """A JSON line of a config: {"optimizer": {"lr": 0.1}} is optimizer.lr."""
     line = {"optimizer": {"name": "sgd", "lr": 0.1}, "widths": [6, 16], "acc": 0.9}
     (tmp_path / "a.jsonl").write_text(json.dumps(line))
-    found = own_runs.read_table(tmp_path / "a.jsonl").iloc[0].to_dict()
-    assert found == {
+    row = own_runs.read_table(tmp_path / "a.jsonl").iloc[0].to_dict()
+    assert row == {
         "optimizer.name": "sgd",
         "optimizer.lr": 0.1,
         "widths": "[6, 16]",
@@ -90,9 +90,9 @@ def test_export_of_mlflow_loses_its_prefixes(tmp_path: Path) -> None:
     """metrics.acc is acc, params.lr is lr; what both have keeps its prefix."""
     head = "run_id,status,metrics.acc,params.lr,params.loss,metrics.loss,tags.user\n"
     (tmp_path / "m.csv").write_text(f"{head}ab,FINISHED,0.9,0.1,mse,0.2,me\n")
-    found = own_runs.read_table(tmp_path / "m.csv")
+    table = own_runs.read_table(tmp_path / "m.csv")
     names = ["run_id", "status", "acc", "lr", "params.loss", "metrics.loss"]
-    assert list(found.columns) == names
+    assert list(table.columns) == names
 
 
 def job(folder: Path, overrides: list[str], metrics: Any, **config: Any) -> None:
@@ -116,10 +116,10 @@ def test_multirun_gives_overrides_and_metrics(tmp_path: Path) -> None:
         optimizer="sgd",
         seed=0,
     )
-    found = own_runs.multirun(tmp_path)
-    assert found["job"].tolist() == ["2", "10"]
-    assert found["optimizer"].tolist() == ["sgd", "adam"]
-    assert found["test.acc"].tolist() == [0.91, 0.93]
+    table = own_runs.multirun(tmp_path)
+    assert table["job"].tolist() == ["2", "10"]
+    assert table["optimizer"].tolist() == ["sgd", "adam"]
+    assert table["test.acc"].tolist() == [0.91, 0.93]
 
 
 def test_multirun_of_which_a_job_has_no_metrics_is_refused(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_last_row_of_a_log_counts(tmp_path: Path) -> None:
     """metrics=log.csv, a row per epoch."""
     job(tmp_path / "0", ["seed=0"], None)
     (tmp_path / "0" / "log.csv").write_text("epoch,acc\n1,0.5\n2,0.7\n")
-    found = own_runs.multirun(tmp_path, "log.csv")
-    assert found[["epoch", "acc"]].values.tolist() == [[2, 0.7]]
+    table = own_runs.multirun(tmp_path, "log.csv")
+    assert table[["epoch", "acc"]].values.tolist() == [[2, 0.7]]
 
 
 def mlflow_run(root: Path, name: str, status: int, stage: str = "active") -> None:
@@ -158,8 +158,8 @@ def test_mlruns_are_read_without_mlflow(tmp_path: Path) -> None:
     mlflow_run(tmp_path, "bb", 4)
     mlflow_run(tmp_path, "cc", 3, "deleted")
     (tmp_path / "0" / "meta.yaml").write_text("experiment_id: '0'\n")
-    found = own_runs.mlruns(tmp_path)
-    assert found.to_dict("records") == [
+    table = own_runs.mlruns(tmp_path)
+    assert table.to_dict("records") == [
         {"run_id": "aa", "status": "FINISHED", "lr": "0.1", "acc": 0.9},
         {"run_id": "bb", "status": "FAILED", "lr": "0.1", "acc": 0.9},
     ]
@@ -177,9 +177,9 @@ def test_event_files_give_settings_and_the_last_scalar(tmp_path: Path) -> None:
             writer.add_scalar("acc", 0.5, 0)
             writer.add_scalar("acc", 0.75, 1)
             writer.add_hparams({"lr": 0.25, "name": "a"}, {"final": 0.5 + seed / 4})
-    found = own_runs.read_tensorboard(tmp_path)
+    table = own_runs.read_tensorboard(tmp_path)
     columns = ["optimizer", "seed", "lr", "name", "acc", "final"]
-    assert found[columns].values.tolist() == [
+    assert table[columns].values.tolist() == [
         ["sgd", "0", 0.25, "a", 0.75, 0.5],
         ["sgd", "1", 0.25, "a", 0.75, 0.75],
     ]

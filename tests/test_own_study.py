@@ -73,7 +73,7 @@ def test_design_is_recognised(
     assert found(rows, **base).kind == kind
     result = effects(rows, response="accuracy", reference=base)
     assert all(result["estimand"].str.startswith(tuple(estimands)))
-    assert all(len(effect.effects_of_kind(result, one)) for one in estimands)
+    assert all(len(effect.effects_of_kind(result, estimand)) for estimand in estimands)
     assert (result["n"] == 6).all()
 
 
@@ -141,8 +141,8 @@ def test_number_is_a_level_however_it_is_typed() -> None:
 
 def test_open_reference_is_refused_with_what_to_say() -> None:
     """One level of each factor that differs."""
-    said = r"fits 2 treatments: .* reference=\[x=a\|b,y=a\|b\]"
-    with pytest.raises(ValueError, match=said):
+    message = r"fits 2 treatments: .* reference=\[x=a\|b,y=a\|b\]"
+    with pytest.raises(ValueError, match=message):
         found(table(crossed(x="ab", y="ab")), x="a")
 
 
@@ -161,8 +161,8 @@ def test_unequal_seeds_are_paired_where_they_can_be() -> None:
 def test_seeds_that_cannot_be_paired_are_refused_with_the_lacking_rows() -> None:
     """b has the seeds 6 to 11, a those from 0 to 5."""
     rows = pd.concat([table(ONE[:1]), table(ONE[1:2], range(6, 12))])
-    said = "optimizer=b shares no seed .* optimizer=b lacks seed 0, 1, 2, 3, 4, 5"
-    with pytest.raises(ValueError, match=said):
+    message = "optimizer=b shares no seed .* optimizer=b lacks seed 0, 1, 2, 3, 4, 5"
+    with pytest.raises(ValueError, match=message):
         found(rows, optimizer="a")
 
 
@@ -250,13 +250,13 @@ def test_nothing_but_pandas_numpy_and_scipy_is_imported() -> None:
     theirs, ours = (
         set(
             subprocess.run(
-                [sys.executable, "-c", f"{one}; {listed}"],
+                [sys.executable, "-c", f"{program}; {listed}"],
                 capture_output=True,
                 text=True,
                 check=True,
             ).stdout.split()
         )
-        for one in ("import numpy, pandas, scipy.special", code)
+        for program in ("import numpy, pandas, scipy.special", code)
     )
     new = {name.partition(".")[0] for name in ours} - theirs
     assert new - sys.stdlib_module_names == {"lenet"}

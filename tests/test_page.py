@@ -58,20 +58,20 @@ def found_by_python(model, images, methods) -> dict[str, torch.Tensor]:
     with torch.no_grad():
         seen = model.activations(images)
     labels = seen["output"].argmax(-1)
-    found = dict(seen)
+    computed = dict(seen)
     for name, count in methods.items():
-        found[name] = METHODS[name](model, images[:count], labels[:, :count])
+        computed[name] = METHODS[name](model, images[:count], labels[:, :count])
     for layer in MAPS:
-        found[f"gradcam {layer}"] = grad_cam(model, images, labels, GradCam(layer))
+        computed[f"gradcam {layer}"] = grad_cam(model, images, labels, GradCam(layer))
     goal = Untargeted(labels[0])
     for name, epsilon in ATTACKS:
         once = name == "fgsm"
         step = epsilon if once else robustness.PACE * epsilon / STEPS
         steps = 1 if once else STEPS
         attacked = pgd(model, images, goal, epsilon=epsilon, step=step, steps=steps)
-        found[f"{name} {epsilon}"] = attacked.images
+        computed[f"{name} {epsilon}"] = attacked.images
     last = pgd(model, images, goal, epsilon=0.1, step=0.03, steps=5, keep="last")
-    return {**found, "last": last.images}
+    return {**computed, "last": last.images}
 
 
 def decided_by_rounding(model, images) -> list[int]:
@@ -96,8 +96,8 @@ def write_case(folder, name, model, levels, images, methods, count=None, right=N
     count = len(images) if count is None else count
     described = page_network.network_content(model.float(), levels)
     pixels = torch.from_numpy(images[:count]).double() / 255
-    found = found_by_python(model.double(), pixels, methods)
-    for key, values in found.items():
+    computed = found_by_python(model.double(), pixels, methods)
+    for key, values in computed.items():
         (folder / f"{name}.{key}").write_bytes(values.float().numpy().tobytes())
     fields = {layer: list(receptive_field(model, layer)) for layer in MAPS}
     content = {
@@ -106,7 +106,7 @@ def write_case(folder, name, model, levels, images, methods, count=None, right=N
         "right": right,
         "expected": {
             "count": count,
-            "labels": found["output"].argmax(-1)[0].tolist(),
+            "labels": computed["output"].argmax(-1)[0].tolist(),
             "attacks": ATTACKS,
             "methods": methods,
             "fields": fields,
@@ -119,7 +119,7 @@ def write_case(folder, name, model, levels, images, methods, count=None, right=N
 def drawings() -> list[dict]:
     """Pictures of several sizes with what lenet.interpret.drawing makes of them."""
     generator = np.random.default_rng(3)
-    found = []
+    cases = []
     for height, width in (
         (280, 280),
         (61, 200),
@@ -133,12 +133,12 @@ def drawings() -> list[dict]:
             y, x = generator.integers(0, height - 4), generator.integers(0, width - 4)
             shade = generator.integers(60, 256)
             picture[y : y + height // 4, x : x + width // 7 + 1] = shade
-        for one in (picture, 255 - picture, 90 + picture // 3):
-            grain = generator.integers(-4, 5, one.shape)
-            for shown in (one, np.clip(one + grain, 0, 255)):
-                found.append(drawing(shown.astype(np.uint8)))
+        for variant in (picture, 255 - picture, 90 + picture // 3):
+            grain = generator.integers(-4, 5, variant.shape)
+            for shown in (variant, np.clip(variant + grain, 0, 255)):
+                cases.append(drawing(shown.astype(np.uint8)))
     blank = np.full((9, 9), 40, np.uint8)
-    return [*found, {**picture_of(blank), "image": None}]
+    return [*cases, {**picture_of(blank), "image": None}]
 
 
 def picture_of(pixels) -> dict:
@@ -210,18 +210,18 @@ def test_published_networks_are_computed_as_in_python(tmp_path, mnist, preset):
     """On 1,000 test digits, spread over all; and all 10,000 are read as the record
     says."""
     published = build.all_published(OUTPUTS)
-    one = build.preset_runs(published, OUTPUTS)[preset == "modern"]
-    levels = {key: one["treatment"][key] for key in STRUCTURE}
+    record = build.preset_runs(published, OUTPUTS)[preset == "modern"]
+    levels = {key: record["treatment"][key] for key in STRUCTURE}
     order = np.argsort(np.arange(10_000) % 10, kind="stable")  # every tenth first
     images = mnist.test_images.numpy()[order]
-    bits = run_record.unpacked(one["right"], one["images"])[order]
+    bits = run_record.unpacked(record["right"], record["images"])[order]
     right = {
         "labels": mnist.test_labels[order].tolist(),
         "bits": run_record.packed_bits(bits),
     }
     methods = {"gradient": 1000, "gradient_times_input": 1000}
     methods["integrated_gradients"] = 20
-    model = run_record.load_stack([one], OUTPUTS)
+    model = run_record.load_stack([record], OUTPUTS)
     write_case(tmp_path, preset, model, levels, images, methods, 1000, right)
     check(tmp_path, 6)
 
@@ -253,11 +253,11 @@ def factorial_of(tmp_path, **other):
     """A published factorial of three factors with its table of effects."""
     factors = ("units", "head", "input")
     folder = tmp_path / "outputs" / "factorial"
-    found = sealed_studies.factorial(folder, factors, range(6), **other)
+    records = sealed_studies.factorial(folder, factors, range(6), **other)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exhibit_files, "FORMATS", {"svg": FORMATS["svg"]})
         study_report.ablation(folder)
-    return folder, found
+    return folder, records
 
 
 @pytest.mark.slow
@@ -268,17 +268,18 @@ def test_switches_are_the_effects_of_arms_and_add_up_to_main_effects(tmp_path):
     page, study = ablation_data.factorial_content(folder), published_study(folder)
     factors = list(study.levels)
     for at, factor in enumerate(factors):
-        mean = np.mean([one["mean"] for one in page["switches"][at]])
+        mean = np.mean([switch["mean"] for switch in page["switches"][at]])
         main = page["factors"][at]["main"]
         assert mean == pytest.approx(main["mean"], abs=2e-6) and main["n"] == 6
-        others = [one for one in factors if one != factor]
+        others = [other for other in factors if other != factor]
         for place, chosen in enumerate(product((0, 1), repeat=len(others))):
             cell = {
-                one: study.levels[one][i] for one, i in zip(others, chosen, strict=True)
+                other: study.levels[other][i]
+                for other, i in zip(others, chosen, strict=True)
             }
             rows = study.runs
-            for one, level in cell.items():
-                rows = rows[rows[one] == level]
+            for other, level in cell.items():
+                rows = rows[rows[other] == level]
             old = {**cell, factor: study.levels[factor][0]}
             (arm,) = effect.arms(rows, old).table.to_dict("records")
             switch = page["switches"][at][place]
@@ -290,17 +291,17 @@ def test_switches_are_the_effects_of_arms_and_add_up_to_main_effects(tmp_path):
 def test_cells_are_the_records_errors(tmp_path):
     """Cell 5 of three factors is today, 1998, today; its errors come by seed, and its
     interval is Student's."""
-    folder, found = factorial_of(tmp_path)
+    folder, records = factorial_of(tmp_path)
     page = ablation_data.factorial_content(folder)
     today = {**sealed_studies.TODAY, **sealed_studies.PAPER}
     for factor in ("units", "input"):
         today |= {
             key: sealed_studies.TODAY[key] for key in sealed_studies.GROUPS[factor]
         }
-    chosen = [one for one in found if one["treatment"] == today]
-    errors = [one["response"]["test_error"] for one in chosen]
+    chosen = [record for record in records if record["treatment"] == today]
+    errors = [record["response"]["test_error"] for record in chosen]
     cell = page["cells"][0b101]
-    by_seed = {one["seed"]: one["run_id"] for one in chosen}
+    by_seed = {record["seed"]: record["run_id"] for record in chosen}
     assert cell["runs"] == [by_seed[seed][:8] for seed in page["seeds"]]
     assert cell["errors"] == errors and len(errors) == 6
     interval = stats.t.interval(0.95, 5, np.mean(errors), stats.sem(errors))
@@ -319,8 +320,8 @@ def test_collapsed_and_diverged_runs_are_left_out_and_seen(tmp_path):
     kept = [error for seed, error in enumerate(cell["errors"]) if seed not in (1, 4)]
     assert cell["mean"] == pytest.approx(np.mean(kept), abs=1e-6)
     assert [ofs[0]["n"] for ofs in page["switches"]] == [4, 4, 4]
-    assert all(one["n"] == 6 for ofs in page["switches"] for one in ofs[1:])
-    assert {one["main"]["n"] for one in page["factors"]} == {4}
+    assert all(switch["n"] == 6 for ofs in page["switches"] for switch in ofs[1:])
+    assert {factor["main"]["n"] for factor in page["factors"]} == {4}
 
 
 def test_a_study_that_is_no_factorial_is_refused(tmp_path):
@@ -352,14 +353,14 @@ def test_numbers_of_a_network_are_those_of_its_file():
     """All of them, in the order that is listed."""
     model = small_networks.network(pooling="subsample", connection="table").float()
     levels = {key: PLAIN[key] for key in STRUCTURE} | {"connection": "table"}
-    found = page_network.network_content(model, levels)
-    numbers = np.frombuffer(base64.b64decode(found["numbers"]), "<f4")
+    content = page_network.network_content(model, levels)
+    numbers = np.frombuffer(base64.b64decode(content["numbers"]), "<f4")
     state, at = model.state_dict(), 0
-    for name, count in found["tensors"]:
+    for name, count in content["tensors"]:
         assert np.array_equal(numbers[at : at + count], state[name][0].flatten())
         at += count
-    assert at == len(numbers) and {name for name, _ in found["tensors"]} == set(state)
-    assert found["inputs"]["C3"][9] == (0, 3, 4, 5) and found["bitmaps"] is None
+    assert at == len(numbers) and {name for name, _ in content["tensors"]} == set(state)
+    assert content["inputs"]["C3"][9] == (0, 3, 4, 5) and content["bitmaps"] is None
 
 
 def test_sample_has_every_digit_and_missed_the_hardest(digits):
@@ -371,15 +372,15 @@ def test_sample_has_every_digit_and_missed_the_hardest(digits):
     assert np.array_equal(images, digits.test_images[sample["places"]].flatten())
     right = np.ones((3, len(digits.test_labels)), bool)
     right[:, 7], right[:2, 5] = False, False
-    found = [
+    records = [
         {
-            "right": run_record.packed_bits(one),
-            "images": len(one),
+            "right": run_record.packed_bits(bits),
+            "images": len(bits),
             "data": digits.sha256,
         }
-        for one in right
+        for bits in right
     ]
-    missed = page_digits.missed_digits("Missed", digits, found)
+    missed = page_digits.missed_digits("Missed", digits, records)
     assert missed["places"][:2] == [7, 5] and missed["missed"][:3] == [1, 0.6667, 0]
 
 
@@ -387,19 +388,19 @@ def test_sample_has_every_digit_and_missed_the_hardest(digits):
 def test_page_is_small_and_the_same_for_the_same_records(mnist, tmp_path):
     """Under 1.2 MB, with both presets, and its bytes do not depend on the day."""
     file = tmp_path / "page" / "index.html"
-    said = page_command.main([f"output_dir={OUTPUTS}", f"file={file}"])
-    assert said.data == {"files": [str(file)]}
+    result = page_command.main([f"output_dir={OUTPUTS}", f"file={file}"])
+    assert result.data == {"files": [str(file)]}
     page = file.read_text(encoding="utf-8")
     assert len(page.encode()) < 1_200_000
     assert "<title>Draw a digit. Watch 1998 read it beside today.</title>" in page
     assert page == build.page_text([], OUTPUTS, None)
     assert "{{" not in page.split("<script")[0]
-    one = build.page_text(
+    single = build.page_text(
         [build.preset_runs(build.all_published(OUTPUTS), OUTPUTS)[0]["run_id"]],
         OUTPUTS,
         None,
     )
-    assert "<title>Draw a digit. Watch 1998 read it.</title>" in one
+    assert "<title>Draw a digit. Watch 1998 read it.</title>" in single
     with pytest.raises(Refusal, match="one or two"):
         build.page_text(["c8e63ff6", "966f5879", "b0c4"], OUTPUTS, None)
 

@@ -37,11 +37,13 @@ NOTHING = ["\N{EN DASH}"] * 2
 def content(digits):
     """Both presets as published, the embedded digits, and the factorial."""
     published = build.all_published(str(OUTPUTS))
-    found = build.preset_runs(published, str(OUTPUTS))
+    records = build.preset_runs(published, str(OUTPUTS))
     return {
         "networks": [
-            run_content(one, run_record.load_stack([one], str(OUTPUTS)), published)
-            for one in found
+            run_content(
+                record, run_record.load_stack([record], str(OUTPUTS)), published
+            )
+            for record in records
         ],
         "digits": [page_digits.sample_digits(digits)],
         "ablation": ablation_data.factorial_content(OUTPUTS / "factorial"),
@@ -59,8 +61,8 @@ def path(content, tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A browser for all tests: to start it takes a second."""
-    with chromium(tmp_path_factory.mktemp("chromium")) as one:
-        yield one
+    with chromium(tmp_path_factory.mktemp("chromium")) as started:
+        yield started
 
 
 def draw(browser, stroke):
@@ -119,9 +121,9 @@ def test_a_digit_is_drawn_and_undone_by_keys(browser, path):
     browser.press("ArrowDown", times=25)
     browser.press(" ", " ")
     browser.wait(f"{READ}.every(one => one === '1')")
-    said = 'document.getElementById("announced").textContent'
-    assert browser.wait(said) == "1998 reads 1, today reads 1" or browser.wait(
-        f"{said} === '1998 reads 1, today reads 1'"
+    announced = 'document.getElementById("announced").textContent'
+    assert browser.wait(announced) == "1998 reads 1, today reads 1" or browser.wait(
+        f"{announced} === '1998 reads 1, today reads 1'"
     )
     browser.press("Backspace")
     browser.wait(f"{READ}.every(one => one === {NOTHING[0]!r})")
@@ -139,12 +141,13 @@ def test_layers_are_walked_through_by_keys(browser, path):
     for layer in layers:
         for year in ("1998", "today"):
             assert (
-                sum((one or "").startswith(f"{layer} of {year}") for one in stops) == 1
+                sum((label or "").startswith(f"{layer} of {year}") for label in stops)
+                == 1
             )
     browser.ask('document.querySelector(".maps.C3").focus({focusVisible: true})')
     browser.press("ArrowRight", times=9)
-    said = 'document.querySelector(".maps.C3").getAttribute("aria-valuetext")'
-    assert browser.ask(said) == "map 9, fed by 4 maps of S2: 0, 3, 4, 5"
+    announced = 'document.querySelector(".maps.C3").getAttribute("aria-valuetext")'
+    assert browser.ask(announced) == "map 9, fed by 4 maps of S2: 0, 3, 4, 5"
     framed = """[...document.querySelectorAll(".maps.S2 canvas")]
         .map((one, at) => one.classList.contains("fed") ? at : -1)
         .filter(at => at >= 0)"""
@@ -173,8 +176,8 @@ def test_pointing_at_a_unit_shows_what_it_sees(browser, path):
         const { left, top, width, height } = document.querySelector(".field").style;
         return [left, top, width, height];
     })()""")
-    found = [float(one.rstrip("%")) * 28 / 100 for one in style]
-    assert found == pytest.approx([6, 6, 16, 16], abs=0.01)
+    frame = [float(length.rstrip("%")) * 28 / 100 for length in style]
+    assert frame == pytest.approx([6, 6, 16, 16], abs=0.01)
 
 
 def test_a_picture_is_read(browser, path, digits, tmp_path):
@@ -199,34 +202,34 @@ def test_larger_changes_turn_the_answer(browser, path):
     browser.open(path)
     draw(browser, SEVEN)
     browser.wait('document.getElementById("verdict").textContent')
-    said = """[...document.querySelectorAll("#attacked p.turned")]
+    turned = """[...document.querySelectorAll("#attacked p.turned")]
         .map(one => one.textContent)"""
     slide = """(() => { const one = document.getElementById("epsilon");
         one.value = %d; one.dispatchEvent(new Event("input")); })()"""
     browser.ask(slide % 0)
-    assert all(one.startswith("still reads 7") for one in browser.ask(said))
+    assert all(text.startswith("still reads 7") for text in browser.ask(turned))
     browser.ask(slide % 128)
-    assert all(re.match("reads [^7], not 7", one) for one in browser.ask(said))
+    assert all(re.match("reads [^7], not 7", text) for text in browser.ask(turned))
     least = browser.ask("""[...document.querySelectorAll("#attacked .least a")]
         .map(one => one.textContent)""")
-    assert all(0 < float(one.split()[-1]) < 0.5 for one in least) and len(least) == 2
+    assert all(0 < float(text.split()[-1]) < 0.5 for text in least) and len(least) == 2
 
 
 def test_switches_show_the_published_cells(browser, path, content):
     """All of 1998, then its first factor turned: the cells and the effect are those of
     the factorial."""
     browser.open(path)
-    said = 'document.getElementById("cell-said").textContent'
+    announced = 'document.getElementById("cell-said").textContent'
     cells = content["ablation"]["cells"]
     for number in (0, 32):
         if number:
             click(browser, "#board .switch:not(.heading) .choice button:last-child")
-        assert f"{100 * cells[number]['mean']:.2f}\u202f%" in browser.ask(said)
+        assert f"{100 * cells[number]['mean']:.2f}\u202f%" in browser.ask(announced)
     effect = content["ablation"]["switches"][0][0]["mean"]
     does = "adds" if effect > 0 else "takes off"
-    assert f"{does} {abs(100 * effect):.2f} points here" in browser.ask(said)
+    assert f"{does} {abs(100 * effect):.2f} points here" in browser.ask(announced)
     click(browser, "#ends button:last-child")
-    assert f"{100 * cells[63]['mean']:.2f}\u202f%" in browser.ask(said)
+    assert f"{100 * cells[63]['mean']:.2f}\u202f%" in browser.ask(announced)
 
 
 def test_a_dot_says_which_network_it_is(browser, path, content):
@@ -275,11 +278,11 @@ def test_axe_finds_nothing(browser, path, width, scheme):
     draw(browser, SEVEN)
     browser.wait(f"{READ}.every(one => one === '7')")
     browser.ask(AXE.read_text() + "; 0")
-    found = browser.ask(
+    violations = browser.ask(
         "axe.run().then(all => all.violations.map(one =>"
         " [one.id, one.nodes.map(node => node.html.slice(0, 200))]))"
     )
-    assert found == []
+    assert violations == []
     browser.ask('document.querySelector("h1").style.color = "#eee", 0')
     browser.ask('document.body.style.background = "#fff", 0')
     worse = browser.ask("axe.run().then(all => all.violations.map(one => one.id))")

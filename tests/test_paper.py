@@ -50,8 +50,8 @@ WIDTHS = {1: 3.3, 2: 6.9}
 
 def several(arms, name):
     """A chart of two sides, of which one was measured from the other end."""
-    one, other = (make_effects(arms, seed=seed, name=name) for seed in (0, 1))
-    first = ablation_chart.Side(*one[:2], "added to 1998", "in LeNet-5 of 1998")
+    effects, other = (make_effects(arms, seed=seed, name=name) for seed in (0, 1))
+    first = ablation_chart.Side(*effects[:2], "added to 1998", "in LeNet-5 of 1998")
     back = other.table.assign(estimand="alone from modern")
     second = ablation_chart.Side(back, other.differences, "kept in that of today")
     return partial(ablation_chart.ablation_chart, first, second)
@@ -168,8 +168,8 @@ def outputs(tmp_path_factory):
 
 def typed(root, *keys):
     """The files that `lenet chart` says it wrote, by name."""
-    said = command.main([f"output_dir={root}", *keys]).text
-    paths = [Path(line) for line in said.splitlines()]
+    text = command.main([f"output_dir={root}", *keys]).text
+    paths = [Path(line) for line in text.splitlines()]
     assert {path.parent.name for path in paths} == {"paper"}
     return {path.name: path for path in paths}
 
@@ -181,11 +181,11 @@ def written(outputs, tmp_path_factory):
     says meanwhile."""
     made = {}
     for name in ("arms", "crossed"):
-        said, kept = io.StringIO(), tmp_path_factory.mktemp("written") / name
-        with contextlib.redirect_stderr(said):
-            found = typed(outputs, f"study={name}", "columns=2", "format=svg")
+        err, kept = io.StringIO(), tmp_path_factory.mktemp("written") / name
+        with contextlib.redirect_stderr(err):
+            files = typed(outputs, f"study={name}", "columns=2", "format=svg")
         (outputs / name / "paper").rename(kept)
-        made[name] = {file: kept / file for file in found}, said.getvalue()
+        made[name] = {file: kept / file for file in files}, err.getvalue()
     return made
 
 
@@ -206,10 +206,10 @@ def page_of(pdf):
     sizes = []
     for stream in streams:
         try:
-            said = zlib.decompress(stream)
+            text = zlib.decompress(stream)
         except zlib.error:
             continue
-        sizes += map(float, re.findall(rb"/F\S+ ([\d.]+) Tf", said))
+        sizes += map(float, re.findall(rb"/F\S+ ([\d.]+) Tf", text))
     assert b"/Type3" not in body and b"/FontFile2" in body
     return (x1 - x0) / 72, sizes
 
@@ -228,28 +228,28 @@ def test_files_have_the_width_and_the_letters(outputs, keys, width, formats):
     """Of each format, in a folder of their own, beside tables and texts."""
     before = published_files(outputs)
     kinds = f"format=[{','.join(formats)}]"
-    found = typed(outputs, "study=arms", "title=none", kinds, *keys)
+    files = typed(outputs, "study=arms", "title=none", kinds, *keys)
     assert published_files(outputs) == before
-    names = {name.partition(".")[0] for name in found}
+    names = {name.partition(".")[0] for name in files}
     assert names == {"ablation_chart", "collapse", "learning_curves", "costs"}
     kinds = [*formats, "csv", "md", "tex", "txt"]
-    assert {*found} == {f"{name}.{kind}" for name in names for kind in kinds}
+    assert {*files} == {f"{name}.{kind}" for name in names for kind in kinds}
     for name in names:
-        check_width(found, name, formats, width)
+        check_width(files, name, formats, width)
 
 
-def check_width(found, name, formats, width):
+def check_width(files, name, formats, width):
     """A figure is so many inches wide in these formats; the PDF has legible letters."""
     if "pdf" in formats:
-        wide, sizes = page_of(found[f"{name}.pdf"])
+        wide, sizes = page_of(files[f"{name}.pdf"])
         assert wide == pytest.approx(width) and len(sizes) > 9 and min(sizes) >= 7
     if "svg" in formats:
-        svg = found[f"{name}.svg"].read_text()
+        svg = files[f"{name}.svg"].read_text()
         assert float(re.search(r'<svg[^>]* width="([\d.]+)pt"', svg)[1]) == (
             pytest.approx(72 * width)
         )
     if "png" in formats:
-        assert imread(found[f"{name}.png"]).shape[1] == round(300 * width)
+        assert imread(files[f"{name}.png"]).shape[1] == round(300 * width)
 
 
 @pytest.mark.slow
@@ -257,14 +257,14 @@ def test_same_files_when_written_twice(outputs):
     """The bytes of every format and table; each format as wide as two columns."""
     kinds, written = "format=[pdf,svg,png]", []
     for _ in range(2):
-        found = typed(outputs, "study=crossed", "columns=2", kinds)
-        written.append({name: path.read_bytes() for name, path in found.items()})
-    assert written[0] == written[1] and len(found) > 20
-    for name in {name.partition(".")[0] for name in found}:
-        check_width(found, name, ["pdf", "svg", "png"], 6.9)
+        files = typed(outputs, "study=crossed", "columns=2", kinds)
+        written.append({name: path.read_bytes() for name, path in files.items()})
+    assert written[0] == written[1] and len(files) > 20
+    for name in {name.partition(".")[0] for name in files}:
+        check_width(files, name, ["pdf", "svg", "png"], 6.9)
 
 
-def tables(found, name):
+def tables(files, name):
     """The heads and the rows of the three tables of a figure, each read by a reader of
     its own: intervals as two cells, a true minus as any."""
 
@@ -278,13 +278,13 @@ def tables(found, name):
             for part in (filter(None, both.groups()) if both else [text])
         ]
 
-    with found[f"{name}.csv"].open(newline="") as file:
+    with files[f"{name}.csv"].open(newline="") as file:
         from_csv = [[cell.lstrip("'") for cell in row] for row in csv.reader(file)]
-    markdown = found[f"{name}.md"].read_text().split("\n\n")[1].splitlines()
+    markdown = files[f"{name}.md"].read_text().split("\n\n")[1].splitlines()
     from_md = [
         cells(re.sub(r"\\(.)", r"\1", row).strip("| ").split(" | ")) for row in markdown
     ]
-    latex = found[f"{name}.tex"].read_text()
+    latex = files[f"{name}.tex"].read_text()
     body = latex.partition("\\toprule\n")[2].partition("\\bottomrule")[0]
     rows = [row for row in body.splitlines() if row.endswith(" \\\\")]
     rows = [re.sub(r"\\([%&_])", r"\1", row.replace("$-$", "-")) for row in rows]
@@ -302,16 +302,16 @@ def test_tables_have_the_same_rows_in_the_same_order_and_unit(
 ):
     """CSV, Markdown and LaTeX, read independently, and their points are those of the
     study's effects."""
-    found, _ = written[study_name]
-    for name in {name.partition(".")[0] for name in found}:
-        from_csv, from_md, from_tex = tables(found, name)
+    files, _ = written[study_name]
+    for name in {name.partition(".")[0] for name in files}:
+        from_csv, from_md, from_tex = tables(files, name)
         assert len(from_csv) > 2 and len(from_md) == len(from_csv) + 1
-        for one, other, third in zip(
+        for row, other, third in zip(
             from_csv[1:], from_md[2:], from_tex[1:], strict=True
         ):
-            assert one == [number(cell) for cell in other]
-            assert one == [number(cell) for cell in third]
-    rows = pd.read_csv(found["ablation_chart.csv"])
+            assert row == [number(cell) for cell in other]
+            assert row == [number(cell) for cell in third]
+    rows = pd.read_csv(files["ablation_chart.csv"])
     drawn = study_report.study_figures([study.published_study(outputs / study_name)])[
         0
     ][0].table
@@ -340,11 +340,11 @@ def reading_order(figure, labels, row=0.01):
 @pytest.mark.parametrize("study_name", mostly_slow(["crossed", "arms"], every=2))
 def test_rows_are_in_the_order_of_the_figure(outputs, written, study_name):
     """Whatever a row is called there, downwards, panels as one reads them."""
-    one = study.published_study(outputs / study_name)
-    said, checked = level_names.study_words(one), []
-    found, _ = written[study_name]
-    for exhibit in study_report.study_figures([one])[0]:
-        rows = pd.read_csv(found[f"{exhibit.name}.csv"], keep_default_na=False)
+    published = study.published_study(outputs / study_name)
+    words, checked = level_names.study_words(published), []
+    files, _ = written[study_name]
+    for exhibit in study_report.study_figures([published])[0]:
+        rows = pd.read_csv(files[f"{exhibit.name}.csv"], keep_default_na=False)
         if "estimand" in rows:
             rows = rows[rows["estimand"] == rows["estimand"].iloc[0]]
         if "treatment" in rows:
@@ -354,10 +354,10 @@ def test_rows_are_in_the_order_of_the_figure(outputs, written, study_name):
         else:
             if "share, %" in rows:
                 rows = rows[(rows["share, %"] + rows["share reference, %"]) > 0]
-            labels = list(map(said.change, rows.itertuples(index=False)))
+            labels = list(map(words.change, rows.itertuples(index=False)))
             if exhibit.name != "collapse" and "estimand" not in rows:
                 labels = [
-                    said.dated(label, row.factor, str(row.level))
+                    words.dated(label, row.factor, str(row.level))
                     for label, row in zip(labels, rows.itertuples(), strict=True)
                 ]
         wide = exhibit.draw(look=Look(16.0, 2, title=False))
@@ -370,11 +370,11 @@ def test_rows_are_in_the_order_of_the_figure(outputs, written, study_name):
 @pytest.mark.slow
 def test_figure_that_does_not_fit_is_left_out_and_named(outputs, capsys):
     """The others are there; the message has the width that it takes."""
-    found = typed(outputs, "study=crossed", "width=3.3")
-    said = capsys.readouterr().err
-    assert "interactions does not fit into width=3.3" in said and "left out" in said
-    assert "interactions.pdf" not in found and "shapley.pdf" in found
-    least = re.search(r"it takes width=([\d.]+)", said)[1]
+    files = typed(outputs, "study=crossed", "width=3.3")
+    err = capsys.readouterr().err
+    assert "interactions does not fit into width=3.3" in err and "left out" in err
+    assert "interactions.pdf" not in files and "shapley.pdf" in files
+    least = re.search(r"it takes width=([\d.]+)", err)[1]
     assert "interactions.pdf" in typed(outputs, "study=crossed", f"width={least}")
 
 
@@ -396,9 +396,9 @@ def test_what_is_missing_is_said_and_stands_in_the_text(tmp_path, capsys):
     lines = gzip.decompress(records.read_bytes()).splitlines(keepends=True)
     records.write_bytes(gzip.compress(b"".join(lines[:-1]), mtime=0))
     keys = "study=s", "allow_partial=true", "width=3.3"
-    found = typed(tmp_path, *keys, "caption=none")
+    files = typed(tmp_path, *keys, "caption=none")
     assert "1 of 14 runs missing" in capsys.readouterr().err
-    assert "1 of 14 runs missing" in found["ablation_chart.txt"].read_text()
+    assert "1 of 14 runs missing" in files["ablation_chart.txt"].read_text()
     typed(tmp_path, *keys)
     assert "missing" not in capsys.readouterr().err  # the figure says it
 
@@ -438,10 +438,10 @@ TABLE = "response=accuracy", "reference=[model=logistic,scaling=no]"
 def test_table_of_anybody_is_drawn_for_a_paper_too(runs, tmp_path):
     """In the order of the chart, the worst first, in percentage points."""
     keys = f"table={runs}", *TABLE, "caption=none", "title=none", "width=3.3"
-    found = typed(tmp_path, *keys)
-    assert page_of(found["ablation_chart.pdf"])[0] == pytest.approx(3.3)
-    assert "runs.csv" in found["ablation_chart.txt"].read_text()
-    rows = pd.read_csv(found["ablation_chart.csv"])
+    files = typed(tmp_path, *keys)
+    assert page_of(files["ablation_chart.pdf"])[0] == pytest.approx(3.3)
+    assert "runs.csv" in files["ablation_chart.txt"].read_text()
+    rows = pd.read_csv(files["ablation_chart.csv"])
     assert rows["factor"].tolist() == ["scaling", "model"]
     assert rows["effect, points"].tolist() == pytest.approx([-1, 3], abs=0.3)
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]

@@ -24,9 +24,9 @@ def test_a_probe_is_at_the_optimum_of_its_loss():
     rng = np.random.default_rng(1)
     inputs, labels = rng.normal(size=(70, 5)), rng.integers(0, 3, 70)
     spec = Probe(decay=0.05, iterations=1000)
-    found = fit(inputs, labels, spec)
-    weight = torch.tensor(found.coef_).requires_grad_()
-    bias = torch.tensor(found.intercept_).requires_grad_()
+    fitted = fit(inputs, labels, spec)
+    weight = torch.tensor(fitted.coef_).requires_grad_()
+    bias = torch.tensor(fitted.intercept_).requires_grad_()
     logits = torch.tensor(inputs) @ weight.T + bias
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels))
     (loss + 0.05 / 2 * weight.square().sum()).backward()
@@ -111,11 +111,11 @@ def test_images_of_each_run_may_differ(sets):
 def test_the_control_shuffles_and_keeps_the_labels():
     """The same counts in an order of the seed."""
     labels = torch.arange(50) % 10
-    one = shuffled(labels, 1)
-    assert torch.equal(one.bincount(), labels.bincount())
-    assert not torch.equal(one, labels)
-    assert torch.equal(one, shuffled(labels, 1))
-    assert not torch.equal(one, shuffled(labels, 2))
+    control = shuffled(labels, 1)
+    assert torch.equal(control.bincount(), labels.bincount())
+    assert not torch.equal(control, labels)
+    assert torch.equal(control, shuffled(labels, 1))
+    assert not torch.equal(control, shuffled(labels, 2))
 
 
 def test_an_early_stop_is_in_the_table(sets, monkeypatch):

@@ -406,7 +406,7 @@ class Arm:
     @property
     def overfitted(self) -> int:
         """Runs that end as catastrophic overfitting to their adversary."""
-        return sum(overfitting(one["curve"]) is not None for one in self.records)
+        return sum(overfitting(record["curve"]) is not None for record in self.records)
 
     @property
     def n(self) -> int:
@@ -415,7 +415,9 @@ class Arm:
     @property
     def minutes(self) -> float:
         """Of processor time, a run."""
-        return float(np.mean([run_record.spent(one) for one in self.records])) / 60
+        return (
+            float(np.mean([run_record.spent(record) for record in self.records])) / 60
+        )
 
     @property
     def test(self) -> dict[int, Error]:
@@ -452,11 +454,11 @@ class Arm:
     @property
     def steps(self) -> tuple[float, float]:
         """The least and the largest step size of sdlm's first pass."""
-        low, high = zip(*(one["step_sizes"] for one in self.records), strict=True)
+        low, high = zip(*(record["step_sizes"] for record in self.records), strict=True)
         return min(low), max(high)
 
     def curve(self, key: str) -> dict[int, Error]:
-        runs = [[point[key] for point in one["curve"]] for one in self.records]
+        runs = [[point[key] for point in record["curve"]] for record in self.records]
         return dict(enumerate(map(Error, 100 * np.array(runs).T), 1))
 
 
@@ -465,20 +467,26 @@ class Published:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.plan, found = study.read_study(OUTPUTS / name)
-        self.found = [one for one in found if one["run_id"] in self.plan["runs"]]
+        self.plan, records = study.read_study(OUTPUTS / name)
+        self.found = [
+            record for record in records if record["run_id"] in self.plan["runs"]
+        ]
 
     def __getitem__(self, arm: str) -> Arm:
-        runs = {one.get("name"): one["runs"] for one in self.plan.get("arms", [])}
+        runs = {entry.get("name"): entry["runs"] for entry in self.plan.get("arms", [])}
         if arm in runs:
-            chosen = [one for one in self.found if one["run_id"] in runs[arm]]
+            chosen = [record for record in self.found if record["run_id"] in runs[arm]]
         elif arm == "reference":
             known = current(self.plan["reference"])
-            chosen = [one for one in self.found if current(one["treatment"]) == known]
+            chosen = [
+                record for record in self.found if current(record["treatment"]) == known
+            ]
         else:
             wanted = dict(text.split("=") for text in arm.split())
             chosen = [
-                one for one in self.found if fits(current(one["treatment"]), wanted)
+                record
+                for record in self.found
+                if fits(current(record["treatment"]), wanted)
             ]
         assert chosen, f"study {self.name} has no arm {arm}"
         factor, _, level = arm.partition("=")
@@ -492,10 +500,10 @@ class Published:
     @property
     def collapsed(self) -> int:
         """Runs that err like a guess, each with `TEMPER`."""
-        errors = [one["response"]["test_error"] for one in self.found]
+        errors = [record["response"]["test_error"] for record in self.found]
         ends = zip(self.found, errors, strict=True)
-        lost = [one for one, error in ends if (error or 0) >= GUESSING]
-        assert all(fits(one["treatment"], TEMPER) for one in lost)
+        lost = [record for record, error in ends if (error or 0) >= GUESSING]
+        assert all(fits(record["treatment"], TEMPER) for record in lost)
         return len(lost)
 
     @property
@@ -589,8 +597,8 @@ class Attacked:
         folder = OUTPUTS / "robustness"
         self.rows = effect_tables.read_effects(folder / "robustness.csv")
         self.effects = effect_tables.read_effects(folder / "robustness_effects.csv")
-        self.plan, found = study.read_study(folder)
-        self.passes, self.n = len(found[0]["curve"]), len(self.plan["seeds"])
+        self.plan, records = study.read_study(folder)
+        self.passes, self.n = len(records[0]["curve"]), len(self.plan["seeds"])
         words = re.findall(r"\d[\d,]*", (folder / "robustness.md").read_text("utf-8"))
         self.images, self.steps = (int(word.replace(",", "")) for word in words[:2])
 
@@ -738,9 +746,9 @@ def test_every_number_is_claimed(document: str, values: dict[str, Any]) -> None:
     """Without the claims, names and code no number is left in the document."""
     prose = flat(DOCUMENTS[document])
     for claim in CLAIMS[document]:
-        said = stated(claim, values)
-        assert said in prose
-        prose = prose.replace(said, "")
+        sentence = stated(claim, values)
+        assert sentence in prose
+        prose = prose.replace(sentence, "")
     assert not numbers(CODE.sub("", prose))
 
 
@@ -841,7 +849,7 @@ def test_published_tables_follow_from_published_records(
     by side, those of one study under those of the other."""
     fastest = {"svg": FORMATS["svg"]}
     monkeypatch.setattr(exhibit_files, "FORMATS", fastest)
-    studies = [study.published_study(OUTPUTS / one) for one in name.split("-")]
+    studies = [study.published_study(OUTPUTS / part) for part in name.split("-")]
     drawn = [
         path
         for path in study_report.write_report(tmp_path, studies)
@@ -849,21 +857,21 @@ def test_published_tables_follow_from_published_records(
     ]
     assert tmp_path / EFFECTS in drawn
     for path in drawn:
-        again, said = map(
+        again, published = map(
             effect_tables.read_effects, (path, OUTPUTS / name / path.name)
         )
-        pandas.testing.assert_frame_equal(again, said, rtol=1e-9)
+        pandas.testing.assert_frame_equal(again, published, rtol=1e-9)
 
 
 def held_out(name: str) -> dict[str, float]:
     """Mean held-out error of each arm of a published search, in %; inf if a run is
     lost."""
-    plan, found = study.read_study(OUTPUTS / name)
+    plan, records = study.read_study(OUTPUTS / name)
     errors = {
-        one["run_id"]: 100 * one["response"]["validation_error"]
-        if one["status"] == "finished"
+        record["run_id"]: 100 * record["response"]["validation_error"]
+        if record["status"] == "finished"
         else math.inf
-        for one in found
+        for record in records
     }
     return {
         arm["name"]: sum(errors[run] for run in arm["runs"]) / len(arm["runs"])
@@ -874,12 +882,12 @@ def held_out(name: str) -> dict[str, float]:
 def test_optimizers_have_the_rates_that_the_search_found() -> None:
     """conf/optimizer/ has the arm with the lowest mean held-out error; the reference of
     the search is Adam as it is."""
-    found = held_out("tuning_optimizer")
+    means = held_out("tuning_optimizer")
     plan, _ = study.read_study(OUTPUTS / "tuning_optimizer")
     for factor, arms in plan["levels"].items():
         names = {f"{factor}={level}": changes for level, changes in arms.items()}
         # Adam's own level is the reference, and is trained once
-        errors = {name: found.get(name, found["reference"]) for name in names}
+        errors = {name: means.get(name, means["reference"]) for name in names}
         best = names[min(errors, key=errors.__getitem__)]
         level = group_levels("optimizer")[factor]
         assert {f"optimizer.{key}": value for key, value in level.items()} | best == {
@@ -916,20 +924,20 @@ def commands() -> Iterator[list[str]]:
 
 def test_findings_say_of_which_edition_each_study_is() -> None:
     """A sentence names the studies of edition 1; there are no others of it."""
-    said = re.search(
+    sentence = re.search(
         r"((?:`\w+`(?: and |, )?)+) are of edition 1 of training, all other studies of",
         flat(DOCUMENTS[FINDINGS]),
     )
-    assert said, "the findings no longer say which studies are of edition 1"
+    assert sentence, "the findings no longer say which studies are of edition 1"
     editions = {
         path.parent.name: {
-            run_record.edition(one) for one in store.read_published(path)
+            run_record.edition(record) for record in store.read_published(path)
         }
         for path in OUTPUTS.glob("*/records.jsonl.gz")
     }
-    named = set(re.findall(r"`(\w+)`", said[1]))
-    assert {name for name, found in editions.items() if found == {1}} == named
-    assert all(len(found) == 1 for found in editions.values())
+    named = set(re.findall(r"`(\w+)`", sentence[1]))
+    assert {name for name, own in editions.items() if own == {1}} == named
+    assert all(len(own) == 1 for own in editions.values())
 
 
 def check_verb(verb: str, *typed: str) -> None:
@@ -946,8 +954,8 @@ def check_verb(verb: str, *typed: str) -> None:
         values = dict(text.split("=", 1) for text in typed if "=" in text)
         assert all(f"{key}=" in module_docstring(verb) for key in values)
         if values.get("run", MINE) != MINE:
-            one = store.select(values["run"], str(OUTPUTS))
-            store.weights(str(OUTPUTS), one)
+            record = store.select(values["run"], str(OUTPUTS))
+            store.weights(str(OUTPUTS), record)
 
 
 @pytest.mark.parametrize("words", [*commands()], ids=" ".join)

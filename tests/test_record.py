@@ -148,43 +148,43 @@ def test_record_has_the_range_of_sdlms_step_sizes(tmp_path: Path, data: Data) ->
 
 def test_record_has_every_field(output: str, data: Data, results: list[Result]) -> None:
     """A record says what the run was, what came out, and where it was made."""
-    found = store.finished_record(output, run_record.run_id(RELU, data))
-    assert found is not None
-    assert found.keys() == FIELDS
-    assert found["treatment"] == RELU.treatment
-    assert (found["status"], found["seed"]) == ("finished", 0)
-    assert (found["data"], found["stack"]) == (data.sha256, ABOUT)
-    assert found["curve"] == results[0].curve
-    point = found["curve"][-1]
+    record = store.finished_record(output, run_record.run_id(RELU, data))
+    assert record is not None
+    assert record.keys() == FIELDS
+    assert record["treatment"] == RELU.treatment
+    assert (record["status"], record["seed"]) == ("finished", 0)
+    assert (record["data"], record["stack"]) == (data.sha256, ABOUT)
+    assert record["curve"] == results[0].curve
+    point = record["curve"][-1]
     assert {"epoch", "train_error", "test_error", "seconds"} <= point.keys()
     compiled_by = {"numba", "llvmlite"}
-    assert {"python", "lenet", "torch", "numpy"} | compiled_by <= found[
+    assert {"python", "lenet", "torch", "numpy"} | compiled_by <= record[
         "versions"
     ].keys()
-    assert found["edition"] == EDITION
+    assert record["edition"] == EDITION
     assert point["train_wrong"] == round(point["train_error"] * 46)
-    assert found["code"].keys() == {"fingerprint", "commit", "dirty"}
-    assert found["hardware"]
-    assert found["seconds"] > 0 and found["processor_seconds"] > 0
+    assert record["code"].keys() == {"fingerprint", "commit", "dirty"}
+    assert record["hardware"]
+    assert record["seconds"] > 0 and record["processor_seconds"] > 0
     weights = (place(output, RELU, data) / "model.safetensors").read_bytes()
-    assert found["weights"] == hashlib.sha256(weights).hexdigest()
+    assert record["weights"] == hashlib.sha256(weights).hexdigest()
 
 
 def test_right_bits_are_the_test_error(output: str, data: Data) -> None:
     """The bits of the images classified correctly give the test error, and so does
     the curve's last point; they are in the order of the test file."""
     for c in (RELU, TANH):
-        found = store.finished_record(output, run_record.run_id(c, data))
-        assert found is not None
-        bits = np.frombuffer(base64.b64decode(found["right"]), np.uint8)
-        right = np.unpackbits(bits)[: found["images"]]
-        assert found["images"] == len(data.test_images) == 11
-        assert found["response"]["test_error"] == (11 - right.sum()) / 11
-        assert found["curve"][-1]["test_error"] == pytest.approx(1 - right.mean())
-        logits = run_record.load_stack([found], output)(data.test_images / 255)
+        record = store.finished_record(output, run_record.run_id(c, data))
+        assert record is not None
+        bits = np.frombuffer(base64.b64decode(record["right"]), np.uint8)
+        right = np.unpackbits(bits)[: record["images"]]
+        assert record["images"] == len(data.test_images) == 11
+        assert record["response"]["test_error"] == (11 - right.sum()) / 11
+        assert record["curve"][-1]["test_error"] == pytest.approx(1 - right.mean())
+        logits = run_record.load_stack([record], output)(data.test_images / 255)
         wrong = mistakes(logits, data.test_labels)[0]
         assert right.astype(bool).tolist() == (~wrong).tolist()
-        taken_for = np.frombuffer(base64.b64decode(found["answers"]), np.uint8)
+        taken_for = np.frombuffer(base64.b64decode(record["answers"]), np.uint8)
         assert taken_for.tolist() == logits.argmax(-1)[0][wrong].tolist()
 
 
@@ -192,9 +192,9 @@ def test_record_says_whether_its_bits_are_those_of_any_machine(
     data: Data, results: list[Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A processor's are; a GPU's are not, nor those of before there were editions."""
-    found = run_record.record_content(RELU, data, results[0], ABOUT, None)
-    assert run_record.portable(found) and run_record.edition(found) == EDITION
-    before = {k: v for k, v in found.items() if k not in ("edition", "portable")}
+    record = run_record.record_content(RELU, data, results[0], ABOUT, None)
+    assert run_record.portable(record) and run_record.edition(record) == EDITION
+    before = {k: v for k, v in record.items() if k not in ("edition", "portable")}
     assert not run_record.portable(before) and run_record.edition(before) == 1
     monkeypatch.setattr(run_record, "hardware", lambda device: "a GPU")
     about = {**ABOUT, "device": "cuda:0"}
@@ -310,9 +310,9 @@ def edit(change: Callable[[Record], Any]) -> Callable[[bytes], bytes]:
     """An edit of a record by hand, its seal left as it was."""
 
     def edited(content: bytes) -> bytes:
-        found = json.loads(content)
-        change(found)
-        return json.dumps(found, indent=1).encode()
+        record = json.loads(content)
+        change(record)
+        return json.dumps(record, indent=1).encode()
 
     return edited
 
@@ -329,17 +329,17 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "a list": lambda content: b"[]",
     "a number": lambda content: b"1",
     "nested": lambda content: b"[" * 100_000,
-    "no seal": edit(lambda found: found.pop("seal")),
-    "test error": edit(lambda found: found["response"].update(test_error=0.001)),
+    "no seal": edit(lambda record: record.pop("seal")),
+    "test error": edit(lambda record: record["response"].update(test_error=0.001)),
     "not a number": edit(
-        lambda found: found["response"].update(test_error=float("nan"))
+        lambda record: record["response"].update(test_error=float("nan"))
     ),
-    "seed": edit(lambda found: found.update(seed=1)),
-    "level": edit(lambda found: found["treatment"].update(activation="gelu")),
-    "curve": edit(lambda found: found["curve"][0].update(train_error=0.5)),
-    "added": edit(lambda found: found.update(note="better")),
-    "removed": edit(lambda found: found.pop("hardware")),
-    "schema": edit(lambda found: found.update(schema=0)),
+    "seed": edit(lambda record: record.update(seed=1)),
+    "level": edit(lambda record: record["treatment"].update(activation="gelu")),
+    "curve": edit(lambda record: record["curve"][0].update(train_error=0.5)),
+    "added": edit(lambda record: record.update(note="better")),
+    "removed": edit(lambda record: record.pop("hardware")),
+    "schema": edit(lambda record: record.update(schema=0)),
 }
 
 
@@ -376,10 +376,10 @@ def test_damaged_record_is_set_aside(
 def test_record_of_an_earlier_layout_is_read(output: str, data: Data) -> None:
     """Indented, and in any order of its keys: the seal is of what it says."""
     path = place(output, RELU, data) / "record.json"
-    found = store.read_record(path)
-    for again in (found, dict(reversed(list(found.items())))):
+    record = store.read_record(path)
+    for again in (record, dict(reversed(list(record.items())))):
         path.write_text(json.dumps(again, indent=1))
-        assert store.read_record(path) == found
+        assert store.read_record(path) == record
 
 
 def test_every_flipped_bit_is_noticed(output: str, data: Data) -> None:
@@ -432,11 +432,11 @@ def test_record_that_cannot_be_read_is_left_alone(
 def test_record_of_another_schema_is_left_alone(output: str, data: Data) -> None:
     """A whole record of another schema is refused with the version that reads it."""
     path = place(output, RELU, data) / "record.json"
-    found = json.loads(path.read_bytes())
-    del found["seal"]
-    found["schema"] = store.SCHEMA + 1
-    path.write_text(json.dumps({**found, "seal": seal.digest(found)}))
-    with pytest.raises(Refusal, match=found["versions"]["lenet"]):
+    record = json.loads(path.read_bytes())
+    del record["seal"]
+    record["schema"] = store.SCHEMA + 1
+    path.write_text(json.dumps({**record, "seal": seal.digest(record)}))
+    with pytest.raises(Refusal, match=record["versions"]["lenet"]):
         store.finished_record(output, path.parent.name)
     assert path.exists()
 
@@ -449,13 +449,13 @@ def test_unknown_run_is_missing(tmp_path: Path) -> None:
 
 def test_loaded_stack_has_the_recorded_test_errors(output: str, data: Data) -> None:
     """Each run, and the runs of one structure as a stack, are as they were trained."""
-    found = list(store.finished_records(output))
-    assert [one["treatment"]["activation"] for one in found].count("tanh") == 1
-    for stack in ([found[0]], [found[1]], [found[1], found[1]]):
+    records = list(store.finished_records(output))
+    assert [record["treatment"]["activation"] for record in records].count("tanh") == 1
+    for stack in ([records[0]], [records[1]], [records[1], records[1]]):
         model = run_record.load_stack(stack, output)
         assert not model.training
         wrong = mistakes(model(data.test_images / 255), data.test_labels)
-        errors = [one["response"]["test_error"] for one in stack]
+        errors = [record["response"]["test_error"] for record in stack]
         assert wrong.double().mean(1).tolist() == pytest.approx(errors)
 
 
@@ -511,8 +511,8 @@ def test_missing_weights_are_named(output: str, data: Data) -> None:
     """A record without its weights file is refused with the path and a way out."""
     path = place(output, RELU, data) / "model.safetensors"
     path.unlink()
-    said = f"{path} is not there.*output_dir=<folder>"
-    with pytest.raises(Refusal, match=said) as caught:
+    message = f"{path} is not there.*output_dir=<folder>"
+    with pytest.raises(Refusal, match=message) as caught:
         run_record.load_stack([store.select(path.parent.name, output)], output)
     assert caught.value.code == 3
 
@@ -529,9 +529,9 @@ def test_run_is_selected_by_prefix_or_folder(output: str, data: Data) -> None:
 def test_published_run_is_selected_where_none_was_trained(tmp_path: Path) -> None:
     """In a fresh clone run= means a run of a published study, in however many."""
     for name, seeds in (("a", range(2)), ("b", range(1))):
-        found = sealed_studies.one_factor(tmp_path / name, seeds=seeds)
-    wanted = found[0]["run_id"]
-    assert store.select(wanted[:10], str(tmp_path)) == found[0]
+        records = sealed_studies.one_factor(tmp_path / name, seeds=seeds)
+    wanted = records[0]["run_id"]
+    assert store.select(wanted[:10], str(tmp_path)) == records[0]
     with pytest.raises(Refusal, match=r"fits 22 of the 22 runs"):
         store.select("", str(tmp_path))
 
@@ -545,8 +545,8 @@ def test_ambiguous_prefix_is_refused(output: str, run: str, count: int) -> None:
 
 def test_frame_has_a_row_per_run(output: str) -> None:
     """The table of records has the factors, the response and the right bits."""
-    found = list(store.finished_records(output))
-    table = run_record.record_frame(found)
+    records = list(store.finished_records(output))
+    table = run_record.record_frame(records)
     assert len(table) == 2
     assert set(table["activation"]) == {"relu", "tanh"}
     assert {"run_id", "seed", "status", "test_error", "right"} <= set(table)

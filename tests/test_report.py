@@ -99,19 +99,19 @@ def test_lost_block_is_left_out_of_the_effects(tmp_path):
         ),
     }
     for estimand, make in made.items():
-        found = []
+        tables = []
         for seeds, lost in (
             (range(7), lambda arm: {(arm, 6)}),
             (range(6), lambda arm: ()),
         ):
             folder = tmp_path / estimand / str(len(seeds))
             make(folder, seeds, lost)
-            one = study.published_study(folder)
-            rows = study_report.sides(one, study.study_effects(one))[0].effects
+            sealed = study.published_study(folder)
+            rows = study_report.sides(sealed, study.study_effects(sealed))[0].effects
             assert rows["estimand"].str.startswith(estimand).all()
-            found.append(rows.set_index(["factor", "level"]))
+            tables.append(rows.set_index(["factor", "level"]))
         changed = "structure" if estimand == "alone" else "units"
-        lost, without = (rows.loc[[changed]] for rows in found)
+        lost, without = (rows.loc[[changed]] for rows in tables)
         assert lost["n"].tolist() == [6] and lost["left_out"].tolist() == [1]
         pd.testing.assert_series_equal(lost["mean"], without["mean"])
 
@@ -121,8 +121,8 @@ def test_treatment_with_lost_runs_does_not_end_lowest():
     rows = {"treatment": ["a", "b"], "epoch": [3, 3], "mean": [0.01, 0.02]}
     curves = pd.DataFrame(rows)
     assert learning_curves.finding(curves, "b").startswith("a ends lowest, at 1.00 %")
-    said = learning_curves.finding(curves, "b", {"a": 2})
-    assert said == "b ends lowest, at 2.00 % test error (runs of 1 others are lost)"
+    finding = learning_curves.finding(curves, "b", {"a": 2})
+    assert finding == "b ends lowest, at 2.00 % test error (runs of 1 others are lost)"
 
 
 @pytest.mark.slow
@@ -130,8 +130,8 @@ def test_all_files_are_identical_when_written_twice(arms, tmp_path):
     """The same records give the same bytes of every file, in another folder."""
     folder, paths = arms
     again = study_report.write_report(tmp_path, [study.published_study(folder)])
-    for one, other in zip(paths, again, strict=True):
-        assert one.read_bytes() == other.read_bytes(), one.name
+    for path, other in zip(paths, again, strict=True):
+        assert path.read_bytes() == other.read_bytes(), path.name
 
 
 def test_tables_say_the_same_numbers(arms):
@@ -173,8 +173,8 @@ def test_page_needs_nothing_from_elsewhere(arms):
 def test_missed_digits_are_those_that_the_runs_got_wrong(arms):
     """The first picture is the image that most runs miss, and its share is right."""
     folder, _ = arms
-    found = study.published_study(folder)
-    kept = [~row for row in found.runs["right"] if row is not None]
+    published = study.published_study(folder)
+    kept = [~row for row in published.runs["right"] if row is not None]
     share = np.mean(kept, axis=0)
     page = (folder / "report.html").read_text()
     first = re.search(r'alt="test image (\d+), a (\d)".*?<b>(\d+) %</b>', page)
@@ -185,15 +185,19 @@ def test_missed_digits_are_those_that_the_runs_got_wrong(arms):
 
 def test_collapsed_runs_are_no_part_of_the_missed_digits(arms):
     """A run that guesses misses nearly all: it says nothing of the digits."""
-    found = study.published_study(arms[0])
-    records = [one for one in found.records if one["right"]]
+    published = study.published_study(arms[0])
+    records = [record for record in published.records if record["right"]]
     guess = np.zeros(records[0]["images"], dtype=bool)
     other = {"right": run_record.packed_bits(guess), "response": {"test_error": 0.9}}
-    said = []
+    matches = []
     for some in (records[1:], [{**records[0], **other}, *records[1:]]):
-        text = missed_digits.missed_section(dataclasses.replace(found, records=some))
-        said.append(re.search(r"images, (\d+) are .* all (\d+) (runs[a-z ]*)\.", text))
-    (right, count, runs), (again, kept, named) = (one.groups() for one in said)
+        text = missed_digits.missed_section(
+            dataclasses.replace(published, records=some)
+        )
+        matches.append(
+            re.search(r"images, (\d+) are .* all (\d+) (runs[a-z ]*)\.", text)
+        )
+    (right, count, runs), (again, kept, named) = (match.groups() for match in matches)
     assert (again, kept) == (right, count) and int(right) > 0
     assert (runs, named) == ("runs", "runs that converge")
 
@@ -201,7 +205,7 @@ def test_collapsed_runs_are_no_part_of_the_missed_digits(arms):
 def test_page_opens_with_the_question_the_answer_and_the_errors(arms):
     """What was asked, the finding of the first figure, and each treatment's errors."""
     folder, _ = arms
-    found = study.published_study(folder)
+    published = study.published_study(folder)
     page = (folder / "report.html").read_text()
     opening = page[
         page.index('<section id="errors"') : page.index('id="ablation_chart"')
@@ -210,8 +214,8 @@ def test_page_opens_with_the_question_the_answer_and_the_errors(arms):
         "What does each of 3 changes, alone, do to the test error of LeNet-5 of 1998?"
     )
     assert f"{asked} (28 runs, 7 seeds)" in opening
-    rows = answer_section.error_table(found).set_index("treatment")
-    runs = found.of({**found.reference, "optimizer": "adam"})
+    rows = answer_section.error_table(published).set_index("treatment")
+    runs = published.of({**published.reference, "optimizer": "adam"})
     kept = 100 * runs[runs["status"] == "finished"]["test_error"]
     row = rows.loc["Adam for second-order steps"]
     assert (row["runs"], row["lost"]) == (7, 1) and len(kept) == 6
@@ -226,21 +230,21 @@ def test_dots_name_their_seed_and_runs_and_hold_the_command(arms):
     """A dot for each difference, in both forms of the chart; its value is that of the
     two runs that it names, and its command trains the one of the level."""
     folder, _ = arms
-    found = study.published_study(folder)
-    runs = found.runs.set_index("run_id")
+    published = study.published_study(folder)
+    runs = published.runs.set_index("run_id")
     page = (folder / "report.html").read_text()
     chart = page[page.index('id="ablation_chart"') : page.index('id="collapse"')]
     dots = re.findall(r'data-command="([^"]*)"><title>([^<]*)</title>', chart)
     assert len(dots) == 2 * (7 + 7 + 6)
-    known = dict(zip(runs.index, reproduction.commands(found), strict=True))
+    known = dict(zip(runs.index, reproduction.commands(published), strict=True))
     for typed, text in dots:
         pattern = r"seed (\d+): (\S+) points, run (\w{8}) minus (\w{8})"
         seed, size, new, old = re.fullmatch(pattern, text).groups()
-        (one,) = (name for name in runs.index if name.startswith(new))
+        (changed,) = (name for name in runs.index if name.startswith(new))
         (other,) = (name for name in runs.index if name.startswith(old))
-        change = runs.loc[one, "test_error"] - runs.loc[other, "test_error"]
-        assert size == points(change) and runs.loc[one, "seed"] == int(seed)
-        assert html.unescape(typed) == known[one]
+        change = runs.loc[changed, "test_error"] - runs.loc[other, "test_error"]
+        assert size == points(change) and runs.loc[changed, "seed"] == int(seed)
+        assert html.unescape(typed) == known[changed]
 
 
 def test_index_lists_each_report_with_what_it_found(arms):
@@ -273,9 +277,9 @@ def test_reproduction_commands_mean_the_very_treatment(base):
     typed = f"{base} activation=tanh optimizer.lr=0.05 dropout=0.25 train_size=100"
     typed += " head.smoothing=0.1 data=digits seed=7 augmentation=rotate epochs=3"
     run = composed(typed.split())[0][0]
-    found = {"treatment": dict(run.treatment), "seed": run.seed}
+    record = {"treatment": dict(run.treatment), "seed": run.seed}
     modern = composed(["preset=modern"])[0][0].treatment
-    command = reproduction.rerun_command(found, modern)
+    command = reproduction.rerun_command(record, modern)
     words = command.removeprefix("python -m lenet.train ").split()
     again = composed(words)[0][0]
     assert (dict(again.treatment), again.seed) == (dict(run.treatment), 7)
@@ -385,9 +389,9 @@ def test_two_studies_stand_side_by_side(tmp_path, capsys):
 def test_a_tuning_shows_no_test_error(tmp_path):
     """Neither in its page and tables, nor beside a study of test errors."""
     arms_ = {"reference": {}, "head=rbf": {"head": "rbf"}}
-    said = {"response": {"test_error": 0.9, "validation_error": 0.25}}
+    fields = {"response": {"test_error": 0.9, "validation_error": 0.25}}
     place, line = tmp_path / "tuning", f"output_dir={tmp_path}"
-    sealed_studies.write_study(place, "tuning", "modern", {}, arms_, range(3), **said)
+    sealed_studies.write_study(place, "tuning", "modern", {}, arms_, range(3), **fields)
     sealed_studies.one_factor(tmp_path / "one", range(3), tried=THREE)
     draw("study=tuning", line)
     names = sorted(path.name for path in place.glob("*.csv"))

@@ -59,9 +59,9 @@ def test_a_guess_is_warned_of() -> None:
     good, poor, lost = ended(0.1), ended(0.91, 1), ended(None, 2)
     assert result_message.guesses([good]) == []
     assert "warning: the run read no better" in result_message.guesses([poor])[0]
-    said = result_message.guesses([good, poor, lost])
-    assert "1 of 3 runs read no better than a guess" in said[0]
-    assert "no number any more at step 12" in said[1]
+    messages = result_message.guesses([good, poor, lost])
+    assert "1 of 3 runs read no better than a guess" in messages[0]
+    assert "no number any more at step 12" in messages[1]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_comes_next_can_be_typed(seeds: int, said: str) -> None:
 def test_multirun_ends_with_the_command_of_its_chart() -> None:
     """Measured from its first treatment, and of its own runs alone."""
     treatment = {"activation": "relu", "optimizer.lr": 0.002, "epochs": 3, "data": "d"}
-    said = result_message.of_multirun(treatment, ["activation", "seed"], "trial")
+    message = result_message.of_multirun(treatment, ["activation", "seed"], "trial")
     chart = 'output_dir=trial "reference=[activation=relu]" epochs=3 data=d'
-    assert said == f"next: lenet chart {chart}"
+    assert message == f"next: lenet chart {chart}"
     assert "lenet status" in result_message.of_multirun(treatment, ["seed"], "trial")

@@ -71,17 +71,17 @@ def problem() -> tuple[Linear, Tensor, Tensor, Tensor]:
 def test_curve_is_exact_for_a_linear_model() -> None:
     """An image withstands while its z is further from 0 than epsilon |w|_1."""
     model, images, labels, keys = problem()
-    found = robustness.accuracy_curve(model, images, labels, keys, RADII, EFFORT)
+    curve = robustness.accuracy_curve(model, images, labels, keys, RADII, EFFORT)
     with torch.no_grad():
         signed = model.z(images) * (2 * labels - 1)
         radius = signed / model.w.abs().sum(1, keepdim=True)
-    for epsilon, right in zip(RADII, found.right, strict=True):
+    for epsilon, right in zip(RADII, curve.right, strict=True):
         clear = (radius - epsilon).abs() > 1e-6  # rounding decides the others
         assert torch.equal(right[clear], (radius > epsilon)[clear])
-    cells = found.cells.pivot(index="epsilon", columns="run", values="accuracy")
+    cells = curve.cells.pivot(index="epsilon", columns="run", values="accuracy")
     assert (cells.diff().dropna() <= 0).all().all()
     assert 0 < cells.loc[0.002, 0] < cells.loc[0.0, 0] == pytest.approx(55 / 60)
-    assert (found.cells["unbounded"] == 0).all()
+    assert (curve.cells["unbounded"] == 0).all()
 
 
 def test_accuracy_without_attack_has_no_indicator_up() -> None:
@@ -133,8 +133,8 @@ def test_curve_goes_on_where_no_image_is_left() -> None:
     """Radii beyond the last survivor have accuracy 0, whatever the walks to come."""
     model, images, labels, keys = problem()
     effort = Effort(60, Tries(20, 2), 20, 1)
-    found = robustness.accuracy_curve(model, images, labels, keys, [0.3, 0.4], effort)
-    assert (found.cells["accuracy"] == 0).all() and not found.right.any()
+    curve = robustness.accuracy_curve(model, images, labels, keys, [0.3, 0.4], effort)
+    assert (curve.cells["accuracy"] == 0).all() and not curve.right.any()
 
 
 def test_flat_network_raises_the_indicator() -> None:
@@ -146,11 +146,11 @@ def test_flat_network_raises_the_indicator() -> None:
             return super().forward((images * 1e4).round() / 1e4)
 
     _, images, labels, keys = problem()
-    found = robustness.accuracy_curve(
+    cells = robustness.accuracy_curve(
         Rounded(), images, labels, keys, [0.05], EFFORT
     ).cells
-    assert (found["flat"] > robustness.LIMITS["flat"]).all()
-    assert (found["black_box"] > robustness.LIMITS["black_box"]).all()
+    assert (cells["flat"] > robustness.LIMITS["flat"]).all()
+    assert (cells["black_box"] > robustness.LIMITS["black_box"]).all()
     more = [0.05, 0.1, 0.1]  # random points are tried where a larger radius was, too
     curve = accuracy_curve(Rounded(), images, labels, keys, more, EFFORT)
     known = curve.cells.set_index("epsilon").loc[0.05, "black_box"]
@@ -170,11 +170,11 @@ def test_network_that_no_image_moves_raises_the_indicator() -> None:
             return super().forward(images) * 0 + torch.tensor([1.0, 0.0])
 
     _, images, labels, keys = problem()
-    found = robustness.accuracy_curve(
+    cells = robustness.accuracy_curve(
         Constant(), images, labels, keys, [0.05], EFFORT
     ).cells
     share = (labels == 0).double().mean().item()
-    assert found["unbounded"].tolist() == pytest.approx([share, share])
+    assert cells["unbounded"].tolist() == pytest.approx([share, share])
 
 
 def test_gradient_that_points_away_raises_the_indicator(
@@ -190,8 +190,8 @@ def test_gradient_that_points_away_raises_the_indicator(
 
     _, images, labels, keys = problem()
     given = images[:15], labels[:15], keys[:15]
-    found = robustness.accuracy_curve(Reversed(), *given, [0.01], EFFORT).cells
-    assert (found["stronger"] > robustness.LIMITS["stronger"]).all()
+    cells = robustness.accuracy_curve(Reversed(), *given, [0.01], EFFORT).cells
+    assert (cells["stronger"] > robustness.LIMITS["stronger"]).all()
 
 
 def test_each_other_class_is_tried() -> None:
@@ -229,9 +229,9 @@ def test_stronger_attack_raises_its_indicator(monkeypatch: pytest.MonkeyPatch) -
     images, labels = torch.full((8, 28, 28), 0.4), torch.zeros(8, dtype=torch.int64)
     for steps, gain in ((1, 1.0), (40, 0.0)):
         effort = Effort(8, Tries(steps, 1), 4, 1)
-        found = accuracy_curve(network, images, labels, None, [0.0, 0.1], effort)
-        assert found.right[1].all() == (steps == 1)
-        assert found.cells["stronger"].tolist() == [0, gain]
+        curve = accuracy_curve(network, images, labels, None, [0.0, 0.1], effort)
+        assert curve.right[1].all() == (steps == 1)
+        assert curve.cells["stronger"].tolist() == [0, gain]
 
 
 def test_rounds_end_with_the_classes_that_came_nearest() -> None:
@@ -254,11 +254,11 @@ def test_median_radius_is_exact_for_a_linear_model(count: int) -> None:
         signed = model.z(images) * (2 * labels - 1)
         exact = (signed / model.w.abs().sum(1, keepdim=True)).clamp(min=0)
     for epsilons, width in (([0.0, 0.002, 0.01, 0.05], 0.04), ([1e-4], 0.01)):
-        found = accuracy_curve(model, images, labels, keys, epsilons, EFFORT)
-        radii = robustness.smallest_radii(model, images, labels, keys, found, EFFORT)
+        curve = accuracy_curve(model, images, labels, keys, epsilons, EFFORT)
+        radii = robustness.smallest_radii(model, images, labels, keys, curve, EFFORT)
         assert torch.equal(radii == 0, signed < 0)
         assert (radii >= exact - 1e-6).all()
-        for epsilon, right in zip(epsilons, found.right, strict=True):
+        for epsilon, right in zip(epsilons, curve.right, strict=True):
             assert torch.equal(right, radii > epsilon)
         medians = robustness.middle(radii).mean(1), exact.quantile(0.5, 1)
         gap = medians[0] - medians[1]
@@ -268,9 +268,9 @@ def test_median_radius_is_exact_for_a_linear_model(count: int) -> None:
 def test_curve_without_a_radius_has_no_smallest_one() -> None:
     """From 0 no radius can be doubled."""
     model, images, labels, keys = problem()
-    found = accuracy_curve(model, images, labels, keys, [0.0], EFFORT)
+    curve = accuracy_curve(model, images, labels, keys, [0.0], EFFORT)
     with pytest.raises(Refusal, match="no radius above 0"):
-        robustness.smallest_radii(model, images, labels, keys, found, EFFORT)
+        robustness.smallest_radii(model, images, labels, keys, curve, EFFORT)
 
 
 @pytest.mark.slow
@@ -282,8 +282,8 @@ def test_image_that_nothing_turns_has_no_radius() -> None:
         return 0 * model(images) + torch.tensor([0.0, 1])
 
     ones = torch.ones(60, dtype=torch.int64)
-    found = accuracy_curve(constant, images, ones, keys, [0.0, 0.3], EFFORT)
-    radii = robustness.smallest_radii(constant, images, ones, keys, found, EFFORT)
+    curve = accuracy_curve(constant, images, ones, keys, [0.0, 0.3], EFFORT)
+    radii = robustness.smallest_radii(constant, images, ones, keys, curve, EFFORT)
     assert radii.isinf().all() and robustness.middle(radii).isinf().all()
 
 
@@ -298,18 +298,18 @@ def test_runs_are_attacked_as_each_alone() -> None:
     for run in (0, 1):
         alone = given._replace(model=lambda x, run=run: model(x)[run : run + 1])
         lone = before[run : run + 1]
-        found = robustness.attack_all(alone, lone, 0.004, Tries(5, 2), "linf").right
-        assert torch.equal(found[0], together[run])
+        right = robustness.attack_all(alone, lone, 0.004, Tries(5, 2), "linf").right
+        assert torch.equal(right[0], together[run])
     few = given.at(torch.arange(7))
-    found = robustness.attack_all(few, before[:, :7], 0.004, Tries(5, 2), "linf").right
-    assert torch.equal(found, together[:, :7])
+    right = robustness.attack_all(few, before[:, :7], 0.004, Tries(5, 2), "linf").right
+    assert torch.equal(right, together[:, :7])
 
 
 def test_picture_aims_at_neither_the_label_nor_the_answer() -> None:
     """Without a target: the likeliest of the other classes, also if already misread."""
     logits, names = torch.tensor([0.0, 3, 1, 2]), list("0123")
-    found = command.attack_targets({"target": ""}, logits, 3, names)
-    assert found == {"untargeted": None, "to 2": 2}
+    targets = command.attack_targets({"target": ""}, logits, 3, names)
+    assert targets == {"untargeted": None, "to 2": 2}
     assert command.attack_targets({"target": "1"}, logits, 3, names) == {"to 1": 1}
     two = command.attack_targets({"target": ""}, torch.tensor([0.0, 3]), 0, names[:2])
     assert two == {"untargeted": None}  # label and answer are all that there is
@@ -336,8 +336,8 @@ def test_distances_are_the_norms_of_the_change() -> None:
     """0.3 and -0.4: 0.7, 0.5 and 0.4; nothing is 0."""
     change = torch.zeros(2, 28, 28)
     change[0, 3, :2] = torch.tensor([0.3, -0.4])
-    found = {name: norm.tolist() for name, norm in robustness.distances(change).items()}
-    assert found == {
+    norms = {name: norm.tolist() for name, norm in robustness.distances(change).items()}
+    assert norms == {
         "l1": [pytest.approx(0.7), 0],
         "l2": [pytest.approx(0.5), 0],
         "linf": [pytest.approx(0.4), 0],
@@ -348,27 +348,27 @@ def test_distances_are_the_norms_of_the_change() -> None:
 def test_smallest_epsilon_is_exact_in_l2() -> None:
     """|z| / |w|_2 for a linear model."""
     model, images, labels, _ = problem()
-    found = robustness.smallest_epsilon(
+    radii = robustness.smallest_epsilon(
         model, images, Untargeted(labels), steps=20, norm="l2", halvings=14
     )
     with torch.no_grad():
         signed = model.z(images) * (2 * labels - 1)
         exact = (signed / model.w.norm(dim=1, keepdim=True)).clamp(min=0)
-    torch.testing.assert_close(found, exact, rtol=0, atol=28 / 2**14 + 1e-4)
+    torch.testing.assert_close(radii, exact, rtol=0, atol=28 / 2**14 + 1e-4)
 
 
 def test_smallest_epsilon_is_exact_for_a_linear_model() -> None:
     """|z| / |w|_1, from above and within an interval of the bisection; 0 if wrong."""
     model, images, labels, keys = problem()
-    found = robustness.smallest_epsilon(
+    radii = robustness.smallest_epsilon(
         model, images, Untargeted(labels), steps=20, keys=keys, halvings=12
     )
     with torch.no_grad():
         signed = model.z(images) * (2 * labels - 1)
         exact = (signed / model.w.abs().sum(1, keepdim=True)).clamp(min=0)
-    assert ((found - exact) >= -1e-6).all()
-    assert (found - exact).max() <= 1 / 2**12 + 1e-6
-    assert torch.equal(found == 0, signed < 0)
+    assert ((radii - exact) >= -1e-6).all()
+    assert (radii - exact).max() <= 1 / 2**12 + 1e-6
+    assert torch.equal(radii == 0, signed < 0)
 
 
 def test_smallest_epsilon_is_infinite_for_a_goal_out_of_reach() -> None:
@@ -380,8 +380,8 @@ def test_smallest_epsilon_is_infinite_for_a_goal_out_of_reach() -> None:
 
     images, labels = torch.full((3, 28, 28), 0.5), torch.zeros(3, dtype=torch.int64)
     goal = Targeted(torch.full((3,), 2), labels)
-    found = robustness.smallest_epsilon(constant, images, goal, steps=5)
-    assert (found == math.inf).all()
+    radii = robustness.smallest_epsilon(constant, images, goal, steps=5)
+    assert (radii == math.inf).all()
 
 
 def test_smallest_epsilon_is_found_where_larger_balls_hide_it(
@@ -395,14 +395,14 @@ def test_smallest_epsilon_is_found_where_larger_balls_hide_it(
 
     monkeypatch.setattr(robustness, "apgd", walk)
     goal = Untargeted(torch.zeros(3, dtype=torch.int64))
-    found = robustness.smallest_epsilon(
+    radii = robustness.smallest_epsilon(
         lambda x: torch.tensor([1.0, 0.0]).expand(len(x), 2),
         torch.zeros(3, 28, 28),
         goal,
         steps=5,
         halvings=5,
     )
-    assert ((found >= 0.07) & (found <= 0.07 + 1 / 8 / 64)).all()
+    assert ((radii >= 0.07) & (radii <= 0.07 + 1 / 8 / 64)).all()
 
 
 @pytest.mark.slow
@@ -420,15 +420,15 @@ def test_atlas_has_each_other_class_of_each_chosen_image(digits_stack: Linear) -
     assert table.groupby(["run", "source", "target"]).size().eq(2).all()
     assert 0 < table["success"].mean() < 1
     rows = table.groupby(["source", "target", "run"], as_index=False).first()
-    one, targets = (
+    sources, targets = (
         torch.tensor(rows[key].to_numpy()[::2]) for key in ("source", "target")
     )
-    goal, about = Targeted(targets, one), {"steps": 20, "keys": keys[one]}
+    goal, about = Targeted(targets, sources), {"steps": 20, "keys": keys[sources]}
     alone = robustness.smallest_epsilon(
-        digits_stack, images[one], goal, **about, halvings=4
+        digits_stack, images[sources], goal, **about, halvings=4
     )
-    about["keys"] = keys[one].expand(2, -1)
-    both = images[one].expand(2, -1, -1, -1)
+    about["keys"] = keys[sources].expand(2, -1)
+    both = images[sources].expand(2, -1, -1, -1)
     at = apgd.apgd(digits_stack, both, goal, epsilon=radius, **about)
     for run in (0, 1):
         mine = rows[rows["run"] == run]
@@ -497,7 +497,7 @@ def test_what_would_be_misread_is_refused(entrance: str) -> None:
     """With what was found, before anything is attacked; also a network that was made
     under inference mode, by name."""
     call, model = ENTRANCES[entrance], Nothing()
-    for images, labels, said in (
+    for images, labels, message in (
         (PIXELS.astype(np.float32), 3, r"pixels lie in \[0, 255\]: give images / 255"),
         (PIXELS / 255 - 0.5, 3, r"pixels lie in \[-0.5, 0.5\]: the network normalises"),
         (np.full((28, 28), np.nan), 3, "some are no number"),
@@ -507,7 +507,7 @@ def test_what_would_be_misread_is_refused(entrance: str) -> None:
         (PIXELS, 3.0, "labels are torch.float64: give whole numbers"),
         (PIXELS, [1, 2], r"labels have the shape \[2\]"),
     ):
-        with pytest.raises(Refusal, match=said):
+        with pytest.raises(Refusal, match=message):
             call(model, images, labels)
     with torch.inference_mode():
         made = Nothing()
@@ -522,13 +522,13 @@ def test_adversarial_is_pgd_from_the_images_start() -> None:
     sizes = {"epsilon": 0.01, "step": 0.005, "steps": 5}
     expected = pgd(model, images, Untargeted(labels), **sizes, keys=keys)
     assert torch.equal(found.images, expected.images)
-    for wrong, said in (
+    for wrong, message in (
         ({"attack": "pdg"}, "did you mean pgd?"),
         ({"steps": 0}, "it is 1 to 10,000"),
         ({"target": labels}, "is the label of image 0"),
         ({"target": 11}, "targets lie in 11 to 11"),
     ):
-        with pytest.raises(Refusal, match=said):
+        with pytest.raises(Refusal, match=message):
             adversarial(model, images, labels, epsilon=0.01, **wrong)
 
 
@@ -601,6 +601,6 @@ def test_adversarial_training_defends(mnist: Data) -> None:
         parts = [model(part / 255).argmax(-1) for part in mnist.test_images.split(500)]
     clean = (torch.cat(parts, 1) == mnist.test_labels).double().mean(1)
     attacked = accuracy(model, mnist, 0.3, 40)
-    holds = torch.tensor([overfitting(one.curve) is None for one in results])
+    holds = torch.tensor([overfitting(result.curve) is None for result in results])
     assert ((clean >= 0.97) & (attacked >= 0.70))[holds].any()
     assert (attacked[~holds] < attacked[holds].min()).all()

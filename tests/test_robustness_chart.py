@@ -117,9 +117,9 @@ def differences() -> pd.DataFrame:
 
 def test_differences_are_within_seeds() -> None:
     """`b` minus `a` at each radius, seed by seed; lower accuracy is no improvement."""
-    found = differences().set_index("epsilon")
-    assert found.loc[0.1, "mean"] == pytest.approx(-0.4 + 0.001)
-    assert found.loc[0.1, "n"] == 3 and found.loc[0.1, "p_better"] == 0
+    table = differences().set_index("epsilon")
+    assert table.loc[0.1, "mean"] == pytest.approx(-0.4 + 0.001)
+    assert table.loc[0.1, "n"] == 3 and table.loc[0.1, "p_better"] == 0
 
 
 def test_smallest_epsilon_is_compared_within_seeds() -> None:
@@ -138,19 +138,19 @@ def test_smallest_epsilon_is_compared_within_seeds() -> None:
             for seed, v in enumerate(some)
         ]
     )
-    found = chart.smallest(runs, "a", "s").set_index("treatment")
+    table = chart.smallest(runs, "a", "s").set_index("treatment")
     half = 4.302653 * 0.02 / math.sqrt(3)
-    ends = found.loc["a", ["mean", "low", "high"]].tolist()
+    ends = table.loc["a", ["mean", "low", "high"]].tolist()
     assert ends == pytest.approx([0.12, 0.12 - half, 0.12 + half])
-    assert found.loc["b", "difference_mean"] == pytest.approx(0.11)
-    assert math.isnan(found.loc["a", "difference_mean"])
-    shown = chart.smallest_shown(found.reset_index())
+    assert table.loc["b", "difference_mean"] == pytest.approx(0.11)
+    assert math.isnan(table.loc["a", "difference_mean"])
+    shown = chart.smallest_shown(table.reset_index())
     assert shown["smallest epsilon"][0] == "0.1200 (0.0703 to 0.1697)"
     assert shown["difference"][0] == "" and shown["difference"][1].startswith("+0.11")
     runs.loc[5, ["status", "smallest_epsilon"]] = "diverged", math.nan
-    found = chart.smallest(runs, "a", "s").set_index("treatment")
-    assert found.loc["b", "n"] == 2
-    assert found.loc["b", "difference_mean"] == pytest.approx((0.1 + 0.11) / 2)
+    table = chart.smallest(runs, "a", "s").set_index("treatment")
+    assert table.loc["b", "n"] == 2
+    assert table.loc["b", "difference_mean"] == pytest.approx((0.1 + 0.11) / 2)
 
 
 def hatched(axes: Any) -> list[tuple[float, float]]:
@@ -176,11 +176,11 @@ def test_cell_with_an_indicator_up_is_hatched() -> None:
 def atlas() -> pd.DataFrame:
     """Two attacks on each pair: those on a 1 fail, one of a 2 on a 3 does."""
     pairs = [(s, t, i) for s in range(10) for t in range(10) if s != t for i in (0, 1)]
-    found = pd.DataFrame(pairs, columns=["source", "target", "i"])
-    one = (found["source"] == 2) & (found["target"] == 3) & (found["i"] == 0)
-    fails = (found["source"] == 1) | one
+    table = pd.DataFrame(pairs, columns=["source", "target", "i"])
+    lone = (table["source"] == 2) & (table["target"] == 3) & (table["i"] == 0)
+    fails = (table["source"] == 1) | lone
     radius = np.where(fails, math.inf, 0.25)
-    return found.assign(treatment="a", epsilon=radius, success=~fails)
+    return table.assign(treatment="a", epsilon=radius, success=~fails)
 
 
 def test_atlas_says_where_the_attack_failed() -> None:
@@ -206,7 +206,7 @@ def test_picture_shows_an_attack_before_and_after() -> None:
     rows = []
     for name, size in (("FGSM, untargeted", 0.1), ("PGD, to 3", -0.2)):
         change = torch.full((28, 28), size)
-        found = Adversarial(
+        adversarial = Adversarial(
             images=(image + change)[None, None],
             perturbation=change[None, None],
             logits=before.flip(0)[None, None],
@@ -214,14 +214,14 @@ def test_picture_shows_an_attack_before_and_after() -> None:
             flat=torch.tensor([[False]]),
             trace=torch.zeros(1, 1, 1, 1),
         )
-        rows.append(Row(name, image, 9, before, found))
+        rows.append(Row(name, image, 9, before, adversarial))
     figure = attack_picture(rows, epsilon=0.2, caption="c")
     pictures = [axes for axes in figure.axes if axes.images]
     bars = [axes for axes in figure.axes if len(axes.patches) == 20]
     assert len(pictures) == 6 and len(bars) == 2
     for i, size in enumerate((0.1, -0.2)):
         shown = [axes.images[0] for axes in pictures[3 * i : 3 * i + 3]]
-        values = [float(one.get_array().mean()) for one in shown]
+        values = [float(picture.get_array().mean()) for picture in shown]
         assert values == pytest.approx([0.5, size, 0.5 + size])
         assert shown[1].get_clim() == pytest.approx((-0.2, 0.2))
         assert shown[1].get_cmap().name == "RdBu_r"
@@ -284,8 +284,8 @@ def test_auto_attack_gets_what_is_left_of_each_run_alone(
                           [[0, 0, 1, 1], [0, 0, 1, 0]]]).bool()  # fmt: skip
     some = images, torch.zeros(4).long(), torch.arange(4), [0.0, 0.1, 0.2]
     task = script["Task"](*some, None, "linf", 0.2)
-    found = script["strongest"]([model, model], right, task)
-    assert found == [1, 0.75, 0.5, 0.25, 0.25, 0]
+    shares = script["strongest"]([model, model], right, task)
+    assert shares == [1, 0.75, 0.5, 0.25, 0.25, 0]
     assert seen == [
         (0.1, [0.125, 0.25, 0.375]),
         (0.1, [0, 0.25]),
@@ -346,14 +346,14 @@ def test_study_with_nothing_to_compare_is_refused_before_it_is_attacked() -> Non
     script = runpy.run_path(str(COMMANDS / "robustness.py"))
     with pytest.raises(Refusal, match="all 24 runs are of one treatment: no effect"):
         study.published_study(PUBLISHED.parent / "modern")
-    found = study.published_study(PUBLISHED)
-    first = set(found.plan["arms"][0]["runs"])
+    published = study.published_study(PUBLISHED)
+    first = set(published.plan["arms"][0]["runs"])
     records = [
-        {**one, "status": "diverged"} if one["run_id"] in first else one
-        for one in found.records
+        {**record, "status": "diverged"} if record["run_id"] in first else record
+        for record in published.records
     ]
     with pytest.raises(Refusal, match="every run of the reference modern diverged"):
-        script["comparable"](dataclasses.replace(found, records=records))
+        script["comparable"](dataclasses.replace(published, records=records))
 
 
 def test_radii_are_checked() -> None:
@@ -365,14 +365,14 @@ def test_radii_are_checked() -> None:
         0.3,
     ]
     assert numbers({"epsilon": "[8/255,0]", "norm": "linf"}, "epsilon") == [0, 8 / 255]
-    for wrong, said in (
+    for wrong, message in (
         ("[0,1.5]", "it is 0 to 1"),
         ("[a]", "epsilon=a is no number"),
         ("[8/0]", "epsilon=8/0 is no number"),
         ("[8/25/5]", "epsilon=8/25/5 is no number"),
         ("[300/255]", "it is 0 to 1"),
     ):
-        with pytest.raises(Refusal, match=said):
+        with pytest.raises(Refusal, match=message):
             numbers({"epsilon": wrong, "norm": "linf"}, "epsilon")
 
 
@@ -400,8 +400,8 @@ def test_published_tables_agree_with_their_cells(tmp_path: Path) -> None:
     effects = effect_tables.read_effects(PUBLISHED / "robustness_effects.csv")
     flips = effect_tables.read_effects(PUBLISHED / "robustness_flips_cells.csv")
     found_flips = as_written(chart.smallest(flips, reference, "robustness"))
-    said = effect_tables.read_effects(PUBLISHED / "robustness_flips.csv")
-    pd.testing.assert_frame_equal(found_flips, said)
+    published = effect_tables.read_effects(PUBLISHED / "robustness_flips.csv")
+    pd.testing.assert_frame_equal(found_flips, published)
     digits = ["low_digits", "high_digits"]
     pd.testing.assert_frame_equal(
         found.drop(columns=digits), effects.drop(columns=digits)
@@ -418,12 +418,12 @@ def test_published_chart_is_redrawn_without_an_attack(tmp_path: Path) -> None:
             (tmp_path / "robustness" / path.name).write_bytes(path.read_bytes())
     line = ["study=robustness", f"output_dir={tmp_path}", "redraw=true"]
     given = script["checked_arguments"]([*line, "epsilon=[0,0.05,0.1,0.15,0.2,0.3]"])
-    found = script["chosen_study"](given)
+    chosen = script["chosen_study"](given)
     with pytest.raises(
         Refusal, match=r"0\.3\.csv is missing: it is written by the same"
     ):
-        script["redrawn"](given, found)
-    paths = script["redrawn"](script["checked_arguments"](line), found)
+        script["redrawn"](given, chosen)
+    paths = script["redrawn"](script["checked_arguments"](line), chosen)
     assert [path.name for path in paths] == [
         "robustness_chart.svg",
         "robustness_chart.png",
@@ -451,10 +451,10 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("outputs")
     plan, runs = small(seeds=2)
     plan["arms"][0]["levels"] = {}  # as a design says of its reference
-    found = train.train_missing(
+    records = train.train_missing(
         list(runs.values()), Places(output_dir=str(folder), device="cpu")
     )
-    plans.publish_study(folder / "small", plan, dict(zip(runs, found, strict=True)))
+    plans.publish_study(folder / "small", plan, dict(zip(runs, records, strict=True)))
     return folder
 
 

@@ -103,9 +103,9 @@ def test_a_batch_of_a_stack_is_each_image_of_each_run(float64, method):
     model, images = network(3, seed=2), pictures(2)
     maps = saliency(model, images, method, spec=FEW)
     for run in range(3):
-        one = network(seed=2 + run)
+        single = network(seed=2 + run)
         for i in range(2):
-            lone = saliency(one, images[i : i + 1], method, spec=FEW)
+            lone = saliency(single, images[i : i + 1], method, spec=FEW)
             torch.testing.assert_close(maps[run, i], lone[0, 0])
 
 

@@ -86,21 +86,21 @@ def test_area_by_hand():
 
 def test_likeness_is_spearmans(float64):
     """Scipy's rank correlation, its mean over the images where both maps vary."""
-    one, other = torch.randn(2, 3, 28, 28), torch.randn(2, 3, 28, 28).round()
+    maps, other = torch.randn(2, 3, 28, 28), torch.randn(2, 3, 28, 28).round()
     other[1, 2] = 5
-    found, count = likeness(one, other)
+    found, count = likeness(maps, other)
     each = [
         [
             stats.spearmanr(a.flatten(), b.flatten())[0]
             for a, b in zip(x, y, strict=True)
         ]
-        for x, y in zip(one, other.where(other != 5, torch.randn(28, 28)), strict=True)
+        for x, y in zip(maps, other.where(other != 5, torch.randn(28, 28)), strict=True)
     ]
     assert count.tolist() == [3, 2]
     assert found == pytest.approx([np.mean(each[0]), np.mean(each[1][:2])])
-    assert likeness(one, one)[0] == pytest.approx([1, 1])
-    assert likeness(one, -one.exp())[0] == pytest.approx([-1, -1])
-    nothing, none = likeness(one, torch.zeros_like(one))
+    assert likeness(maps, maps)[0] == pytest.approx([1, 1])
+    assert likeness(maps, -maps.exp())[0] == pytest.approx([-1, -1])
+    nothing, none = likeness(maps, torch.zeros_like(maps))
     assert np.isnan(nothing).all()
     assert none.tolist() == [0, 0]
 

@@ -107,16 +107,16 @@ def runs(changes: Changes, count: int = 3) -> list[Config]:
     return made
 
 
-def assert_same_bits(one: Result, other: Result) -> None:
+def assert_same_bits(run: Result, other: Result) -> None:
     """The runs agree in every bit of their weights, and in all else but the seconds."""
-    assert one.weights.keys() == other.weights.keys()
-    for name, weight in one.weights.items():
+    assert run.weights.keys() == other.weights.keys()
+    for name, weight in run.weights.items():
         assert torch.equal(weight, other.weights[name]), name
-    assert torch.equal(one.right, other.right)
-    assert one.diverged_step == other.diverged_step
+    assert torch.equal(run.right, other.right)
+    assert run.diverged_step == other.diverged_step
     timeless = [
         [{k: v for k, v in point.items() if k != "seconds"} for point in result.curve]
-        for result in (one, other)
+        for result in (run, other)
     ]
     assert timeless[0] == timeless[1]
 
@@ -214,8 +214,8 @@ def marquardt_loop(run: Config, data: Data) -> tuple[dict[str, Tensor], list[flo
     ).argsort()
     pixels = data.train_images[images].expand(2, -1, -1, -1) / 255
     for epoch in range(3):
-        for name, found in curvature(model, pixels).items():
-            new = number["curvature_scale"] * found
+        for name, fresh in curvature(model, pixels).items():
+            new = number["curvature_scale"] * fresh
             h[name] = new if epoch == 0 else kept * h[name] + (1 - kept) * new
         rate = number["lr"] * (1, 1, 0.4)[epoch]
         least = run.number("optimizer.curvature_least")
@@ -353,10 +353,12 @@ def test_average_is_what_its_paper_says(
     if level == "swa":  # int(0.2 * 4) = 0 and int(0.6 * 4) = 2 passes are left out
         shares = [[1, 1, 1, 1], [0, 0, 1, 1]]
     for run, (result, counts) in enumerate(zip(results, shares, strict=True)):
-        for name, found in result.weights.items():
-            parts = [n * one[name][run] for n, one in zip(counts, seen, strict=True)]
+        for name, averaged in result.weights.items():
+            parts = [
+                n * weights[name][run] for n, weights in zip(counts, seen, strict=True)
+            ]
             expected = torch.stack(parts).sum(0) / sum(counts)
-            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(averaged, expected, rtol=1e-9, atol=1e-12)
     (plain, _) = train([config(changes)] * 2, tiny)
     wrong = [point["train_wrong"] for point in plain.curve]
     assert wrong == [point["train_wrong"] for point in results[0].curve]
@@ -377,15 +379,15 @@ def test_same_seed_gives_the_same_bits(tiny: Data) -> None:
     """A run can be repeated exactly, whatever was drawn before."""
     first = train(runs(RANDOM), tiny)
     torch.rand(5), np.random.rand(5)
-    for one, again in zip(first, train(runs(RANDOM), tiny), strict=True):
-        assert_same_bits(one, again)
+    for result, again in zip(first, train(runs(RANDOM), tiny), strict=True):
+        assert_same_bits(result, again)
 
 
 @pytest.mark.parametrize("seeds", [(0, 1), (1, 2), (0, 2**31 - 1)])
 def test_seeds_differ(seeds: tuple[int, int], tiny: Data) -> None:
     """Seed 0 is a seed like any other: each gives another run."""
-    one, other = train([config(RANDOM, seed) for seed in seeds], tiny)
-    for name, weight in one.weights.items():
+    result, other = train([config(RANDOM, seed) for seed in seeds], tiny)
+    for name, weight in result.weights.items():
         if name.endswith("weight"):
             assert (weight != other.weights[name]).double().mean() > 0.95, name
 
@@ -403,7 +405,7 @@ def test_treatments_of_a_seed_share_their_draws(tiny: Data) -> None:
     """A changed level leaves the order, the distortions and dropout of a seed alone."""
     batch = torch.tensor([[3, 5, 7], [2, 3, 11]])
     pixels = tiny.train_images[batch] / 255
-    found = []
+    drawn = []
     for changes in (
         {},
         {"activation": "tanh", "pooling": "subsample", "init": "lecun"},
@@ -412,9 +414,9 @@ def test_treatments_of_a_seed_share_their_draws(tiny: Data) -> None:
         masks = state.keep(batch, 1)
         assert masks is not None
         moved = state.augment(pixels, batch, 1)
-        found.append([state.orders(1), moved, masks["C5"], masks["F6"]])
-    for one, other in zip(*found, strict=True):
-        assert torch.equal(one, other)
+        drawn.append([state.orders(1), moved, masks["C5"], masks["F6"]])
+    for draw, other in zip(*drawn, strict=True):
+        assert torch.equal(draw, other)
 
 
 # --- Dropout --------------------------------------------------------------------------
@@ -663,9 +665,9 @@ def covering() -> list[dict[str, str]]:
     known = {f: list(group_levels(f)) for f in FACTORS}
     cells = [(f, level) for f in FACTORS for level in known[f]]
     missing = {
-        frozenset((one, other))
-        for one, other in itertools.combinations(cells, 2)
-        if one[0] != other[0]
+        frozenset((cell, other))
+        for cell, other in itertools.combinations(cells, 2)
+        if cell[0] != other[0]
     }
     treatments = []
     while missing:
@@ -716,5 +718,5 @@ def test_runs_of_a_stack_are_a_sequence(tiny: Data) -> None:
     """Any sequence of configurations will do, and the order of results is theirs."""
     configs: Sequence[Config] = (config(seed=5), config(seed=2))
     swapped = train(configs[::-1], tiny)
-    for one, other in zip(train(configs, tiny), swapped[::-1], strict=True):
-        assert_same_bits(one, other)
+    for result, other in zip(train(configs, tiny), swapped[::-1], strict=True):
+        assert_same_bits(result, other)

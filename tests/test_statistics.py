@@ -128,8 +128,8 @@ families = st.tuples(st.integers(1, 4), st.integers(2, 7)).flatmap(
 def test_max_t_equals_brute_force(counts):
     """The adjusted p are those of Student's t over all signs, tests and steps."""
     expected = slow_max_t(counts.astype(float))
-    found = statistics.max_t(counts / 10_000)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    adjusted = statistics.max_t(counts / 10_000)
+    np.testing.assert_allclose(adjusted, expected, atol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -140,9 +140,9 @@ def test_max_t_of_one_test_is_the_sign_flip_test(d, other):
     p = statistics.sign_flip(d)[0]
     table = np.full((4, len(d)), np.nan)
     table[other] = d
-    found = statistics.max_t(table)
-    assert found[other] == pytest.approx(p)
-    assert np.isnan(np.delete(found, other)).all()
+    adjusted = statistics.max_t(table)
+    assert adjusted[other] == pytest.approx(p)
+    assert np.isnan(np.delete(adjusted, other)).all()
     assert statistics.max_t([d, d, -d]) == pytest.approx(np.full(3, p))
 
 
@@ -150,10 +150,10 @@ def test_max_t_of_a_family_is_no_less_than_alone():
     """No adjusted p is below the p alone, p rise as t falls, and a test that lacks
     blocks is one of its own blocks."""
     d = np.random.default_rng(4).normal(0.6, 1, (5, 10))
-    single, found = statistics.sign_flip(d)[0], statistics.max_t(d)
-    assert (found >= single - 1e-12).all()
+    single, adjusted = statistics.sign_flip(d)[0], statistics.max_t(d)
+    assert (adjusted >= single - 1e-12).all()
     sizes = np.abs(d.mean(axis=1)) / d.std(axis=1)
-    assert (np.diff(found[np.argsort(-sizes)]) >= 0).all()
+    assert (np.diff(adjusted[np.argsort(-sizes)]) >= 0).all()
     torn = d.copy()
     torn[2, 3:5] = np.nan
     alone = statistics.sign_flip(np.delete(d[2], [3, 4]))[0]
@@ -172,10 +172,10 @@ def test_max_t_keeps_the_family_wise_error(shape):
 
 def test_max_t_finds_what_holm_cannot():
     """Of 15 tests at n = 9 Holm can give no verdict; max-T has the planned power."""
-    found = simulations.power(9, 15, 200)
-    assert found["Holm"] == 0 and found["max-T"] >= 0.65
-    found = simulations.power(12, 6, 200)
-    assert found["max-T"] > found["Holm"] and abs(found["max-T"] - 0.8) < 0.1
+    power = simulations.power(9, 15, 200)
+    assert power["Holm"] == 0 and power["max-T"] >= 0.65
+    power = simulations.power(12, 6, 200)
+    assert power["max-T"] > power["Holm"] and abs(power["max-T"] - 0.8) < 0.1
 
 
 @settings(max_examples=60, deadline=None)
@@ -312,8 +312,8 @@ def test_chances_are_those_of_scipy() -> None:
     for n, size, tests in product((2, 6, 20, 1000), (0, 0.1, 1, 8, 200), (1, 14)):
         t, shift = stats.t.isf(0.025 / tests, n - 1), size * math.sqrt(n)
         expected = sum(stats.nct.sf(t, n - 1, side) for side in (shift, -shift))
-        found = statistics._chance(size, n, tests)
-        assert found == pytest.approx(expected, abs=1e-9 if boost else 1e-5)
+        chance = statistics._chance(size, n, tests)
+        assert chance == pytest.approx(expected, abs=1e-9 if boost else 1e-5)
     for count, total in ((0, 7), (3, 7), (7, 7), (1, 96)):
         exact = stats.binomtest(count, total).proportion_ci(0.95, "exact")
         assert statistics.share_interval(count, total) == pytest.approx(exact)

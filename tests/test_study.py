@@ -23,25 +23,25 @@ def runs_of(tried, seeds=range(3), base=MODERN, **other):
         "sgd": {"optimizer.lr": 0.1, "batch_size": 1},
         "adam": {"optimizer.lr": 0.002, "batch_size": 64},
     }
-    found = []
+    records = []
     for values in itertools.product(*tried.values()):
         changes = dict(zip(tried, values, strict=True))
         for value in values:
             changes |= brought.get(value, {})
-        found += [make_record({**base, **changes}, s, **other) for s in seeds]
-    return found
+        records += [make_record({**base, **changes}, s, **other) for s in seeds]
+    return records
 
 
 def test_a_number_that_its_level_brings_is_no_factor(tmp_path):
     """optimizer=sgd,adam differ in lr and batch size too: one factor, optimizer."""
     tried = {"optimizer": ["sgd", "adam"], "activation": ["relu", "tanh"]}
     sealed_studies.write_runs(tmp_path, runs_of(tried))
-    found = study.ad_hoc_study(str(tmp_path), ["optimizer=adam", "activation=relu"], {})
-    assert found.reference == {"optimizer": "adam", "activation": "relu"}
-    assert len(found.runs) == 12 and found.factorial
-    one = found.records[5]["run_id"][:9]
-    again = study.ad_hoc_study(str(tmp_path), [one], {})
-    assert again.reference == found.treatments[1] | again.reference
+    adhoc = study.ad_hoc_study(str(tmp_path), ["optimizer=adam", "activation=relu"], {})
+    assert adhoc.reference == {"optimizer": "adam", "activation": "relu"}
+    assert len(adhoc.runs) == 12 and adhoc.factorial
+    name = adhoc.records[5]["run_id"][:9]
+    again = study.ad_hoc_study(str(tmp_path), [name], {})
+    assert again.reference == adhoc.treatments[1] | again.reference
     assert len(again.of(again.reference)) == 3
 
 
@@ -64,27 +64,33 @@ def test_settings_that_change_together_are_one_factor_with_the_name_of_the_plan(
 ):
     """units is activation and init, and its level names both; without a plan too."""
     sealed_studies.factorial(tmp_path / "s", ("units", "head"), seeds=range(2))
-    found = study.published_study(tmp_path / "s")
-    assert found.settings == {"units": ("activation", "init"), "head": ("head",)}
-    assert found.levels["units"] == ("scaled_tanh+lecun_sqrt", "relu+kaiming")
-    assert found.factorial and found.base == "paper" and found.new == "today"
-    assert found.year("units", "relu+kaiming") == 2015
-    assert list(found.rungs) == ["head", "units"]
-    sealed_studies.write_runs(tmp_path, found.records)
-    name = found.records[0]["run_id"]
+    published = study.published_study(tmp_path / "s")
+    assert published.settings == {"units": ("activation", "init"), "head": ("head",)}
+    assert published.levels["units"] == ("scaled_tanh+lecun_sqrt", "relu+kaiming")
+    assert (
+        published.factorial and published.base == "paper" and published.new == "today"
+    )
+    assert published.year("units", "relu+kaiming") == 2015
+    assert list(published.rungs) == ["head", "units"]
+    sealed_studies.write_runs(tmp_path, published.records)
+    name = published.records[0]["run_id"]
     adhoc = study.ad_hoc_study(str(tmp_path), [name], {})
     assert list(adhoc.reference) == ["activation+init", "head"]
 
 
 def test_no_group_takes_the_name_of_a_factor():
     """Two numbers of a level that are varied together stand beside the level."""
-    one = {"augmentation": "affine", "augmentation.degrees": 7, "augmentation.shear": 1}
-    more = {**one, "augmentation.degrees": 9, "augmentation.shear": 2}
-    plan = {"levels": {"augmentation": {"more": more, "none": one}}}
-    found = study.joined_factors(
-        study.differing([one, more, {"augmentation": "none"}]), plan
+    less = {
+        "augmentation": "affine",
+        "augmentation.degrees": 7,
+        "augmentation.shear": 1,
+    }
+    more = {**less, "augmentation.degrees": 9, "augmentation.shear": 2}
+    plan = {"levels": {"augmentation": {"more": more, "none": less}}}
+    factors = study.joined_factors(
+        study.differing([less, more, {"augmentation": "none"}]), plan
     )
-    assert list(found) == ["augmentation", "augmentation.degrees+augmentation.shear"]
+    assert list(factors) == ["augmentation", "augmentation.degrees+augmentation.shear"]
 
 
 def test_a_chain_of_treatments_is_a_ladder(tmp_path):
@@ -94,9 +100,9 @@ def test_a_chain_of_treatments_is_a_ladder(tmp_path):
         changes = {**changes, key: TODAY[key]}
         chain[key] = changes
     sealed_studies.write_study(tmp_path / "s", "grid", "paper", {}, chain, range(2))
-    found = study.published_study(tmp_path / "s")
-    assert list(found.rungs) == ["augmentation", "activation", "head"]
-    assert not found.factorial
+    published = study.published_study(tmp_path / "s")
+    assert list(published.rungs) == ["augmentation", "activation", "head"]
+    assert not published.factorial
     sealed_studies.one_factor(tmp_path / "alone", seeds=range(2))
     assert not study.published_study(tmp_path / "alone").rungs
 
@@ -108,9 +114,9 @@ def test_rungs_of_one_year_follow_the_design_and_say_so(tmp_path, monkeypatch):
         folder = tmp_path / factors[0]
         monkeypatch.setitem(sealed_studies.TODAY, "augmentation", "affine")
         sealed_studies.factorial(folder, (*factors, "head"), range(2))
-        found = study.published_study(folder)
-        assert list(found.rungs) == ["head", *factors]
-        assert found.order == (
+        published = study.published_study(folder)
+        assert list(published.rungs) == ["head", *factors]
+        assert published.order == (
             "One change at a time, in the order of the years from which each is known; "
             f"in one year, as the design lists them: {' before '.join(factors)} (2012)."
         )
@@ -134,8 +140,8 @@ def test_ladder_against_the_years_does_not_claim_them(tmp_path):
     changes = {"activation": "relu"}
     chain = {"reference": {}, "a": changes, "b": {**changes, "head": "softmax"}}
     sealed_studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(2))
-    said = study.published_study(tmp_path / "s").order
-    assert said == "One change at a time, in the order of the design."
+    order = study.published_study(tmp_path / "s").order
+    assert order == "One change at a time, in the order of the design."
     sealed_studies.factorial(tmp_path / "f", ("units", "head"), range(2))
     assert study.published_study(tmp_path / "f").order.endswith("each is known.")
 
@@ -145,23 +151,23 @@ def test_other_end_has_the_name_of_its_preset(tmp_path):
     today = {**TODAY, "augmentation": "affine"}
     chain = {"reference": {}, "head": {"head": "softmax"}, "all": today}
     sealed_studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(2))
-    found = study.published_study(tmp_path / "s")
-    assert found.new == "modern"
+    published = study.published_study(tmp_path / "s")
+    assert published.new == "modern"
 
 
 def test_the_reference_has_the_name_of_the_plan(tmp_path):
     """Also where its arm is named by a level, as in a grid of one factor."""
     arms_ = {"head=rbf": {}, "head=softmax": {"head": "softmax"}}
     sealed_studies.write_study(tmp_path / "s", "grid", "paper", {}, arms_, range(2))
-    found = study.published_study(tmp_path / "s")
-    labels = [found.label(treatment) for treatment in found.treatments]
+    published = study.published_study(tmp_path / "s")
+    labels = [published.label(treatment) for treatment in published.treatments]
     assert labels == ["paper", "head: softmax"]
 
 
 def test_missing_runs_are_refused_or_said(tmp_path):
     """Without a record of each run there is no chart, or one that says so."""
-    found = sealed_studies.one_factor(tmp_path / "s", seeds=range(3))
-    sealed_studies.write_records(tmp_path / "s", found[:-2])
+    records = sealed_studies.one_factor(tmp_path / "s", seeds=range(3))
+    sealed_studies.write_records(tmp_path / "s", records[:-2])
     with pytest.raises(Refusal, match=r"2 of 33 runs missing.*allow_partial=true"):
         study.published_study(tmp_path / "s")
     partial = study.published_study(tmp_path / "s", allow_partial=True)
@@ -178,10 +184,10 @@ def test_missing_runs_are_refused_or_said(tmp_path):
 def test_an_edited_record_or_plan_is_found(tmp_path, which):
     """A number edited by hand breaks the seal, and the statistics do not change."""
     folder = tmp_path / "s"
-    found = sealed_studies.one_factor(folder, seeds=range(2))
+    records = sealed_studies.one_factor(folder, seeds=range(2))
     if which == "record":
-        found[3]["response"]["test_error"] = 0.001
-        sealed_studies.write_records(folder, found)
+        records[3]["response"]["test_error"] = 0.001
+        sealed_studies.write_records(folder, records)
     else:
         plan = json.loads((folder / "plan.json").read_text())
         (folder / "plan.json").write_text(json.dumps({**plan, "seeds": [7]}))
@@ -200,9 +206,9 @@ def test_an_edited_record_or_plan_is_found(tmp_path, which):
 )
 def test_other_code_torch_or_data_is_not_mixed_in_silence(tmp_path, key, other):
     """Runs of two versions are refused with the numbers of each and the way out."""
-    found = runs_of({"activation": ["relu"]})
-    found += runs_of({"activation": ["tanh"]}, **other)
-    sealed_studies.write_runs(tmp_path, found)
+    records = runs_of({"activation": ["relu"]})
+    records += runs_of({"activation": ["tanh"]}, **other)
+    sealed_studies.write_runs(tmp_path, records)
     with pytest.raises(Refusal, match=rf"2 versions of {key}.*\(3 runs\).*{key}="):
         study.ad_hoc_study(str(tmp_path), ["activation=relu"], {})
     if key == "data":
@@ -216,9 +222,9 @@ def test_other_code_torch_or_data_is_not_mixed_in_silence(tmp_path, key, other):
 def test_what_is_asked_for_narrows_the_runs(tmp_path):
     """epochs=3 leaves other budgets out; code= takes the first letters of it."""
     old = {"fingerprint": "ef" * 32, "commit": None, "dirty": None}
-    found = runs_of({"activation": ["relu", "tanh"], "epochs": [3, 5]})
-    found += runs_of({"activation": ["relu", "tanh"]}, code=old)
-    sealed_studies.write_runs(tmp_path, found)
+    records = runs_of({"activation": ["relu", "tanh"], "epochs": [3, 5]})
+    records += runs_of({"activation": ["relu", "tanh"]}, code=old)
+    sealed_studies.write_runs(tmp_path, records)
     narrow = {"epochs": "3.0", "code": "abab"}
     chosen = study.ad_hoc_study(str(tmp_path), ["activation=relu"], narrow)
     assert list(chosen.reference) == ["activation"] and len(chosen.runs) == 6
@@ -243,10 +249,10 @@ def test_a_path_holds_its_search_apart(tmp_path):
     sealed_studies.factorial(
         tmp_path / "s", factors, range(4), "path", search=range(90, 92)
     )
-    found = study.published_study(tmp_path / "s")
-    assert len(found.runs) == 16 and len(found.held_out) == 8
-    assert set(found.held_out["seed"]) == {90, 91}
-    assert list(found.reference) == list(factors)
+    published = study.published_study(tmp_path / "s")
+    assert len(published.runs) == 16 and len(published.held_out) == 8
+    assert set(published.held_out["seed"]) == {90, 91}
+    assert list(published.reference) == list(factors)
 
 
 def test_an_arm_has_the_name_that_the_plan_gives_it(tmp_path):
@@ -261,23 +267,26 @@ def test_an_arm_has_the_name_that_the_plan_gives_it(tmp_path):
     sealed_studies.write_study(
         tmp_path / "s", "one_factor", "paper", {}, arms_, range(3)
     )
-    found = study.published_study(tmp_path / "s")
-    assert sorted(found.label(one) for one in found.treatments) == [
+    published = study.published_study(tmp_path / "s")
+    assert sorted(published.label(treatment) for treatment in published.treatments) == [
         "paper",
         "pooling: stride",
         "structure: today",
     ]
-    assert found.names["structure", "today"] == both
-    assert set(study.study_effects(found).table["factor"]) == {"structure", "pooling"}
+    assert published.names["structure", "today"] == both
+    assert set(study.study_effects(published).table["factor"]) == {
+        "structure",
+        "pooling",
+    }
 
 
 def test_other_hardware_is_said_and_drawn(tmp_path):
     """Its kernels round otherwise: runs may be pooled, and the chart says so."""
-    found = [
+    records = [
         *runs_of({"activation": ["relu", "tanh"]}, [0, 1], hardware="one"),
         *runs_of({"activation": ["relu", "tanh"]}, [2], hardware="other"),
     ]
-    sealed_studies.write_runs(tmp_path, found)
+    sealed_studies.write_runs(tmp_path, records)
     pooled = study.ad_hoc_study(str(tmp_path), ["activation=relu"], {})
     assert pooled.remark == "mixed: 2 kinds of hardware: one (4 runs), other (2 runs)"
 
@@ -293,21 +302,21 @@ def test_a_tuning_is_measured_on_its_held_out_images(tmp_path, kind):
     """The test set is not asked, and its digits are not shown."""
     held_out = {"validation_size": 2}
     arms_ = {"reference": held_out, "head=rbf": {"head": "rbf", **held_out}}
-    said = {"response": {"test_error": 0.9, "validation_error": 0.25}}
-    other = said if kind == "tuning" else {}
+    fields = {"response": {"test_error": 0.9, "validation_error": 0.25}}
+    other = fields if kind == "tuning" else {}
     sealed_studies.write_study(
         tmp_path / "s", kind, "modern", {}, arms_, range(2), **other
     )
-    one = study.published_study(tmp_path / "s")
-    effects = study.study_effects(one)
-    shown = [exhibit.name for exhibit in study_report.exhibits(one, effects)]
+    published = study.published_study(tmp_path / "s")
+    effects = study.study_effects(published)
+    shown = [exhibit.name for exhibit in study_report.exhibits(published, effects)]
     if kind == "tuning":
         assert set(effects.table["response"]) == {"validation_error"}
-        assert one.runs["right"].isna().all() and shown == ["ablation_chart"]
-        assert "2 held-out training images" in one.origin.data
+        assert published.runs["right"].isna().all() and shown == ["ablation_chart"]
+        assert "2 held-out training images" in published.origin.data
     else:
         assert set(effects.table["response"]) == {"test_error"}
-        assert "learning_curves" in shown and "test images" in one.origin.data
+        assert "learning_curves" in shown and "test images" in published.origin.data
 
 
 def test_factor_of_a_design_has_labels_or_its_own_names_throughout(tmp_path):
@@ -348,6 +357,6 @@ def test_reference_is_named_with_what_it_changes_of_its_preset(tmp_path, base, c
     sealed_studies.write_study(
         tmp_path / "s", "one_factor", "modern", {}, arms_, range(3)
     )
-    found = study.published_study(tmp_path / "s")
-    assert study_network(found).endswith(called)
-    assert estimand_heading(found, "alone").endswith(study_network(found))
+    published = study.published_study(tmp_path / "s")
+    assert study_network(published).endswith(called)
+    assert estimand_heading(published, "alone").endswith(study_network(published))

@@ -68,8 +68,8 @@ def carry_out(
 
 def attempts(output_dir: Path) -> list[dict[str, Any]]:
     """The failed attempts, largest stack first."""
-    found = [json.loads(p.read_text()) for p in (output_dir / "attempts").glob("*")]
-    return sorted(found, key=lambda one: -len(one["runs"]))
+    failed = [json.loads(p.read_text()) for p in (output_dir / "attempts").glob("*")]
+    return sorted(failed, key=lambda attempt: -len(attempt["runs"]))
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_run_of_another_study_and_torch_is_trained_again(tmp_path: Path) -> None
     shutil.rmtree(tmp_path / "runs")
     (tmp_path / "small").rename(tmp_path / "other")
     old = [*plans.published_records(tmp_path / "other").values()]
-    for one in old:
-        del one["seal"]
-        one["versions"]["torch"] = "0"
-    old = [seal.sealed(one) for one in old]
+    for record in old:
+        del record["seal"]
+        record["versions"]["torch"] = "0"
+    old = [seal.sealed(record) for record in old]
     (tmp_path / "other" / plans.RECORDS).write_bytes(plans.packed_records(old))
     assert len(plans.published_records(tmp_path / "other")) == 4
     states = [run.state for run in plans.run_states(str(tmp_path), small(3)[0])]
@@ -198,9 +198,9 @@ def test_one_bad_run_is_found_and_the_others_finish(
     plan, runs = small(levels=["relu"])
     done = {name for name in runs if store.finished_record(str(tmp_path), name)}
     assert {runs[name].seed for name in runs.keys() - done} == {3}
-    found = attempts(tmp_path)
-    assert [len(one["runs"]) for one in found] == [4, 2, 1, 1]
-    assert all(re.search(cause, one["cause"]) for one in found)
+    failed = attempts(tmp_path)
+    assert [len(attempt["runs"]) for attempt in failed] == [4, 2, 1, 1]
+    assert all(re.search(cause, attempt["cause"]) for attempt in failed)
     states = {run.run_id: run for run in plans.run_states(str(tmp_path), plan)}
     assert all(states[name].state == "failed" for name in runs.keys() - done)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -233,8 +233,8 @@ def test_worker_of_a_suspended_sweep_is_not_taken_for_hung(
         sweep.listen(state, Places(output_dir=str(tmp_path), device="cpu"))
     finally:
         hung.stop()
-    said = [one["cause"].rpartition(" ")[2] for one in attempts(tmp_path)]
-    assert said == causes and bool(state.waiting) == bool(causes)
+    words = [attempt["cause"].rpartition(" ")[2] for attempt in attempts(tmp_path)]
+    assert words == causes and bool(state.waiting) == bool(causes)
 
 
 def test_sweep_suspended_while_it_waits_for_a_word_goes_on(
@@ -288,13 +288,13 @@ def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
     """Two sweeps with overlapping designs both end well; each run has one record."""
     problems: list[BaseException] = []
 
-    def one(seeds: int) -> None:
+    def sweep_seeds(seeds: int) -> None:
         try:
             carry_out(tmp_path, seeds=seeds)
         except BaseException as problem:  # raised again below
             problems.append(problem)
 
-    threads = [threading.Thread(target=one, args=[seeds]) for seeds in (4, 6)]
+    threads = [threading.Thread(target=sweep_seeds, args=[seeds]) for seeds in (4, 6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -383,9 +383,9 @@ def test_study_that_another_sweep_began_meanwhile_is_not_mixed(
     at_once(tmp_path)
     before = here_files(tmp_path)
     plan, runs = small(epochs=2)
-    found = {name: {} for name in runs}
+    records = {name: {} for name in runs}
     with pytest.raises(Refusal, match="another sweep has begun .* other settings"):
-        plans.publish_study(tmp_path / "small", plan, found)
+        plans.publish_study(tmp_path / "small", plan, records)
     assert here_files(tmp_path) == before
 
 
@@ -438,8 +438,8 @@ def test_workers_are_capped_by_memory_and_said_to_be_too_many(
     monkeypatch.setattr(worker_count, "cores", lambda: 2)
     monkeypatch.setattr(worker_count, "free_memory", lambda: free)
     assert worker_count.count_workers(asked, Places(device="cpu")) == count
-    said = capsys.readouterr().err
-    assert says in said and said.count("\n") == bool(says)
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == bool(says)
 
 
 def test_free_memory_is_what_the_kernel_says() -> None:
@@ -466,7 +466,7 @@ def of_other_code(
     text = json.dumps({**plan, "edition": 1})
     for name in runs:
         text = text.replace(name, f"f{name[1:]}")
-    return json.loads(text), {f"f{name[1:]}": one for name, one in runs.items()}
+    return json.loads(text), {f"f{name[1:]}": run for name, run in runs.items()}
 
 
 def test_study_that_other_code_completed_is_drawn_again(
@@ -483,8 +483,8 @@ def test_study_that_other_code_completed_is_drawn_again(
         sweep.carry_out(*of_other_code(seeds), places)
         assert "nothing to train" in capsys.readouterr().err
         assert here_files(tmp_path) == before
-        said = sweep.outlook(*of_other_code(seeds), places, 1)
-        assert "6 of 6 runs done" in said and "refused" not in said
+        outlook = sweep.outlook(*of_other_code(seeds), places, 1)
+        assert "6 of 6 runs done" in outlook and "refused" not in outlook
     for plan, runs in (of_other_code(4), of_other_code(3, epochs=2)):
         with pytest.raises(Refusal, match="begin another with study=<name>"):
             sweep.carry_out(plan, runs, places)
@@ -550,9 +550,9 @@ def test_board_tells_the_sweep_and_each_worker() -> None:
     state.diverged, state.failures = 1, {"a": "why"}
     jobs = (sweep.Job(dict([*runs.items()][:4])), None)
     for job in jobs:
-        one = object.__new__(Worker)  # without a process
-        one.job, one.ready, one.part = job, True, 0.5
-        state.workers.append(one)
+        member = object.__new__(Worker)  # without a process
+        member.job, member.ready, member.part = job, True, 0.5
+        state.workers.append(member)
     assert progress.lines(state) == [
         "2 of 8 runs, 1 diverged, 1 failed, 1 min left",
         "   50% of 4 runs, seeds 0 to 3",
@@ -564,9 +564,9 @@ def test_lines_without_a_terminal_come_at_once_and_every_half_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first tells what is to be done, and the last that all is done, at once."""
-    now, said = [1000.0], list[str]()
+    now, lines = [1000.0], list[str]()
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(progress, "say", lambda text, file: said.append(text))
+    monkeypatch.setattr(progress, "say", lambda text, file: lines.append(text))
     state = sweep.State(8, 40.0, deque(), 1000.0)
     with progress.board(Console(file=io.StringIO())) as show:
         for second in range(70):
@@ -574,7 +574,7 @@ def test_lines_without_a_terminal_come_at_once_and_every_half_minute(
             state.done = min(8, second // 8)
             state.worked = 5.0 * state.done
             show(state)
-    assert said == [
+    assert lines == [
         "0 of 8 runs, 40 passes over the data to train",
         "3 of 8 runs, 1 min left",
         "7 of 8 runs, 9 s left",
@@ -587,9 +587,9 @@ def test_every_signal_has_a_name(number: int) -> None:
     """A real-time signal is said by its number."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1) as process:
         process.send_signal(number)
-        one = object.__new__(Worker)
-        one.process = process
-        assert re.search(f"killed by (SIG|signal {number})", sweep.death(one))
+        dead = object.__new__(Worker)
+        dead.process = process
+        assert re.search(f"killed by (SIG|signal {number})", sweep.death(dead))
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, 3), (2, 1), (3, 1), (9, 1)])
@@ -661,11 +661,11 @@ def test_interruption_stops_within_seconds_and_says_how_to_go_on(
     wait_for_a_record(tmp_path, process)
     began = time.monotonic()
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert time.monotonic() - began < 5
     assert process.returncode == code
-    assert "Traceback" not in said
-    assert "go on with: python" in said and "design=quick" in said
+    assert "Traceback" not in err
+    assert "go on with: python" in err and "design=quick" in err
     count = len(store.finished_runs(str(tmp_path)))
     time.sleep(2)
     assert len(store.finished_runs(str(tmp_path))) == count >= 1
@@ -681,9 +681,9 @@ def test_second_interruption_ends_at_once(tmp_path: Path) -> None:
     wait_for_a_record(tmp_path, process)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=2)
+    _, err = process.communicate(timeout=2)
     assert process.returncode in (130, -signal.SIGINT)
-    assert "Traceback" not in said
+    assert "Traceback" not in err
     names = store.finished_runs(str(tmp_path))
     assert not any(store.fault(str(tmp_path), name) for name in names)
 
@@ -698,7 +698,7 @@ def test_readers_beside_a_sweep_never_see_half_a_record(tmp_path: Path) -> None:
     while thread.is_alive():
         time.sleep(0.05)
         runs = plans.run_states(str(tmp_path), plan)
-        names = [one["run_id"] for one in store.finished_records(str(tmp_path))]
+        names = [record["run_id"] for record in store.finished_records(str(tmp_path))]
         assert not [name for name in names if store.fault(str(tmp_path), name)]
         seen.add(sum(run.state == "done" for run in runs))
         if names:
@@ -741,9 +741,10 @@ def test_plan_lists_each_run_with_what_it_trains(name: str) -> None:
     """Seed and treatment of every run of a plan, those of a path's search included."""
     plan, runs = sweep.make(design.load_design(name, []))
     listed = {
-        one: (seed, treatment) for one, _, seed, treatment in plans.planned_runs(plan)
+        run_id: (seed, treatment)
+        for run_id, _, seed, treatment in plans.planned_runs(plan)
     }
-    assert listed == {one: (c.seed, dict(c.treatment)) for one, c in runs.items()}
+    assert listed == {run_id: (c.seed, dict(c.treatment)) for run_id, c in runs.items()}
 
 
 def test_plan_says_why_a_run_is_not_done(tmp_path: Path) -> None:
@@ -803,8 +804,8 @@ def test_train_command_skips_what_a_sweep_has_trained(tmp_path: Path) -> None:
     """Sweep and lenet.train share their store: what is there is not made again."""
     here(small(), tmp_path)
     _, runs = small()
-    found = train.train_missing(list(runs.values()), Places(output_dir=str(tmp_path)))
-    assert [one["run_id"] for one in found] == list(runs)
+    records = train.train_missing(list(runs.values()), Places(output_dir=str(tmp_path)))
+    assert [record["run_id"] for record in records] == list(runs)
 
 
 def test_train_command_trains_what_is_only_published(

@@ -131,8 +131,8 @@ def test_lost_runs_are_said_to_be_without_a_response() -> None:
     rows = runs("latency")
     rows.loc[0, "latency"] = np.nan
     table = table_effects(found(rows)).table
-    said = ablation_chart.lost(table)
-    assert said.startswith("A run without a response is lost") and "80" not in said
+    remark = ablation_chart.lost(table)
+    assert remark.startswith("A run without a response is lost") and "80" not in remark
     assert table["reason"].str.contains("no finite response").any()
 
 

@@ -46,10 +46,10 @@ def test_student_learns_from_trained_runs(tmp_path: Path) -> None:
     model = run_record.load_stack(taught_by, str(tmp_path))
     with torch.no_grad():
         scores = model(digits.train_images / 255)
-    found = Stack.start(configs, digits, known).answered
-    assert found is not None
+    answers = Stack.start(configs, digits, known).answered
+    assert answers is not None
     expected = functional.softmax(scores.double() / 3, -1).mean(0)
-    torch.testing.assert_close(found[0].double(), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(answers[0].double(), expected, rtol=1e-4, atol=1e-6)
     (record,) = train.train_missing(
         configs, Places(output_dir=str(tmp_path), device="cpu")
     )
@@ -62,12 +62,18 @@ def test_student_learns_from_trained_runs(tmp_path: Path) -> None:
 def test_teachers_are_part_of_what_a_run_is(tmp_path: Path) -> None:
     """Other teachers make another run; the same ones in another order the same run."""
     digits = datasets.load_data("digits", None)
-    one, two = (f"{k}" * 16 for k in "ab")
+    first, second = (f"{k}" * 16 for k in "ab")
     names = {
         run_record.run_id(
             composed([*SMALL, "teacher=runs", f"{RECORDS}={typed}"])[0][0], digits
         )
-        for typed in (one, two, f"{one}+{two}", f"{two}+{one}", f"{one}+{two}+{one}")
+        for typed in (
+            first,
+            second,
+            f"{first}+{second}",
+            f"{second}+{first}",
+            f"{first}+{second}+{first}",
+        )
     }
     assert len(names) == 3
 

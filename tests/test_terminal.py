@@ -22,14 +22,14 @@ def run(stdout: int | IO[bytes], **environment: str) -> tuple[int, bytes, bytes]
         env={**os.environ, **environment},
         cwd=ROOT,
     )
-    said, complaint = done.communicate(timeout=60)
-    return done.returncode, said, complaint
+    out, complaint = done.communicate(timeout=60)
+    return done.returncode, out, complaint
 
 
 def test_letters_that_the_terminal_has_not_are_escaped() -> None:
     """A path may have any letters; a terminal of ASCII shows their codes."""
-    code, said, complaint = run(subprocess.PIPE, PYTHONIOENCODING="ascii")
-    assert (code, said, complaint) == (0, b"a \\xf6\n", b"")
+    code, out, complaint = run(subprocess.PIPE, PYTHONIOENCODING="ascii")
+    assert (code, out, complaint) == (0, b"a \\xf6\n", b"")
 
 
 def test_reader_that_is_gone_is_no_failure() -> None:
@@ -66,8 +66,8 @@ def test_interruption_while_imports_run_is_quiet(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert process.stderr is not None
-    for said in process.stderr:  # a line for each module that is imported
-        if said.split("|")[-1].strip() == module:
+    for printed in process.stderr:  # a line for each module that is imported
+        if printed.split("|")[-1].strip() == module:
             process.send_signal(signal.SIGINT)
             break
     _, rest = process.communicate(timeout=60)

@@ -48,8 +48,8 @@ def output(tmp_path: Path, tiny: Data) -> str:
 
 def only(output: str) -> Record:
     """The one record of an output folder, its seal verified."""
-    (found,) = store.finished_records(output)
-    return found
+    (record,) = store.finished_records(output)
+    return record
 
 
 def mirror(output: str, name: str, study: str = "") -> None:
@@ -61,23 +61,23 @@ def mirror(output: str, name: str, study: str = "") -> None:
 
 def planned(output: str, study: str, arm: str) -> None:
     """The plan of a study that has the only run of an output folder in an arm."""
-    one = only(output)
-    treatment, runs = one["treatment"], [one["run_id"]]
+    record = only(output)
+    treatment, runs = record["treatment"], [record["run_id"]]
     arms = [{"name": arm, "treatment": treatment, "runs": runs}]
     arms[0] |= {"levels": {}, "changes": {}}
     content = {"study": study, "arms": arms, "seeds": [0], "search_seeds": []}
     content |= {"kind": "one_factor", "design": study, "runs": runs}
     content |= {"reference": treatment, "levels": {}, "factors": [], "preset": "paper"}
-    content |= {"data": {}, "code": one["code"]}
+    content |= {"data": {}, "code": record["code"]}
     atomic_files.replace(Path(output) / study / plan.PLAN, plan.sealed_text(content))
 
 
 def files(output: str) -> dict[str, bytes]:
     """Everything in an output folder but W&B's logs, which its service still writes
     when `finish` has returned."""
-    found = [path for path in Path(output).rglob("*") if path.is_file()]
-    found = [path for path in found if path.parent.name != "logs"]
-    return {str(path): path.read_bytes() for path in found}
+    paths = [path for path in Path(output).rglob("*") if path.is_file()]
+    paths = [path for path in paths if path.parent.name != "logs"]
+    return {str(path): path.read_bytes() for path in paths}
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def events(path: Path) -> list[Any]:
     """What an offline run's file holds: LevelDB's log format, a protobuf per entry."""
     from wandb.proto import wandb_internal_pb2 as proto
 
-    content, at, entry, found = path.read_bytes(), 7, b"", []
+    content, at, entry, records = path.read_bytes(), 7, b"", []
     while at + 7 <= len(content):
         left = 32_768 - at % 32_768
         if left < 7:
@@ -114,9 +114,9 @@ def events(path: Path) -> list[Any]:
         entry += content[at + 7 : at + 7 + size]
         at += 7 + size
         if kind in (1, 4):  # whole, or the last part
-            found.append(proto.Record.FromString(entry))
+            records.append(proto.Record.FromString(entry))
             entry = b""
-    return found
+    return records
 
 
 def values(items: Any) -> dict[str, Any]:
@@ -185,13 +185,13 @@ def test_tensorboard_mirrors_config_and_curve(
     assert only(output) == before
     study = Path(output) / "tensorboard" / "a-study"
     folder = study / "activation=relu" / before["run_id"]
-    found = EventAccumulator(str(folder)).Reload()
+    reader = EventAccumulator(str(folder)).Reload()
     for name in ("train_error", "test_error"):
-        logged = [(event.step, event.value) for event in found.Scalars(name)]
+        logged = [(event.step, event.value) for event in reader.Scalars(name)]
         curve = [(point["epoch"], point[name]) for point in before["curve"]]
         assert [step for step, _ in logged] == [epoch for epoch, _ in curve]
         assert [v for _, v in logged] == pytest.approx([v for _, v in curve])
-    (text,) = found.Tensors("config/text_summary")
+    (text,) = reader.Tensors("config/text_summary")
     assert b'"activation": "relu"' in text.tensor_proto.string_val[0]
     table = own_runs.read_tensorboard(Path(output) / "tensorboard")
     (row,) = table.to_dict("records")
@@ -208,13 +208,13 @@ def test_mlflow_mirrors_settings_curve_and_result(
     pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
-    one, place = only(output), Path(output)
+    record, place = only(output), Path(output)
     planned(output, "a-study", "activation=relu")
     for _ in range(2):
-        assert tracker.mlflow(tracker.Copy(place, one, "a-study", "activation=relu"))
+        assert tracker.mlflow(tracker.Copy(place, record, "a-study", "activation=relu"))
     (row,) = own_runs.mlruns(place / "mlruns").to_dict("records")
     assert row["activation"] == "relu" and row["status"] == "FINISHED"
-    assert row["test_error"] == pytest.approx(one["response"]["test_error"])
+    assert row["test_error"] == pytest.approx(record["response"]["test_error"])
 
 
 @pytest.mark.slow
@@ -321,8 +321,8 @@ def test_sweep_mirrors_its_study(
         places = Places(output_dir=str(tmp_path), tracker=name)
         sweep.carry_out(design, runs, places, 1, command=STUB)
     folder = tmp_path / "tensorboard" / "small"
-    found = {path.parent.name: path.parts[-3] for path in folder.glob("*/*/events*")}
-    assert found == {
+    arms = {path.parent.name: path.parts[-3] for path in folder.glob("*/*/events*")}
+    assert arms == {
         name: f"activation={config.level('activation')}"
         for name, config in runs.items()
     }

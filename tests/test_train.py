@@ -100,8 +100,8 @@ def test_run_prints_one_line(start: Start) -> None:
     assert done.code == 0, done.err
     assert re.fullmatch(LINE, done.out), done.out
     (name,) = done.runs
-    found = store.read_record(done.output / "runs" / name / "record.json")
-    assert f"test error {found['response']['test_error']:.2%}, n = 1" in done.out
+    record = store.read_record(done.output / "runs" / name / "record.json")
+    assert f"test error {record['response']['test_error']:.2%}, n = 1" in done.out
     assert name in done.out
     assert "epoch 1/1" in done.err
 
@@ -151,10 +151,10 @@ def test_replicates_are_the_seeds_one_by_one(start: Start) -> None:
     both = start(*QUICK, "replicates=2")
     assert "n = 2" in both.out
     assert "and 1 more" in both.out
-    found = [store.select(name, str(both.output)) for name in both.runs]
-    assert sorted(one["seed"] for one in found) == [0, 1]
-    assert sorted(one["stack"]["position"] for one in found) == [0, 1]
-    assert {one["stack"]["size"] for one in found} == {2}
+    records = [store.select(name, str(both.output)) for name in both.runs]
+    assert sorted(record["seed"] for record in records) == [0, 1]
+    assert sorted(record["stack"]["position"] for record in records) == [0, 1]
+    assert {record["stack"]["size"] for record in records} == {2}
     assert start(*QUICK, "seed=1").runs == both.runs
 
 
@@ -268,10 +268,10 @@ def test_paper_with_another_activation_is_one_level_away(start: Start) -> None:
     """`preset=paper activation=relu` runs the paper's levels with that one changed."""
     done = start(*QUICK, "preset=paper", "optimizer=sgd", "activation=relu")
     assert done.code == 0, done.err
-    found = store.select(done.runs[0], str(done.output))["treatment"]
+    treatment = store.select(done.runs[0], str(done.output))["treatment"]
     expected = {"activation": "relu", "pooling": "subsample", "connection": "table"}
     expected |= {"head": "rbf", "order": "constant", "input": "range_1998"}
-    assert expected.items() <= found.items()
+    assert expected.items() <= treatment.items()
 
 
 def test_missing_data_is_an_environment_error(
@@ -507,12 +507,12 @@ def test_stacks_share_a_structure_and_are_full() -> None:
     relu = [config(seed=seed) for seed in range(7)]
     tanh = [config({"activation": "tanh"}, seed) for seed in range(2)]
     mixed = [relu[0], tanh[0], *relu[1:], tanh[1]]
-    names = {str(i): one for i, one in enumerate(mixed)}
-    found = list(train.stacks(names, size=3))
-    assert [len(alike) for alike in found] == [3, 3, 1, 2]
-    for alike in found:
-        assert len({stack.structure(one) for one in alike.values()}) == 1
-    assert {name: one for alike in found for name, one in alike.items()} == names
+    names = {str(i): run for i, run in enumerate(mixed)}
+    stacks = list(train.stacks(names, size=3))
+    assert [len(alike) for alike in stacks] == [3, 3, 1, 2]
+    for alike in stacks:
+        assert len({stack.structure(run) for run in alike.values()}) == 1
+    assert {name: run for alike in stacks for name, run in alike.items()} == names
 
 
 def test_summary_tells_diverged_runs_apart() -> None:
@@ -533,10 +533,12 @@ def test_runs_come_back_in_order(tmp_path: Path) -> None:
         for activation in ("tanh", "relu")
     ]
     places = replace(Places(), output_dir=str(tmp_path))
-    found = train.train_missing(runs, places)
-    assert [one["treatment"] for one in found] == [dict(r.treatment) for r in runs]
-    assert [one["seed"] for one in found] == [1, 1, 0, 0]
-    assert train.train_missing(runs[::-1], places) == found[::-1]
+    records = train.train_missing(runs, places)
+    assert [record["treatment"] for record in records] == [
+        dict(r.treatment) for r in runs
+    ]
+    assert [record["seed"] for record in records] == [1, 1, 0, 0]
+    assert train.train_missing(runs[::-1], places) == records[::-1]
 
 
 def test_refusal_of_a_script_is_its_exit_code(
@@ -565,9 +567,9 @@ def test_module_is_a_command(tmp_path: Path) -> None:
         assert running.stderr is not None
         assert "epoch 1/900" in running.stderr.readline()
         running.send_signal(signal.SIGINT)
-        said = running.stderr.read()
+        err = running.stderr.read()
     assert running.returncode == 130
-    assert said.endswith("go on with: python -m lenet.train data=digits epochs=900\n")
+    assert err.endswith("go on with: python -m lenet.train data=digits epochs=900\n")
     assert not list(tmp_path.rglob("record.json"))
 
 

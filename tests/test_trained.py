@@ -154,9 +154,9 @@ def test_run_is_found_again_and_loaded(tmp_path: Path) -> None:
     assert (Path(place) / "runs" / record["run_id"]).stat().st_mtime_ns == before
     folder = store.run_folder(place, record["run_id"])
     images = torch.rand(2, 28, 28)
-    one, other = lenet.load(record["run_id"][:9], place), lenet.load(str(folder))
-    assert torch.equal(one(images), other(images))
-    assert one.test_error == record["response"]["test_error"]
+    network, other = lenet.load(record["run_id"][:9], place), lenet.load(str(folder))
+    assert torch.equal(network(images), other(images))
+    assert network.test_error == record["response"]["test_error"]
     assert str(other).startswith("Trained(name=")
     with pytest.raises(Refusal, match="comes with lenet: modern, paper"):
         lenet.load("modrn", place)
@@ -164,8 +164,8 @@ def test_run_is_found_again_and_loaded(tmp_path: Path) -> None:
 
 def test_several_seeds_are_runs(tmp_path: Path) -> None:
     """One record for each; `run` refuses them by name."""
-    found = lenet.runs(replicates=2, output_dir=str(tmp_path), **KEYS)
-    assert [one["seed"] for one in found] == [0, 1]
+    records = lenet.runs(replicates=2, output_dir=str(tmp_path), **KEYS)
+    assert [record["seed"] for record in records] == [0, 1]
     with pytest.raises(Refusal, match=r"replicates=2 are 2 runs: lenet.runs"):
         lenet.run(replicates=2, output_dir=str(tmp_path), **KEYS)
 
@@ -191,9 +191,9 @@ def test_published_weights_that_were_changed_are_refused(
     path.write_bytes(content)
     with pytest.raises(Refusal, match="modern: the weights are not those of its"):
         trained.load("modern")
-    one = json.loads(path.with_suffix(".json").read_text())
+    record = json.loads(path.with_suffix(".json").read_text())
     with pytest.raises(Refusal, match="these are not the weights of run"):
-        trained.publish_network("other", one, bytes(content))
+        trained.publish_network("other", record, bytes(content))
 
 
 def test_publishing_makes_a_name(
@@ -215,32 +215,32 @@ def test_every_command_takes_a_network_that_comes_with_lenet(
 ) -> None:
     """In an empty folder: its record by its name, and its weights by its run id; a run
     that was trained here has its own."""
-    one = store.select(name, str(tmp_path))
-    model = run_record.load_stack([one], str(tmp_path))
+    record = store.select(name, str(tmp_path))
+    model = run_record.load_stack([record], str(tmp_path))
     images = torch.rand(2, 28, 28)
     assert torch.equal(model(images)[0], trained.load(name)(images))
     assert [network["run_id"] for network in preset_runs([], str(tmp_path))] == [
         store.select(preset, "")["run_id"] for preset in ("paper", "modern")
     ]
-    own = store.run_folder(str(tmp_path), one["run_id"]) / "model.safetensors"
+    own = store.run_folder(str(tmp_path), record["run_id"]) / "model.safetensors"
     own.parent.mkdir(parents=True)
     own.write_bytes(b"")
     with pytest.raises(Refusal, match="is not what was trained"):
-        run_record.load_stack([one], str(tmp_path))
+        run_record.load_stack([record], str(tmp_path))
 
 
 @pytest.mark.slow
 def test_predict_prints_the_digit_and_draws_the_layers(tmp_path: Path) -> None:
     """And the runners-up; --json has all ten."""
     seven().save(tmp_path / "seven.png")
-    said = predict.main([str(tmp_path / "seven.png"), "run=paper"])
-    first, *files = said.text.splitlines()
+    result = predict.main([str(tmp_path / "seven.png"), "run=paper"])
+    first, *files = result.text.splitlines()
     assert first.startswith(f"{tmp_path / 'seven.png'}: 7 (") and ", then " in first
     assert files == [str(tmp_path / f"seven_layers.{kind}") for kind in ("svg", "png")]
     assert all(Path(path).stat().st_size for path in files)
-    (found,) = said.data["pictures"]
-    assert found["digit"] == 7 and sum(found["shares"]) == pytest.approx(1)
-    assert json.loads(json.dumps(said.data))["network"] == "paper"
+    (entry,) = result.data["pictures"]
+    assert entry["digit"] == 7 and sum(entry["shares"]) == pytest.approx(1)
+    assert json.loads(json.dumps(result.data))["network"] == "paper"
 
 
 @pytest.mark.parametrize(
