@@ -1,6 +1,6 @@
 """Figures 5, 6 and 8 of the paper again, and the readings of what it leaves open.
 
-python scripts/sweep.py design=paper_1998    and so with paper_1998_eq9,
+python scripts/sweep.py design=paper_1998    and so with paper_1998_nearer,
     paper_1998_size, paper_1998_distorted and those of READINGS
 python scripts/paper_1998.py [output_dir=outputs] [data_dir=...]
 
@@ -45,6 +45,11 @@ TRAIN += [0.39]  # what is legible of it; 0.35 to 0.36 at the end
 # Fig. 6: images in the training set, distorted or not: test and training error.
 SIZES = {"15,000": 1.68, "30,000": 1.14, "60,000": 0.95}
 SIZES |= {"60,000 distorted": 0.82, "distorted by half": 0.82}
+NEARER: dict[str, dict[str, Any]] = {  # readings that are as near at first, to the end
+    "eq. 9, j = 1": {"head": "rbf_map", "head.j": 1.0},
+    "eq. 9, j = 3": {"head": "rbf_map", "head.j": 3.0},
+    "LUSH's init": {"init": "lush"},
+}
 SHOWN = 60  # patterns of Fig. 8
 COLUMNS = 4  # of the figure of readings
 
@@ -52,7 +57,7 @@ COLUMNS = 4  # of the figure of readings
 def group(records: list[Record], **changes: Any) -> list[Record]:
     """The finished runs that differ from the preset in these keys alone."""
     base: dict[str, Any] = {"train_size": None, "augmentation": "none", "head": "rbf"}
-    wanted = {**base, **changes}
+    wanted = {**base, "init": "lecun_sqrt", **changes}
     return [
         record
         for record in records
@@ -295,14 +300,14 @@ def line(what: str, values: "np.ndarray[Any, Any]", published: float) -> list[An
 
 
 def rows(
-    losses: dict[str, list[Record]], sizes: dict[str, list[Record]]
+    followed: dict[str, list[Record]], sizes: dict[str, list[Record]]
 ) -> pd.DataFrame:
     """What Fig. 5 and 6 say, beside the published values, in %; of Fig. 5 also how far
     the mean curve is from it, on average over the passes."""
     table = []
-    for loss, runs in losses.items():
+    for reading, runs in followed.items():
         for kind, published, final in (("test", TEST, 0.95), ("train", TRAIN, 0.35)):
-            values, what = curves(runs, f"{kind}_error"), f"Fig. 5, {loss}, {kind}"
+            values, what = curves(runs, f"{kind}_error"), f"Fig. 5, {reading}, {kind}"
             for p in (1, 3, 6, 10):
                 at = values[:, p - 1]
                 table.append(line(f"{what}, pass {p}", at, published[p - 1]))
@@ -319,12 +324,13 @@ def rows(
 def records(
     output: Path,
 ) -> tuple[dict[str, list[Record]], dict[str, list[Record]]]:
-    """The runs of the studies, by loss and by training set."""
-    names = ("paper_1998", "paper_1998_eq9", "paper_1998_size", "paper_1998_distorted")
-    found, other_loss, others, half = (
+    """The runs of the studies, by reading and by training set."""
+    names = ("paper_1998", "paper_1998_nearer", "paper_1998_size", "paper_1998_distorted")
+    found, nearer, others, half = (
         study.read_study(output / name)[1] for name in names
     )
-    losses = {"eq. 8": group(found), "eq. 9": group(other_loss, head="rbf_map")}
+    followed = {"eq. 8": group(found)}
+    followed |= {name: group(nearer, **changes) for name, changes in NEARER.items()}
     sizes = {
         "15,000": group(others, train_size=15000),
         "30,000": group(others, train_size=30000),
@@ -332,9 +338,9 @@ def records(
         "60,000 distorted": group(others, augmentation="affine_1998"),
         "distorted by half": group(half, augmentation="affine_1998"),
     }
-    if empty := [k for k, runs in {**losses, **sizes}.items() if len(runs) < 2]:
+    if empty := [k for k, runs in {**followed, **sizes}.items() if len(runs) < 2]:
         raise Refusal(f"{output} has too few runs of: {', '.join(empty)}")
-    return losses, sizes
+    return followed, sizes
 
 
 def main() -> None:
@@ -344,22 +350,25 @@ def main() -> None:
         return
     given = typed(sys.argv[1:], {"output_dir": "outputs", "data_dir": ""})
     output = Path(given["output_dir"])
-    losses, sizes = records(output)
+    followed, sizes = records(output)
     readings = {
         name: table_of_readings(by_reading(output, studies))
         for name, studies in READINGS.items()
     }
     figures = {
-        "paper_1998/figure_5": figure_5(losses["eq. 8"], "LeNet-5 as published"),
-        "paper_1998_eq9/figure_5": figure_5(losses["eq. 9"], "With eq. 9, j = 3"),
+        "paper_1998/figure_5": figure_5(followed["eq. 8"], "LeNet-5 as published"),
+        **{
+            f"paper_1998_nearer/figure_5_{i}": figure_5(followed[name], f"With {name}")
+            for i, name in enumerate(NEARER, 1)
+        },
         "paper_1998/figure_6": figure_6(sizes),
-        "paper_1998/figure_8": figure_8(losses["eq. 8"], given["data_dir"] or None),
+        "paper_1998/figure_8": figure_8(followed["eq. 8"], given["data_dir"] or None),
         **{f"{k}/readings": figure_readings(table) for k, table in readings.items()},
     }
     for name, figure in figures.items():
         say("\n".join(map(str, study_report.save(figure, output / name))))
     tables = {
-        "paper_1998/figures": rows(losses, sizes),
+        "paper_1998/figures": rows(followed, sizes),
         **{f"{name}/readings": table for name, table in readings.items()},
     }
     for name, table in tables.items():

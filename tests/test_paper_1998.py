@@ -17,7 +17,7 @@ from lenet.training.data import Data
 
 ROOT = Path(__file__).parent.parent
 STUDIES = (
-    *("paper_1998", "paper_1998_eq9", "paper_1998_size"),
+    *("paper_1998", "paper_1998_nearer", "paper_1998_size"),
     *("paper_1998_distorted", "paper_readings", "paper_readings_more"),
     *("paper_closed", "paper_closed_more"),
 )
@@ -54,6 +54,7 @@ def test_published_tables_are_those_of_the_records(
     made = {path.name for path in tmp_path.glob("*/*.svg")}
     assert made == {
         *("figure_5.svg", "figure_6.svg", "figure_8.svg", "readings.svg"),
+        *(f"figure_5_{i}.svg" for i in range(1, 1 + len(script.NEARER))),
     }
 
 
@@ -71,10 +72,10 @@ def test_published_numbers_are_compared_with_single_runs(script: ModuleType) -> 
 
 def test_texts_of_figures_stay_on_the_page(script: ModuleType) -> None:
     """Titles and captions, which nothing wraps, are not cut off."""
-    losses, sizes = script.records(ROOT / "outputs")
+    followed, sizes = script.records(ROOT / "outputs")
     table = pd.read_csv(ROOT / "outputs" / "paper_closed" / "readings.csv")
     for figure in (
-        script.figure_5(losses["eq. 8"], "T" * 20),
+        script.figure_5(followed["eq. 8"], "T" * 20),
         script.figure_6(sizes),
         script.figure_readings(table),
     ):

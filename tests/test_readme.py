@@ -124,6 +124,18 @@ READINGS = (  # a way to read the paper: its name here, its study and its arm
     ("4 h, printed init", "paper_readings_more[reading=printed init, 4 h]"),
     ("4 h, LUSH's init", "paper_readings_more[reading=LUSH's init, 4 h]"),
 )
+ATTACKED = (  # rows of docs/robustness.md, and what the tables call them
+    ("of today", "LeNet-5 of today"),
+    ("Table I and subsampling", "Table I and subsampling"),
+    ("tanh, LeCun's init", "scaled tanh and LeCun's initialisation"),
+    ("RBF units", "RBF units for softmax"),
+    (
+        "all of these",
+        "scaled tanh, Table I, RBF units, LeCun's initialisation and subsampling",
+    ),
+    ("tanh and average pooling", "tanh and average pooling"),
+    ("training on FGSM", "training on FGSM"),
+)
 CLOSED = (  # readings of paper_closed and paper_closed_more
     ("4 h, the preset", "paper_closed[reference]"),
     ("h", "paper_closed[reading=h]"),
@@ -247,11 +259,20 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "{scale:.0f} h gives {paper_1998[reference].steps[0]:.1e} to "
         "{paper_1998[reference].steps[1]:.3f}, a quarter of it at the lower end alone",
         "the loss behind {fig6[60,000]} %",
-        "Of the first {readings} readings two were trained for all 20 passes",
-        "{paper_1998_eq9[reference].train[20].mean:.2f} % training and "
-        "{paper_1998_eq9[reference].test[20].mean:.2f} % test error "
-        "(n = {paper_1998_eq9[reference].n}, new seeds); published: {fig5_train[20]} "
-        "and {fig6[60,000]}",
+        "Of {readings} readings these are the nearest in training error",
+        "(n = {paper_1998_nearer[reading=eq. 9, j = 1].n}, on seeds of the preset's runs)",
+        "| published, one run | {fig6[60,000]} | {fig5_train[20]} | | | |",
+        "| eq. 8, the preset, n = {paper_1998[reference].n} | "
+        "{paper_1998[reference].ends} | {distance[eq. 8]} | |",
+        *(
+            f"| {reading} | {{paper_1998_nearer[reading={reading}].ends}} | "
+            f"{{distance[{reading}]}} | {{paper_1998_nearer[reading={reading}]}}, "
+            f"{{paper_1998_nearer[reading={reading}].effect[verdict]}} |"
+            for reading in ("eq. 9, j = 1", "eq. 9, j = 3", "LUSH's init")
+        ),
+        "its single runs end at "
+        "{paper_1998_nearer[reading=eq. 9, j = 1].train[20].one_run} % training error, "
+        "so the published {fig5_train[20]} % lies outside",
         "coefficients {coefficient} |",
         "do not give {fig6[60,000 distorted]} %: effect "
         "{paper_1998_size[augmentation=affine_1998].effect[mean]:+.2f} points "
@@ -266,18 +287,11 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "{paper_1998[reference].minutes:.1f} minutes",
     ),
     "docs/robustness.md": (
-        "PGD (L-infinity, {attack.steps} steps, {attack.images:,} test images), "
-        "networks of {attack.passes} passes, n = {attack.n} seeds",
-        "LeNet-5 of today keeps {attack[0.05 modern].accuracy:.1f} % at epsilon 0.05",
-        "| table and subsampling | {attack[0.05 structure].better} |",
-        "| tanh and its initialisation | {attack[0.05 units].worse} |",
-        "| RBF units | {attack[0.05 head].worse} |",
-        "| all three | {attack[0.05 all three].worse} |",
-        "At 0.1 ReLU with max pooling keeps {attack[0.1 modern].accuracy:.1f} % and "
-        "tanh with average pooling {attack[0.1 tanh and average].accuracy:.1f} %: "
-        "{attack[0.1 tanh and average]}, {attack[0.1 tanh and average].verdict}.",
-        "Training against FGSM brings {attack[0.1 adversary].better} at 0.1; "
-        "{robustness[adversary=fgsm].overfitted} of {attack.n} seeds overfit to it.",
+        "{attack.images:,} test images, networks of {attack.passes} passes, "
+        "n = {attack.n} seeds",
+        "{robustness[adversary=fgsm].overfitted} of {attack.n} seeds overfit",
+        "In {attack.hatched} of {attack.cells} cells",
+        *(f"| {name} | {{attack[{treatment}]}} |" for name, treatment in ATTACKED),
     ),
     "docs/interpretation.md": (
         "(n = {interpretation[practice=modern].n} seeds)",
@@ -315,7 +329,17 @@ NAMES = (
     *("60,000 images", "30,000 images", "15,000 images", "60,000, distorted"),
     *("60,000, of today", "all 64 combinations", "the 32 combinations", "batch 64"),
     *("20 passes", "pass 20", "pass 1", "pass 2", "pass 3", "2 h", "3 h", "4 h"),
-    *("Fig. 5", "Fig. 7", "eq. 8", "Eq. 8", "eq. 9", "j = 3", "j = 1", "j = 10"),
+    *(
+        "Fig. 5",
+        "Fig. 7",
+        "eq. 8",
+        "Eq. 8",
+        "eq. 9",
+        "Eq. 9",
+        "j = 3",
+        "j = 1",
+        "j = 10",
+    ),
     *("+-1.2/sqrt(F)", "+-2.4/F", "+-1/sqrt(F) with coefficients 0.5"),
     "the paper prints 7e-5 to 0.016",
     *("mu 0.1", "energy of 1/8", "passes 1 to 5", "pass 5", "55,000 training images"),
@@ -428,6 +452,11 @@ class Arm:
     def train(self) -> dict[int, Error]:
         """The training error of each pass."""
         return self.curve("train_error")
+
+    @property
+    def ends(self) -> str:
+        """Test and training error after 20 passes, as cells."""
+        return f"{self.test[20]} | {self.train[20]}"
 
     @property
     def row(self) -> str:
@@ -562,66 +591,38 @@ def fits(row: Any, wanted: dict[str, str]) -> bool:
     return all(str(row[key]) == value for key, value in wanted.items())
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Robust accuracy of one arm at one radius, in %, and its difference from the
-    reference in points; as text `+8.0 (2.7 to 13.0)`."""
-
-    accuracy: float
-    mean: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    verdict: str = ""
-
-    def __str__(self) -> str:
-        mean = decimals(self.mean, 1, "+")
-        return f"{mean} ({decimals(self.low, 1)} to {decimals(self.high, 1)})"
-
-    @property
-    def better(self) -> str:
-        """The text, where that is the verdict."""
-        assert self.verdict == "better"
-        return str(self)
-
-    @property
-    def worse(self) -> str:
-        """The text, where that is the verdict."""
-        assert self.verdict == "worse"
-        return str(self)
-
-
 class Attacked:
-    """The tables of outputs/robustness, by radius and factor of the design."""
+    """Rows of docs/robustness.md, from the tables of outputs/robustness."""
 
     def __init__(self) -> None:
         folder = OUTPUTS / "robustness"
-        self.rows = effect_tables.read_effects(folder / "robustness.csv")
-        self.effects = effect_tables.read_effects(folder / "robustness_effects.csv")
-        self.plan, records = study.read_study(folder)
-        self.passes, self.n = len(records[0]["curve"]), len(self.plan["seeds"])
+        rows = effect_tables.read_effects(folder / "robustness.csv")
+        self.accuracy = rows.pivot(index="treatment", columns="epsilon", values="mean")
+        self.cells, self.hatched = len(rows), int((rows["any"] > 0).sum())
+        flips = effect_tables.read_effects(folder / "robustness_flips.csv")
+        self.radii = flips.set_index("treatment")
+        plan, records = study.read_study(folder)
+        self.passes, self.n = len(records[0]["curve"]), len(plan["seeds"])
         words = re.findall(r"\d[\d,]*", (folder / "robustness.md").read_text("utf-8"))
         self.images, self.steps = (int(word.replace(",", "")) for word in words[:2])
 
-    def __getitem__(self, where: str) -> Difference:
-        epsilon, factor = where.split(" ", 1)
-        label = "modern" if factor == "modern" else self.label(factor)
-        row = self.at(self.rows, "treatment", label, float(epsilon))
-        if factor == "modern":
-            return Difference(100 * row["mean"])
-        effect = self.at(self.effects, "level", label, float(epsilon))
-        points = [100 * effect[key] for key in ("mean", "low", "high")]
-        return Difference(100 * row["mean"], *points, effect["verdict"])
-
-    def label(self, factor: str) -> str:
-        """What the tables call the arm of a factor."""
-        (arm,) = (a for a in self.plan["arms"] if list(a["levels"]) == [factor])
-        return f"{factor}: {arm['levels'][factor]}"
-
-    @staticmethod
-    def at(rows: Any, key: str, label: str, epsilon: float) -> dict[str, Any]:
-        chosen = rows[(rows[key] == label) & (rows["epsilon"] == epsilon)]
-        (row,) = chosen.to_dict("records")
-        return {str(name): value for name, value in row.items()}
+    def __getitem__(self, treatment: str) -> str:
+        """A treatment's row: its median smallest radius, how that differs from the
+        reference's, and its accuracy at two radii."""
+        radius, right = self.radii.loc[treatment], 100 * self.accuracy.loc[treatment]
+        cells = [
+            decimals(radius["mean"], 3),
+            "",
+            *(decimals(right[r], 1) for r in (0.05, 0.1)),
+        ]
+        if treatment != self.radii.index[0]:
+            mean, low, high = (
+                float(radius[f"difference_{key}"]) for key in ("mean", "low", "high")
+            )
+            interval = f"({decimals(low, 3)} to {decimals(high, 3)})"
+            verdict = radius["difference_verdict"]
+            cells[1] = f"{decimals(mean, 3, '+')} {interval} {verdict}"
+        return " | ".join(cells)
 
 
 class Probed:
@@ -661,6 +662,21 @@ class Counts:
         return sum(row[3] for row in self.rows)
 
 
+def distances() -> dict[str, str]:
+    """How far the mean curves of a reading lie from Fig. 5, test and training, as
+    cells."""
+    table = pandas.read_csv(OUTPUTS / "paper_1998" / "figures.csv", index_col="what")
+    far = table["mean"][table.index.str.endswith("distance")]
+    names = {what.removeprefix("Fig. 5, ").rsplit(", ", 2)[0] for what in far.index}
+    return {
+        name: " | ".join(
+            decimals(far[f"Fig. 5, {name}, {kind}, distance"])
+            for kind in ("test", "train")
+        )
+        for name in names
+    }
+
+
 @pytest.fixture(scope="module")
 def values() -> dict[str, Any]:
     """What the fields of CLAIMS name."""
@@ -685,6 +701,7 @@ def known() -> dict[str, Any]:
         "fig5_train": {**dict(enumerate(script.TRAIN, 1)), 20: 0.35},
         "fig6": script.SIZES,
         "gaps": gaps,
+        "distance": distances(),
         "readings": len(pandas.read_csv(OUTPUTS / "paper_readings" / "readings.csv")),
         "later": max(gap for p, gap in gaps.items() if p > 1),
         "scale": treatment["optimizer.curvature_scale"],

@@ -482,7 +482,7 @@ def test_robustness_chart_writes_what_it_promises_and_twice_the_same(
     }
     assert set(cells["run_id"]) == runs and len(cells) == 3 * len(runs)
     named = sorted(cells["treatment"].unique())
-    assert named == ["LeNet-5 of today", "tanh for ReLU"]
+    assert named == ["LeNet-5 of today as small changes it", "tanh for ReLU"]
     assert cells["accuracy"].between(0, 1).all()
     flips = effect_tables.read_effects(place / f"{stem}_flips.csv").set_index(
         "treatment"
