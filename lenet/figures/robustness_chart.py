@@ -417,8 +417,8 @@ def atlas_finding(rows: pd.DataFrame, classes: Sequence[str] = DIGITS) -> str:
     low, high = float(pairs.min()), float(pairs.max())
     most = decimals(high) if math.isfinite(high) else "the attack mostly fails"
     return (
-        f"A {a} becomes a {b} most easily (median radius {decimals(low)}), "
-        f"a {c} a {d} least ({most})"
+        f"{a} becomes {b} most easily (median radius {decimals(low)}), "
+        f"{c} becomes {d} least ({most})"
     )
 
 
