@@ -325,10 +325,13 @@ def records(
     output: Path,
 ) -> tuple[dict[str, list[Record]], dict[str, list[Record]]]:
     """The runs of the studies, by reading and by training set."""
-    names = ("paper_1998", "paper_1998_nearer", "paper_1998_size", "paper_1998_distorted")
-    found, nearer, others, half = (
-        study.read_study(output / name)[1] for name in names
+    names = (
+        "paper_1998",
+        "paper_1998_nearer",
+        "paper_1998_size",
+        "paper_1998_distorted",
     )
+    found, nearer, others, half = (study.read_study(output / name)[1] for name in names)
     followed = {"eq. 8": group(found)}
     followed |= {name: group(nearer, **changes) for name, changes in NEARER.items()}
     sizes = {

@@ -13,6 +13,7 @@ from torch import Tensor
 from lenet.interpret import apgd, robustness
 from lenet.interpret.apgd import Past
 from lenet.interpret.compiled_network import Compiled
+from lenet.interpret.images import random_indices
 from lenet.interpret.robustness import Problem
 from lenet.training import draws
 from lenet.training.attack import Untargeted
@@ -212,10 +213,10 @@ def test_standard_effort_leaves_nothing_to_apgd_t(
     weights = train([run], mnist)[0].weights
     model = Stack.start([run], mnist).model.eval()
     model.load_state_dict({key: part[None] for key, part in weights.items()})
-    some = robustness.attacked_indices(500, 10_000)
-    images, labels = mnist.test_images[some] / 255, mnist.test_labels[some]
+    chosen = random_indices(500, 10_000)
+    images, labels = mnist.test_images[chosen] / 255, mnist.test_labels[chosen]
     fast = Compiled(model, run.treatment).eval()
-    problem = Problem(fast, images, labels, robustness.starts(some))
+    problem = Problem(fast, images, labels, robustness.starts(chosen))
     right = robustness.problem_logits(problem).argmax(-1) == labels
     tries = robustness.EFFORTS["standard"].tries
     left = robustness.attack_all(problem, right, 0.05, tries, "linf").right[0]

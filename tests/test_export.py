@@ -65,9 +65,8 @@ def pictures(count: int) -> Tensor:
     return (torch.rand(count, 1, 28, 28, generator=generator) * 2 - 1).clamp(min=0)
 
 
-def test_every_level_can_leave() -> None:
-    """Whatever shapes a network has a plain form, and a line of C; an activation's
-    follow from its formula."""
+def test_every_pooling_can_leave() -> None:
+    """It has a plain form, and a line of C; an activation's follow from its formula."""
     from lenet.export import c_source
 
     for mine in (formats.POOLINGS, c_source.POOLINGS):

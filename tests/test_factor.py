@@ -143,8 +143,6 @@ def test_preset_sets_one_level_of_every_factor(preset: str) -> None:
     assert [key for key, _ in pairs] == [f"override /{factor}" for factor in FACTORS]
     for key, level in pairs:
         factor = key.removeprefix("override /")
-        if level == "sdlm" and level not in names(factor):
-            pytest.skip("conf/optimizer/sdlm.yaml does not exist yet")
         assert level in names(factor)
     assert all(value in RANGES[key] for key, value in content.items())
 

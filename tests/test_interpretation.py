@@ -1,5 +1,6 @@
 """The command `lenet interpret`, what it keeps, and its charts."""
 
+import ast
 import gzip
 import json
 import os
@@ -379,3 +380,21 @@ def test_intervals_are_those_of_the_effects():
     assert row["high"].item() == pytest.approx(
         sign_flip(first["difference"].to_numpy())[2]
     )
+
+
+def test_code_of_results_is_all_that_the_analyses_import():
+    """An edit of any of it makes kept results old; of another module it does not."""
+    folder = Path(analysis.__file__).parent
+    seen, left = set(), ["analysis"]
+    while left:
+        if (name := left.pop()) in seen:
+            continue
+        seen.add(name)
+        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            parts = node.module.split(".")
+            if parts[:2] == ["lenet", "interpret"]:
+                left += parts[2:] or [alias.name for alias in node.names]
+    assert seen == set(analysis.CODE)

@@ -260,7 +260,8 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "{paper_1998[reference].steps[1]:.3f}, a quarter of it at the lower end alone",
         "the loss behind {fig6[60,000]} %",
         "Of {readings} readings these are the nearest in training error",
-        "(n = {paper_1998_nearer[reading=eq. 9, j = 1].n}, on seeds of the preset's runs)",
+        "(n = {paper_1998_nearer[reading=eq. 9, j = 1].n}, on seeds of the preset's "
+        "runs)",
         "| published, one run | {fig6[60,000]} | {fig5_train[20]} | | | |",
         "| eq. 8, the preset, n = {paper_1998[reference].n} | "
         "{paper_1998[reference].ends} | {distance[eq. 8]} | |",

@@ -18,6 +18,7 @@ from lenet.commands import attack as command
 from lenet.config import Config, Refusal
 from lenet.interpret import apgd, robustness
 from lenet.interpret.adversarial import adversarial
+from lenet.interpret.images import random_indices
 from lenet.interpret.robustness import Effort, Tries, accuracy_curve
 from lenet.records.overfitting import overfitting
 from lenet.training.attack import Targeted, Untargeted, pgd
@@ -552,8 +553,8 @@ def loaded(configs: list[Config], results: list[Result], mnist: Data) -> LeNet5:
 
 def accuracy(model: LeNet5, mnist: Data, epsilon: float, steps: int) -> Tensor:
     """Of each run on 500 images, under FGSM (one step) or PGD from a random start."""
-    some = robustness.attacked_indices(500, 10_000)
-    images, labels = mnist.test_images[some] / 255, mnist.test_labels[some]
+    chosen = random_indices(500, 10_000)
+    images, labels = mnist.test_images[chosen] / 255, mnist.test_labels[chosen]
     if not steps:
         with torch.no_grad():
             return (model(images).argmax(-1) == labels).double().mean(1)
@@ -566,7 +567,7 @@ def accuracy(model: LeNet5, mnist: Data, epsilon: float, steps: int) -> Tensor:
         step=epsilon if once else 2.5 * epsilon / steps,
         steps=steps,
         loss="cross_entropy" if once else "margin",
-        keys=None if once else robustness.starts(some),
+        keys=None if once else robustness.starts(chosen),
     )
     return 1 - found.reached.double().mean(1)
 

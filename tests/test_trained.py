@@ -80,12 +80,13 @@ def test_every_form_of_a_picture_is_the_same_picture(
 def test_published_networks_read_what_their_records_say(
     net: trained.Trained, mnist: Data
 ) -> None:
-    """Every test digit right or wrong as it was when they were trained."""
+    """Test digits right or wrong as when they were trained, but for one in 10,000: a
+    tie may fall the other way."""
     with torch.no_grad():
         answers = [net(some).argmax(-1) for some in mnist.test_images.split(1000)]
     right = torch.cat(answers) == mnist.test_labels
     bits = lenet_bits(net)
-    assert (right.numpy() == bits).mean() > 0.9998  # a tie may fall the other way
+    assert (right.numpy() == bits).mean() > 0.9998
     assert 1 - right.double().mean().item() == pytest.approx(net.test_error, abs=2e-4)
 
 

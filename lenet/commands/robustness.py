@@ -35,6 +35,7 @@ from lenet.config import Refusal, suggest
 from lenet.figures import level_names, robustness_chart
 from lenet.interpret import apgd, compiled_network, robustness
 from lenet.interpret.compiled_network import Compiled
+from lenet.interpret.images import random_indices
 from lenet.interpret.robustness import EFFORTS, Effort
 from lenet.records import run_record
 from lenet.records.atomic_files import replace
@@ -199,7 +200,7 @@ def prepared(given: Mapping[str, str], chosen: Study) -> Task:
         )
     effort = EFFORTS[given["effort"]]
     count = min(effort.images, len(data.test_labels))
-    places = robustness.attacked_indices(count, len(data.test_labels))
+    places = random_indices(count, len(data.test_labels))
     images, labels = data.test_images[places] / 255, data.test_labels[places]
     keys, epsilons = robustness.starts(places), typed_numbers(given, "epsilon")
     if not any(epsilons):

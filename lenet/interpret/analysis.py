@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lenet.config import Refusal, suggest
-from lenet.interpret import overview, probe, robustness, sae, sanity
+from lenet.interpret import overview, probe, sae, sanity
 from lenet.interpret.gradcam import (
     GradCam,
     cells,
@@ -30,6 +30,7 @@ from lenet.interpret.gradcam import (
     receptive_field,
     stretched,
 )
+from lenet.interpret.images import random_indices
 from lenet.interpret.network import CHUNK, predictions, readable_images, untrained
 from lenet.interpret.probe import Probe
 from lenet.interpret.sae import Sae
@@ -46,6 +47,7 @@ Result = dict[str, pd.DataFrame | Array]
 CODE = (
     "analysis",
     "gradcam",
+    "images",
     "network",
     "overview",
     "probe",
@@ -69,17 +71,16 @@ class Subject(NamedTuple):
     def test(self, count: int) -> tuple[Tensor, Tensor]:
         """Test images in [0, 1], for every run the same random ones, and their labels.
 
-        The first ones of MNIST are harder than the rest: see
-        `robustness.attacked_indices`.
+        The first ones of MNIST are harder than the rest: see `random_indices`.
         """
         total = len(self.data.test_images)
-        some = robustness.attacked_indices(min(count, total), total)
-        return self.data.test_images[some] / 255, self.data.test_labels[some]
+        chosen = random_indices(min(count, total), total)
+        return self.data.test_images[chosen] / 255, self.data.test_labels[chosen]
 
     def train(self, count: int) -> tuple[Tensor, Tensor]:
         """Training images in [0, 1], from a fixed permutation, and their labels."""
-        some, _ = self.data.split(min(count, len(self.data.train_images)), 0)
-        return self.data.train_images[some] / 255, self.data.train_labels[some]
+        chosen, _ = self.data.split(min(count, len(self.data.train_images)), 0)
+        return self.data.train_images[chosen] / 255, self.data.train_labels[chosen]
 
     def one_of_each(self) -> tuple[Tensor, Tensor]:
         """The first test image of each class, and the classes that the run sees."""

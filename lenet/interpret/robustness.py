@@ -164,18 +164,6 @@ def told_apart(model: Model, images: Batch) -> int:
         return model(images[:1]).shape[-1]
 
 
-def attacked_indices(count: int, of: int) -> Indices:
-    """Which images are attacked: the same random ones in every study.
-
-    The first 5,000 test images of MNIST are harder than the rest: networks of the
-    modern preset err on 0.91 and 0.32 % of the two halves (outputs/modern, n = 20).
-    """
-    if not 1 <= count <= of:
-        raise Refusal(f"images={count} is out of range: there are {of:,}")
-    order = draws.fold(draws.stream([0], "attacked"), torch.arange(of)).argsort()
-    return order[:count].sort().values
-
-
 def starts(indices: Indices) -> Indices:
     """The key of each image's random starts, whatever is attacked beside it."""
     return draws.fold(draws.stream([0], "attack"), indices)
