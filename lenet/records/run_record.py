@@ -139,6 +139,20 @@ def portable(record: Record) -> bool:
     return bool(record.get("portable", False))
 
 
+def trained_with(records: Sequence[Record]) -> str:
+    """What trained some runs, for a caption: edition, commits, "+" where code was not
+    committed, and torch, each as it first appears."""
+    dirty = {record["code"]["commit"] for record in records if record["code"]["dirty"]}
+    commits = dict.fromkeys(record["code"]["commit"] for record in records)
+    named = (f"{str(name)[:10]}{'+' if name in dirty else ''}" for name in commits)
+    torch = dict.fromkeys(record["versions"]["torch"] for record in records)
+    editions = dict.fromkeys(str(edition(record)) for record in records)
+    return (
+        f"edition {', '.join(editions)}, commit {', '.join(named)}, "
+        f"torch {', '.join(torch)}"
+    )
+
+
 def edition(record: Record) -> int:
     """The edition of training that made a record."""
     return int(record.get("edition", 1))

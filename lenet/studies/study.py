@@ -229,22 +229,7 @@ class Study:
         elif self.response == CORRECTED:
             digits += " with corrected labels"
         data = f"{record['treatment']['data']}, {digits}"
-        dirty = {
-            record["code"]["commit"]
-            for record in self.records
-            if record["code"]["dirty"]
-        }
-        commits = [
-            f"{str(commit)[:10]}{'+' if commit in dirty else ''}"
-            for commit in unique(record["code"]["commit"] for record in self.records)
-        ]
-        torch = unique(record["versions"]["torch"] for record in self.records)
-        editions = unique(str(run_record.edition(record)) for record in self.records)
-        code = (
-            f"edition {', '.join(editions)}, commit {', '.join(commits)}, "
-            f"torch {', '.join(torch)}"
-        )
-        return Origin(self.remark, data, code)
+        return Origin(self.remark, data, run_record.trained_with(self.records))
 
 
 def published_study(
