@@ -34,6 +34,7 @@ def dense(rows, images):
         vectors apart; w from k on: [output, pitch], and bias on: numbers."""
         pairs = [(row, image) for row in range(rows) for image in range(images)]
         total = {pair: s.cell() for pair in pairs}
+        # Each weight is read once for all groups, each input once for all rows.
         with loop(n) as q:
             values = [s[x + q + size * image] for image in range(images)]
             for row in range(rows):
@@ -75,6 +76,7 @@ def outer(rows, columns):
         places = [[g.number(k + pitch * row + LANES * column)
                    for column in range(columns)] for row in range(rows)]  # fmt: skip
         total = [[g.cell(place[0]) for place in line] for line in places]
+        # One image after the other, the sums in registers all the while.
         with loop(images) as image:
             values = [seen.number(x + width * image + LANES * column)[0]
                       for column in range(columns)]  # fmt: skip
@@ -93,6 +95,7 @@ def outer(rows, columns):
 def outer_bias(g, k, deltas, d, length, groups):
     """Add to the gradients of LANES biases the sums of their deltas, in numbers."""
     rows = []
+    # A vector has one output's deltas of eight images: lanes are added last.
     for output in range(LANES):
         total = g.cell()
         with loop(groups) as group:
@@ -109,6 +112,7 @@ def measure(s, units, score, bitmaps):
     for c in range(CLASSES):
         total = s.cell()
         with loop(s.whole(84)) as j:
+            # sum_j (x_j - w_cj)^2
             gap = s[units + j] - bitmaps.splat(j + 84 * c)
             total.add(gap, gap)
         s[score + c] = total[0] * -0.5
@@ -120,6 +124,7 @@ def pull_back(s, units, pull, d, bitmaps):
     with loop(s.whole(84)) as j:
         total = s[pull] * 0.0
         for c in range(CLASSES):
+            # sum_c dE/dscore_c (w_cj - x_j)
             total = s[pull + c].fma(bitmaps.splat(j + 84 * c) - s[units + j], total)
         s[d + j] = total
 
@@ -130,11 +135,13 @@ def judge(s, code, teacher, score, target, number, factor, loss, pull, about):
     teachers' shares, the temperature and the weight, one after the other."""
     scores = [s[score + c] for c in range(CLASSES)]
     targets = [s[target + c] for c in range(CLASSES)]
+    # The head's loss, and its derivative by each score.
     for index, head in enumerate(HEADS.values()):
         with when(code, index):
             s[loss], pulls = head.formula(scores, targets, s[number])
             for c, value in enumerate(pulls):
                 s[pull + c] = value
+    # A teacher's level makes of it, and of the teachers' shares, the loss.
     for index, level in enumerate(TEACHERS.values()):
         if level is not None:
             with when(teacher, index):
@@ -172,6 +179,7 @@ def move(code, w, g, m, v, start, n, numbers):
         with when(code, index), loop(n) as turn:
             k = turn + start
             gradient = w[k].fma(step.decay, g[k])
+            # A rule without this memory is given the rate in its place, and ignores it.
             memory = zip((m, v), level.memory, strict=True)
             before = [a[k] if name else step.rate for a, name in memory]
             numbers_of = Numbers._make(step[3:])
@@ -179,6 +187,7 @@ def move(code, w, g, m, v, start, n, numbers):
             for array, name, value in zip((m, v), level.memory, after, strict=True):
                 if name:
                     array[k] = value
+            # keep is 1 less what decoupled decay takes.
             w[k] = w[k] * step.keep - step.rate * change
             g[k] = g.zero()
 
@@ -215,6 +224,7 @@ def inputs(vectors, change):
         sweep over them; d: deltas of all outputs, x: the inputs, in vectors."""
         with loop(blocks) as block:
             totals = []
+            # Four inputs at a time share the reading of the deltas.
             for half in range(0, LANES, 4):
                 cells = [s.cell() for j in range(4)]
                 first = block * LANES + half
@@ -223,6 +233,7 @@ def inputs(vectors, change):
                     delta = s[d + v]
                     for j, value in enumerate(values):
                         place = k + (first + j) * vectors + v
+                        # dE by the input has the weight from before its change.
                         cells[j].add(w[place], delta)
                         change(w, change_of, place, delta * value)
                 totals += [cell[0] for cell in cells]

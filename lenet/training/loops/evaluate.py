@@ -25,11 +25,13 @@ def each_answer(first, stop, s, w, plan, shown, own, running, answers, right, sc
     if plan.norm:
         norm.testing(wide, plan, running[0], running[1])
     at = np.empty((TILE, LANES), np.int64)
+    # Up to TILE groups at a time; the last of a run's images may fill less.
     for start in range(first, stop, TILE * LANES):
         count = min(TILE, -(-(stop - start) // LANES))
         place(at, start, stop)
         for i in range(count):
             put(s[i], shown, at[i], canvas, before)
+        # Under attack only `right` is filled in.
         if ball.steps:
             judge_under_attack(
                 s, count, given, wide, w, lanes, plan, shown, at, none, ball, right

@@ -36,6 +36,7 @@ def fill(s, x, n, source, k):
 @emitted
 def activate(s, code, x, slope, n):
     """s[x : x + n] becomes f(x), s[slope : slope + n] becomes f'(x)."""
+    # All formulas are compiled; `code` picks one when the program runs.
     for number, formula in enumerate(ACTIVATIONS.values()):
         with when(code, number), loop(n) as q:
             s[x + q], s[slope + q] = formula(s[x + q])
@@ -46,12 +47,14 @@ def pool(s, code, x, gate, total, out, half, w, coefficient, bias):
     """s[out:] is x pooled; the gate, f' so far, takes the derivative of pooling."""
     for number, level in enumerate(POOLINGS.values()):
         with when(code, number), loop(half) as row, loop(half) as column:
+            # The window of four pixels, in a map of 2 half by 2 half.
             corner = row * half * 4 + column * 2
             corners = [corner, corner + 1, corner + half * 2, corner + half * 2 + 1]
             place = row * half + column
             pooled, shares = level.reduce(*(s[x + q] for q in corners))
             for q, share in zip(corners, shares, strict=True):
                 s[gate + q] = s[gate + q] * share
+            # Subsampling keeps the four inputs' sum for its gradient (paper, p. 7).
             if level.trainable:
                 s[total + place] = pooled
                 pooled = pooled.fma(w[coefficient], w[bias])
@@ -63,6 +66,7 @@ def unsquash(s, d, slope, total, n, w, g, coefficient, bias):
     """d by the output of a subsampling map becomes d by its sums; both gradients."""
     factor, by_bias, by_coefficient = w[coefficient], s.cell(), s.cell()
     with loop(n) as q:
+        # dE by coefficient * sum + bias, and from it all three.
         delta = s[d + q] * s[slope + q]
         by_bias[0] = by_bias[0] + delta
         by_coefficient.add(delta, s[total + q])
@@ -76,6 +80,7 @@ def unpool(s, gate, d, half, g, bias):
     total = [s.cell(), s.cell()]
     with loop(half * 2) as row, loop(half) as column:
         value = s[d + row / 2 * half + column]
+        # Two neighbours of one window, each with a sum of its own: latency.
         for side in range(2):
             place = gate + row * half * 2 + column * 2 + side
             delta = s[place] * value
@@ -91,6 +96,7 @@ def correlate(pixels):
         total = [line[p] for p in range(pixels)]
         for ky in range(5):
             row, factors = s.at(x + side * ky), [kernel[5 * ky + kx] for kx in range(5)]
+            # A pixel of the input counts in up to five sums, once for each kx.
             for column in range(pixels + 4):
                 value = row[column]
                 for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
@@ -114,6 +120,7 @@ def correlate_channels(pixels, step):
                 row = s.number(x + side * ky + i)
                 kernel = w.at(k + i * 25 + 5 * ky)
                 factors = [kernel[kx] for kx in range(5)]
+                # A pixel of the input counts in up to five sums, once for each kx.
                 for column in range(pixels + 4):
                     value = row.splat(column * step)
                     for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
@@ -132,6 +139,7 @@ def spread(pixels, pitch):
         with loop(count) as turn:
             kernel, line = w.at(k + (turn + low) * 5), s.at(d - (turn + low) * pitch)
             factors = [kernel[kx] for kx in range(5)]
+            # A delta leads to the five inputs of its window in this row.
             for p in range(pixels):
                 value = line[p]
                 for kx in range(5):
@@ -171,6 +179,7 @@ def learn(pixels, parts):
                 line = s.at(x + row * side + part)
                 delta = s.at(d + row * (parts * pixels) + part)
                 deltas = [delta[p] for p in range(pixels)]
+                # A pixel of the input meets up to five deltas, one for each kx.
                 for column in range(pixels + 4):
                     value = line[column]
                     for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
@@ -195,6 +204,7 @@ def learn_channels(pixels, step, halves, sums):
             line = s.number(x + side * row)
             delta = [s.at(d + half * rows * pixels + row * pixels)
                      for half in range(halves)]  # fmt: skip
+            # A pixel of the input meets up to five deltas, one for each kx.
             for column in range(pixels + 4):
                 value = line.splat(column * step)
                 for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
@@ -226,6 +236,7 @@ def turn_over(s, x, blocks, rows, column, pitch):
     """s[x : x + 8 blocks] turned over: lane l goes to row l of rows, from a column on,
     of which a row has `pitch`, all in numbers."""
     with loop(blocks) as block:
+        # Eight places of eight lanes become eight rows of eight numbers.
         square = transposed([s[x + block * LANES + k] for k in range(LANES)])
         for lane, vector in enumerate(square):
             rows.number(column + block * LANES + pitch * lane)[0] = vector
@@ -235,6 +246,7 @@ def turn_over(s, x, blocks, rows, column, pitch):
 def turn_kernels(turned, w, k):
     """C3's kernels [half, input, 25] over 8 maps as [map, 25] over the inputs."""
     with loop(w.whole(2)) as half, loop(w.whole(25)) as tap:
+        # Six inputs of eight maps become eight maps of six inputs and two zeros.
         first = k + half * 150 + tap
         vectors = [w[first + 25 * i] for i in range(6)] + [w.zero()] * 2
         for m, vector in enumerate(transposed(vectors)):

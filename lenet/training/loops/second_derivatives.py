@@ -51,6 +51,7 @@ def square(values):
 @no_type_check
 def square_all(s):
     """What the way back multiplies with: signals, slopes and gates."""
+    # The image; gate, sum, signal and slope of C1 and S2, of C3 and S4; C5; F6.
     square(s[P.image : P.plane])
     square(s[P.gate1 : P.d2])
     square(s[P.gate3 : P.d4])
@@ -67,6 +68,7 @@ def own_maps(s, wide, plan, layer, gains):
     mean = np.empty(LANES, np.float32)
     for m in range(maps):
         place = raw + n * m
+        # The convolution's sums without the bias, which the norm adds.
         if layer:
             C3_sums(s, wide, plan, m, place, s, P.none)
         else:
@@ -93,6 +95,7 @@ def amplify(s, first, n, gain):
 @no_type_check
 def back(s, wide, g, plan, gains):
     """The way back of C1 to S4, over squares."""
+    # As tiles.backward_maps, with each image's gain on the way through the norm.
     fill(s, P.d2, 1176, s, P.none)
     for m in range(16):
         S4_back(s, wide, g, plan, m)
@@ -114,9 +117,11 @@ def begin(s, plan, at):
     softmax, whose shares p are in s[pull]; 0 where there is no image, or no target."""
     for lane in range(LANES):
         there = np.float32(at[lane] >= 0)
+        # Softmax: the diagonal of its Hessian.
         for c in range(10):
             p = s[P.pull + c, lane]
             s[P.pull + c, lane] = there * p * (np.float32(1) - p)
+        # RBF units: the bitmaps are +-1, and 0 for a unit that is out of use.
         for k in range(84):
             s[P.d6 + k, lane] = there * abs(plan.bitmaps[0, k])
 
@@ -130,6 +135,7 @@ def each_sample(s, w, squared, plan, shown, kept, own, g):
     total, length = len(shown.order), len(parts) * LANES
     at = np.empty((TILE, LANES), np.int64)
     gains = np.ones((TILE, 22, LANES), np.float32)
+    # Rounds and tiles, as in batch.py.
     for part in range(0, total, length):
         end = min(part + length, total)
         groups = -(-(end - part) // LANES)
@@ -137,6 +143,7 @@ def each_sample(s, w, squared, plan, shown, kept, own, g):
             count = min(TILE, groups - tile)
             place(at, part + tile * LANES, end)
             repeat(wide, w, len(wide))
+            # Forward, with the weights themselves.
             for i in range(count):
                 put(s[i], shown, at[i], canvas, before)
                 if plan.norm:
@@ -147,12 +154,14 @@ def each_sample(s, w, squared, plan, shown, kept, own, g):
                 else:
                     forward_maps(s[i], wide, plan)
             forward_dense(s, count, w, plan, at, none)
+            # Where the recursion begins; then all that the way back multiplies with.
             for i in range(count):
                 if plan.linear:
                     shares(s[i], P.score, P.pull)
                 begin(s[i], plan, at[i])
                 square_all(s[i])
             dense_back(s, count, squared, plan)
+            # Back through C1 to S4 with the squares of their weights.
             square(wide)
             for i in range(count):
                 keep(s[i], tile + i, seen, deltas)

@@ -79,6 +79,7 @@ VECTORS = sum(W.values())
 @no_type_check
 def forward_maps(s, w, plan):
     """From s[image] to s[S4]."""
+    # C1: its six maps and two idle lanes, a row in four strips of 7 pixels.
     for y in range(28):
         for x in range(0, 28, 7):
             window = P.image * LANES + SIDE * y + x
@@ -87,12 +88,14 @@ def forward_maps(s, w, plan):
     pool(s, plan.pooling, P.plane1, P.gate1, P.sum2, P.S2, 14, w, K.k2, K.b2)
     if plan.squashed:
         activate(s, plan.activation, P.S2, P.slope2, 196)
+    # C3: eight maps in each half, from all six maps of S2.
     for half in range(2):
         for y in range(10):
             out, window = P.plane3 + 100 * half + 10 * y, (P.S2 + 14 * y) * LANES
             kernels = K.c3 + 150 * half
             C3_forward(s, out, window, 14 * LANES, 6, w, kernels, K.b3 + half)
     activate(s, plan.activation, P.plane3, P.gate3, 200)
+    # S4, half by half: a map of eight has its own coefficient and bias in its lane.
     for half in range(2):
         x, gate = P.plane3 + 100 * half, P.gate3 + 100 * half
         total, out = P.sum4 + 25 * half, P.S4 + 25 * half
@@ -124,6 +127,7 @@ def forward_dense(s, w, plan, masks):
     activate(s, plan.squash, P.F6, P.slope6, 11)
     if masks.size:
         drop(s, P.F6, P.slope6, masks, 120, 204)
+    # From eight units in a vector to one, in every lane.
     repeat(s[P.units :], s[P.F6 :], 88)
     if plan.linear:
         k, b = K.w7 * LANES, K.b7 * LANES
@@ -142,14 +146,17 @@ def backward_dense(s, w, change, fused, plan):
         unscore(s, w)
     else:
         pull_back(s, P.units, P.pull, P.d, plan.bitmaps)
+    # And dE by F6 back from one unit in a vector to eight.
     for k in range(84):
         s[P.d6 + k // LANES, k % LANES] = s[P.d + k, 0]
     multiply(s, P.d6, P.slope6, 11)
+    # F6: dE/dC5 by its weights before they change, and their changes.
     if fused:
         descend_F6(s, P.C5, 15, P.d5, P.d6, w, change, K.f6)
     else:
         gather_F6(s, P.C5, 15, P.d5, P.d6, w, change, K.f6)
     multiply(s, P.d5, P.slope5, 15)
+    # C5: dE/dS4, and the changes of its weights.
     if fused:
         descend_C5(s, P.S4, 50, P.d4, P.d5, w, change, K.c5)
     else:
@@ -160,21 +167,25 @@ def backward_dense(s, w, change, fused, plan):
 @no_type_check
 def backward_maps(s, w, turned, g, plan):
     """The gradients of C1 to S4, from dE/dS4."""
+    # S4, and the deltas of C3.
     for half in range(2):
         d, delta = P.d4 + 25 * half, P.gate3 + 100 * half
         if plan.squashed:
             slope, total = P.slope4 + 25 * half, P.sum4 + 25 * half
             unsquash(s, d, slope, total, 25, w, g, K.k4 + half, K.b4 + half)
         unpool(s, delta, d, 5, g, K.b3 + half)
+    # dE/dS2: kernel row ky leads from row y of S2 to row y - ky of C3.
     for y in range(14):
         low = max(0, y - 9)
         count = min(4, y) - low + 1
         line = (P.gate3 + 10 * y) * LANES
         spread_channels(s, P.d2 + 14 * y, line, turned, 0, low, count)
+    # C3's kernels: from one map of S2 to both halves, one row of a kernel at a time.
     for i in range(6):
         for ky in range(5):
             x, k = (P.S2 + 14 * ky) * LANES + i, K.c3 + 25 * i + 5 * ky
             C3_learn(s, P.gate3, x, 14 * LANES, 10, g, k, 150)
+    # S2, and the deltas of C1; then its kernels, a row at a time.
     if plan.squashed:
         unsquash(s, P.d2, P.slope2, P.sum2, 196, w, g, K.k2, K.b2)
     unpool(s, P.gate1, P.d2, 14, g, K.b1)
@@ -204,6 +215,7 @@ def each_image(
         masks = shown.masks[t] if shown.masks.size else shown.masks[:0].reshape(-1)
         forward_maps(s, w, plan)
         forward_dense(s, w, plan, masks)
+        # The loss has one image: every lane computes the same.
         for lane in range(LANES):
             for c in range(10):
                 s[P.target + c, lane] = goal(shown, t, c)
@@ -221,10 +233,12 @@ def each_image(
         backward_dense(s, w, v if fused else g, fused, plan)
         gather_rest(s, g, plan)
         backward_maps(s, w, turned, g, plan)
+        # C3's kernels that Table I leaves out learn nothing.
         if mask.size:
             for k in range(300):
                 for lane in range(LANES):
                     g[K.c3 + k, lane] *= mask[k, lane]
+        # C5's and F6's weights have moved: C1 to S4, the biases and the output follow.
         if fused:
             descend_all(w, v, g, 0, K.c5)
             descend_all(w, v, g, K.b5, 15)
@@ -263,11 +277,13 @@ def unscore(s, w):
 @no_type_check
 def gather_rest(s, g, plan):
     """The gradients of the output and of the biases of F6 and C5."""
+    # A bias's gradient is its unit's delta.
     for k in range(15):
         g[K.b5 + k] = s[P.d5 + k]
     for k in range(11):
         g[K.b6 + k] = s[P.d6 + k]
     if plan.linear:
+        # dE/dw of class c and unit j: dE by the score times the unit.
         units, rows = s[P.F6 : P.slope6].reshape(-1), g[K.w7 : K.b7].reshape(-1)
         for c in range(10):
             pull = s[P.pull + c, 0]
@@ -297,6 +313,7 @@ def step(plan, w, g, m, v, numbers, now, decays):
     rate, shrink, epsilon = now
     for lane in range(LANES):
         numbers[0, lane], numbers[7, lane] = rate, epsilon
+    # Where decay does not act its number is 0; it is put back at the end.
     decay = numbers[1, 0]
     for k in range(len(decays)):
         start, length, decayed = decays[k, 0], decays[k, 1], decays[k, 2]

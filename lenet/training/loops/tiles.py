@@ -77,6 +77,7 @@ OUTPUT = 88  # numbers in a row of the output's weights, of which 84 are used
 def C1_sums(s, wide, plan, m, out, bias, b):
     """A map of C1 before its squash, from the image, at `out`; the bias is bias[b]."""
     fill(s, out, 784, bias, b)
+    # A row in two strips of 14 pixels: so many sums fit the registers.
     for y in range(28):
         for x in range(0, 28, 14):
             window = P.image + SIDE * y + x
@@ -98,6 +99,7 @@ def C1_squash(s, wide, plan, m):
 def C3_sums(s, wide, plan, m, out, bias, b):
     """A map of C3 before its squash, from S2, at `out`; the bias is bias[b]."""
     fill(s, out, 100, bias, b)
+    # Every map of S2 that leads to this one (Table I, or all), row by row.
     for k in range(plan.starts[m], plan.starts[m + 1]):
         for y in range(10):
             window = P.S2 + 196 * plan.inputs[k] + 14 * y
@@ -160,9 +162,11 @@ def S4_back(s, wide, g, plan, m):
 @no_type_check
 def C3_back(s, wide, plan, m):
     """Add to dE/dS2 what a map of C3 gives, from its delta."""
+    # Every map of S2 that leads to this one: Table I, or all.
     for k in range(plan.starts[m], plan.starts[m + 1]):
         i, kernel = 196 * plan.inputs[k], plan.c3 + 25 * k
         for y in range(14):
+            # Kernel row ky leads from row y of S2 to row y - ky of C3, which has 10.
             low = max(0, y - 9)
             count = min(4, y) - low + 1
             out, line = P.d2 + i + 14 * y, P.gate3 + 100 * m + 10 * y
@@ -173,6 +177,7 @@ def C3_back(s, wide, plan, m):
 @no_type_check
 def C3_learn(s, g, plan, m):
     """The gradients of the kernels of a map of C3, from its delta."""
+    # dE/dw[ky, kx]: the sum over the map of delta[y, x] S2[y + ky, x + kx].
     for k in range(plan.starts[m], plan.starts[m + 1]):
         i, kernel, delta = 196 * plan.inputs[k], plan.c3 + 25 * k, P.gate3 + 100 * m
         for ky in range(5):
@@ -194,6 +199,7 @@ def S2_back(s, wide, g, plan, m):
 @no_type_check
 def C1_learn(s, g, plan, m):
     """The gradients of a kernel of C1, from the delta of its map."""
+    # dE/dw[ky, kx]: the sum over the map of delta[y, x] image[y + ky, x + kx].
     for ky in range(5):
         kernel, delta = plan.c1 + 25 * m + 5 * ky, P.gate1 + 784 * m
         learn_28(s, delta, P.image + SIDE * ky, SIDE, 28, g, kernel)
@@ -224,9 +230,11 @@ def delta_image(s, wide, g, plan):
         C3_back(s, wide, plan, m)
     for m in range(6):
         S2_back(s, wide, g, plan, m)
+    # dE/dS2 is of no more use: dE by the image takes its place.
     fill(s, P.d2, 896, s, P.none)
     for m in range(6):
         for y in range(28):
+            # Kernel row ky: from the padded image's row y + 2 to C1's y + 2 - ky.
             low = max(0, y - 25)
             count = min(4, y + 2) - low + 1
             for x in range(0, 28, 14):
@@ -239,6 +247,7 @@ def delta_image(s, wide, g, plan):
 @no_type_check
 def layer(s, count, x, n, out, outputs, w, k, b):
     """`outputs` of a dense layer with n inputs, for each of `count` groups."""
+    # A full tile: two outputs of four groups at once; else four outputs of one.
     if count == TILE:
         for o in range(0, outputs, 2):
             dense_4(s, SIZE, x, n, out + o, w, k + n * o, n, b + o)
@@ -252,6 +261,7 @@ def layer(s, count, x, n, out, outputs, w, k, b):
 @no_type_check
 def unlayer(s, count, dx, n, d, outputs, w, k, pitch):
     """dE by the n inputs of a dense layer, from deltas of its outputs."""
+    # A full tile: two inputs of four groups at once; else four inputs of one.
     if count == TILE:
         for i in range(0, n, 2):
             undense_4(s, SIZE, dx + i, d, outputs, w, k + i, pitch)
@@ -278,11 +288,13 @@ def drop(s, first, slope, at, masks, start, stop):
 def forward_dense(s, count, w, plan, at, masks):
     """From s[S4] to s[score] for groups of images; at: [group, lane], which image of
     the pass a lane has, or -1."""
+    # C5, whose 5x5 kernels see all of S4's maps: a dense layer.
     layer(s, count, P.S4, 400, P.C5, 120, w, plan.c5, plan.b5)
     for i in range(count):
         activate(s[i], plan.activation, P.C5, P.slope5, 120)
         if masks.size:
             drop(s[i], P.C5, P.slope5, at[i], masks, 0, 120)
+    # F6, and per group the scores: a linear layer's, or RBF units' (eq. 7).
     layer(s, count, P.C5, 120, P.F6, 84, w, plan.f6, plan.b6)
     for i in range(count):
         activate(s[i], plan.squash, P.F6, P.slope6, 84)
@@ -308,6 +320,7 @@ def backward_dense(s, count, w, plan):
 @no_type_check
 def dense_back(s, count, w, plan):
     """From s[pull], or s[d6] of RBF units, on."""
+    # dE by a layer's output, times f'(a), back through its weights to the one below.
     if plan.linear:
         unlayer(s, count, P.d6, 84, P.pull, 10, w, plan.w7, OUTPUT)
     for i in range(count):
@@ -335,6 +348,7 @@ def put(s, shown, at, canvas, before):
 def aim(s, shown, at, factor):
     """What the losses of a group need: labels, the head's number, and by what each
     loss counts, 0 where a lane has no image."""
+    # A lane without an image has class 0 for its target, and its loss counts 0.
     for lane in range(LANES):
         there = at[lane] >= 0
         for c in range(10):
@@ -363,8 +377,10 @@ def answer(s, lane):
 @no_type_check
 def keep(s, group, seen, deltas):
     """What C5, F6 and output saw in a group, and their deltas, for the whole round."""
+    # The inputs of C5, F6 and output: a row for each image.
     for place, column, blocks in ((P.S4, 0, 50), (P.C5, 400, 15), (P.F6, 520, 11)):
         turn_over(s, place, blocks, seen[group * LANES], column, WIDTH)
+    # The deltas of C5, F6 and output: a row for each unit, image after image.
     row = 0
     for place, outputs in ((P.d5, 120), (P.d6, 88), (P.pull, 16)):
         for o in range(outputs):
