@@ -12,6 +12,9 @@ from lenet.training.loops.batch import place
 from lenet.training.loops.cache import entrance
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import repeat
+from lenet.training.loops.sizes import (
+    CLASSES,
+)
 from lenet.training.loops.tiles import TILE, P, answer, forward_dense, forward_maps, put
 
 
@@ -45,5 +48,5 @@ def each_answer(first, stop, s, w, plan, shown, own, running, answers, right, sc
                 if at[i, lane] >= 0:
                     answers[at[i, lane]] = answer(s[i], lane)
                     if scores.size:
-                        for c in range(10):
+                        for c in range(CLASSES):
                             scores[at[i, lane], c] = s[i, P.score + c, lane]

@@ -23,6 +23,14 @@ from lenet.training.loops.llvm import (
     transposed,
     when,
 )
+from lenet.training.loops.sizes import (
+    C1_MAPS,
+    C3_SIDE,
+    C3_SIZE,
+    KERNEL,
+    S2_SIDE,
+    TAPS,
+)
 
 
 @emitted
@@ -89,17 +97,23 @@ def unpool(s, gate, d, half, g, bias):
     g[bias] = total[0][0] + total[1][0]
 
 
+def met(column, pixels):
+    """Which columns kx of a kernel a pixel of the input meets, in a row of outputs."""
+    return range(max(0, column + 1 - pixels), min(KERNEL, column + 1))
+
+
 def correlate(pixels):
     def emit(s, out, x, side, w, k):
         """s[out + p] += sum over the 5x5 kernel of w x, for a row of p."""
         line, kernel = s.at(out), w.at(k)
         total = [line[p] for p in range(pixels)]
-        for ky in range(5):
-            row, factors = s.at(x + side * ky), [kernel[5 * ky + kx] for kx in range(5)]
+        for ky in range(KERNEL):
+            row = s.at(x + side * ky)
+            factors = [kernel[KERNEL * ky + kx] for kx in range(KERNEL)]
             # A pixel of the input counts in up to five sums, once for each kx.
-            for column in range(pixels + 4):
+            for column in range(pixels + (KERNEL - 1)):
                 value = row[column]
-                for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
+                for kx in met(column, pixels):
                     total[column - kx] = factors[kx].fma(value, total[column - kx])
         for p in range(pixels):
             line[p] = total[p]
@@ -116,14 +130,14 @@ def correlate_channels(pixels, step):
         """
         total = [s.cell(w[bias]) for p in range(pixels)]
         with loop(inputs) as i:
-            for ky in range(5):
+            for ky in range(KERNEL):
                 row = s.number(x + side * ky + i)
-                kernel = w.at(k + i * 25 + 5 * ky)
-                factors = [kernel[kx] for kx in range(5)]
+                kernel = w.at(k + i * TAPS + KERNEL * ky)
+                factors = [kernel[kx] for kx in range(KERNEL)]
                 # A pixel of the input counts in up to five sums, once for each kx.
-                for column in range(pixels + 4):
+                for column in range(pixels + (KERNEL - 1)):
                     value = row.splat(column * step)
-                    for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
+                    for kx in met(column, pixels):
                         total[column - kx].add(factors[kx], value)
         for p in range(pixels):
             s[out + p] = total[p][0]
@@ -135,16 +149,17 @@ def spread(pixels, pitch):
     def emit(s, out, d, w, k, low, count):
         """s[out : out + pixels + 4] += kernel rows low.. times d and the rows above it,
         which lie `pitch` vectors apart."""
-        total = [s.cell(s[out + p]) for p in range(pixels + 4)]
+        total = [s.cell(s[out + p]) for p in range(pixels + (KERNEL - 1))]
         with loop(count) as turn:
-            kernel, line = w.at(k + (turn + low) * 5), s.at(d - (turn + low) * pitch)
-            factors = [kernel[kx] for kx in range(5)]
+            kernel = w.at(k + (turn + low) * KERNEL)
+            line = s.at(d - (turn + low) * pitch)
+            factors = [kernel[kx] for kx in range(KERNEL)]
             # A delta leads to the five inputs of its window in this row.
             for p in range(pixels):
                 value = line[p]
-                for kx in range(5):
+                for kx in range(KERNEL):
                     total[p + kx].add(factors[kx], value)
-        for p in range(pixels + 4):
+        for p in range(pixels + (KERNEL - 1)):
             s[out + p] = total[p][0]
 
     return emitted(emit)
@@ -157,34 +172,35 @@ def spread_channels(s, out, d, w, k, low, count):
     d: the row of deltas [2 of 8 maps, 100 pixels] that kernel row 0 takes, in numbers;
     w from k on: [map, 5, 5] vectors over the inputs.
     """
-    total = [s.cell() for p in range(14)]
+    total = [s.cell() for p in range(S2_SIDE)]
     with loop(s.whole(2)) as half, loop(s.whole(LANES)) as lane, loop(count) as turn:
-        kernel = w.at(k + (half * LANES + lane) * 25 + (turn + low) * 5)
-        line = s.number(d + half * (100 * LANES) + lane - (turn + low) * 80)
-        factors = [kernel[kx] for kx in range(5)]
-        for p in range(10):
+        kernel = w.at(k + (half * LANES + lane) * TAPS + (turn + low) * KERNEL)
+        above = (turn + low) * (C3_SIDE * LANES)
+        line = s.number(d + half * (C3_SIZE * LANES) + lane - above)
+        factors = [kernel[kx] for kx in range(KERNEL)]
+        for p in range(C3_SIDE):
             value = line.splat(p * LANES)
-            for kx in range(5):
+            for kx in range(KERNEL):
                 total[p + kx].add(factors[kx], value)
-    for p in range(14):
+    for p in range(S2_SIDE):
         s[out + p] = total[p][0]
 
 
 def learn(pixels, parts):
     def emit(s, d, x, side, rows, g, k):
         """One row of a kernel's gradient, the sum over the map of d[p] x[p + kx]."""
-        total = [[s.cell(), s.cell()] for kx in range(5)]  # two: latency
+        total = [[s.cell(), s.cell()] for kx in range(KERNEL)]  # two: latency
         with loop(rows) as row:
             for part in range(0, parts * pixels, pixels):
                 line = s.at(x + row * side + part)
                 delta = s.at(d + row * (parts * pixels) + part)
                 deltas = [delta[p] for p in range(pixels)]
                 # A pixel of the input meets up to five deltas, one for each kx.
-                for column in range(pixels + 4):
+                for column in range(pixels + (KERNEL - 1)):
                     value = line[column]
-                    for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
+                    for kx in met(column, pixels):
                         total[kx][column % 2].add(deltas[column - kx], value)
-        for kx in range(5):
+        for kx in range(KERNEL):
             g[k + kx] = total[kx][0][0] + total[kx][1][0]
 
     return emitted(emit)
@@ -198,16 +214,16 @@ def learn_channels(pixels, step, halves, sums):
         the kernels of the second half lie `apart` vectors on. Each sum is made of so
         many, which take turns with the columns of x: latency.
         """
-        places = [(half, kx) for half in range(halves) for kx in range(5)]
+        places = [(half, kx) for half in range(halves) for kx in range(KERNEL)]
         total = {place: [s.cell() for turn in range(sums)] for place in places}
         with loop(rows) as row:
             line = s.number(x + side * row)
             delta = [s.at(d + half * rows * pixels + row * pixels)
                      for half in range(halves)]  # fmt: skip
             # A pixel of the input meets up to five deltas, one for each kx.
-            for column in range(pixels + 4):
+            for column in range(pixels + (KERNEL - 1)):
                 value = line.splat(column * step)
-                for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
+                for kx in met(column, pixels):
                     for half in range(halves):
                         cells = total[half, kx]
                         cells[column % sums].add(delta[half][column - kx], value)
@@ -225,7 +241,7 @@ def repeat(wide, w, n):
 
 
 @emitted
-def fold(narrow, wide, n):
+def add_lanes(narrow, wide, n):
     """The sums over the lanes of n vectors, as numbers; n is a multiple of LANES."""
     with loop(n / LANES) as block:
         narrow[block] = lane_sums([wide[block * LANES + k] for k in range(LANES)])
@@ -245,12 +261,12 @@ def turn_over(s, x, blocks, rows, column, pitch):
 @emitted
 def turn_kernels(turned, w, k):
     """C3's kernels [half, input, 25] over 8 maps as [map, 25] over the inputs."""
-    with loop(w.whole(2)) as half, loop(w.whole(25)) as tap:
+    with loop(w.whole(2)) as half, loop(w.whole(TAPS)) as tap:
         # Six inputs of eight maps become eight maps of six inputs and two zeros.
-        first = k + half * 150 + tap
-        vectors = [w[first + 25 * i] for i in range(6)] + [w.zero()] * 2
+        first = k + half * (C1_MAPS * TAPS) + tap
+        vectors = [w[first + TAPS * i] for i in range(C1_MAPS)] + [w.zero()] * 2
         for m, vector in enumerate(transposed(vectors)):
-            turned[(half * LANES + m) * 25 + tap] = vector
+            turned[(half * LANES + m) * TAPS + tap] = vector
 
 
 correlate_14, correlate_10 = correlate(14), correlate(10)
