@@ -2,9 +2,9 @@
 
 As `orthogonalised` in factor/optimizer.py. The matrix is taken from where its numbers
 lie among the weights, [row, column], with zeros where there are none: both are then
-whole vectors, and zeros stay zeros. A number of a product is the sum over the inner places,
-from the first to the last, each added by one fma, however the product is cut into
-strips: the same bits on every processor and in both layouts of the weights.
+whole vectors, and zeros stay zeros. A number of a product is the sum over the inner
+places, from the first to the last, each added by one fma, however the product is cut
+into strips: the same bits on every processor and in both layouts of the weights.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 # Emitted and compiled functions take what numba hands them; numba has no types.
