@@ -274,7 +274,15 @@ def record_frame(records: Sequence[Record]) -> "pd.DataFrame":
 def load_stack(records: Sequence[Record], output_dir: str) -> "LeNet5":
     """The trained stack of these runs, in order, from their weights.
 
-    Their hash comes first: nothing is read as tensors but what the record says.
+    It takes images [n, 28, 28] in [0, 1] and gives logits [run, n, class]. A Refusal of
+    runs of other structures or classes, without weights, or (4) of changed ones.
+
+    The weights' hash comes first: nothing is read as tensors but what the record says.
+
+    >>> import torch
+    >>> record = store.select("modern", "outputs")
+    >>> load_stack([record, record], "outputs")(torch.zeros(5, 28, 28)).shape
+    torch.Size([2, 5, 10])
     """
     import torch
 

@@ -279,6 +279,12 @@ def open_study(
     Its `effects` are a DataFrame with a row per effect, its `runs` one with a row per
     run. A Refusal if there is none of this name, if runs are missing, unless
     allow_partial, or of different code or torch, unless mix.
+
+    >>> study = open_study("leave_one_out")
+    >>> study.base, len(study.runs)
+    ('modern', 176)
+    >>> study.effects.set_index("factor").loc["head", ["level", "verdict"]].tolist()
+    ['rbf', 'worse']
     """
     root = Path(output_dir).expanduser()
     known = sorted(path.parent.name for path in root.glob("*/plan.json"))
