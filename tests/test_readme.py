@@ -943,7 +943,8 @@ def test_findings_say_of_which_edition_each_study_is() -> None:
     """A sentence names the studies of edition 1; there are no others of it. What came
     later was trained on committed code."""
     sentence = re.search(
-        r"((?:`\w+`(?: and |, )?)+) (?:is|are) of edition 1 of training, all other studies of",
+        r"((?:`\w+`(?: and |, )?)+) (?:is|are) of edition 1 of training, all other "
+        r"studies of",
         flat(DOCUMENTS[FINDINGS]),
     )
     assert sentence, "the findings no longer say which studies are of edition 1"
