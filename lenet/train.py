@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from lenet.training.stack import Progress, Report
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-STACK = 16  # runs in one stack at most; docs/speed.md has the measurement
+LARGEST_STACK = 16  # runs; docs/speed.md has the measurement
 MANY = 100  # command lines whose check takes so long that it is told
 EXAMPLES = """\
   lenet train                                        the modern preset on MNIST
@@ -224,7 +224,7 @@ def carry(
 
 
 def stacks(
-    runs: Mapping[str, Config], size: int = STACK
+    runs: Mapping[str, Config], size: int = LARGEST_STACK
 ) -> Iterator[dict[str, Config]]:
     """Runs of one structure together, by run id: full stacks of `size`, then the rest.
 

@@ -17,7 +17,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lenet.config import composed
-from lenet.figures.canvas import BAND, BODY, GREY, INK, LINE, MARGIN, SMALL, Page, sheet
+from lenet.figures.canvas import (
+    BAND,
+    BODY,
+    CONVOLUTION,
+    FULL,
+    GREY,
+    INK,
+    LINE,
+    MARGIN,
+    SEEN,
+    SMALL,
+    SUBSAMPLING,
+    Page,
+    sheet,
+)
 from lenet.report import study_report
 from lenet.studies.origin import NOWHERE
 from lenet.terminal import command, say, typed
@@ -36,9 +50,9 @@ DOES = {
 }
 TINTS = {
     "input": "none",
-    **dict.fromkeys(("C1", "C3", "C5"), "#CFE3F2"),
-    **dict.fromkeys(("S2", "S4"), "#CFEBDD"),
-    **dict.fromkeys(("F6", "output"), "#FBE3CC"),
+    **dict.fromkeys(("C1", "C3", "C5"), CONVOLUTION),
+    **dict.fromkeys(("S2", "S4"), SUBSAMPLING),
+    **dict.fromkeys(("F6", "output"), FULL),
 }
 WIDTH, HEIGHT, MIDDLE = 11.0, 2.85, 1.55  # inches
 CENTERS = (0.8, 2.35, 3.9, 5.3, 6.6, 7.65, 8.55, 9.45)  # inches: input, C1, ..., output
@@ -46,7 +60,6 @@ BLOCK = 3.4 * LINE * BODY  # of counts: three lines
 TOTAL = 10.35  # inches: the column of the sums
 PIXEL, SHIFT = 0.031, {6: 0.09, 16: 0.05}  # inches: of a map, between so many maps
 LENGTHS = {120: 2.1, 84: 1.47, 10: 1.4}  # inches: columns of so many units
-SEEN = "#B02A00"
 PLACE = 0.6, 0.35  # of a unit in its map, in parts of the map
 SAMPLE = 2  # the digit that is shown
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.figure import Figure
 
 from lenet.config import Refusal
+from lenet.figures.canvas import BLUE, ORANGE
 from lenet.records.record_types import Record
 from lenet.report import study_report
 from lenet.studies import study
@@ -26,7 +26,6 @@ from lenet.studies.rounding import decimals
 from lenet.terminal import command, say, typed
 
 LOG = Path("paper_log") / "published.csv"  # in the folder of studies
-BLUE, _, _, RED, *_ = seaborn.color_palette("colorblind")
 
 
 def by_squash(folder: Path) -> dict[str, list[Record]]:
@@ -70,7 +69,7 @@ def figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
     error, least = drawn.subplots(1, 2)
     error.plot(rows["pass"], rows["log_test"], "o", mfc="none", color="black")
     least.plot(rows["pass"], rows["log_least"], "o", mfc="none", color="black")
-    for (name, chosen), color in zip(runs.items(), (BLUE, RED), strict=False):
+    for (name, chosen), color in zip(runs.items(), (BLUE, ORANGE), strict=False):
         squash = name.replace(" ", "_")
         label = f"{name}, mean of {len(chosen)} seeds"
         error.plot(rows["pass"], rows[f"{squash}_test"], color=color, label=label)

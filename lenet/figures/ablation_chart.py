@@ -40,6 +40,7 @@ from lenet.figures.canvas import (
     marker,
     plain_axes,
     points,
+    runs_in_words,
     scale,
     sheet,
     text_width,
@@ -700,7 +701,7 @@ def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
     some = effects["low"].map(math.isfinite).any()
     weak = effects["reason"].str.contains(OVERSTATED).any()
     parts = [
-        f"{blocks_in_words(effects['n'])}; effects are means of within-block "
+        f"{runs_in_words(effects['n'], 'blocks')}; effects are means of within-block "
         "differences, of what is named minus what it stands for.",
         "Thick: 95 % interval that inverts the exact sign-flip test, not adjusted."
         if some
@@ -721,9 +722,3 @@ def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
         "The axes differ in scale." if any(a != b for a, b in pairwise(limits)) else "",
     ]
     return " ".join(filter(None, parts))
-
-
-def blocks_in_words(blocks: pd.Series) -> str:
-    """How many blocks, in words."""
-    n = sorted(set(blocks))
-    return f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} blocks (seeds)"

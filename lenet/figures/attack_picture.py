@@ -17,6 +17,7 @@ from lenet.figures.canvas import (
     GREY,
     LINE,
     MARGIN,
+    MID_GREY,
     PALE,
     SMALL,
     STYLE,
@@ -30,7 +31,7 @@ from lenet.studies.origin import NOWHERE, Origin
 from lenet.training.attack import Adversarial
 
 SIDE, LOGITS, SPACE, HEAD = 1.55, 2.6, 0.3, 0.62  # inches
-BEFORE, AFTER = "#999999", VERDICTS["worse"][0]
+BEFORE, AFTER = MID_GREY, VERDICTS["worse"][0]
 
 
 class Row(NamedTuple):

@@ -111,7 +111,7 @@ def probe_chart(
 ) -> Figure:
     """Error and selectivity by layer, for each network, trained and untrained.
 
-    about: how many images, and their attack. Both tables are `over_seeds` by network,
+    about: how many images, and their attack. Both tables are `seed_means` by network,
     weights, images and layer: of accuracy on digits and of `probe.selectivity`.
     """
     networks = list(dict.fromkeys(accuracy["network"]))
@@ -309,7 +309,7 @@ def sanity_finding(faithful: pd.DataFrame) -> str:
 
 
 def as_percent(table: pd.DataFrame) -> pd.DataFrame:
-    """Fractions of `over_seeds` as percentages."""
+    """Fractions of `seed_means` as percentages."""
     return table.assign(**{name: 100 * table[name] for name in LIMITS})
 
 

@@ -1,6 +1,6 @@
 """What lies in a study's files: the keys of a record and of a plan, and their types.
 
-mypy sees every key; `checked` holds what is read from a disk against the same types.
+mypy sees every key; `of_shape` holds what is read from a disk against the same types.
 """
 
 from collections.abc import Callable, Hashable, Sequence

@@ -335,7 +335,7 @@ def ad_hoc_study(
     if not records:
         kept = " ".join(f"{key}={value}" for key, value in narrow.items())
         raise Refusal(f"none of the {len(every)} runs in {output_dir} fits {kept}")
-    alike(records, mix)
+    refuse_mixed(records, mix)
     columns = differing(map(settings_of, records))
     base = chosen_reference(records, columns, reference)
     return study_of(name, records, base, mix=mix)
@@ -431,7 +431,7 @@ def study_of(
     mix: bool = False,
 ) -> Study:
     """The Study of these records, with effects measured from the treatment `base`."""
-    mixed, base = alike(records, mix), current(base)
+    mixed, base = refuse_mixed(records, mix), current(base)
     kind = plan["kind"] if plan else ""
     key, search = "validation_size", kind == "path"
     measured = [
@@ -499,7 +499,7 @@ def validated(records: Sequence[Record], measured: Sequence[Record]) -> list[Rec
     ]
 
 
-def alike(records: Sequence[Record], mix: bool) -> str:
+def refuse_mixed(records: Sequence[Record], mix: bool) -> str:
     """What a chart of these runs mixes, in words; a Refusal unless that is allowed."""
     about: dict[str, Callable[[Record], str]] = {
         "data": lambda record: f"{record['treatment']['data']} {record['data'][:10]}",
