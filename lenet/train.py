@@ -402,9 +402,6 @@ def main() -> None:
     """The entry point."""
     arguments = settings_first([text for text in sys.argv[1:] if text != JSON])
     as_json = len(arguments) + 1 < len(sys.argv)
-    if "--help" in arguments or "-h" in arguments:
-        say(explain())
-        return
     refuse_mistyped(arguments)
     overrides = [text for text in arguments if not text.startswith("-")]
     if {"-m", "--multirun"} & {*arguments} and optuna_search.asked(overrides):
@@ -429,4 +426,4 @@ def charted(overrides: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    command(main)
+    command(main, explain)

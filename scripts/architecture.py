@@ -76,9 +76,6 @@ class Front(NamedTuple):
 
 def main() -> None:
     """The entry point."""
-    if "--help" in sys.argv or "-h" in sys.argv:
-        say(str(__doc__))
-        return
     given = typed(sys.argv[1:], {"output_dir": "outputs"})
     path = Path(given["output_dir"]) / "architecture" / "architecture"
     say("\n".join(map(str, study_report.save(architecture(), path))))

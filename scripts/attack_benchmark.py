@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lenet.config import composed
 from lenet.interpret.compiled_network import Compiled
-from lenet.terminal import command, say, typed
+from lenet.terminal import command, typed
 from lenet.train import reuse_memory
 from lenet.training import compiled
 from lenet.training import data as datasets
@@ -115,11 +115,7 @@ def best(cases: Mapping[str, Callable[[], object]]) -> dict[str, float]:
 
 def main() -> None:
     """The entry point."""
-    arguments = sys.argv[1:]
-    if "--help" in arguments or "-h" in arguments:
-        say(str(__doc__))
-        return
-    typed(arguments, {})
+    typed(sys.argv[1:], {})
     torch.set_num_threads(1)
     reuse_memory()
     attacks()

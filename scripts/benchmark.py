@@ -202,9 +202,6 @@ def name(case: dict[str, Any]) -> str:
 def main() -> None:
     """The entry point."""
     arguments = sys.argv[1:]
-    if "--help" in arguments or "-h" in arguments:
-        print(__doc__)
-        return
     given = checked(typed(arguments, TYPED))
     if given["child"]:
         print(measure(case_of(given), given))

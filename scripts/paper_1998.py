@@ -348,9 +348,6 @@ def records(
 
 def main() -> None:
     """The entry point."""
-    if "--help" in sys.argv or "-h" in sys.argv:
-        say(str(__doc__))
-        return
     given = typed(sys.argv[1:], {"output_dir": "outputs", "data_dir": ""})
     output = Path(given["output_dir"])
     followed, sizes = records(output)

@@ -89,9 +89,6 @@ def figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
 
 def main() -> None:
     """The entry point."""
-    if "--help" in sys.argv or "-h" in sys.argv:
-        say(str(__doc__))
-        return
     given = typed(sys.argv[1:], {"output_dir": "outputs", "study": "paper_log"})
     output = Path(given["output_dir"])
     folder = output / given["study"]

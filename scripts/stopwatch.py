@@ -54,9 +54,6 @@ def timed(line: tuple[str, ...], output_dir: str) -> tuple[float, float]:
 
 def main() -> None:
     """The entry point."""
-    if "--help" in sys.argv:
-        print(__doc__)
-        return
     given = typed(sys.argv[1:], TYPED)
     with tempfile.TemporaryDirectory() as folder:  # compile, prove
         timed((*TRAIN, "data=digits", "epochs=1"), folder)
