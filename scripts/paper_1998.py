@@ -303,7 +303,8 @@ def rows(
     followed: dict[str, list[Record]], sizes: dict[str, list[Record]]
 ) -> pd.DataFrame:
     """What Fig. 5 and 6 say, beside the published values, in %; of Fig. 5 also how far
-    the mean curve is from it, on average over the passes."""
+    the mean curve is from it, on average over the passes, and how many of its points
+    lie where a single run is expected."""
     table = []
     for reading, runs in followed.items():
         for kind, published, final in (("test", TEST, 0.95), ("train", TRAIN, 0.35)):
@@ -314,6 +315,11 @@ def rows(
             table.append(line(f"{what}, pass 20", values[:, -1], final))
             off = np.abs(values.mean(0)[: len(published)] - published).mean()
             table.append([f"{what}, distance", len(runs), off, *[None] * 3, 0.0, None])
+            ranges = [prediction_interval(at) for at in values.T[: len(published)]]
+            pairs = zip(ranges, published, strict=True)
+            held = sum(low <= error <= high for (low, high), error in pairs)
+            seen = [held, *[None] * 3, len(published), None]
+            table.append([f"{what}, points held", len(runs), *seen])
     for name, runs in sizes.items():
         last = curves(runs, "test_error")[:, -1]
         table.append(line(f"Fig. 6, {name}", last, SIZES[name]))

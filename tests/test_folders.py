@@ -1,6 +1,7 @@
 """The folders of lenet/: imports between them go one way."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,3 +73,15 @@ def test_training_imports_what_is_typed_and_nothing_else() -> None:
         assert {place(name) for name in imports(path)} <= {
             "training", *ORDER[0].split()
         }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["export", "figures", "interpret", "records", "report", "studies", "sweep"],
+)
+def test_folder_says_what_each_of_its_modules_is(folder: str) -> None:
+    """Its docstring names every module, and none that is not there."""
+    place = LENET / folder
+    text = ast.get_docstring(ast.parse((place / "__init__.py").read_text("utf-8")))
+    modules = {path.name for path in place.glob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"\w+\.py", text or "")) == modules
