@@ -145,7 +145,11 @@ def picture(axes: Axes, rows: Sequence[Row]) -> None:
     for at, (name, shape) in zip(CENTERS, shapes, strict=True):
         size = [int(number) for number in shape.split("x")]
         tint = TINTS[name]
-        front = maps(axes, at, size, tint) if size[1:] else units(axes, at, size, tint)
+        front = (
+            draw_maps(axes, at, size, tint)
+            if size[1:]
+            else draw_units(axes, at, size, tint)
+        )
         if before:
             field(axes, before, front)
         else:
@@ -158,8 +162,8 @@ def picture(axes: Axes, rows: Sequence[Row]) -> None:
         axes.text(*where, DOES[name], ha="center", fontsize=SMALL, color=GREY)
 
 
-def maps(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
-    """Maps behind each other, from the upper left; the one in front."""
+def draw_maps(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
+    """Draw maps behind each other, from the upper left; the one in front."""
     count, side = size[0], PIXEL * size[1]
     shift = SHIFT.get(count, 0.0)
     reach = (side + (count - 1) * shift) / 2
@@ -170,8 +174,8 @@ def maps(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
     return Front(x - shift, y - shift, side, side, size[1])
 
 
-def units(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
-    """A column of units, ten of them with the names of the classes."""
+def draw_units(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
+    """Draw a column of units, ten of them with the names of the classes."""
     (count,) = size
     height = LENGTHS[count]
     step, width = height / count, 0.15

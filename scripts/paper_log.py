@@ -63,7 +63,7 @@ def table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.DataFram
     return joined.reset_index()
 
 
-def figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
+def draw_log(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
     """Test error and the smallest 1/(mu + h) by pass, the log's as circles."""
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     error, least = drawn.subplots(1, 2)
@@ -94,7 +94,7 @@ def main() -> None:
     folder = output / given["study"]
     runs = by_squash(folder)
     rows = table(pd.read_csv(output / LOG), runs)
-    say("\n".join(map(str, study_report.save(figure(rows, runs), folder / "log"))))
+    say("\n".join(map(str, study_report.save(draw_log(rows, runs), folder / "log"))))
     rows.to_csv(folder / "log.csv", index=False, float_format="%.4f")
     say(rows.to_string(index=False, float_format=decimals))
 

@@ -57,14 +57,14 @@ def check_output_dir(output_dir: str) -> None:
     except OSError as problem:
         raise atomic_files.unwritable(place, problem) from None
     foreign = {name for name in held if not name.startswith(".")}
-    if foreign and not (any(place.glob("*/plan.json")) or ours(place)):
+    if foreign and not (any(place.glob("*/plan.json")) or is_output_dir(place)):
         raise Refusal(
             f"output_dir={output_dir} holds other things ({min(foreign)}) and no runs: "
             "name a new folder, or an empty one"
         )
 
 
-def ours(place: Path) -> bool:
+def is_output_dir(place: Path) -> bool:
     """Whether a folder has runs, and none but runs, where an output directory has them;
     or what Hydra's multirun leaves before there are any."""
     names = [path.name for path in place.glob("runs/*") if path.name[0] != "."]
