@@ -326,14 +326,14 @@ def _draw_cost(axes: Axes, rungs: list[_Rung], seconds: Sequence[float]) -> None
 
 
 def _caption(effects: pd.DataFrame, order: str) -> str:
-    some = effects["low"].map(math.isfinite).any()
+    any_interval = effects["low"].map(math.isfinite).any()
     digits = effects["low_digits"].notna().any()
     lines = "Thick line: 95 % interval of the step, inverting the exact sign-flip test."
     few = "So few blocks have no 95 % interval on these images."
     parts = [
         f"{runs_in_words(effects['n'], 'blocks')}; dots are seeds.",
         order,
-        lines if some else few,
+        lines if any_interval else few,
         "Thin: for new seeds and new digits." if digits else "",
         verdicts(effects),
         lost(effects),

@@ -228,8 +228,8 @@ def _handles(other: str, curves: pd.DataFrame) -> list[Line2D | Patch]:
 
 def rungs(treatments: pd.Series) -> str:
     """What a + before a treatment's name means, if there is one."""
-    some = treatments.str.startswith("+ ").any()
-    return "A + adds to all the changes before it on the ladder." if some else ""
+    adds = treatments.str.startswith("+ ").any()
+    return "A + adds to all the changes before it on the ladder." if adds else ""
 
 
 def _caption(curves: pd.DataFrame) -> str:

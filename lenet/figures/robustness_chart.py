@@ -108,9 +108,9 @@ def differences(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
     then those of the effects; a family is the treatments at one epsilon.
     """
     tables = []
-    for epsilon, some in runs.groupby("epsilon"):
+    for epsilon, attacked in runs.groupby("epsilon"):
         effects: Effects = arms(
-            some,
+            attacked,
             {"treatment": reference},
             study=study,
             response=ACCURACY,

@@ -85,7 +85,7 @@ class Study:
             {f for f in pairs if row[f] != pairs[f][0]} for row in self.treatments
         ]
         changed.sort(key=len)
-        if [len(some) for some in changed] != list(range(len(pairs) + 1)):
+        if [len(factors) for factors in changed] != list(range(len(pairs) + 1)):
             return {}
         steps = list(pairwise(changed))
         if not all(less < more for less, more in steps):
@@ -563,11 +563,11 @@ def joined_factors(
                 break
         else:
             groups.append([key])
-    found: dict[str, tuple[str, ...]] = {}
+    factors: dict[str, tuple[str, ...]] = {}
     for group in groups:
-        taken = {*found, *columns} - {*group}
-        found[group_name(group, plan, taken)] = tuple(group)
-    return found
+        taken = {*factors, *columns} - {*group}
+        factors[group_name(group, plan, taken)] = tuple(group)
+    return factors
 
 
 def group_name(keys: Sequence[str], plan: Plan | None, taken: Iterable[str]) -> str:
