@@ -23,8 +23,8 @@ from typing import Any, cast
 from lenet import file_lock
 from lenet.config import Refusal
 from lenet.records import atomic_files, run_lock, seal
+from lenet.records.record_types import Point, of_shape
 from lenet.records.record_types import Record as Record
-from lenet.records.record_types import of_shape
 from lenet.records.run_lock import LOCK as LOCK
 from lenet.records.run_lock import run_folder as run_folder
 from lenet.training.edition import identity as settled
@@ -131,6 +131,9 @@ def checked_record(record: Mapping[str, Any], path: Path | str) -> Record:
             f"{versions.get('lenet')}, which wrote it, or another output_dir"
         )
     shaped = of_shape(record, Record, f"{path}: the record")
+    about = f"{path}: a point of the curve"
+    for point in shaped["curve"]:  # 30 us for twenty passes
+        of_shape(point, Point, about)
     error, right = shaped["response"].get("test_error"), shaped["right"]
     if right is not None and error != share_wrong(right, shaped["images"]):
         raise Refusal(
