@@ -32,6 +32,18 @@ def run(*settings: str, **more: Any) -> Record:
 
 
 def runs(*settings: str, **more: Any) -> list[Record]:
-    """The records of one treatment under replicates=<n> seeds, trained as one stack."""
+    """The records of one treatment under replicates=<n> seeds, trained as one stack.
+
+    The seeds are seed, seed + 1 and so on; settings and Refusals are those of `run`.
+
+    >>> import tempfile
+    >>> settings = {"epochs": 1, "train_size": 64, "output_dir": tempfile.mkdtemp()}
+    >>> found = runs("data=digits", seed=3, replicates=2, **settings)
+    >>> [record["seed"] for record in found]
+    [3, 4]
+    >>> run("data=digits", seed=3, replicates=2, **settings)
+    Traceback (most recent call last):
+    lenet.config.Refusal: replicates=2 are 2 runs: lenet.runs returns all
+    """
     line = [*settings, *(f"{key}={as_typed(value)}" for key, value in more.items())]
     return train.train_missing(*composed(line))

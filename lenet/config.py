@@ -55,7 +55,13 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a key may take: low <= value <= high, whole if `whole`."""
+    """The numbers that a key may take: low <= value <= high, whole if `whole`.
+
+    >>> 0.5 in Range(0, 1), 2 in Range(0, 1), 0.5 in Range(1, 9, whole=True)
+    (True, False, False)
+    >>> print(Range(1, 9, whole=True, optional=True))
+    a whole number from 1 to 9 or null
+    """
 
     low: float
     high: float
@@ -193,7 +199,11 @@ PLAIN = re.compile(r"[\w.+-]+")  # what Hydra reads without quotes
 
 
 def as_typed(value: Any) -> str:
-    """A value as it is typed on a command line."""
+    """A value as it is typed on a command line.
+
+    >>> as_typed(None), as_typed(0.01), as_typed("relu"), as_typed("my runs")
+    ('null', '0.01', 'relu', "'my runs'")
+    """
     if value is None:
         return "null"
     text = str(value)
@@ -204,7 +214,12 @@ def as_typed(value: Any) -> str:
 
 
 def current(treatment: Mapping[str, Value]) -> dict[str, Value]:
-    """A treatment as it is written today, whichever edition wrote it."""
+    """A treatment as it is written today, whichever edition wrote it.
+
+    >>> now = current({"schedule": "paper", "mix": "mixup"})
+    >>> now["schedule"], now["mix"], now["teacher"]
+    ('steps_1998', 'mixup', 'none')
+    """
     named = {k: RENAMED.get((k, str(v)), v) for k, v in treatment.items()}
     for (factor, level), numbers in SETTINGS.items():
         if named.get(factor) == level:
@@ -213,7 +228,11 @@ def current(treatment: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def suggest(word: str, known: Iterable[str], what: str, plural: str) -> str:
-    """The message for an unknown word: the nearest known one, then all of them."""
+    """The message for an unknown word: the nearest known one, then all of them.
+
+    >>> suggest("rleu", ["relu", "tanh"], "activation", "levels")
+    "activation 'rleu' is unknown; did you mean relu? levels: relu, tanh"
+    """
     names = sorted(known)
     if (what, word) in RENAMED:
         return f"{what}={word} is called {what}={RENAMED[what, word]} now"
@@ -306,7 +325,11 @@ def check_split(name: str, count: int, train_size: int | None, held_out: int) ->
 
 
 def check_records(text: Any) -> str:
-    """Run ids joined by +, each once and in one order: the same teachers, one run."""
+    """Run ids joined by +, each once and in one order: the same teachers, one run.
+
+    >>> check_records("b2c4d6e8f0a1b3c5+a1b2c3d4e5f60718+a1b2c3d4e5f60718")
+    'a1b2c3d4e5f60718+b2c4d6e8f0a1b3c5'
+    """
     if isinstance(text, int):  # an id may be all digits
         text = str(text)
     if not isinstance(text, str) or not RUN_IDS.fullmatch(text):
@@ -345,7 +368,14 @@ def check_level(group: str, value: Any) -> str:
 
 
 def check_number(key: str, value: Any) -> Value:
-    """The number, if it lies in the key's range."""
+    """The number, if it lies in the key's range; else a Refusal that says the range.
+
+    >>> check_number("epochs", 5.0), check_number("adversary.epsilon", "8/255") * 255
+    (5, 8.0)
+    >>> check_number("epochs", 0)
+    Traceback (most recent call last):
+    lenet.config.Refusal: epochs=0 is out of range: epochs is a whole number from ...
+    """
     if isinstance(value, str):
         value = read_number(key, value)
     whole = RANGES[key].whole and isinstance(value, float) and value.is_integer()
@@ -527,7 +557,18 @@ def check_hydra(override: Override) -> None:
 
 
 def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
-    """The runs and places that a command line means: conf/, preset, overrides."""
+    """The runs and places that a command line means: conf/, preset, overrides.
+
+    A Refusal of what is unknown, out of range or contradicts itself.
+
+    >>> line = ["preset=paper", "activation=relu", "seed=7", "replicates=2"]
+    >>> runs, places = composed(line)
+    >>> [(run.level("activation"), run.level("pooling"), run.seed) for run in runs]
+    [('relu', 'subsample', 7), ('relu', 'subsample', 8)]
+    >>> composed(["activation=rleu"])
+    Traceback (most recent call last):
+    lenet.config.Refusal: activation 'rleu' is unknown; did you mean relu? levels: ...
+    """
     parsed = parse(overrides)
     for override in parsed:
         if override.is_sweep_override():
@@ -613,7 +654,11 @@ def launcherless(overrides: Sequence[str]) -> str:
 
 
 def alternatives(overrides: Sequence[str]) -> list[list[str]]:
-    """The command lines of a multirun: every combination of the swept values."""
+    """The command lines of a multirun: every combination of the swept values.
+
+    >>> alternatives(["activation=relu,tanh", "epochs=5"])
+    [['activation=relu', 'epochs=5'], ['activation=tanh', 'epochs=5']]
+    """
     parsed = parse(overrides)
     counts = [count_values(override) for override in parsed]
     count = max(*counts, math.prod(counts), 1)

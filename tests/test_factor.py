@@ -858,7 +858,7 @@ def test_orthogonal_brings_singular_values_near_one() -> None:
     whatever its size."""
     keys = draws.fold(draws.stream([0, 1], "matrices")[:, None, None], places(84, 120))
     matrices = draws.normal(keys).double() * torch.tensor([1e-6, 1e6])[:, None, None]
-    found = optimizer.orthogonal(matrices)
+    found = optimizer.orthogonalised(matrices)
     u, _, v = torch.linalg.svd(matrices, full_matrices=False)
     values = u.mT @ found @ v.mT
     sizes = values.diagonal(dim1=1, dim2=2)

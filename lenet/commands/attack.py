@@ -167,4 +167,4 @@ def origin(record: Record) -> Origin:
     )
     error = record["response"]["test_error"]
     data = f"run {record['run_id']}, {levels}, test error {error:.2%}"
-    return Origin(data=data, code=f"commit {str(record['code']['commit'])[:10]}")
+    return Origin(data=data, code=run_record.trained_with([record]))

@@ -30,7 +30,7 @@ from lenet.config import SAFE, Refusal, suggest
 from lenet.figures import interpretation_curves, interpretation_maps
 from lenet.interpret import analysis, overview, probe
 from lenet.interpret.analysis import METHODS, SPECS, Result
-from lenet.records import atomic_files, store
+from lenet.records import atomic_files, run_record, store
 from lenet.records.own_pictures import class_names
 from lenet.records.record_types import Plan, PlannedArm, Record
 from lenet.report import study_report
@@ -302,9 +302,8 @@ def figures(
     """Draw the curves of all runs, and pictures of the first run of each network."""
     record, methods = runs[0].record, runs[0].results
     name = str(record["treatment"]["data"])
-    origin = Origin(
-        "", f"{name}, {record['images']:,} test images", commits_and_versions(runs)
-    )
+    code = run_record.trained_with([run.record for run in runs])
+    origin = Origin("", f"{name}, {record['images']:,} test images", code)
     drawn: dict[str, Figure] = {}
     if "probe" in methods:
         about = of_images(specs["probe"])
@@ -340,13 +339,6 @@ def of_images(spec: probe.Probe) -> str:
         return said
     steps = f"{spec.epsilon} a pixel, {spec.attack_steps} steps"
     return f"{said} Attack: PGD in the L-infinity ball, {steps}."
-
-
-def commits_and_versions(runs: Sequence[Analysed]) -> str:
-    """The commits and versions that the runs were trained with."""
-    commits = sorted({str(run.record["code"]["commit"])[:10] for run in runs})
-    versions = sorted({run.record["versions"]["torch"] for run in runs})
-    return f"commit {', '.join(commits)}, torch {', '.join(versions)}"
 
 
 def portrayed(

@@ -254,7 +254,11 @@ def scale(unit: str) -> float:
 
 def points(value: float, unit: str = "") -> str:
     """A fraction in percentage points, or a number in a unit of its own, signed with a
-    true minus."""
+    true minus.
+
+    >>> points(0.0125), points(3.14159, "ms"), points(-0.0125) == MINUS + "1.25"
+    ('+1.25', '+3.14', True)
+    """
     if math.isnan(value):
         return "no effect"
     form = significant if unit else decimals
@@ -262,7 +266,11 @@ def points(value: float, unit: str = "") -> str:
 
 
 def interval(low: float, high: float, unit: str = "") -> str:
-    """Limits as `points`, in brackets; nothing where there are none."""
+    """Limits as `points`, in brackets; nothing where there are none.
+
+    >>> interval(0.001, 0.0125), interval(float("-inf"), 0.0125)
+    ('[+0.10, +1.25]', '')
+    """
     finite = math.isfinite(low) and math.isfinite(high)
     return f"[{points(low, unit)}, {points(high, unit)}]" if finite else ""
 
@@ -278,7 +286,11 @@ def runs_in_words(counts: pd.Series, of: str = "runs each") -> str:
 
 
 def wrap(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
-    """Lines of at most `width` inches, broken at spaces or inside too long words."""
+    """Lines of at most `width` inches, broken at spaces or inside too long words.
+
+    >>> wrap("a short text and Donaudampfschifffahrt", width=0.97, size=9)
+    ['a short text', 'and', 'Donaudampfs', 'chifffahrt']
+    """
     lines: list[str] = []
     for word in text.split():
         if lines and text_width(f"{lines[-1]} {word}", size, weight) <= width:

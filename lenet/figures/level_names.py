@@ -37,7 +37,14 @@ class Words(NamedTuple):
         return self.labels.get(factor, {}).get(level, level.replace("+", " + "))
 
     def change(self, arm: Any) -> str:
-        """An arm by what it is: "ReLU for scaled tanh", or "depth: 3 for 2"."""
+        """An arm by what it is: "ReLU for scaled tanh", or "depth: 3 for 2".
+
+        >>> arm = SimpleNamespace(factor="pooling", level="max", reference="subsample")
+        >>> labels = {"max": "max pooling", "subsample": "trained pooling"}
+        >>> words = Words({"pooling": labels})
+        >>> words.change(arm), Words().change(arm)
+        ('max pooling for trained', 'pooling: max for subsample')
+        """
         factor, new, old = str(arm.factor), str(arm.level), str(arm.reference)
         known = self.labels.get(factor, {})
         if factor in self.designed:
@@ -53,13 +60,22 @@ class Words(NamedTuple):
         return f"{known[new]} for {without_shared_end(known[old], known[new])}"
 
     def dated(self, text: str, factor: str, level: str) -> str:
-        """A text with the year of a level behind it, if that is known."""
+        """A text with the year of a level behind it, if that is known.
+
+        >>> words = Words(years={"activation": {"relu": 2010}})
+        >>> words.dated("ReLU", "activation", "relu")
+        'ReLU (2010)'
+        """
         year = self.years.get(factor, {}).get(level)
         return f"{text} ({year})" if year else text
 
 
 def about_images(text: str, names: Sequence[str]) -> str:
-    """A text about digits, as of images where the classes are none."""
+    """A text about digits, as of images where the classes are none.
+
+    >>> about_images("digits that one network misreads", ["cat", "dog"])
+    'images that one network misreads'
+    """
     if tuple(names) == DIGITS:
         return text
     text = text.replace("to one digit", "to one class").replace("no digit", "no class")
@@ -82,7 +98,11 @@ def name_ticks(axis: Axis, names: Sequence[str], inches: float) -> None:
 
 
 def without_shared_end(old: str, new: str) -> str:
-    """ "LeCun's" for "LeCun's initialisation" beside "Kaiming's initialisation"."""
+    """ "LeCun's" for "LeCun's initialisation" beside "Kaiming's initialisation".
+
+    >>> without_shared_end("LeCun's initialisation", "Kaiming's initialisation")
+    "LeCun's"
+    """
     *first, last = old.split()
     return " ".join(first) if first and new.split()[-1] == last else old
 
@@ -127,7 +147,11 @@ def study_network(study: Study) -> str:
 
 
 def number_name(key: str) -> str:
-    """ "curvature scale" for "optimizer.curvature_scale"."""
+    """ "curvature scale" for "optimizer.curvature_scale".
+
+    >>> number_name("optimizer.curvature_scale")
+    'curvature scale'
+    """
     return key.rpartition(".")[2].replace("_", " ")
 
 
@@ -169,7 +193,11 @@ def joint_words(several: Iterable[Words]) -> Words:
 
 
 def joint(settings: Iterable[tuple[str, str]]) -> str:
-    """The labels of some levels in one phrase; empty where one has none."""
+    """The labels of some levels in one phrase; empty where one has none.
+
+    >>> joint([("activation", "relu"), ("pooling", "max")]), joint([("epochs", "20")])
+    ('ReLU and max pooling', '')
+    """
     parts = [
         group_levels(factor).get(value, {}).get("label", "")
         if factor in FACTORS
@@ -180,7 +208,11 @@ def joint(settings: Iterable[tuple[str, str]]) -> str:
 
 
 def in_words(parts: Iterable[str]) -> str:
-    """ "a, b and c"."""
+    """ "a, b and c".
+
+    >>> in_words(["ReLU"]), in_words(["ReLU", "Adam", "dropout"])
+    ('ReLU', 'ReLU, Adam and dropout')
+    """
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last
 

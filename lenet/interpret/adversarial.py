@@ -40,8 +40,20 @@ def adversarial(
 
     images, labels, target: as `images.checked_images` and `images.checked_labels` take
     them; what would be misread is a Refusal. target: the class to be reached, one for
-    all or one for each image; without it any answer but the label. steps: of PGD, each
-    of 2.5 radii / steps, from a random point of the ball, drawn by `keys`.
+    all or one for each image; without it any answer but the label. epsilon: the radius,
+    in units of a pixel (1 is black to white), of a ball of `norm`, linf or l2. steps:
+    of PGD, each of 2.5 radii / steps, from a random point of the ball, drawn by `keys`.
+
+    >>> import torch
+    >>> from lenet.interpret.trained import load
+    >>> model = load("modern").model
+    >>> images = torch.zeros(1, 28, 28)
+    >>> images[:, 5:23, 13:16] = 1  # a one
+    >>> found = adversarial(model, images, 1, epsilon=0.3)
+    >>> found.images.shape, found.reached.tolist()
+    (torch.Size([1, 1, 28, 28]), [[True]])
+    >>> round(float((found.images[0] - images).abs().max()), 4)
+    0.3
     """
     if attack not in ATTACKS:
         raise Refusal(suggest(attack, ATTACKS, "attack", "attacks"))

@@ -122,10 +122,14 @@ def grad_cam(
     classes: Any = None,
     spec: GradCam = GradCam(),
 ) -> Pictures:
-    """The signed map on the image for every image and run.
+    """The signed map [run, n, 28, 28] on the image for every image and run.
 
     images: as `images.checked_images` takes them. classes: whose logit is explained,
     one for all, one for each image, or [run, image]; by default what each run sees.
+
+    >>> from lenet.interpret.trained import load
+    >>> grad_cam(load("modern").model, torch.zeros(2, 28, 28), classes=7).shape
+    torch.Size([1, 2, 28, 28])
     """
     pixels = readable_images(model, images)
     signed = cells(model, pixels, explained_classes(model, pixels, classes), spec.layer)

@@ -179,9 +179,21 @@ def accuracy_curve(
 ) -> Curve:
     """Accuracy over epsilon for every run; epsilon 0 is no attack.
 
+    images, labels: [n, 28, 28] in [0, 1] and [n], as `images.checked_images` and
+    `images.checked_labels` take them. keys: [n], of the random starts; None
+    takes the images' places. epsilons: radii in units of a pixel (1 is black to white).
+
     The largest radius comes first. What withstands there is taken to withstand at all
     smaller ones, whose balls lie in this one; so an image meets one attack that fails,
     and not one for each radius. Random points are tried at every radius.
+
+    >>> from lenet.interpret.trained import load
+    >>> images = torch.zeros(1, 28, 28)
+    >>> images[:, 5:23, 13:16] = 1  # a one
+    >>> effort = Effort(images=1, tries=Tries(steps=5, restarts=1), sample=1, atlas=0)
+    >>> curve = accuracy_curve(load("modern").model, images, 1, None, [0, 0.5], effort)
+    >>> curve.cells[["epsilon", "accuracy"]].values.tolist()
+    [[0.0, 1.0], [0.5, 0.0]]
     """
     with checked_problem(model, images, labels, keys) as problem:
         clean = problem_logits(problem).argmax(-1) == problem.labels

@@ -123,10 +123,20 @@ def saliency(
     spec: Saliency = Saliency(),
     seed: int = 0,
 ) -> Pictures:
-    """The map of one of METHODS for every image and run.
+    """The map [run, n, 28, 28] of one of METHODS for every image and run.
 
     images: as `images.checked_images` takes them. classes: whose logit is explained,
     one for all, one for each image, or [run, image]; by default what each run sees.
+
+    >>> from lenet.interpret.trained import load
+    >>> net, images = load("modern"), torch.zeros(1, 28, 28)
+    >>> images[:, 5:23, 13:16] = 1  # a one
+    >>> maps = saliency(net.model, images, "integrated_gradients", classes=1)
+    >>> maps.shape
+    torch.Size([1, 1, 28, 28])
+    >>> gained = net(images)[0, 1] - net(torch.zeros(1, 28, 28))[0, 1]
+    >>> 0.99 < float(maps.sum() / gained) < 1.01  # they add up to what the logit gains
+    True
     """
     if method not in METHODS:
         raise Refusal(suggest(method, METHODS, "method", "methods"))

@@ -102,12 +102,21 @@ class Trained:
     @torch.no_grad()
     def __call__(self, images: Any) -> Float[Tensor, "n class"]:
         """The logits of images as `images.checked_images` takes them: [n, 28, 28] in
-        [0, 1] or bytes, light ink on black."""
+        [0, 1] or bytes, light ink on black.
+
+        >>> load("modern")(np.zeros((5, 28, 28))).shape
+        torch.Size([5, 10])
+        """
         return self.model(checked_images(images, 1, self.like))[0]
 
     @torch.no_grad()
     def activations(self, images: Any) -> dict[str, Tensor]:
-        """What every layer gives, [n, ...], by the paper's names: C1 to F6, output."""
+        """What every layer gives, [n, ...], by the paper's names: C1 to F6, output.
+
+        >>> layers = load("modern").activations(np.zeros((5, 28, 28)))
+        >>> [tuple(layers[name].shape) for name in ("C1", "S4", "F6")]
+        [(5, 6, 28, 28), (5, 16, 5, 5), (5, 84)]
+        """
         seen = self.model.activations(checked_images(images, 1, self.like))
         return {layer: values[0] for layer, values in seen.items()}
 
@@ -120,6 +129,14 @@ class Trained:
         colour] of bytes, or of floats in [0, 1]. It is scaled and centred as MNIST's
         were, or, for a network of one's own pictures, as those were; a Refusal if it
         cannot be read, or, of digits, is blank.
+
+        >>> sheet = np.full((90, 90), 255, np.uint8)  # white
+        >>> sheet[20:75, 42:49] = 0  # an upright stroke
+        >>> load("modern").predict(sheet).digit
+        1
+        >>> load("modern").predict(np.full((90, 90), 255, np.uint8))
+        Traceback (most recent call last):
+        lenet.config.Refusal: the picture is blank: there is no digit in it
         """
         own = str(self.record["treatment"]["data"]) in OWN
         seen = self.as_own(image) if own else drawing.as_mnist(grey(image))
@@ -145,7 +162,11 @@ def load(name: str, output_dir: str = "outputs") -> Trained:
 
     name: published with lenet (`store.networks()`), a run's folder, or the first
     letters of the id of a run in output_dir, which may also be one whose weights a
-    study publishes.
+    study publishes. A Refusal says what there is, or (4) that a file was changed.
+
+    >>> net = load("modern")
+    >>> net.treatment["activation"], net.test_error
+    ('relu', 0.0063)
     """
     if name in store.networks():
         return assembled(name, store.PUBLISHED / f"{name}.json")

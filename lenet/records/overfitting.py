@@ -13,6 +13,10 @@ def overfitting(curve: Sequence[Point]) -> int | None:
     The network has learned to resist the steps that it trains on, and nothing else:
     from there on the PGD error is GAP above the error on the images that it trains on.
     curve: the points of a run. None if it does not end so, or was not attacked.
+
+    >>> curve = [{"train_error": 0.2, "pgd_error": error} for error in (0.3, 0.9, 1.0)]
+    >>> overfitting(curve), overfitting(curve[:1])
+    (2, None)
     """
     began = None
     for epoch, point in enumerate(curve, 1):

@@ -139,6 +139,20 @@ def portable(record: Record) -> bool:
     return bool(record.get("portable", False))
 
 
+def trained_with(records: Sequence[Record]) -> str:
+    """What trained some runs, for a caption: edition, commits, "+" where code was not
+    committed, and torch, each as it first appears."""
+    dirty = {record["code"]["commit"] for record in records if record["code"]["dirty"]}
+    commits = dict.fromkeys(record["code"]["commit"] for record in records)
+    named = (f"{str(name)[:10]}{'+' if name in dirty else ''}" for name in commits)
+    torch = dict.fromkeys(record["versions"]["torch"] for record in records)
+    editions = dict.fromkeys(str(edition(record)) for record in records)
+    return (
+        f"edition {', '.join(editions)}, commit {', '.join(named)}, "
+        f"torch {', '.join(torch)}"
+    )
+
+
 def edition(record: Record) -> int:
     """The edition of training that made a record."""
     return int(record.get("edition", 1))
@@ -260,7 +274,15 @@ def record_frame(records: Sequence[Record]) -> "pd.DataFrame":
 def load_stack(records: Sequence[Record], output_dir: str) -> "LeNet5":
     """The trained stack of these runs, in order, from their weights.
 
-    Their hash comes first: nothing is read as tensors but what the record says.
+    It takes images [n, 28, 28] in [0, 1] and gives logits [run, n, class]. A Refusal of
+    runs of other structures or classes, without weights, or (4) of changed ones.
+
+    The weights' hash comes first: nothing is read as tensors but what the record says.
+
+    >>> import torch
+    >>> record = store.select("modern", "outputs")
+    >>> load_stack([record, record], "outputs")(torch.zeros(5, 28, 28)).shape
+    torch.Size([2, 5, 10])
     """
     import torch
 

@@ -26,12 +26,20 @@ def without_garbage_collection() -> Iterator[None]:
 
 
 def canonical(content: Any) -> str:
-    """Plain content as the one JSON text that it has."""
+    """Plain content as the one JSON text that it has.
+
+    >>> canonical({"seed": 3, "error": 0.5})
+    '{"error":0.5,"seed":3}'
+    """
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(content: Any) -> str:
-    """The SHA-256 of plain content in its canonical JSON form."""
+    """The SHA-256 of plain content in its canonical JSON form.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
@@ -47,7 +55,15 @@ def seal_text(whole: Mapping[str, Any]) -> bytes:
 
 
 def unsealed(text: bytes, name: str) -> dict[str, Any]:
-    """The content under a seal, with it; a Refusal (4) unless the seal is right."""
+    """The content under a seal, with it; a Refusal (4) unless the seal is right.
+
+    >>> text = seal_text(sealed({"seed": 3}))
+    >>> unsealed(text, "record.json")["seed"]
+    3
+    >>> unsealed(text.replace(b"3", b"4", 1), "record.json")
+    Traceback (most recent call last):
+    lenet.config.Refusal: record.json was changed after it was written: ...
+    """
     try:
         content: dict[str, Any] = json.loads(text)
         seal = content["seal"]
@@ -70,7 +86,11 @@ def names_in(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def odd(content: Any) -> bool:
-    """Whether a text in what JSON holds, or a key, cannot be printed as it is."""
+    r"""Whether a text in what JSON holds, or a key, cannot be printed as it is.
+
+    >>> odd({"name": ["plain", 3]}), odd({"name": "red \x1b[31m"})
+    (False, True)
+    """
     if isinstance(content, dict):
         return any(map(odd, content)) or any(map(odd, content.values()))
     if isinstance(content, list):

@@ -37,7 +37,11 @@ PUBLISHED = Path(__file__).parents[1] / "interpret" / "weights"
 
 
 def record_path(output_dir: str, name: str) -> str:
-    """Where a run's record lies: a text, since ten thousand Paths take their time."""
+    """Where a run's record lies: a text, since ten thousand Paths take their time.
+
+    >>> record_path("outputs", "1c95a0b1c2d3e4f5")
+    'outputs/runs/1c95a0b1c2d3e4f5/record.json'
+    """
     return f"{output_dir}/runs/{name}/record.json"
 
 
@@ -145,7 +149,12 @@ def checked_record(record: Mapping[str, Any], path: Path | str) -> Record:
 
 
 def share_wrong(right: str, images: int) -> float | None:
-    """The share of the images whose bit is not set, in base64 text of packed bits."""
+    """The share of the images whose bit is not set, in base64 text of packed bits.
+
+    >>> bits = base64.b64encode(bytes([0b11110000, 0b11000000])).decode()
+    >>> share_wrong(bits, images=10)
+    0.4
+    """
     try:
         count = int.from_bytes(base64.b64decode(right)).bit_count()
     except ValueError:
@@ -214,7 +223,11 @@ def packaged(place: Path) -> dict[str, Path]:
 
 
 def networks() -> list[str]:
-    """The names of the networks whose weights come with lenet."""
+    """The names of the networks whose weights come with lenet.
+
+    >>> networks()
+    ['modern', 'paper']
+    """
     return sorted(path.stem for path in PUBLISHED.glob("*.json"))
 
 
@@ -320,7 +333,15 @@ def read_published(path: Path) -> list[Record]:
 def select(run: str, output_dir: str) -> Record:
     """The record that a unique prefix of a run id, or a run's folder, means: of a run
     that was trained here or, if it fits none, of a published one; or that of a network
-    which comes with lenet, by its name."""
+    which comes with lenet, by its name. A Refusal where it fits none, or several.
+
+    >>> record = select("modern", "outputs")
+    >>> record["treatment"]["activation"], record["response"]["test_error"]
+    ('relu', 0.0063)
+    >>> select("nothing", "outputs")
+    Traceback (most recent call last):
+    lenet.config.Refusal: run=nothing fits 0 of the ... runs in outputs: give more ...
+    """
     if run in networks():
         return read_record(PUBLISHED / f"{run}.json")
     with contextlib.suppress(OSError):  # too long for a path: a prefix, or nothing

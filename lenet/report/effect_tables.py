@@ -65,7 +65,11 @@ def effects_csv(table: pd.DataFrame) -> str:
 
 
 def inert(value: Any) -> Any:
-    """A text that no spreadsheet takes for a formula; numbers as they are."""
+    """A text that no spreadsheet takes for a formula; numbers as they are.
+
+    >>> inert("=1+2"), inert("-0.5"), inert(0.5)
+    ("'=1+2", '-0.5', 0.5)
+    """
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return value if is_number(value) else f"'{value}"
     return value
@@ -86,7 +90,17 @@ def as_markdown(table: pd.DataFrame, caption: str) -> str:
 
 
 def markdown(rows: pd.DataFrame, caption: str) -> str:
-    """Rows of texts with their caption above."""
+    """Rows of texts with their caption above.
+
+    >>> rows = pd.DataFrame({"level": ["relu", "tanh"], "effect": ["+0.10", "-0.20"]})
+    >>> print(markdown(rows, "Effects").strip())
+    Effects
+    <BLANKLINE>
+    | level | effect |
+    | --- | --- |
+    | relu | +0.10 |
+    | tanh | -0.20 |
+    """
     lines = [list(rows.columns), ["---"] * len(rows.columns), *rows.to_numpy().tolist()]
     cells = [[row if row == "---" else escaped(row) for row in line] for line in lines]
     body = "\n".join(f"| {' | '.join(line)} |" for line in cells)
@@ -94,7 +108,11 @@ def markdown(rows: pd.DataFrame, caption: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text that Markdown shows as it is, on one line."""
+    r"""A text that Markdown shows as it is, on one line.
+
+    >>> print(escaped("batch_size * 16"))
+    batch\_size \* 16
+    """
     plain = " ".join(text.split())
     return "".join(f"\\{char}" if char in MARKDOWN else char for char in plain)
 
@@ -152,7 +170,11 @@ def typeset_rows(rows: pd.DataFrame) -> tuple[str, str, list[str]]:
 
 
 def typeset(text: str) -> str:
-    """A text that LaTeX prints as it is."""
+    r"""A text that LaTeX prints as it is.
+
+    >>> print(typeset("batch_size: 5 %"))
+    batch\_size: 5 \%
+    """
     return "".join(LATEX.get(char, char) for char in " ".join(text.split()))
 
 
@@ -292,12 +314,20 @@ def unsigned_text(value: float, unit: str) -> str:
 
 
 def percent_text(fraction: float) -> str:
-    """A fraction in percent; nothing where there is none."""
+    """A fraction in percent; nothing where there is none.
+
+    >>> percent_text(0.0063), percent_text(float("nan"))
+    ('0.63', '')
+    """
     return decimals(100 * fraction) if math.isfinite(fraction) else ""
 
 
 def cell_text(value: Any, form: str) -> str:
-    """A value as a reader wants it; nothing where there is none."""
+    """A value as a reader wants it; nothing where there is none.
+
+    >>> [cell_text(value, ".2g") for value in (12_000, 0.03125, float("nan"), None)]
+    ['12,000', '0.031', '', '']
+    """
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:{form}}"
     if isinstance(value, int):

@@ -150,6 +150,20 @@ def arms(
     by the key of `names`, (factor, level), whose value maps those factors to levels;
     its reference is that of the factor of its name, where there is one.
     `seeds` are the planned ones, where a block may be missing from `runs` altogether.
+    Effects are in the unit of the response. A ValueError where a column or the
+    reference is missing, a run is there twice, or one finished without a finite number.
+
+    >>> runs = pd.DataFrame(
+    ...     {
+    ...         "activation": ["relu", "relu", "tanh", "tanh"],
+    ...         "seed": [0, 1, 0, 1],
+    ...         "test_error": [0.04, 0.02, 0.05, 0.04],
+    ...         "status": "finished",
+    ...     }
+    ... )
+    >>> table = arms(runs, {"activation": "relu"}).table
+    >>> table[["level", "n", "mean"]].round(4).values.tolist()  # of +0.01 and +0.02
+    [['tanh', 2, 0.015]]
     """
     blocks = _blocks(runs, list(reference), response, seeds)
     origin = tuple(reference.values())
@@ -192,6 +206,20 @@ def factorial(
     subsets S of the other factors of |S|! (k - |S| - 1)! / k! * (y(S and the factor) -
     y(S)): they add up to the gap between the ends. Seeds that lack a cell, or lost a
     run of one, are left out and counted.
+
+    Two factors of the levels 0 and 1: each adds 1, and both together 2 more. So `a`
+    adds 1 without b, 3 with b, and 2 in the mean; with and without differ by 2:
+
+    >>> rows = [(0, 0, 0.0), (0, 1, 1.0), (1, 0, 1.0), (1, 1, 4.0)]
+    >>> runs = pd.DataFrame(rows, columns=["a", "b", "test_error"])
+    >>> runs = runs.assign(seed=0, status="finished")
+    >>> table = factorial(runs, {"a": (0, 1), "b": (0, 1)}).table
+    >>> for kind in (SIMPLE, MAIN, PAIR):
+    ...     rows = effects_of_kind(table, kind).query("factor in ('a', 'a:b')")
+    ...     print(kind, rows["mean"].tolist())
+    simple effect [1.0, 3.0]
+    main effect [2.0]
+    interaction [2.0]
     """
     factors, cells = list(levels), list(product(*levels.values()))
     signs = np.array(list(product((-1, 1), repeat=len(factors))))
@@ -220,7 +248,18 @@ def path(
     """Steps from the reference to all new levels, chosen and measured on two tables.
 
     At each step the factor that helps most on `held_out` is turned (the first named, if
-    they tie); the height of the step is then estimated from `runs`, of other seeds.
+    they tie); the height of the step is then estimated from `runs`, of other seeds. A
+    ValueError where the two share a seed, or lack one of the 2^k cells.
+
+    Turned first is what helps most where it is looked for; it is measured elsewhere:
+
+    >>> rows = [(a, b, 0, "finished", 9 - a - 2 * b) for a in (0, 1) for b in (0, 1)]
+    >>> names = ["a", "b", "seed", "status", "test_error"]
+    >>> held_out = pd.DataFrame(rows, columns=names)
+    >>> runs = held_out.assign(seed=1, test_error=9 - held_out["a"] - 3 * held_out["b"])
+    >>> table = path(held_out, runs, {"a": (0, 1), "b": (0, 1)}).table
+    >>> table[["factor", "mean"]].values.tolist()
+    [['b', -3.0], ['a', -1.0]]
     """
     if shared := set(held_out["seed"]) & set(runs["seed"]):
         raise ValueError(f"the order and the heights share the seeds {sorted(shared)}")
@@ -257,6 +296,13 @@ def ladder(
     """Steps from the reference to all new levels, one factor after the other.
 
     The rows come in the order of `levels` and their means add up to the gap.
+
+    >>> rows = [(0, 0, 9.0), (1, 0, 8.0), (1, 1, 5.0)]
+    >>> runs = pd.DataFrame(rows, columns=["a", "b", "test_error"])
+    >>> runs = runs.assign(seed=0, status="finished")
+    >>> table = ladder(runs, {"a": (0, 1), "b": (0, 1)}).table
+    >>> table[["factor", "mean"]].values.tolist()  # from 9 over 8 to 5
+    [['a', -1.0], ['b', -3.0]]
     """
     factors, pairs = list(levels), list(levels.values())
     steps: list[Treatment] = [

@@ -191,7 +191,17 @@ def compared(
     factors: Sequence[str] | None = None,
     margin: float = 0.0,
 ) -> Comparison:
-    """The Comparison that a table holds; arguments and errors as for `effects`."""
+    """The Comparison that a table holds; arguments and errors as for `effects`.
+
+    >>> rows = [(lr, s, lr + s) for lr in (0.1, 0.2, 0.4) for s in range(3)]
+    >>> table = pd.DataFrame(rows, columns=["lr", "fold", "loss"])
+    >>> found = compared(table, response="loss", seed="fold", reference={"lr": 0.1})
+    >>> found.kind, found.base, found.response.lower_is_better, found.treatments
+    ('one factor', 'lr=0.1', True, [{'lr': 0.1}, {'lr': 0.2}, {'lr': 0.4}])
+    >>> compared(table, response="los", seed="fold")
+    Traceback (most recent call last):
+    ValueError: response=los: no such column; did you mean loss? columns: lr, fold, loss
+    """
     rows = table if isinstance(table, pd.DataFrame) else read_table(table)
     rows = rows.reset_index(drop=True)
     for column, what in ((response, "response"), (seed, "seed")):
@@ -240,7 +250,11 @@ def require(rows: pd.DataFrame, column: str, what: str) -> None:
 
 
 def shortened_list(words: Sequence[Any], most: int = SHOWN) -> str:
-    """Words in a row, and how many more there are."""
+    """Words in a row, and how many more there are.
+
+    >>> shortened_list([1, 2, 3, 4, 5], most=3)
+    '1, 2, 3 and 2 more'
+    """
     first = [str(word) for word in list(words)[:most]]
     rest = len(words) - len(first)
     return ", ".join(first) + (f" and {rest} more" if rest else "")
@@ -289,7 +303,14 @@ def candidates(rows: pd.DataFrame, taken: set[str], notes: list[str]) -> list[st
 
 
 def joined_columns(levels: Mapping[str, pd.Series]) -> dict[str, tuple[str, ...]]:
-    """Each factor with its columns: those whose levels settle each other are one."""
+    """Each factor with its columns: those whose levels settle each other are one.
+
+    An optimiser that always comes with its own learning rate is one factor with it:
+
+    >>> levels = {"optimizer": ["sgd", "adam", "sgd"], "lr": [0.1, 0.001, 0.1]}
+    >>> joined_columns({name: pd.Series(column) for name, column in levels.items()})
+    {'optimizer+lr': ('optimizer', 'lr')}
+    """
     groups: list[list[str]] = []
     for name, column in levels.items():
         for group in groups:
@@ -314,7 +335,11 @@ def level_of(levels: Mapping[str, pd.Series], parts: Sequence[str]) -> pd.Series
 
 
 def level_text(level: Level) -> str:
-    """A level as it is typed: 1 for 1.0."""
+    """A level as it is typed: 1 for 1.0.
+
+    >>> level_text(1.0), level_text(0.5), level_text("relu")
+    ('1', '0.5', 'relu')
+    """
     whole = isinstance(level, float) and level.is_integer()
     return str(int(level) if whole else level)
 
@@ -323,6 +348,10 @@ def numbered_blocks(seeds: pd.Series) -> tuple[list[str], pd.Series]:
     """What the blocks are called, and the number of each run's block among them.
 
     Whole numbers are their own; other names are counted from 0.
+
+    >>> names, numbers = numbered_blocks(pd.Series(["ann", "bob", "ann"]))
+    >>> names, numbers.tolist()
+    (['ann', 'bob'], [0, 1, 0])
     """
     if seeds.isna().any():
         listed = shortened_list([i + 1 for i in seeds.index[seeds.isna()]])
@@ -336,7 +365,11 @@ def numbered_blocks(seeds: pd.Series) -> tuple[list[str], pd.Series]:
 
 
 def way(response: str, better: str | None) -> str:
-    """Which way is better: higher or lower, as said or as the response's name says."""
+    """Which way is better: higher or lower, as said or as the response's name says.
+
+    >>> way("val_loss", None), way("test accuracy", None), way("mark", "lower")
+    ('lower', 'higher', 'lower')
+    """
     if better in ("higher", "lower"):
         return better
     if better is not None:
@@ -437,7 +470,11 @@ def reference_level(
 
 
 def equal(value: Level, wanted: Level) -> bool:
-    """Whether a level is what was asked for: 1e-3 and 0.001 are one number."""
+    """Whether a level is what was asked for: 1e-3 and 0.001 are one number.
+
+    >>> equal("1e-3", 0.001), equal("relu", "tanh")
+    (True, False)
+    """
     if str(value) == str(wanted):
         return True
     try:
@@ -475,7 +512,11 @@ def single(
 def treatment_text(
     factors: Sequence[str] | Mapping[str, Any], levels: Sequence[Level]
 ) -> str:
-    """A treatment in words."""
+    """A treatment in words.
+
+    >>> treatment_text(["optimizer", "epochs"], ["adam", 20.0])
+    'optimizer=adam,epochs=20'
+    """
     pairs = zip(factors, levels, strict=True)
     return ",".join(f"{factor}={level_text(level)}" for factor, level in pairs)
 

@@ -38,7 +38,14 @@ def sign_flip(
     means (Hartigan 1969, JASA 64:1303). p <= 1 - confidence exactly if 0 is outside the
     closed interval. Up to 16 blocks all 2^n subsets count; beyond, `draws` seeded ones
     plus the empty one, whose p is valid too (Phipson and Smyth 2010). The interval is
-    the whole line where 2/2^n > 1 - confidence.
+    the whole line where 2/2^n > 1 - confidence. A ValueError without blocks, or where a
+    difference is not finite.
+
+    Six blocks that agree have the least p that six can have, 2 of 2^6:
+
+    >>> p, low, high = sign_flip([1, 2, 3, 4, 5, 6])
+    >>> float(p) == 2 / 2**6, float(low), float(high)
+    (True, 1.0, 6.0)
     """
     d = _finite(differences)
     subsets = _subsets(d.shape[-1], draws)
@@ -65,6 +72,11 @@ def max_t(differences: npt.ArrayLike, draws: int = DRAWS) -> Array:
     statistic of the tests from the j-th on, and no p is below that of a larger one.
     Of one test it is exact if differences are as likely of either sign, of a family if
     those of a block are so together; tests/simulations.py says what skew costs.
+
+    The first test alone has p = 2/64; a second beside it makes that 4/64:
+
+    >>> max_t([[1, 2, 3, 4, 5, 6], [1, -1, 1, -1, 1, -1]]).tolist()
+    [0.0625, 1.0]
     """
     d = np.nan_to_num(np.asarray(differences, dtype=np.float64))
     adjusted = np.full(len(d), np.nan)
@@ -93,7 +105,13 @@ def equivalence(differences: npt.ArrayLike, margin: float, draws: int = DRAWS) -
 
     Two one-sided sign-flip tests (Schuirmann 1987), of margin - d and of margin + d;
     p is the larger one. It is at most 0.05 exactly if the 90 % interval that inverts
-    the test lies inside the margin.
+    the test lies inside the margin. `differences` is [..., block], the margin in their
+    unit; errors as of `sign_flip`.
+
+    All six differences lie inside the margin, so p is the least there is, 1 of 2^6:
+
+    >>> float(equivalence([0.1, -0.2, 0.1, 0.0, 0.2, -0.1], margin=1)) == 1 / 2**6
+    True
     """
     d = _finite(differences)
     subsets = _subsets(d.shape[-1], draws)
@@ -112,6 +130,16 @@ def new_digits_interval(
     - s2_residual/(n m), from the variances of the block means and of the image means
     and the mean square of what both leave (Cornfield and Tukey 1956); t with n - 1
     degrees. Where the images' own variance is estimated below zero it counts as zero.
+    A ValueError where there are not two of each.
+
+    Two seeds and two images, each with a variance of 1/2: wider than for seeds alone.
+
+    >>> low, high = new_digits_interval([[0, 1], [1, 2]])
+    >>> round(low, 2), round(high, 2)
+    (-7.98, 9.98)
+    >>> low, high = t_interval([0.5, 1.5])
+    >>> round(low, 2), round(high, 2)
+    (-5.35, 7.35)
     """
     d = np.asarray(differences, dtype=np.float64)
     n, m = d.shape
@@ -128,7 +156,14 @@ def new_digits_interval(
 
 
 def t_interval(values: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """The limits of a mean's interval: mean +- t s / sqrt(n); NaN for n below 2."""
+    """The limits of a mean's interval: mean +- t s / sqrt(n); NaN for n below 2.
+
+    `values` [n]; the limits are in their unit, and s has n - 1 in its denominator.
+
+    >>> low, high = t_interval([1, 2, 3])  # 2 +- 4.303 / sqrt(3)
+    >>> round(low, 3), round(high, 3)
+    (-0.484, 4.484)
+    """
     x = np.asarray(values, dtype=np.float64)
     n = len(x)
     if n < 2:
@@ -142,8 +177,12 @@ def prediction_interval(
 ) -> tuple[float, float]:
     """Where one more run of the same kind is expected: mean +- t s sqrt(1 + 1/n).
 
-    `values` are of single runs. A published number of one run is compared with this,
-    not with the narrower interval of our mean.
+    `values` [run] are of single runs, two at least. A published number of one run is
+    compared with this, not with the narrower interval of our mean.
+
+    >>> low, high = prediction_interval([1, 2, 3])  # 2 +- 4.303 sqrt(4/3)
+    >>> round(low, 3), round(high, 3)
+    (-2.968, 6.968)
     """
     x = np.asarray(values, dtype=np.float64)
     n = len(x)
@@ -155,7 +194,14 @@ def prediction_interval(
 def share_interval(
     count: int, total: int, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The exact interval of a share, `count` of `total` (Clopper and Pearson 1934)."""
+    """The exact interval of a share, `count` of `total` (Clopper and Pearson 1934).
+
+    None of ten was lost: the share is at most 1 - 0.025^(1/10).
+
+    >>> low, high = share_interval(0, 10)
+    >>> low, round(high, 4), round(1 - 0.025 ** (1 / 10), 4)
+    (0.0, 0.3085, 0.3085)
+    """
     rest, tail = total - count, (1 - confidence) / 2
     low = special.betaincinv(count, rest + 1, tail) if count else 0.0
     high = special.betainccinv(count + 1, rest, tail) if rest else 1.0
@@ -169,6 +215,9 @@ def mcnemar(differences: npt.ArrayLike) -> float:
     lost, minus those of which the reference's alone was. With one pair to a block this
     is McNemar's exact test (1947), binomial over the pairs that differ; with several,
     blocks change sign as a whole. 1 where no pairs differ.
+
+    >>> mcnemar([1, 1, 1, 1, 1, 1, 0, 0]), mcnemar([0, 0])  # 2 of 2^6, and nothing
+    (0.03125, 1.0)
     """
     d = np.asarray(differences, dtype=np.float64)
     d = d[d != 0]  # the others are the same under both signs
@@ -179,6 +228,11 @@ def holm(p: npt.ArrayLike) -> Array:
     """Holm's adjusted p [test]: the running maximum of (k - j) p_(j); NaN stays out.
 
     Controls the family-wise error without assumptions (Holm 1979).
+
+    The least of three times 3, the next times 2, and none below one before it:
+
+    >>> [round(p, 4) for p in holm([0.01, 0.04, 0.03]).tolist()]
+    [0.03, 0.06, 0.06]
     """
     values = np.asarray(p, dtype=np.float64)
     adjusted = np.full(values.shape, np.nan)
@@ -189,7 +243,11 @@ def holm(p: npt.ArrayLike) -> Array:
 
 
 def blocks_needed(significance: float = SIGNIFICANCE) -> int:
-    """Fewest blocks that can give a verdict: the least p of n blocks is 2 / 2^n."""
+    """Fewest blocks that can give a verdict: the least p of n blocks is 2 / 2^n.
+
+    >>> blocks_needed(), blocks_needed(0.01)  # 2/2^6 = 0.031, 2/2^8 = 0.008
+    (6, 8)
+    """
     return math.ceil(math.log2(2 / significance))
 
 
@@ -200,7 +258,11 @@ def seeds_for_power(
 
     `sd` is that of the within-block differences: sqrt(2) times the sd of single runs
     where those are independent. Noncentral t at alpha / tests, two-sided: max-T, which
-    knows how the tests hang together, needs no more.
+    knows how the tests hang together, needs no more. `effect` and `sd` are in one unit,
+    whichever it is; a ValueError where more than a million seeds would be needed.
+
+    >>> seeds_for_power(effect=0.001, sd=0.001), seeds_for_power(effect=0.002, sd=0.001)
+    (10, 6)
     """
     enough = _fewest(lambda n: _chance(abs(effect) / sd, n, tests) >= power)
     return max(blocks_needed(), enough)
@@ -210,6 +272,9 @@ def smallest_effect(n: int, sd: float, tests: int = 1, power: float = POWER) -> 
     """The effect that `n` seeds find with `power`: the inverse of seeds_for_power.
 
     Infinite where so few blocks can give no verdict, and NaN where there is no sd.
+
+    >>> round(smallest_effect(10, sd=0.001), 5), smallest_effect(5, sd=0.001)
+    (0.001, inf)
     """
     if math.isnan(sd):
         return math.nan
@@ -232,7 +297,11 @@ def seeds_for_equivalence(
 
     Two one-sided t tests at alpha / tests; the chance of 2 Phi((margin - t s/sqrt(n))
     sqrt(n)/sd) - 1, where positive, averaged over 2,000 quantiles of s, the sd that
-    will be observed.
+    will be observed. `sd`, of the within-block differences, and the margin are in one
+    unit, here fractions; errors as of `seeds_for_power`.
+
+    >>> seeds_for_equivalence(sd=0.0005), seeds_for_equivalence(sd=0.001)
+    (11, 36)
     """
 
     def is_found(n: int) -> bool:
@@ -309,7 +378,11 @@ def _sums(differences: Array, subsets: _Subsets) -> Array:
 
 
 def t_quantile(share: float, degrees: float) -> float:
-    """Below which Student's t of so many degrees of freedom is with this chance."""
+    """Below which Student's t of so many degrees of freedom is with this chance.
+
+    >>> round(t_quantile(0.975, 2), 3), round(t_quantile(0.975, 1e6), 3)
+    (4.303, 1.96)
+    """
     return float(special.stdtrit(degrees, share))
 
 

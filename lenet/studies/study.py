@@ -229,22 +229,7 @@ class Study:
         elif self.response == CORRECTED:
             digits += " with corrected labels"
         data = f"{record['treatment']['data']}, {digits}"
-        dirty = {
-            record["code"]["commit"]
-            for record in self.records
-            if record["code"]["dirty"]
-        }
-        commits = [
-            f"{str(commit)[:10]}{'+' if commit in dirty else ''}"
-            for commit in unique(record["code"]["commit"] for record in self.records)
-        ]
-        torch = unique(record["versions"]["torch"] for record in self.records)
-        editions = unique(str(run_record.edition(record)) for record in self.records)
-        code = (
-            f"edition {', '.join(editions)}, commit {', '.join(commits)}, "
-            f"torch {', '.join(torch)}"
-        )
-        return Origin(self.remark, data, code)
+        return Origin(self.remark, data, run_record.trained_with(self.records))
 
 
 def published_study(
@@ -294,6 +279,12 @@ def open_study(
     Its `effects` are a DataFrame with a row per effect, its `runs` one with a row per
     run. A Refusal if there is none of this name, if runs are missing, unless
     allow_partial, or of different code or torch, unless mix.
+
+    >>> study = open_study("leave_one_out")
+    >>> study.base, len(study.runs)
+    ('modern', 176)
+    >>> study.effects.set_index("factor").loc["head", ["level", "verdict"]].tolist()
+    ['rbf', 'worse']
     """
     root = Path(output_dir).expanduser()
     known = sorted(path.parent.name for path in root.glob("*/plan.json"))

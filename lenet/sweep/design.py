@@ -190,6 +190,10 @@ def load_design(name: str, overrides: Sequence[str], yes: bool = False) -> Desig
     """The design in a file; `overrides`, key=value, hold for all of its runs.
 
     yes: whether more than RUNS_UNASKED runs are meant.
+
+    >>> design = load_design("one_factor", ["data=digits"])
+    >>> design.kind, design.preset, [arm.name for arm in design.arms[:2]]
+    ('one_factor', 'paper', ['reference', 'activation=relu'])
     """
     content, notes = read_design(name), list[str]()
     given = {str(name): tried for name, tried in content["factors"].items()}
@@ -257,28 +261,48 @@ def check_factors(name: str, kind: str, factors: Mapping[str, Levels]) -> None:
 
 
 def treatments(kind: str, factors: Mapping[str, Levels]) -> int:
-    """How many treatments a design has, before any is composed."""
+    """How many treatments a design has, before any is composed.
+
+    >>> switches = dict.fromkeys("abc", {"old": {}, "new": {}})
+    >>> [treatments(kind, switches) for kind in ("ladder", "factorial", "one_factor")]
+    [4, 8, 7]
+    """
     sizes = [len(tried) for tried in factors.values()]
     alone = 1 + (len(sizes) if kind == "ladder" else sum(sizes))
     return math.prod(sizes) if kind in CROSSED else alone
 
 
 def one_at_a_time(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
-    """The reference, then each level of each factor by itself."""
+    """The reference, then each level of each factor by itself.
+
+    >>> tried = {"activation": {"relu": {}, "gelu": {}}, "norm": {"batch": {}}}
+    >>> list(one_at_a_time(tried))
+    [{}, {'activation': 'relu'}, {'activation': 'gelu'}, {'norm': 'batch'}]
+    """
     yield {}
     for factor, tried in factors.items():
         yield from ({factor: level} for level in tried)
 
 
 def one_after_another(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
-    """The first level of each factor, then one factor after the other at its second."""
+    """The first level of each factor, then one factor after the other at its second.
+
+    >>> switches = {"a": {"old": {}, "new": {}}, "b": {"old": {}, "new": {}}}
+    >>> [list(chosen.values()) for chosen in one_after_another(switches)]
+    [['old', 'old'], ['new', 'old'], ['new', 'new']]
+    """
     pairs = {factor: list(tried) for factor, tried in factors.items()}
     for turned in range(len(pairs) + 1):
         yield {f: pair[i < turned] for i, (f, pair) in enumerate(pairs.items())}
 
 
 def cross(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
-    """Every combination of the levels, the first of each together first."""
+    """Every combination of the levels, the first of each together first.
+
+    >>> switches = {"a": {"old": {}, "new": {}}, "b": {"old": {}, "new": {}}}
+    >>> [list(chosen.values()) for chosen in cross(switches)]
+    [['old', 'old'], ['old', 'new'], ['new', 'old'], ['new', 'new']]
+    """
     for chosen in product(*factors.values()):
         yield dict(zip(factors, chosen, strict=True))
 

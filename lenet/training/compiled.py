@@ -63,8 +63,8 @@ def train_part(
         adversary = passes.Adversary(radius, stride, stack.adversary_steps)
     about = network(stack)
     done = passes.train_pass(
-        weights(stack.model), steps, shown(stack, batch, epoch, data), about, adversary,
-        torch.get_num_threads(),
+        parameter_arrays(stack.model), steps, shown(stack, batch, epoch, data), about,
+        adversary, torch.get_num_threads(),
     )  # fmt: skip
     means, variances = torch.from_numpy(about.running).unbind(1)
     for layer, maps in ((stack.model.C1, slice(6)), (stack.model.C3, slice(6, 22))):
@@ -78,7 +78,7 @@ def answers(
 ) -> Int64[Tensor, "run image"]:
     """The class that each run gives each image; -1 where a score is no number."""
     logits, _ = passes.answers_of(
-        weights(stack.model),
+        parameter_arrays(stack.model),
         seen_by_all(stack, images, labels),
         network(stack),
         threads=torch.get_num_threads(),
@@ -92,7 +92,7 @@ def right_under_attack(
     """Which images each run still classifies correctly under PGD on the margin."""
     epsilon = stack.numbers["adversary.epsilon"].numpy()
     _, right = passes.answers_of(
-        weights(stack.model),
+        parameter_arrays(stack.model),
         seen_by_all(stack, images, labels)._replace(adversary=keys.numpy()),
         network(stack),
         passes.Adversary(epsilon, epsilon / np.float32(4), WATCHED_STEPS),
@@ -108,28 +108,30 @@ def curvature(
     labels = data.train_labels[samples].numpy()
     seen = passes.Shown(data.train_images.numpy(), samples.numpy(), labels)
     estimate = passes.curvature_of(
-        weights(stack.model), seen, network(stack), torch.get_num_threads()
+        parameter_arrays(stack.model), seen, network(stack), torch.get_num_threads()
     )
     return {name: torch.from_numpy(values) for name, values in estimate.items()}
 
 
-def scores(teacher: "Teacher", data: "Data") -> Float[Tensor, "picture class"]:
+def teacher_scores(teacher: "Teacher", data: "Data") -> Float[Tensor, "picture class"]:
     """The score of each class that a trained run gives every training image."""
     model, count = teacher.model, len(data.train_images)
     everything = np.arange(count)[None]
     seen = passes.Shown(data.train_images.numpy(), everything, 0 * everything)
     about = network_of(model, teacher.config.treatment, torch.zeros(1))
-    found = passes.scores_of(weights(model), seen, about, torch.get_num_threads())
+    found = passes.class_scores(
+        parameter_arrays(model), seen, about, torch.get_num_threads()
+    )
     return torch.from_numpy(found[0])
 
 
 def pixel_loops(model: LeNet5, levels: Mapping[str, "Value"]) -> passes.PixelLoops:
     """Scores of a network as it is now, and how they change with each pixel."""
     about = network_of(model, levels, torch.zeros(len(model.C1.weight)))
-    return passes.PixelLoops(weights(model), about)
+    return passes.PixelLoops(parameter_arrays(model), about)
 
 
-def weights(model: LeNet5) -> dict[str, np.ndarray]:
+def parameter_arrays(model: LeNet5) -> dict[str, np.ndarray]:
     """The parameters; what changes them there changes them here."""
     return {name: weight.detach().numpy() for name, weight in model.named_parameters()}
 

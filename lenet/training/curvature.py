@@ -32,13 +32,13 @@ def curvature(model: LeNet5, images: Images) -> Curvature:
     """h_kk of every trainable parameter, the mean over each run's images."""
     total: Curvature = {}
     for chunk in images.split(CHUNK, dim=1):
-        for name, values in summed(model, chunk).items():
+        for name, values in summed_curvature(model, chunk).items():
             total[name] = total.get(name, 0) + values
     return {name: values / images.shape[1] for name, values in total.items()}
 
 
 @torch.no_grad()
-def summed(model: LeNet5, images: Images) -> Curvature:
+def summed_curvature(model: LeNet5, images: Images) -> Curvature:
     """h_kk of every trainable parameter, summed over the images."""
     signals = [model.input(images)]
     for name in LAYERS:

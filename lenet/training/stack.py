@@ -33,7 +33,12 @@ from lenet.training.factor.head import as_targets
 from lenet.training.factor.input import LEVELS as INPUTS
 from lenet.training.factor.mix import LEVELS as MIXES
 from lenet.training.factor.mix import partners
-from lenet.training.factor.optimizer import HIDDEN, SECOND_ORDER, Numbers, orthogonal
+from lenet.training.factor.optimizer import (
+    HIDDEN,
+    SECOND_ORDER,
+    Numbers,
+    orthogonalised,
+)
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.order import LEVELS as ORDERS
 from lenet.training.factor.schedule import LEVELS as SCHEDULES
@@ -601,8 +606,9 @@ class Stack:
     def move_hidden(
         self, name: str, weight: Tensor, gradient: Tensor, now: Sequence[PerRun]
     ) -> None:
-        """`move` for a weight that is one matrix: its rule, then `orthogonal`. A kernel
-        that Table I leaves out is 0 in the matrix, and there is none to be moved."""
+        """`move` for a weight that is one matrix: its rule, then
+        `orthogonalised`. A kernel that Table I leaves out is 0 in the matrix, and there
+        is none to be moved."""
         level, wide = OPTIMIZERS[self.level("optimizer")], partial(beside, weight)
         layer = getattr(self.model, name.partition(".")[0])
         rate, shrink = map(wide, now)
@@ -617,9 +623,9 @@ class Stack:
         )
         if isinstance(layer, Convolution):
             dense = layer.spread(change)
-            change = layer.picked(orthogonal(dense.flatten(2)).view_as(dense))
+            change = layer.picked(orthogonalised(dense.flatten(2)).view_as(dense))
         else:
-            change = orthogonal(change.flatten(2)).view_as(weight)
+            change = orthogonalised(change.flatten(2)).view_as(weight)
         weight.mul_(1 - shrink).sub_(rate * change)
 
     @torch.no_grad()
@@ -724,7 +730,7 @@ def scores_of(teacher: Teacher, data: Data) -> Float[Tensor, "picture class"]:
     device, kind = data.train_images.device, teacher.model.C1.weight.dtype
     model = teacher.model.to(device)
     if device.type == "cpu" and kind == torch.float32 and data.classes == 10:
-        return compiled.scores(teacher, data)
+        return compiled.teacher_scores(teacher, data)
     parts = data.train_images.split(TEST_BATCH)
     return torch.cat([model(part / 255)[0] for part in parts])
 

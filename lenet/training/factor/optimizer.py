@@ -23,7 +23,8 @@ PerStep = np.ndarray  # float64 [step]
 Matrices = Float[Tensor, "run out in"]
 # The weights that are one matrix each, [out, what a unit of it sees].
 HIDDEN = ("C1.weight", "C3.weight", "C5.weight", "F6.weight")
-QUINTIC, TURNS, LEAST = (3.4445, -4.7750, 2.0315), 5, 1e-7  # Jordan's, see `orthogonal`
+# Jordan's, see `orthogonalised`.
+QUINTIC, TURNS, LEAST = (3.4445, -4.7750, 2.0315), 5, 1e-7
 
 
 class Numbers(NamedTuple):
@@ -44,7 +45,7 @@ class Optimizer:
     decoupled: weight decay acts on the weights, not through the gradient. corrected: m
     and v are averages that start at 0 (Kingma and Ba, 2015, Algorithm 1). rate: the
     learning rate's name. hidden: the rule of the weights in HIDDEN where they have
-    another one, whose change `orthogonal` follows; `optimizer.lr` and
+    another one, whose change `orthogonalised` follows; `optimizer.lr` and
     `optimizer.momentum` are then theirs.
     """
 
@@ -112,12 +113,12 @@ def sdlm(g: Number, m: Number, v: Number, n: Numbers) -> tuple[Number, Number, N
 
 def muon(g: Number, m: Number, v: Number, n: Numbers) -> tuple[Number, Number, Number]:
     """m <- m + (1 - first) (g - m); g + first (m - g): Nesterov's momentum, m the
-    average of the gradients, before `orthogonal` (Jordan et al., Muon, 2024)."""
+    average of the gradients, before `orthogonalised` (Jordan et al., Muon, 2024)."""
     m = m + (g - m) * n.first_rest
     return g + (m - g) * n.first, m, v
 
 
-def orthogonal(matrices: Matrices) -> Matrices:
+def orthogonalised(matrices: Matrices) -> Matrices:
     """About U V^T of each matrix U S V^T: its singular values come near 1.
 
     Five turns of X <- a X + (b A + c A^2) X with A = X X^T, from X of Frobenius norm 1

@@ -9,6 +9,7 @@
                  its scores change with each pixel
     maps.py      the inner loops of C1 to S4; dense.py: those of C5 to the output
     llvm.py      the language that those are written in; cache.py: what is kept on disk
+    sizes.py     how large the layers are
 
 The formulas of activations, poolings, heads and optimizers stand in training/factor/.
 """

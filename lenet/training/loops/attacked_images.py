@@ -14,8 +14,14 @@ import numpy as np
 
 from lenet.training.loops.cache import compiled
 from lenet.training.loops.dense import judge
-from lenet.training.loops.input_image import EDGE, GOLDEN, SIDE, mixed
+from lenet.training.loops.input_image import GOLDEN, mixed
 from lenet.training.loops.llvm import LANES
+from lenet.training.loops.sizes import (
+    CLASSES,
+    EDGE,
+    PICTURE_SIDE,
+    SIDE,
+)
 from lenet.training.loops.tiles import (
     P,
     aim,
@@ -32,11 +38,12 @@ Ball: Any = namedtuple("Ball", ["epsilon", "step", "steps", "low", "high"])
 
 @compiled
 @no_type_check
-def start(s, given, lane, key, ball, inside):
+def move_to_start(s, given, lane, key, ball, inside):
     """The lane's image goes to a place drawn by its key; `given` keeps where it was."""
-    for y in range(28):
-        for x in range(28):
-            place, q = P.image + (y + EDGE) * SIDE + x + EDGE, 28 * y + x
+    for y in range(PICTURE_SIDE):
+        for x in range(PICTURE_SIDE):
+            place, q = P.image + (y + EDGE) * SIDE + x + EDGE, PICTURE_SIDE * y + x
+            # 24 bits of the mixed key: uniform from -1 to below 1.
             bits = (mixed(key + (q + 1) * GOLDEN) >> 40) & 0xFFFFFF
             draw = np.float32(bits) * np.float32(2.0**-23) - np.float32(1)
             given[q, lane] = s[place, lane]
@@ -51,13 +58,15 @@ def start(s, given, lane, key, ball, inside):
 def climb(s, given, ball):
     """A step of every pixel along the sign of dE, within the ball and the bounds."""
     zero, step, epsilon = np.float32(0), ball.step, ball.epsilon
-    for y in range(28):
-        for x in range(28):
-            place, q = P.image + (y + EDGE) * SIDE + x + EDGE, 28 * y + x
-            by = P.d2 + 32 * y + x + 2
+    for y in range(PICTURE_SIDE):
+        for x in range(PICTURE_SIDE):
+            place, q = P.image + (y + EDGE) * SIDE + x + EDGE, PICTURE_SIDE * y + x
+            # dE by the image lies in rows of 32, behind two columns of the border.
+            by = P.d2 + SIDE * y + x + EDGE
             for lane in range(LANES):
                 slope = s[by, lane]
                 way = step if slope > zero else (-step if slope < zero else zero)
+                # The ball first, then the bounds of a pixel.
                 change = s[place, lane] + way - given[q, lane]
                 change = min(max(change, -epsilon), epsilon)
                 moved = given[q, lane] + change
@@ -68,11 +77,13 @@ def climb(s, given, ball):
 @no_type_check
 def climb_margin(s, lane, label):
     """dE by the scores where E is the largest other score less the label's."""
+    # The largest score of the other classes.
     best = 1 if label == 0 else 0
-    for c in range(10):
+    for c in range(CLASSES):
         if c != label and s[P.score + c, lane] > s[P.score + best, lane]:
             best = c
-    for c in range(10):
+    # E = s[best] - s[label]: its derivative is 1 at the one and -1 at the other.
+    for c in range(CLASSES):
         pull = np.float32(c == best) - np.float32(c == label)
         s[P.pull + c, lane] = pull
 
@@ -81,11 +92,13 @@ def climb_margin(s, lane, label):
 @no_type_check
 def move_images(s, count, given, wide, w, g, plan, shown, at, none, ball):
     """The images of a tile, moved; wide: the weights of C1 to S4 as they test."""
+    # A start in the ball, which may lie outside a pixel's bounds.
     for i in range(count):
         for lane in range(LANES):
             if at[i, lane] >= 0:
                 key = shown.adversary[at[i, lane]]
-                start(s[i], given[i], lane, key, ball, False)
+                move_to_start(s[i], given[i], lane, key, ball, False)
+    # Steps that make the loss larger; the weights stay, and nothing is dropped.
     for _ in range(ball.steps):
         for i in range(count):
             forward_maps(s[i], wide, plan)
@@ -105,6 +118,7 @@ def move_images(s, count, given, wide, w, g, plan, shown, at, none, ball):
 def judge_under_attack(s, count, given, wide, w, g, plan, shown, at, none, ball, right):
     """Which images of a tile keep their class, as they are and on a path of the
     largest other score; right: [image], True at first."""
+    # First the image itself, then the start and the point after every step.
     for turn in range(ball.steps + 2):
         for i in range(count):
             forward_maps(s[i], wide, plan)
@@ -119,7 +133,7 @@ def judge_under_attack(s, count, given, wide, w, g, plan, shown, at, none, ball,
                 for lane in range(LANES):
                     if at[i, lane] >= 0:
                         key = shown.adversary[at[i, lane]]
-                        start(s[i], given[i], lane, key, ball, True)
+                        move_to_start(s[i], given[i], lane, key, ball, True)
         elif turn <= ball.steps:
             for i in range(count):
                 for lane in range(LANES):

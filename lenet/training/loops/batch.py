@@ -25,6 +25,10 @@ from lenet.training.loops import norm
 from lenet.training.loops.attacked_images import move_images
 from lenet.training.loops.cache import compiled, entrance
 from lenet.training.loops.dense import (
+    DECAY,
+    EPSILON,
+    KEEP,
+    RATE,
     judge,
     move,
     outer_bias,
@@ -33,9 +37,28 @@ from lenet.training.loops.dense import (
     outer_output,
 )
 from lenet.training.loops.llvm import LANES, meet
-from lenet.training.loops.maps import fill, fold, repeat
+from lenet.training.loops.maps import add_lanes, fill, repeat
 from lenet.training.loops.muon import move_hidden
+from lenet.training.loops.sizes import (
+    C1_MAPS,
+    C1_SIZE,
+    C3_MAPS,
+    C3_SIZE,
+    C5_BLOCKS,
+    C5_SHARE,
+    C5_UNITS,
+    CLASS_ROW,
+    F6_BLOCKS,
+    F6_ROW,
+    F6_SHARE,
+    S2_ALL,
+    S4_ALL,
+)
 from lenet.training.loops.tiles import (
+    DELTAS_F6,
+    DELTAS_OUTPUT,
+    SEEN_C5,
+    SEEN_F6,
     TILE,
     WIDTH,
     C1_learn,
@@ -56,7 +79,7 @@ from lenet.training.loops.tiles import (
     backward_maps,
     forward_dense,
     forward_maps,
-    keep,
+    keep_for_round,
     put,
 )
 
@@ -106,7 +129,8 @@ def some_groups(
     """Forward and back for the groups from `first` to `stop` of a round whose images
     are those from `start` to `end` of the pass."""
     seen, deltas, parts, _ = kept
-    lanes, at = own[0], np.empty((TILE, LANES), np.int64)
+    lanes, at = own.lanes, np.empty((TILE, LANES), np.int64)
+    # Up to TILE groups read the weights of C5 to output together.
     for tile in range(first, stop, TILE):
         count = min(TILE, stop - tile)
         place(at, start + tile * LANES, end)
@@ -116,26 +140,29 @@ def some_groups(
         forward_dense(s, count, w, plan, at, shown.masks)
         judge_tile(s, count, plan, shown, at, factor, losses, answers)
         backward_dense(s, count, w, plan)
+        # C5 to output wait for `gather`; C1 to S4 are added up over the lanes at once.
         for i in range(count):
-            keep(s[i], tile + i, seen, deltas)
+            keep_for_round(s[i], tile + i, seen, deltas)
             backward_maps(s[i], wide, lanes, plan)
-            fold(parts[tile + i], lanes, len(lanes))
+            add_lanes(parts[tile + i], lanes, len(lanes))
 
 
 @compiled
 @no_type_check
 def spread_of(s, mine, first, layer, sums, there, threads, gate, groups, count, out):
     """(mean, variance) of the maps of a layer over all groups, into `out` [2, map]."""
-    maps, n = (16, 100) if layer else (6, 784)
+    maps, n = (C3_MAPS, C3_SIZE) if layer else (C1_MAPS, C1_SIZE)
     raw = P.raw3 if layer else P.raw1
+    # First the sums, then those of the squared distances from their mean.
     for turn in range(2):
         for i in range(mine):
             for m in range(maps):
                 centre = out[0, m] if turn else np.float32(0)
-                sums[turn, first + i, m] = norm.summed(
+                sums[turn, first + i, m] = norm.map_sum(
                     s[i], raw + n * m, n, there[i], centre, turn == 1
                 )
         meet(gate, threads)
+        # Every thread adds up the groups of all threads: all find the same bits.
         for m in range(maps):
             total = np.float32(count) * np.float32(n)
             out[turn, m] = norm.over_groups(sums[turn], groups, m, total)
@@ -144,32 +171,36 @@ def spread_of(s, mine, first, layer, sums, there, threads, gate, groups, count, 
 
 @compiled
 @no_type_check
-def remember(plan, running, layer, out, count):
+def update_running(plan, running, layer, out, count):
     """The running statistics move towards those of a batch of `count` images."""
-    maps, n = (16, 100) if layer else (6, 784)
+    maps, n = (C3_MAPS, C3_SIZE) if layer else (C1_MAPS, C1_SIZE)
+    # A smaller batch moves them by less: MOMENTUM is that of MOMENTUM_BATCH images.
     share = np.float32(min(MOMENTUM, MOMENTUM * count / MOMENTUM_BATCH))
     one, pixels = np.float32(1), np.float32(count) * np.float32(n)
     for m in range(maps):
+        # The running variance is the unbiased one.
         variance = out[1, m] * (pixels / (pixels - one))
         for kind, value in ((0, out[0, m]), (1, variance)):
-            before = running[kind, 6 * layer + m]
-            running[kind, 6 * layer + m] = before * (one - share) + share * value
+            before = running[kind, C1_MAPS * layer + m]
+            running[kind, C1_MAPS * layer + m] = before * (one - share) + share * value
 
 
 @compiled
 @no_type_check
 def normed_back(s, mine, first, layer, sums, there, threads, gate, groups, count, out):
     """The deltas of a layer's maps, taken back through batch norm."""
-    maps, n = (16, 100) if layer else (6, 784)
+    maps, n = (C3_MAPS, C3_SIZE) if layer else (C1_MAPS, C1_SIZE)
     raw, delta = (P.raw3, P.gate3) if layer else (P.raw1, P.gate1)
+    # The sums of delta, and of delta times the normalised map, of every group.
     for i in range(mine):
         for m in range(maps):
             place, xs = delta + n * m, raw + n * m
             zero = np.float32(0)
-            sums[0, first + i, m] = norm.summed(s[i], place, n, there[i], zero, False)
-            sums[1, first + i, m] = norm.product(s[i], place, s[i], xs, n, there[i])
+            sums[0, first + i, m] = norm.map_sum(s[i], place, n, there[i], zero, False)
+            sums[1, first + i, m] = norm.map_product(s[i], place, s[i], xs, n, there[i])
     meet(gate, threads)
     total = np.float32(count) * np.float32(n)
+    # Their means over the whole batch, then dE by the sums of this thread's groups.
     for m in range(maps):
         mean = norm.over_groups(sums[0], groups, m, total)
         slant = norm.over_groups(sums[1], groups, m, total)
@@ -189,50 +220,56 @@ def normed_groups(
     """some_groups with batch norm: layer by layer, as all groups of a batch give the
     statistics; s has a place for each group of the thread."""
     seen, deltas, parts, sums = kept
-    lanes, mine, count = own[0], stop - first, end - start
+    lanes, mine, count = own.lanes, stop - first, end - start
     at = np.empty((max(mine, 1), LANES), np.int64)
     place(at, start + first * LANES, end)
     there = (at >= 0).astype(np.float32)
-    found = np.zeros((2, 2, 16), np.float32)
+    found = np.zeros((2, 2, C3_MAPS), np.float32)
     for tile in range(0, mine, TILE):
         size = min(TILE, mine - tile)
         put_tile(s[tile:], size, w, plan, shown, at[tile:], own)
+    # C1 of all groups without its bias, which the norm adds.
     for i in range(mine):
-        for m in range(6):
-            C1_sums(s[i], wide, plan, m, P.raw1 + 784 * m, s[i], P.none)
+        for m in range(C1_MAPS):
+            C1_sums(s[i], wide, plan, m, P.raw1 + C1_SIZE * m, s[i], P.none)
     about = (there, threads, gate, groups, count)
     spread_of(s, mine, first, 0, sums, *about, found[0])
+    # From C1's statistics to S2, and C3 without its bias.
     for i in range(mine):
         normal_maps(s[i], wide, plan, 0, found[0])
         S2_squash(s[i], plan)
-        for m in range(16):
-            C3_sums(s[i], wide, plan, m, P.raw3 + 100 * m, s[i], P.none)
+        for m in range(C3_MAPS):
+            C3_sums(s[i], wide, plan, m, P.raw3 + C3_SIZE * m, s[i], P.none)
     spread_of(s, mine, first, 1, sums, *about, found[1])
+    # From C3's statistics to S4.
     for i in range(mine):
         normal_maps(s[i], wide, plan, 1, found[1])
         S4_squash(s[i], plan)
+    # C5 to the loss and back to dE/dS4, up to TILE groups at a time.
     for tile in range(0, mine, TILE):
         size = min(TILE, mine - tile)
         some, where = s[tile:], at[tile:]
         forward_dense(some, size, w, plan, where, shown.masks)
         judge_tile(some, size, plan, shown, where, factor, losses, answers)
         backward_dense(some, size, w, plan)
+    # C5 to output wait for `gather`; C3 is to add up dE/dS2 from 0.
     for i in range(mine):
-        keep(s[i], first + i, seen, deltas)
-        fill(s[i], P.d2, 1176, s[i], P.none)
+        keep_for_round(s[i], first + i, seen, deltas)
+        fill(s[i], P.d2, S2_ALL, s[i], P.none)
     normed_learn(s, mine, first, wide, lanes, plan, parts, sums, about, found)
     if thread == 0:
         for layer in range(2):
-            remember(plan, running, layer, found[layer], count)
+            update_running(plan, running, layer, found[layer], count)
 
 
 @compiled
 @no_type_check
 def normal_maps(s, wide, plan, layer, found):
     """The maps of a layer, normalised, squashed and pooled."""
-    maps, n = (16, 100) if layer else (6, 784)
+    maps, n = (C3_MAPS, C3_SIZE) if layer else (C1_MAPS, C1_SIZE)
     raw, bias = (P.raw3, plan.b3) if layer else (P.raw1, plan.b1)
     mean, gain = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    # A map has one mean and one gain, the same in every lane.
     for m in range(maps):
         mean[:] = found[0, m]
         gain[:] = np.float32(1) / np.float32(math.sqrt(found[1, m] + norm.SMALL))
@@ -247,27 +284,31 @@ def normal_maps(s, wide, plan, layer, found):
 @no_type_check
 def normed_learn(s, mine, first, wide, lanes, plan, parts, sums, about, found):
     """The gradients of C1 to S4, through both norms."""
+    # S4, and C3's deltas before their way through the norm.
     for i in range(mine):
-        for m in range(16):
+        for m in range(C3_MAPS):
             S4_back(s[i], wide, lanes, plan, m)
-        fold(parts[first + i], lanes, len(lanes))  # the biases; kernels come below
+        add_lanes(parts[first + i], lanes, len(lanes))  # the biases; kernels come below
     normed_back(s, mine, first, 1, sums, *about, found[1])
+    # C3's kernels and dE/dS2; then S2, and C1's deltas before their norm.
     for i in range(mine):
-        for m in range(16):
+        for m in range(C3_MAPS):
             C3_back(s[i], wide, plan, m)
             C3_learn(s[i], lanes, plan, m)
-        for m in range(6):
+        for m in range(C1_MAPS):
             S2_back(s[i], wide, lanes, plan, m)
         some = np.empty(parts.shape[1], np.float32)
-        fold(some, lanes, len(lanes))
+        add_lanes(some, lanes, len(lanes))
+        # What lies before b3: b1, S2 and C3's kernels; C1's are overwritten below.
         for k in range(plan.b3):
             parts[first + i, k] = some[k]
     normed_back(s, mine, first, 0, sums, *about, found[0])
+    # C1's kernels, which lie before b1.
     for i in range(mine):
-        for m in range(6):
+        for m in range(C1_MAPS):
             C1_learn(s[i], lanes, plan, m)
         some = np.empty(parts.shape[1], np.float32)
-        fold(some, lanes, len(lanes))
+        add_lanes(some, lanes, len(lanes))
         for k in range(plan.b1):
             parts[first + i, k] = some[k]
 
@@ -277,19 +318,27 @@ def normed_learn(s, mine, first, wide, lanes, plan, parts, sums, about, found):
 def gather(thread, threads, g, plan, kept, groups, images):
     """Add this thread's share of the gradients of a round."""
     seen, deltas, parts, _ = kept
+    # C1 to S4: the groups, from the first.
     if thread == 0:
         for group in range(groups):
             for k in range(parts.shape[1]):
                 g[k] += parts[group, k]
     length = deltas.shape[1]
-    for block in range(20 * thread // threads, 20 * (thread + 1) // threads):
-        k, d = plan.c5 + 2400 * block, 6 * block * length
-        for x in range(0, 400, 16):
-            outer_C5(g, k + x, 400, deltas, d, length, seen, x, WIDTH, images)
-    for block in range(21 * thread // threads, 21 * (thread + 1) // threads):
-        k, d = plan.f6 + 480 * block, (120 + 4 * block) * length
-        for x in range(0, 120, 24):
-            outer_F6(g, k + x, 120, deltas, d, length, seen, 400 + x, WIDTH, images)
+    # C5: 20 blocks of 6 outputs, 16 inputs at a time.
+    first, stop = C5_BLOCKS * thread // threads, C5_BLOCKS * (thread + 1) // threads
+    for block in range(first, stop):
+        row = C5_SHARE * block
+        k, d = plan.c5 + S4_ALL * row, row * length
+        for x in range(0, S4_ALL, 2 * LANES):
+            outer_C5(g, k + x, S4_ALL, deltas, d, length, seen, x, WIDTH, images)
+    # F6: 21 blocks of 4 outputs, 24 inputs at a time.
+    first, stop = F6_BLOCKS * thread // threads, F6_BLOCKS * (thread + 1) // threads
+    for block in range(first, stop):
+        row = F6_SHARE * block
+        d = (DELTAS_F6 + row) * length
+        for x in range(0, C5_UNITS, 3 * LANES):
+            k, column = plan.f6 + C5_UNITS * row + x, SEEN_C5 + x
+            outer_F6(g, k, C5_UNITS, deltas, d, length, seen, column, WIDTH, images)
     if thread == threads - 1:
         gather_rest(g, plan, seen, deltas, groups, images)
 
@@ -299,16 +348,18 @@ def gather(thread, threads, g, plan, kept, groups, images):
 def gather_rest(g, plan, seen, deltas, groups, images):
     """Add the gradients of the output and of the biases of C5 and F6."""
     length = deltas.shape[1]
-    for row in range(0, 120, LANES):
+    # The biases of C5, then of F6 with four idle places, eight at a time.
+    for row in range(0, C5_UNITS, LANES):
         outer_bias(g, plan.b5 + row, deltas, row * length, length, groups)
-    for row in range(0, 88, LANES):
-        outer_bias(g, plan.b6 + row, deltas, (120 + row) * length, length, groups)
+    for row in range(0, F6_ROW, LANES):
+        outer_bias(g, plan.b6 + row, deltas, (DELTAS_F6 + row) * length, length, groups)
     if plan.linear:
-        d = 208 * length
-        for x in range(0, 88, LANES):
-            k = plan.w7 + x
-            outer_output(g, k, 88, deltas, d, length, seen, 520 + x, WIDTH, images)
-        for row in range(0, 16, LANES):
+        # The output: all classes at once, eight inputs at a time; then its biases.
+        d = DELTAS_OUTPUT * length
+        for x in range(0, F6_ROW, LANES):
+            k, column = plan.w7 + x, SEEN_F6 + x
+            outer_output(g, k, F6_ROW, deltas, d, length, seen, column, WIDTH, images)
+        for row in range(0, CLASS_ROW, LANES):
             outer_bias(g, plan.b7 + row, deltas, d + row * length, length, groups)
 
 
@@ -319,13 +370,14 @@ def step(thread, plan, state, shares, numbers, now, decay):
     w, g, m, v = state
     rate, shrink, epsilon = now
     for lane in range(LANES):
-        numbers[0, lane], numbers[7, lane] = rate, epsilon
+        numbers[RATE, lane], numbers[EPSILON, lane] = rate, epsilon
+    # Decay acts on some parameters alone: `decayed` is 1 or 0.
     for k in range(len(shares)):
         if shares[k, 0] == thread:
             start, length, decayed = shares[k, 1], shares[k, 2], shares[k, 3]
             for lane in range(LANES):
-                numbers[1, lane] = decay * decayed
-                numbers[2, lane] = np.float32(1) - shrink * decayed
+                numbers[DECAY, lane] = decay * decayed
+                numbers[KEEP, lane] = np.float32(1) - shrink * decayed
             move(plan.rule, w, g, m, v, start, length, numbers)
 
 
@@ -348,18 +400,21 @@ def each_batch(
     """The pass of a run with a step after every `size` images, as one of the threads
     that work on it; ended becomes the step with a loss that is not finite.
 
-    own: what only this thread writes; running: batch norm's statistics [2, map].
+    own: see tiles.Own, kept: tiles.Round; running: batch norm's statistics [2, map].
     """
-    w, g, wide, tested = state[0], state[1], own[-1], own[4]
-    total, length = len(shown.order), len(kept[2]) * LANES
+    w, g, wide, tested = state[0], state[1], own.wide, own.tested
+    total, length = len(shown.order), len(kept.parts) * LANES
+    # A batch and its step.
     for start in range(0, total, size):
         stop, index = min(start + size, total), start // size
         repeat(wide, w, len(wide))
-        if own[6].steps:
+        # The adversary meets the network as it tests, with running statistics.
+        if own.ball.steps:
             tested[:] = wide
             if plan.norm:
                 norm.testing(tested, plan, running[0], running[1])
         factor = np.float32(1) / np.float32(stop - start)
+        # A round of the batch; this thread has its groups from first to last.
         for part in range(start, stop, length):
             end = min(part + length, stop)
             groups = -(-(end - part) // LANES)
@@ -377,6 +432,7 @@ def each_batch(
                 )  # fmt: skip
             meet(gate, threads)
             gather(thread, threads, g, plan, kept, groups, end - part)
+            # After its last round a batch ends the run, or takes its step.
             if end == stop:
                 if not all_finite(losses, start, stop):
                     if thread == 0:

@@ -18,14 +18,24 @@ from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.optimizer import Numbers
 from lenet.training.factor.teacher import LEVELS as TEACHERS
 from lenet.training.loops.llvm import LANES, emitted, lane_sums, loop, when
+from lenet.training.loops.sizes import (
+    C5_SHARE,
+    C5_UNITS,
+    CLASSES,
+    F6_ROW,
+    F6_SHARE,
+    F6_UNITS,
+)
 
-CLASSES = 10
+C5_VECTORS, F6_VECTORS = C5_UNITS // LANES, F6_ROW // LANES  # a row, in vectors
 Step: Any = namedtuple(
     "Step",
     ["rate", "decay", "keep", "first", "first_rest", "second", "rest", "epsilon"],
 )
 # What a step needs, a vector each, the same number in every lane: the learning rate,
 # what times the weight is added to its gradient, what a weight is multiplied by first.
+RATE, DECAY, KEEP = (Step._fields.index(name) for name in ("rate", "decay", "keep"))
+EPSILON = Step._fields.index("epsilon")
 
 
 def dense(rows, images):
@@ -34,6 +44,7 @@ def dense(rows, images):
         vectors apart; w from k on: [output, pitch], and bias on: numbers."""
         pairs = [(row, image) for row in range(rows) for image in range(images)]
         total = {pair: s.cell() for pair in pairs}
+        # Each weight is read once for all groups, each input once for all rows.
         with loop(n) as q:
             values = [s[x + q + size * image] for image in range(images)]
             for row in range(rows):
@@ -75,6 +86,7 @@ def outer(rows, columns):
         places = [[g.number(k + pitch * row + LANES * column)
                    for column in range(columns)] for row in range(rows)]  # fmt: skip
         total = [[g.cell(place[0]) for place in line] for line in places]
+        # One image after the other, the sums in registers all the while.
         with loop(images) as image:
             values = [seen.number(x + width * image + LANES * column)[0]
                       for column in range(columns)]  # fmt: skip
@@ -93,6 +105,7 @@ def outer(rows, columns):
 def outer_bias(g, k, deltas, d, length, groups):
     """Add to the gradients of LANES biases the sums of their deltas, in numbers."""
     rows = []
+    # A vector has one output's deltas of eight images: lanes are added last.
     for output in range(LANES):
         total = g.cell()
         with loop(groups) as group:
@@ -108,8 +121,9 @@ def measure(s, units, score, bitmaps):
     """The scores of RBF units: -y (eq. 7), with half of the squared distance."""
     for c in range(CLASSES):
         total = s.cell()
-        with loop(s.whole(84)) as j:
-            gap = s[units + j] - bitmaps.splat(j + 84 * c)
+        with loop(s.whole(F6_UNITS)) as j:
+            # sum_j (x_j - w_cj)^2
+            gap = s[units + j] - bitmaps.splat(j + F6_UNITS * c)
             total.add(gap, gap)
         s[score + c] = total[0] * -0.5
 
@@ -117,10 +131,12 @@ def measure(s, units, score, bitmaps):
 @emitted
 def pull_back(s, units, pull, d, bitmaps):
     """dE/dF6 of RBF units from dE/dscore."""
-    with loop(s.whole(84)) as j:
+    with loop(s.whole(F6_UNITS)) as j:
         total = s[pull] * 0.0
         for c in range(CLASSES):
-            total = s[pull + c].fma(bitmaps.splat(j + 84 * c) - s[units + j], total)
+            # sum_c dE/dscore_c (w_cj - x_j)
+            gap = bitmaps.splat(j + F6_UNITS * c) - s[units + j]
+            total = s[pull + c].fma(gap, total)
         s[d + j] = total
 
 
@@ -130,11 +146,13 @@ def judge(s, code, teacher, score, target, number, factor, loss, pull, about):
     teachers' shares, the temperature and the weight, one after the other."""
     scores = [s[score + c] for c in range(CLASSES)]
     targets = [s[target + c] for c in range(CLASSES)]
+    # The head's loss, and its derivative by each score.
     for index, head in enumerate(HEADS.values()):
         with when(code, index):
             s[loss], pulls = head.formula(scores, targets, s[number])
             for c, value in enumerate(pulls):
                 s[pull + c] = value
+    # A teacher's level makes of it, and of the teachers' shares, the loss.
     for index, level in enumerate(TEACHERS.values()):
         if level is not None:
             with when(teacher, index):
@@ -149,7 +167,7 @@ def judge(s, code, teacher, score, target, number, factor, loss, pull, about):
 
 
 @emitted
-def shares(s, score, pull):
+def put_softmax(s, score, pull):
     """The shares of the classes in the softmax."""
     scores = [s[score + c] for c in range(CLASSES)]
     partition = log_sum_exp(scores)
@@ -172,6 +190,7 @@ def move(code, w, g, m, v, start, n, numbers):
         with when(code, index), loop(n) as turn:
             k = turn + start
             gradient = w[k].fma(step.decay, g[k])
+            # A rule without this memory is given the rate in its place, and ignores it.
             memory = zip((m, v), level.memory, strict=True)
             before = [a[k] if name else step.rate for a, name in memory]
             numbers_of = Numbers._make(step[3:])
@@ -179,6 +198,7 @@ def move(code, w, g, m, v, start, n, numbers):
             for array, name, value in zip((m, v), level.memory, after, strict=True):
                 if name:
                     array[k] = value
+            # keep is 1 less what decoupled decay takes.
             w[k] = w[k] * step.keep - step.rate * change
             g[k] = g.zero()
 
@@ -190,7 +210,8 @@ def incline(code, g, m, start, n, numbers):
     for index, level in enumerate(OPTIMIZERS.values()):
         if level.hidden:
             with when(code, index), loop(n) as turn:
-                k, rest = turn + start, Numbers._make(numbers[i] for i in range(5))
+                k = turn + start
+                rest = Numbers._make(numbers[i] for i in range(len(Numbers._fields)))
                 g[k], m[k], _ = level.hidden(g[k], m[k], None, rest)
 
 
@@ -215,6 +236,7 @@ def inputs(vectors, change):
         sweep over them; d: deltas of all outputs, x: the inputs, in vectors."""
         with loop(blocks) as block:
             totals = []
+            # Four inputs at a time share the reading of the deltas.
             for half in range(0, LANES, 4):
                 cells = [s.cell() for j in range(4)]
                 first = block * LANES + half
@@ -223,6 +245,7 @@ def inputs(vectors, change):
                     delta = s[d + v]
                     for j, value in enumerate(values):
                         place = k + (first + j) * vectors + v
+                        # dE by the input has the weight from before its change.
                         cells[j].add(w[place], delta)
                         change(w, change_of, place, delta * value)
                 totals += [cell[0] for cell in cells]
@@ -236,7 +259,7 @@ def descend(w, sizes, place, gradient):
     w[place] = w[place] - sizes[place] * gradient
 
 
-def keep(w, gradients, place, gradient):
+def keep_gradient(w, gradients, place, gradient):
     """The gradient is kept, for a rule that is to follow."""
     gradients[place] = gradient
 
@@ -250,9 +273,11 @@ def descend_all(w, sizes, g, start, n):
 
 
 # (outputs, groups of images): the order of a sum is the same in all of them.
-dense_1, dense_4, output_1 = dense(4, 1), dense(2, 4), dense(10, 1)
+dense_1, dense_4, output_1 = dense(4, 1), dense(2, 4), dense(CLASSES, 1)
 undense_1, undense_4 = undense(4, 1), undense(2, 4)
-outer_C5, outer_F6, outer_output = outer(6, 2), outer(4, 3), outer(10, 1)
-outputs_C5, outputs_F6 = outputs(15), outputs(11)
-descend_C5, descend_F6 = inputs(15, descend), inputs(11, descend)
-gather_C5, gather_F6 = inputs(15, keep), inputs(11, keep)
+outer_C5, outer_F6 = outer(C5_SHARE, 2), outer(F6_SHARE, 3)
+outer_output = outer(CLASSES, 1)
+outputs_C5, outputs_F6 = outputs(C5_VECTORS), outputs(F6_VECTORS)
+descend_C5, descend_F6 = inputs(C5_VECTORS, descend), inputs(F6_VECTORS, descend)
+gather_C5 = inputs(C5_VECTORS, keep_gradient)
+gather_F6 = inputs(F6_VECTORS, keep_gradient)

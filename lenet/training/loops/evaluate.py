@@ -12,6 +12,9 @@ from lenet.training.loops.batch import place
 from lenet.training.loops.cache import entrance
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import repeat
+from lenet.training.loops.sizes import (
+    CLASSES,
+)
 from lenet.training.loops.tiles import TILE, P, answer, forward_dense, forward_maps, put
 
 
@@ -25,11 +28,13 @@ def each_answer(first, stop, s, w, plan, shown, own, running, answers, right, sc
     if plan.norm:
         norm.testing(wide, plan, running[0], running[1])
     at = np.empty((TILE, LANES), np.int64)
+    # Up to TILE groups at a time; the last of a run's images may fill less.
     for start in range(first, stop, TILE * LANES):
         count = min(TILE, -(-(stop - start) // LANES))
         place(at, start, stop)
         for i in range(count):
             put(s[i], shown, at[i], canvas, before)
+        # Under attack only `right` is filled in.
         if ball.steps:
             judge_under_attack(
                 s, count, given, wide, w, lanes, plan, shown, at, none, ball, right
@@ -43,5 +48,5 @@ def each_answer(first, stop, s, w, plan, shown, own, running, answers, right, sc
                 if at[i, lane] >= 0:
                     answers[at[i, lane]] = answer(s[i], lane)
                     if scores.size:
-                        for c in range(10):
+                        for c in range(CLASSES):
                             scores[at[i, lane], c] = s[i, P.score + c, lane]

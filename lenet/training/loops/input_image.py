@@ -10,8 +10,13 @@ from typing import no_type_check
 import numpy as np
 
 from lenet.training.loops.cache import compiled
+from lenet.training.loops.sizes import (
+    EDGE,
+    PICTURE_SIDE,
+    PICTURE_SIZE,
+    SIDE,
+)
 
-SIDE, EDGE = 32, 2  # the padded image and its border of background (paper, p. 7)
 # `no_type_check` keeps the checks of jaxtyping's import hook out of compiled functions.
 
 
@@ -19,8 +24,8 @@ SIDE, EDGE = 32, 2  # the padded image and its border of background (paper, p. 7
 @no_type_check
 def plain(canvas, picture, values):
     """The picture inside its border; values: what each of the 256 bytes becomes."""
-    for y in range(28):
-        for x in range(28):
+    for y in range(PICTURE_SIDE):
+        for x in range(PICTURE_SIDE):
             canvas[(y + EDGE) * SIDE + x + EDGE] = values[picture[y, x]]
 
 
@@ -29,21 +34,21 @@ def plain(canvas, picture, values):
 def moved(canvas, before, where):
     """An image sampled bilinearly at `where` [2, 3] its pixels come from; the border's
     value outside. before: the image in its border, as `plain` gives it."""
-    half, low, high = np.float32(13.5), np.float32(-1), np.float32(28)
-    for y in range(28):
+    half, low, high = np.float32(13.5), np.float32(-1), np.float32(PICTURE_SIDE)
+    for y in range(PICTURE_SIDE):
         down = np.float32(y) - half
         across = where[0, 1] * down + where[0, 2] + half
         along = where[1, 1] * down + where[1, 2] + half
-        for x in range(28):
+        for x in range(PICTURE_SIDE):
             right = np.float32(x) - half
             px = min(max(where[0, 0] * right + across, low), high)
             py = min(max(where[1, 0] * right + along, low), high)
-            canvas[(y + EDGE) * SIDE + x + EDGE] = between(before, px, py)
+            canvas[(y + EDGE) * SIDE + x + EDGE] = interpolated(before, px, py)
 
 
 @compiled
 @no_type_check
-def between(before, px, py):
+def interpolated(before, px, py):
     """The image at a place between its pixels, from -1 to 28 in either direction."""
     one, shift = np.float32(1), np.float32(EDGE)
     column, row = int(px + shift), int(py + shift)  # both are above 0: rounded down
@@ -59,60 +64,61 @@ def between(before, px, py):
 def warped(canvas, before, field):
     """An image sampled bilinearly at each pixel plus its displacement, field [2, 28,
     28] in pixels, x first."""
-    low, high = np.float32(-1), np.float32(28)
-    for y in range(28):
-        for x in range(28):
+    low, high = np.float32(-1), np.float32(PICTURE_SIDE)
+    for y in range(PICTURE_SIDE):
+        for x in range(PICTURE_SIDE):
             px = min(max(np.float32(x) + field[0, y, x], low), high)
             py = min(max(np.float32(y) + field[1, y, x], low), high)
-            canvas[(y + EDGE) * SIDE + x + EDGE] = between(before, px, py)
+            canvas[(y + EDGE) * SIDE + x + EDGE] = interpolated(before, px, py)
 
 
 @compiled
 @no_type_check
 def moved_and_warped(canvas, before, where, field):
     """`moved` at each pixel plus its displacement."""
-    half, low, high = np.float32(13.5), np.float32(-1), np.float32(28)
-    for y in range(28):
-        for x in range(28):
+    half, low, high = np.float32(13.5), np.float32(-1), np.float32(PICTURE_SIDE)
+    for y in range(PICTURE_SIDE):
+        for x in range(PICTURE_SIDE):
             right = np.float32(x) + field[0, y, x] - half
             down = np.float32(y) + field[1, y, x] - half
             px = where[0, 0] * right + (where[0, 1] * down + where[0, 2] + half)
             py = where[1, 0] * right + (where[1, 1] * down + where[1, 2] + half)
             px, py = min(max(px, low), high), min(max(py, low), high)
-            canvas[(y + EDGE) * SIDE + x + EDGE] = between(before, px, py)
+            canvas[(y + EDGE) * SIDE + x + EDGE] = interpolated(before, px, py)
 
 
 @compiled
 @no_type_check
 def erased(canvas, hole, background):
     """An image without what lies in `hole`: top, bottom, left, right."""
-    for y in range(max(hole[0], 0), min(hole[1], 28)):
-        for x in range(max(hole[2], 0), min(hole[3], 28)):
+    for y in range(max(hole[0], 0), min(hole[1], PICTURE_SIDE)):
+        for x in range(max(hole[2], 0), min(hole[3], PICTURE_SIDE)):
             canvas[(y + EDGE) * SIDE + x + EDGE] = background
 
 
 @compiled
 @no_type_check
-def displaced(field, key, smooth, alpha):
+def draw_field(field, key, smooth, alpha):
     """A field of displacements: noise in +-1 from an image's key, smoothed along both
     axes by [28, 28], times alpha (see augmentation.py)."""
-    scale, noise = np.float32(2.0**-23), np.empty((28, 28), np.float32)
+    scale = np.float32(2.0**-23)
+    noise = np.empty((PICTURE_SIDE, PICTURE_SIDE), np.float32)
     for axis in range(2):
-        for cell in range(784):
-            bits = mixed(key + (axis * 784 + cell + 1) * GOLDEN)
+        for cell in range(PICTURE_SIZE):
+            bits = mixed(key + (axis * PICTURE_SIZE + cell + 1) * GOLDEN)
             value = np.float32((bits >> 40) & 0xFFFFFF) * scale - np.float32(1)
-            noise[cell // 28, cell % 28] = value
-        down = np.zeros((28, 28), np.float32)
-        for y in range(28):
-            for j in range(28):
-                for x in range(28):
+            noise[cell // PICTURE_SIDE, cell % PICTURE_SIDE] = value
+        down = np.zeros((PICTURE_SIDE, PICTURE_SIDE), np.float32)
+        for y in range(PICTURE_SIDE):
+            for j in range(PICTURE_SIDE):
+                for x in range(PICTURE_SIDE):
                     down[y, x] += smooth[y, j] * noise[j, x]
-        for y in range(28):
-            line = np.zeros(28, np.float32)
-            for j in range(28):
-                for x in range(28):
+        for y in range(PICTURE_SIDE):
+            line = np.zeros(PICTURE_SIDE, np.float32)
+            for j in range(PICTURE_SIDE):
+                for x in range(PICTURE_SIDE):
                     line[x] += down[y, j] * smooth[j, x]
-            for x in range(28):
+            for x in range(PICTURE_SIDE):
                 field[axis, y, x] = line[x] * alpha
 
 
@@ -136,8 +142,8 @@ def distort(canvas, before, picture, shown, where, elastic, holes, t):
     of the pass, empty where nothing is."""
     if elastic.size:
         plain(before, picture, shown.values)
-        field = np.empty((2, 28, 28), np.float32)
-        displaced(field, elastic[t], shown.smooth, shown.alpha)
+        field = np.empty((2, PICTURE_SIDE, PICTURE_SIDE), np.float32)
+        draw_field(field, elastic[t], shown.smooth, shown.alpha)
         if where.size:
             moved_and_warped(canvas, before, where[t], field)
         else:
@@ -164,8 +170,8 @@ def draw_image(canvas, before, shown, t):
         distort(other, before, picture, shown, shown.partner_where,
                 shown.partner_elastic, shown.partner_holes, t)  # fmt: skip
         share, rest = shown.share[t], np.float32(1) - shown.share[t]
-        for y in range(EDGE, EDGE + 28):
-            for k in range(y * SIDE + EDGE, y * SIDE + EDGE + 28):
+        for y in range(EDGE, EDGE + PICTURE_SIDE):
+            for k in range(y * SIDE + EDGE, y * SIDE + EDGE + PICTURE_SIDE):
                 canvas[k] = canvas[k] * share + other[k] * rest
 
 

@@ -13,9 +13,15 @@ import numpy as np
 from lenet.training.loops import norm
 from lenet.training.loops.batch import place
 from lenet.training.loops.cache import compiled, entrance
-from lenet.training.loops.input_image import EDGE, SIDE
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import repeat
+from lenet.training.loops.sizes import (
+    CLASSES,
+    DROPPED_UNITS,
+    EDGE,
+    PICTURE_SIDE,
+    SIDE,
+)
 from lenet.training.loops.tiles import (
     TILE,
     P,
@@ -33,7 +39,7 @@ def each_slope(s, wide, g, w, plan, images, scale, shift, running, scores, pulls
     sees pixel * scale + shift; or, where there are pulls (dE by each score), dE by each
     pixel, which takes the place of the images. wide, g: space for the weights of C1 to
     S4 in every lane, and for what they would learn."""
-    none = np.empty((0, 204), np.float32)  # no dropout
+    none = np.empty((0, DROPPED_UNITS), np.float32)  # no dropout
     repeat(wide, w, len(wide))
     if plan.norm:
         norm.testing(wide, plan, running[0], running[1])
@@ -63,8 +69,8 @@ def put_pixels(s, images, scale, shift, at):
     """Each lane's image, as the network sees it; an idle lane keeps what it has."""
     for lane in range(LANES):
         if at[lane] >= 0:
-            for y in range(28):
-                for x in range(28):
+            for y in range(PICTURE_SIDE):
+                for x in range(PICTURE_SIDE):
                     pixel = images[at[lane], y, x] * scale + shift
                     s[P.image + (y + EDGE) * SIDE + x + EDGE, lane] = pixel
 
@@ -75,7 +81,7 @@ def take_scores(s, scores, at):
     """The scores of each lane's image."""
     for lane in range(LANES):
         if at[lane] >= 0:
-            for c in range(10):
+            for c in range(CLASSES):
                 scores[at[lane], c] = s[P.score + c, lane]
 
 
@@ -84,7 +90,7 @@ def take_scores(s, scores, at):
 def put_pulls(s, pulls, at):
     """dE by each score; 0 for a lane without an image."""
     for lane in range(LANES):
-        for c in range(10):
+        for c in range(CLASSES):
             pull = pulls[at[lane], c] if at[lane] >= 0 else np.float32(0)
             s[P.pull + c, lane] = pull
 
@@ -95,7 +101,7 @@ def take_slopes(s, images, scale, at):
     """dE by the pixels of each lane's image, in its place."""
     for lane in range(LANES):
         if at[lane] >= 0:
-            for y in range(28):
-                for x in range(28):
+            for y in range(PICTURE_SIDE):
+                for x in range(PICTURE_SIDE):
                     slope = s[P.d2 + SIDE * y + x + EDGE, lane]
                     images[at[lane], y, x] = slope * scale

@@ -23,6 +23,14 @@ from lenet.training.loops.llvm import (
     transposed,
     when,
 )
+from lenet.training.loops.sizes import (
+    C1_MAPS,
+    C3_SIDE,
+    C3_SIZE,
+    KERNEL,
+    S2_SIDE,
+    TAPS,
+)
 
 
 @emitted
@@ -36,6 +44,7 @@ def fill(s, x, n, source, k):
 @emitted
 def activate(s, code, x, slope, n):
     """s[x : x + n] becomes f(x), s[slope : slope + n] becomes f'(x)."""
+    # All formulas are compiled; `code` picks one when the program runs.
     for number, formula in enumerate(ACTIVATIONS.values()):
         with when(code, number), loop(n) as q:
             s[x + q], s[slope + q] = formula(s[x + q])
@@ -46,12 +55,14 @@ def pool(s, code, x, gate, total, out, half, w, coefficient, bias):
     """s[out:] is x pooled; the gate, f' so far, takes the derivative of pooling."""
     for number, level in enumerate(POOLINGS.values()):
         with when(code, number), loop(half) as row, loop(half) as column:
+            # The window of four pixels, in a map of 2 half by 2 half.
             corner = row * half * 4 + column * 2
             corners = [corner, corner + 1, corner + half * 2, corner + half * 2 + 1]
             place = row * half + column
             pooled, shares = level.reduce(*(s[x + q] for q in corners))
             for q, share in zip(corners, shares, strict=True):
                 s[gate + q] = s[gate + q] * share
+            # Subsampling keeps the four inputs' sum for its gradient (paper, p. 7).
             if level.trainable:
                 s[total + place] = pooled
                 pooled = pooled.fma(w[coefficient], w[bias])
@@ -63,6 +74,7 @@ def unsquash(s, d, slope, total, n, w, g, coefficient, bias):
     """d by the output of a subsampling map becomes d by its sums; both gradients."""
     factor, by_bias, by_coefficient = w[coefficient], s.cell(), s.cell()
     with loop(n) as q:
+        # dE by coefficient * sum + bias, and from it all three.
         delta = s[d + q] * s[slope + q]
         by_bias[0] = by_bias[0] + delta
         by_coefficient.add(delta, s[total + q])
@@ -76,6 +88,7 @@ def unpool(s, gate, d, half, g, bias):
     total = [s.cell(), s.cell()]
     with loop(half * 2) as row, loop(half) as column:
         value = s[d + row / 2 * half + column]
+        # Two neighbours of one window, each with a sum of its own: latency.
         for side in range(2):
             place = gate + row * half * 2 + column * 2 + side
             delta = s[place] * value
@@ -84,16 +97,23 @@ def unpool(s, gate, d, half, g, bias):
     g[bias] = total[0][0] + total[1][0]
 
 
+def met(column, pixels):
+    """Which columns kx of a kernel a pixel of the input meets, in a row of outputs."""
+    return range(max(0, column + 1 - pixels), min(KERNEL, column + 1))
+
+
 def correlate(pixels):
     def emit(s, out, x, side, w, k):
         """s[out + p] += sum over the 5x5 kernel of w x, for a row of p."""
         line, kernel = s.at(out), w.at(k)
         total = [line[p] for p in range(pixels)]
-        for ky in range(5):
-            row, factors = s.at(x + side * ky), [kernel[5 * ky + kx] for kx in range(5)]
-            for column in range(pixels + 4):
+        for ky in range(KERNEL):
+            row = s.at(x + side * ky)
+            factors = [kernel[KERNEL * ky + kx] for kx in range(KERNEL)]
+            # A pixel of the input counts in up to five sums, once for each kx.
+            for column in range(pixels + (KERNEL - 1)):
                 value = row[column]
-                for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
+                for kx in met(column, pixels):
                     total[column - kx] = factors[kx].fma(value, total[column - kx])
         for p in range(pixels):
             line[p] = total[p]
@@ -110,13 +130,14 @@ def correlate_channels(pixels, step):
         """
         total = [s.cell(w[bias]) for p in range(pixels)]
         with loop(inputs) as i:
-            for ky in range(5):
+            for ky in range(KERNEL):
                 row = s.number(x + side * ky + i)
-                kernel = w.at(k + i * 25 + 5 * ky)
-                factors = [kernel[kx] for kx in range(5)]
-                for column in range(pixels + 4):
+                kernel = w.at(k + i * TAPS + KERNEL * ky)
+                factors = [kernel[kx] for kx in range(KERNEL)]
+                # A pixel of the input counts in up to five sums, once for each kx.
+                for column in range(pixels + (KERNEL - 1)):
                     value = row.splat(column * step)
-                    for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
+                    for kx in met(column, pixels):
                         total[column - kx].add(factors[kx], value)
         for p in range(pixels):
             s[out + p] = total[p][0]
@@ -128,15 +149,17 @@ def spread(pixels, pitch):
     def emit(s, out, d, w, k, low, count):
         """s[out : out + pixels + 4] += kernel rows low.. times d and the rows above it,
         which lie `pitch` vectors apart."""
-        total = [s.cell(s[out + p]) for p in range(pixels + 4)]
+        total = [s.cell(s[out + p]) for p in range(pixels + (KERNEL - 1))]
         with loop(count) as turn:
-            kernel, line = w.at(k + (turn + low) * 5), s.at(d - (turn + low) * pitch)
-            factors = [kernel[kx] for kx in range(5)]
+            kernel = w.at(k + (turn + low) * KERNEL)
+            line = s.at(d - (turn + low) * pitch)
+            factors = [kernel[kx] for kx in range(KERNEL)]
+            # A delta leads to the five inputs of its window in this row.
             for p in range(pixels):
                 value = line[p]
-                for kx in range(5):
+                for kx in range(KERNEL):
                     total[p + kx].add(factors[kx], value)
-        for p in range(pixels + 4):
+        for p in range(pixels + (KERNEL - 1)):
             s[out + p] = total[p][0]
 
     return emitted(emit)
@@ -149,33 +172,35 @@ def spread_channels(s, out, d, w, k, low, count):
     d: the row of deltas [2 of 8 maps, 100 pixels] that kernel row 0 takes, in numbers;
     w from k on: [map, 5, 5] vectors over the inputs.
     """
-    total = [s.cell() for p in range(14)]
+    total = [s.cell() for p in range(S2_SIDE)]
     with loop(s.whole(2)) as half, loop(s.whole(LANES)) as lane, loop(count) as turn:
-        kernel = w.at(k + (half * LANES + lane) * 25 + (turn + low) * 5)
-        line = s.number(d + half * (100 * LANES) + lane - (turn + low) * 80)
-        factors = [kernel[kx] for kx in range(5)]
-        for p in range(10):
+        kernel = w.at(k + (half * LANES + lane) * TAPS + (turn + low) * KERNEL)
+        above = (turn + low) * (C3_SIDE * LANES)
+        line = s.number(d + half * (C3_SIZE * LANES) + lane - above)
+        factors = [kernel[kx] for kx in range(KERNEL)]
+        for p in range(C3_SIDE):
             value = line.splat(p * LANES)
-            for kx in range(5):
+            for kx in range(KERNEL):
                 total[p + kx].add(factors[kx], value)
-    for p in range(14):
+    for p in range(S2_SIDE):
         s[out + p] = total[p][0]
 
 
 def learn(pixels, parts):
     def emit(s, d, x, side, rows, g, k):
         """One row of a kernel's gradient, the sum over the map of d[p] x[p + kx]."""
-        total = [[s.cell(), s.cell()] for kx in range(5)]  # two: latency
+        total = [[s.cell(), s.cell()] for kx in range(KERNEL)]  # two: latency
         with loop(rows) as row:
             for part in range(0, parts * pixels, pixels):
                 line = s.at(x + row * side + part)
                 delta = s.at(d + row * (parts * pixels) + part)
                 deltas = [delta[p] for p in range(pixels)]
-                for column in range(pixels + 4):
+                # A pixel of the input meets up to five deltas, one for each kx.
+                for column in range(pixels + (KERNEL - 1)):
                     value = line[column]
-                    for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
+                    for kx in met(column, pixels):
                         total[kx][column % 2].add(deltas[column - kx], value)
-        for kx in range(5):
+        for kx in range(KERNEL):
             g[k + kx] = total[kx][0][0] + total[kx][1][0]
 
     return emitted(emit)
@@ -189,15 +214,16 @@ def learn_channels(pixels, step, halves, sums):
         the kernels of the second half lie `apart` vectors on. Each sum is made of so
         many, which take turns with the columns of x: latency.
         """
-        places = [(half, kx) for half in range(halves) for kx in range(5)]
+        places = [(half, kx) for half in range(halves) for kx in range(KERNEL)]
         total = {place: [s.cell() for turn in range(sums)] for place in places}
         with loop(rows) as row:
             line = s.number(x + side * row)
             delta = [s.at(d + half * rows * pixels + row * pixels)
                      for half in range(halves)]  # fmt: skip
-            for column in range(pixels + 4):
+            # A pixel of the input meets up to five deltas, one for each kx.
+            for column in range(pixels + (KERNEL - 1)):
                 value = line.splat(column * step)
-                for kx in range(max(0, column + 1 - pixels), min(5, column + 1)):
+                for kx in met(column, pixels):
                     for half in range(halves):
                         cells = total[half, kx]
                         cells[column % sums].add(delta[half][column - kx], value)
@@ -215,7 +241,7 @@ def repeat(wide, w, n):
 
 
 @emitted
-def fold(narrow, wide, n):
+def add_lanes(narrow, wide, n):
     """The sums over the lanes of n vectors, as numbers; n is a multiple of LANES."""
     with loop(n / LANES) as block:
         narrow[block] = lane_sums([wide[block * LANES + k] for k in range(LANES)])
@@ -226,6 +252,7 @@ def turn_over(s, x, blocks, rows, column, pitch):
     """s[x : x + 8 blocks] turned over: lane l goes to row l of rows, from a column on,
     of which a row has `pitch`, all in numbers."""
     with loop(blocks) as block:
+        # Eight places of eight lanes become eight rows of eight numbers.
         square = transposed([s[x + block * LANES + k] for k in range(LANES)])
         for lane, vector in enumerate(square):
             rows.number(column + block * LANES + pitch * lane)[0] = vector
@@ -234,11 +261,12 @@ def turn_over(s, x, blocks, rows, column, pitch):
 @emitted
 def turn_kernels(turned, w, k):
     """C3's kernels [half, input, 25] over 8 maps as [map, 25] over the inputs."""
-    with loop(w.whole(2)) as half, loop(w.whole(25)) as tap:
-        first = k + half * 150 + tap
-        vectors = [w[first + 25 * i] for i in range(6)] + [w.zero()] * 2
+    with loop(w.whole(2)) as half, loop(w.whole(TAPS)) as tap:
+        # Six inputs of eight maps become eight maps of six inputs and two zeros.
+        first = k + half * (C1_MAPS * TAPS) + tap
+        vectors = [w[first + TAPS * i] for i in range(C1_MAPS)] + [w.zero()] * 2
         for m, vector in enumerate(transposed(vectors)):
-            turned[(half * LANES + m) * 25 + tap] = vector
+            turned[(half * LANES + m) * TAPS + tap] = vector
 
 
 correlate_14, correlate_10 = correlate(14), correlate(10)

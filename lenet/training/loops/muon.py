@@ -1,10 +1,10 @@
 """Muon's step in the compiled loops: the weights of a hidden layer as one matrix.
 
-As `orthogonal` in factor/optimizer.py. The matrix is taken from where its numbers lie
-among the weights, [row, column], with zeros where there are none: both are then whole
-vectors, and zeros stay zeros. A number of a product is the sum over the inner places,
-from the first to the last, each added by one fma, however the product is cut into
-strips: the same bits on every processor and in both layouts of the weights.
+As `orthogonalised` in factor/optimizer.py. The matrix is taken from where its numbers
+lie among the weights, [row, column], with zeros where there are none: both are then
+whole vectors, and zeros stay zeros. A number of a product is the sum over the inner
+places, from the first to the last, each added by one fma, however the product is cut
+into strips: the same bits on every processor and in both layouts of the weights.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 # Emitted and compiled functions take what numba hands them; numba has no types.
@@ -53,7 +53,7 @@ next_x = combination(QUINTIC[0], 1.0)  # a X + (b A + c A^2) X
 
 @compiled
 @no_type_check
-def product(out, a, b, rows, inner, columns):
+def multiply_matrices(out, a, b, rows, inner, columns):
     """out = a b; [rows, columns] = [rows, inner] times [inner, columns]."""
     out[: rows * columns] = np.float32(0)
     wide = columns // (3 * LANES) * 3 * LANES
@@ -78,17 +78,17 @@ def turned(out, x, rows, columns):
 
 @compiled
 @no_type_check
-def orthogonal(space, rows, columns):
-    """space[0], [rows, columns], as factor/optimizer.py's `orthogonal` makes it."""
+def orthogonalise(space, rows, columns):
+    """space[0], [rows, columns], as factor/optimizer.py's `orthogonalised` makes it."""
     x, across, square, fourth, more = space
     numbers = rows * columns
     shrink(x, numbers // LANES)
     for _ in range(TURNS):
         turned(across, x, rows, columns)
-        product(square, x, across, rows, columns, rows)
-        product(fourth, square, square, rows, rows, rows)
+        multiply_matrices(square, x, across, rows, columns, rows)
+        multiply_matrices(fourth, square, square, rows, rows, rows)
         polynomial(fourth, square, rows * rows // LANES)
-        product(more, fourth, x, rows, rows, columns)
+        multiply_matrices(more, fourth, x, rows, rows, columns)
         next_x(x, more, numbers // LANES)
 
 
@@ -106,7 +106,7 @@ def move_hidden(thread, threads, plan, state, matrices, index):
         places = matrices.places[first : first + rows * columns]
         for q, place in enumerate(places):
             x[q] = g[place] if place >= 0 else np.float32(0)
-        orthogonal(matrices.space, rows, columns)
+        orthogonalise(matrices.space, rows, columns)
         for q, place in enumerate(places):
             if place >= 0:
                 w[place] = w[place] * keep - rate * x[q]

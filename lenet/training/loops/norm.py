@@ -2,7 +2,7 @@
 
 In training the statistics are those of the batch, so that all its groups go through a
 layer before any goes on. For testing the running statistics are part of the kernels
-(`testing`). For the curvature they are each image's own (`own`).
+(`testing`). For the curvature they are each image's own (`own_statistics`).
 
     raw     [place, lane]: a convolution's sums, later those normalised (x^)
     sums    [group, map]: a thread writes those of its groups, all read all
@@ -18,6 +18,11 @@ import numpy as np
 from lenet.training.factor.norm import EPSILON
 from lenet.training.loops.cache import compiled
 from lenet.training.loops.llvm import LANES
+from lenet.training.loops.sizes import (
+    C1_MAPS,
+    C3_MAPS,
+    TAPS,
+)
 
 SMALL = np.float32(EPSILON)
 
@@ -27,13 +32,13 @@ SMALL = np.float32(EPSILON)
 def testing(wide, plan, mean, var):
     """Weights of C1 and C3, and biases, that give what the running statistics do."""
     for layer in range(2):
-        maps = 16 if layer else 6
+        maps = C3_MAPS if layer else C1_MAPS
         bias = plan.b3 if layer else plan.b1
         for m in range(maps):
-            place = 6 * layer + m
+            place = C1_MAPS * layer + m
             gain = np.float32(1) / np.float32(math.sqrt(var[place] + SMALL))
-            first = plan.c3 + 25 * plan.starts[m] if layer else plan.c1 + 25 * m
-            last = plan.c3 + 25 * plan.starts[m + 1] if layer else first + 25
+            first = plan.c3 + TAPS * plan.starts[m] if layer else plan.c1 + TAPS * m
+            last = plan.c3 + TAPS * plan.starts[m + 1] if layer else first + TAPS
             for lane in range(LANES):
                 for k in range(first, last):
                     wide[k, lane] *= gain
@@ -42,7 +47,7 @@ def testing(wide, plan, mean, var):
 
 @compiled
 @no_type_check
-def summed(raw, first, n, there, centre, square):
+def map_sum(raw, first, n, there, centre, square):
     """The sum of n places of the lanes that are `there`, or of squared distances from
     the centre; lane by lane, then from the first lane on."""
     lanes = np.zeros(LANES, np.float32)
@@ -58,8 +63,8 @@ def summed(raw, first, n, there, centre, square):
 
 @compiled
 @no_type_check
-def product(a, first, b, second, n, there):
-    """The sum of a b over n places, as `summed`."""
+def map_product(a, first, b, second, n, there):
+    """The sum of a b over n places, as `map_sum`."""
     lanes = np.zeros(LANES, np.float32)
     for q in range(n):
         for lane in range(LANES):
@@ -104,7 +109,7 @@ def denormalise(s, delta, raw, first, n, gain, mean, slant, there):
 
 @compiled
 @no_type_check
-def own(raw, first, n, mean, gain):
+def own_statistics(raw, first, n, mean, gain):
     """Each lane's own statistics over n places."""
     count = np.float32(n)
     for lane in range(LANES):

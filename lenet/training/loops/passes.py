@@ -33,8 +33,25 @@ from lenet.training.loops import (
     single,
     tiles,
 )
-from lenet.training.loops.dense import Step
+from lenet.training.loops.dense import C5_VECTORS, DECAY, F6_VECTORS, Step
 from lenet.training.loops.llvm import LANES
+from lenet.training.loops.sizes import (
+    C1_MAPS,
+    C3_MAPS,
+    C5_BLOCKS,
+    C5_UNITS,
+    CLASSES,
+    DROPPED_UNITS,
+    F6_BLOCKS,
+    F6_ROW,
+    F6_UNITS,
+    IMAGE_SIZE,
+    PICTURE_SIDE,
+    PICTURE_SIZE,
+    S4_ALL,
+    S4_SIZE,
+    TAPS,
+)
 
 Array = Any  # an array of NumPy's: its types would say little more than Any
 NOTHING = np.empty(0)
@@ -44,9 +61,10 @@ SLOTS = {  # the numbers of each parameter
     "C5.weight": 48000, "C5.bias": 120, "F6.weight": 10080, "F6.bias": 84,
     "output.weight": 840, "output.bias": 10,
 }  # fmt: skip
-PADDED = {"output.weight": (84, tiles.OUTPUT)}  # numbers of a row, and with padding
+PADDED = {"output.weight": (F6_UNITS, F6_ROW)}  # numbers of a row, and with padding
 MAPS = ("C1", "S2", "C3", "S4")
-BLOCKS = {"C5.weight": 20, "F6.weight": 21}  # that threads share out, see batch.gather
+# What threads share out, see batch.gather.
+BLOCKS = {"C5.weight": C5_BLOCKS, "F6.weight": F6_BLOCKS}
 
 
 class Layout(NamedTuple):
@@ -110,9 +128,9 @@ class Shown(NamedTuple):
 PICTURES = -1
 OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: images
     "where": (np.float32, None, 2, 3),
-    "masks": (np.float32, None, 204),
+    "masks": (np.float32, None, DROPPED_UNITS),
     "elastic": (np.int64, None),
-    "smooth": (np.float32, 28, 28),
+    "smooth": (np.float32, PICTURE_SIDE, PICTURE_SIDE),
     "alpha": (np.float32,),
     "holes": (np.int64, None, 4),
     "adversary": (np.int64, None),
@@ -122,7 +140,7 @@ OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: imag
     "partner_where": (np.float32, None, 2, 3),
     "partner_elastic": (np.int64, None),
     "partner_holes": (np.int64, None, 4),
-    "answered": (np.float32, PICTURES, 10),
+    "answered": (np.float32, PICTURES, CLASSES),
     "heat": (np.float32,),
     "weight": (np.float32,),
 }
@@ -240,7 +258,7 @@ def train_batches(
         w = flat(parameters, slots, run)
         memory = [flat(steps.memory[n], slots, run) if n else w[:0] for n in names]
         states[run] = (w, aligned(len(w)), *memory)
-        gate, share = np.zeros(2, np.int64), shares(slots, threads, apart(steps))
+        gate, share = np.zeros(2, np.int64), thread_shares(slots, threads, apart(steps))
         return round_of(groups, maps), gate, share
 
     def work(run: int, thread: int, threads: int, prepared: Any) -> None:
@@ -251,8 +269,9 @@ def train_batches(
         mine = -(-groups // threads) if plan.norm else tiles.TILE
         batch.each_batch(
             thread, threads, gate, workspace(mine, seen.values[0]), plan, seen,
-            steps.batch_size, states[run], kept, own(maps, seen.values[0], ball), share,
-            numbers_of(steps, run), np.ascontiguousarray(steps.each[run], np.float32),
+            steps.batch_size, states[run], kept,
+            own_space(maps, seen.values[0], ball), share, numbers_of(steps, run),
+            np.ascontiguousarray(steps.each[run], np.float32),
             np.float32(steps.decay[run]), hidden_of(steps, run, *hidden),
             network.running[run], *of_run(found, run),
         )  # fmt: skip
@@ -294,8 +313,8 @@ def train_images(
         s = aligned(single.SIZE * LANES).reshape(-1, LANES)
         s[: single.P.plane1] = seen.values[0]
         single.each_image(
-            s, (w, g, m, v), np.zeros((400, LANES), np.float32), mask, plan, seen,
-            fused, numbers_of(steps, run),
+            s, (w, g, m, v), np.zeros((C3_MAPS * TAPS, LANES), np.float32), mask,
+            plan, seen, fused, numbers_of(steps, run),
             np.ascontiguousarray(steps.each[run], np.float32), decays,
             hidden_of(steps, run, *hidden), *of_run(found, run),
         )  # fmt: skip
@@ -317,18 +336,18 @@ def answers_of(
 ) -> tuple[Array, Array]:
     """[run, image]: the class that each run gives each image, -1 where a score is no
     number; and, where there is an adversary, whether it stays the label in its ball."""
-    none = np.empty((*shown.order.shape[:1], 0, 10), np.float32)
+    none = np.empty((*shown.order.shape[:1], 0, CLASSES), np.float32)
     return asked(parameters, shown, network, adversary, threads, none)
 
 
-def scores_of(
+def class_scores(
     parameters: Mapping[str, Array],
     shown: Shown,
     network: Network,
     threads: int | None = None,
 ) -> Array:
     """[run, image, class]: the score that each run gives each class of each image."""
-    scores = np.zeros((*shown.order.shape, 10), np.float32)
+    scores = np.zeros((*shown.order.shape, CLASSES), np.float32)
     asked(parameters, shown, network, None, threads, scores)
     return scores
 
@@ -353,7 +372,10 @@ def asked(
     def work(run: int, thread: int, threads: int, w: Array) -> None:
         first, stop = (chunks * t // threads * chunk for t in (thread, thread + 1))
         seen, ball = one_shown(shown, network, run), ball_of(adversary, network, run)
-        s, mine = workspace(tiles.TILE, seen.values[0]), own(maps, seen.values[0], ball)
+        s, mine = (
+            workspace(tiles.TILE, seen.values[0]),
+            own_space(maps, seen.values[0], ball),
+        )
         evaluate.each_answer(
             first, min(stop, images), s, w, plan, seen, mine, network.running[run],
             answers[run], right[run], scores[run],
@@ -378,7 +400,7 @@ class PixelLoops:
     def scores(self, pixels: Array, threads: int | None = None) -> Array:
         """[run, image, class], of images [run, image, 28, 28]."""
         images = np.ascontiguousarray(pixels, np.float32)
-        scores = np.empty((*images.shape[:2], 10), np.float32)
+        scores = np.empty((*images.shape[:2], CLASSES), np.float32)
         self.fill(images, scores, scores[:, :0], threads)
         return scores
 
@@ -394,8 +416,8 @@ class PixelLoops:
     ) -> None:
         """Fill in the scores, or, where there are pulls, put the slopes by the pixels
         in the place of the images."""
-        shape = (len(self.weights), images.shape[1], 10)
-        if images.shape != (*shape[:2], 28, 28):
+        shape = (len(self.weights), images.shape[1], CLASSES)
+        if images.shape != (*shape[:2], PICTURE_SIDE, PICTURE_SIDE):
             raise ValueError(f"images {images.shape} do not fit {shape[0]} runs")
         if shape not in (scores.shape, pulls.shape):
             raise ValueError(f"pulls {pulls.shape} do not fit images {images.shape}")
@@ -422,7 +444,7 @@ class PixelLoops:
             size = self.maps * LANES
             wide, g = (aligned(size).reshape(-1, LANES) for _ in range(2))
             return workspace(tiles.TILE, background), wide, g
-        space[0][:, tiles.P.image : tiles.P.image + 1024] = background
+        space[0][:, tiles.P.image : tiles.P.image + IMAGE_SIZE] = background
         return space
 
 
@@ -445,7 +467,7 @@ def curvature_of(
         g, ball = aligned(len(w)), ball_of(None, network, run)
         second_derivatives.each_sample(
             workspace(tiles.TILE, seen.values[0]), w, w * w, plan, seen,
-            round_of(batch.ROUND, maps), own(maps, seen.values[0], ball), g,
+            round_of(batch.ROUND, maps), own_space(maps, seen.values[0], ball), g,
         )  # fmt: skip
         unflat(g / np.float32(len(seen.order)), slots, found, run)
 
@@ -492,7 +514,7 @@ def layout(network: Network) -> dict[str, int]:
 
 def kernel_numbers(network: Network) -> int:
     """The numbers of C3's kernels."""
-    return 25 * sum(map(len, CONNECTIONS[network.connection]))
+    return TAPS * sum(map(len, CONNECTIONS[network.connection]))
 
 
 def maps_of(slots: Mapping[str, int]) -> int:
@@ -564,19 +586,22 @@ def positions(network: Network) -> dict[str, Array]:
     """Where each number of a parameter lies in the layout of single.py, in numbers."""
     table = CONNECTIONS[network.connection]
     kernels = np.array([(m, i) for m, row in enumerate(table) for i in row])
-    taps, m, i = np.arange(25), kernels[:, :1], kernels[:, 1:]
+    taps, m, i = np.arange(TAPS), kernels[:, :1], kernels[:, 1:]
     # S4's unit (map, pixel) is number map // 8 * 200 + pixel * 8 + map % 8 there.
-    maps, pixels = np.divmod(np.arange(400), 25)
-    units = maps // LANES * 200 + pixels * LANES + maps % LANES
+    maps, pixels = np.divmod(np.arange(S4_ALL), S4_SIZE)
+    units = maps // LANES * (S4_SIZE * LANES) + pixels * LANES + maps % LANES
     at = single.K
     places = {
-        "C1.weight": (at.c1 + taps) * LANES + np.arange(6)[:, None],
-        "C3.weight": (at.c3 + m // LANES * 150 + i * 25 + taps) * LANES + m % LANES,
-        "C5.weight": (at.c5 + units * 15) * LANES + np.arange(120)[:, None],
-        "F6.weight": (at.f6 + np.arange(120) * 11) * LANES + np.arange(84)[:, None],
+        "C1.weight": (at.c1 + taps) * LANES + np.arange(C1_MAPS)[:, None],
+        "C3.weight": (at.c3 + m // LANES * single.C3_HALF + i * TAPS + taps) * LANES
+        + m % LANES,
+        "C5.weight": (at.c5 + units * C5_VECTORS) * LANES
+        + np.arange(C5_UNITS)[:, None],
+        "F6.weight": (at.f6 + np.arange(C5_UNITS) * F6_VECTORS) * LANES
+        + np.arange(F6_UNITS)[:, None],
         "output.weight": at.w7 * LANES
-        + np.arange(10)[:, None] * tiles.OUTPUT
-        + np.arange(84),
+        + np.arange(CLASSES)[:, None] * F6_ROW
+        + np.arange(F6_UNITS),
     }
     vectors = {
         "C1.bias": at.b1, "S2.coefficient": at.k2, "S2.bias": at.b2, "C3.bias": at.b3,
@@ -628,7 +653,7 @@ SPANS = {  # where a parameter lies in single.py's weights, in vectors
 }
 
 
-def shares(
+def thread_shares(
     slots: Mapping[str, int], threads: int, others: Container[str] = ()
 ) -> Array:
     """Which thread moves which weights, but for `others`: [thread, start, length,
@@ -699,12 +724,12 @@ def matrix(name: str, network: Network) -> Array:
     if name != "C3.weight":
         units = SLOTS[name.replace("weight", "bias")]
         return np.arange(SLOTS[name]).reshape(units, -1)
-    kernels, count = np.full((16, 6), -1), 0
+    kernels, count = np.full((C3_MAPS, C1_MAPS), -1), 0
     for row, inputs in enumerate(CONNECTIONS[network.connection]):
         kernels[row, list(inputs)] = range(count, count + len(inputs))
         count += len(inputs)
-    numbers = kernels[:, :, None] * 25 + np.arange(25)
-    return np.where(kernels[:, :, None] < 0, -1, numbers).reshape(16, -1)
+    numbers = kernels[:, :, None] * TAPS + np.arange(TAPS)
+    return np.where(kernels[:, :, None] < 0, -1, numbers).reshape(C3_MAPS, -1)
 
 
 def hidden_of(steps: Steps, run: int, shapes: Array, places: Array) -> Any:
@@ -736,27 +761,28 @@ def of_run(found: Pass, run: int) -> tuple[Array, Array, Array]:
 def workspace(groups: int, background: Any) -> Array:
     """[group, place, lane], with the border of every image in place."""
     s = aligned(groups * tiles.SIZE * LANES).reshape(groups, tiles.SIZE, LANES)
-    s[:, tiles.P.image : tiles.P.image + 1024] = background
+    s[:, tiles.P.image : tiles.P.image + IMAGE_SIZE] = background
     return s
 
 
-def own(maps: int, background: Any, ball: Any) -> tuple[Any, ...]:
-    """What only one thread writes: see batch.py."""
+def own_space(maps: int, background: Any, ball: Any) -> Any:
+    """A thread's own arrays, see tiles.Own."""
     lanes, tested, wide = (aligned(maps * LANES).reshape(-1, LANES) for _ in range(3))
-    canvas, before = (np.full(1024, background, np.float32) for _ in range(2))
-    given = np.zeros((tiles.TILE, 784, LANES), np.float32)  # idle lanes: finite
-    none = np.empty((0, 204), np.float32)
-    return lanes, canvas, before, given, tested, none, ball, wide
+    canvas, before = (np.full(IMAGE_SIZE, background, np.float32) for _ in range(2))
+    # Zeros, as what an idle lane has must be finite.
+    given = np.zeros((tiles.TILE, PICTURE_SIZE, LANES), np.float32)
+    none = np.empty((0, DROPPED_UNITS), np.float32)
+    return tiles.Own(lanes, canvas, before, given, tested, none, ball, wide)
 
 
-def round_of(groups: int, maps: int) -> tuple[Array, Array, Array, Array]:
-    """What all threads read of a round of groups: seen, deltas, parts, sums."""
+def round_of(groups: int, maps: int) -> Any:
+    """What all threads read of a round of groups, see tiles.Round."""
     images = groups * LANES
-    return (
+    return tiles.Round(
         aligned(images * tiles.WIDTH).reshape(images, tiles.WIDTH),
         aligned(tiles.ROWS * images).reshape(tiles.ROWS, images),
         aligned(groups * maps).reshape(groups, maps),
-        np.zeros((2, groups, 16), np.float32),
+        np.zeros((2, groups, C3_MAPS), np.float32),
     )
 
 
@@ -780,7 +806,7 @@ def numbers_of(steps: Steps, run: int) -> Array:
     numbers = np.zeros((len(Step._fields), LANES), np.float32)
     first, second = np.float32(steps.first[run]), np.float32(steps.second[run])
     one = np.float32(1)
-    numbers[1] = steps.decay[run]
+    numbers[DECAY] = steps.decay[run]
     numbers[3:7] = np.array([first, one - first, second, one - second])[:, None]
     return numbers
 
@@ -798,14 +824,17 @@ def checked(shown: Shown) -> Shown:
     """`shown` as the loops take it; a ValueError for what they would read astray."""
     pictures, order, labels = shown[:3]
     within(shown.partner, len(pictures), "partner", "pictures")
-    within(shown.partner_label, 10, "partner_label", "classes")
-    if pictures.shape[1:] != (28, 28) or labels.shape != order.shape:
+    within(shown.partner_label, CLASSES, "partner_label", "classes")
+    if (
+        pictures.shape[1:] != (PICTURE_SIDE, PICTURE_SIDE)
+        or labels.shape != order.shape
+    ):
         shapes = [array.shape for array in shown[:3]]
         raise ValueError(f"pictures, order and labels do not fit: {shapes}")
     if pictures.dtype != np.uint8:
         raise ValueError(f"pictures are {pictures.dtype}: give uint8")
     within(order, len(pictures), "order", "pictures")
-    within(labels, 10, "labels", "classes")
+    within(labels, CLASSES, "labels", "classes")
     runs, images = order.shape
     arrays = {
         "pictures": pictures,

@@ -13,9 +13,19 @@ import numpy as np
 from lenet.training.loops import norm
 from lenet.training.loops.batch import gather, place
 from lenet.training.loops.cache import compiled, entrance
-from lenet.training.loops.dense import shares
+from lenet.training.loops.dense import put_softmax
 from lenet.training.loops.llvm import LANES
-from lenet.training.loops.maps import fill, fold, repeat
+from lenet.training.loops.maps import add_lanes, fill, repeat
+from lenet.training.loops.sizes import (
+    C1_MAPS,
+    C1_SIZE,
+    C3_MAPS,
+    C3_SIZE,
+    CLASSES,
+    F6_UNITS,
+    NORMED_MAPS,
+    S2_ALL,
+)
 from lenet.training.loops.tiles import (
     TILE,
     C1_learn,
@@ -33,14 +43,14 @@ from lenet.training.loops.tiles import (
     dense_back,
     forward_dense,
     forward_maps,
-    keep,
+    keep_for_round,
     put,
 )
 
 
 @compiled
 @no_type_check
-def square(values):
+def square_in_place(values):
     """Every number becomes its square."""
     for k in range(len(values)):
         for lane in range(LANES):
@@ -51,28 +61,30 @@ def square(values):
 @no_type_check
 def square_all(s):
     """What the way back multiplies with: signals, slopes and gates."""
-    square(s[P.image : P.plane])
-    square(s[P.gate1 : P.d2])
-    square(s[P.gate3 : P.d4])
-    square(s[P.C5 : P.d5])
-    square(s[P.F6 : P.d6])
+    # The image; gate, sum, signal and slope of C1 and S2, of C3 and S4; C5; F6.
+    square_in_place(s[P.image : P.plane])
+    square_in_place(s[P.gate1 : P.d2])
+    square_in_place(s[P.gate3 : P.d4])
+    square_in_place(s[P.C5 : P.d5])
+    square_in_place(s[P.F6 : P.d6])
 
 
 @compiled
 @no_type_check
 def own_maps(s, wide, plan, layer, gains):
     """The maps of a layer at each image's own statistics, which `gains` keeps."""
-    maps, n = (16, 100) if layer else (6, 784)
+    maps, n = (C3_MAPS, C3_SIZE) if layer else (C1_MAPS, C1_SIZE)
     raw, bias = (P.raw3, plan.b3) if layer else (P.raw1, plan.b1)
     mean = np.empty(LANES, np.float32)
     for m in range(maps):
         place = raw + n * m
+        # The convolution's sums without the bias, which the norm adds.
         if layer:
             C3_sums(s, wide, plan, m, place, s, P.none)
         else:
             C1_sums(s, wide, plan, m, place, s, P.none)
-        norm.own(s, place, n, mean, gains[6 * layer + m])
-        gain = gains[6 * layer + m]
+        norm.own_statistics(s, place, n, mean, gains[C1_MAPS * layer + m])
+        gain = gains[C1_MAPS * layer + m]
         norm.normalise(s, place, n, mean, gain, s, P.plane, wide[bias + m])
         if layer:
             C3_squash(s, wide, plan, m)
@@ -93,17 +105,18 @@ def amplify(s, first, n, gain):
 @no_type_check
 def back(s, wide, g, plan, gains):
     """The way back of C1 to S4, over squares."""
-    fill(s, P.d2, 1176, s, P.none)
-    for m in range(16):
+    # As tiles.backward_maps, with each image's gain on the way through the norm.
+    fill(s, P.d2, S2_ALL, s, P.none)
+    for m in range(C3_MAPS):
         S4_back(s, wide, g, plan, m)
         if plan.norm:
-            amplify(s, P.gate3 + 100 * m, 100, gains[6 + m])
+            amplify(s, P.gate3 + C3_SIZE * m, C3_SIZE, gains[C1_MAPS + m])
         C3_back(s, wide, plan, m)
         C3_learn(s, g, plan, m)
-    for m in range(6):
+    for m in range(C1_MAPS):
         S2_back(s, wide, g, plan, m)
         if plan.norm:
-            amplify(s, P.gate1 + 784 * m, 784, gains[m])
+            amplify(s, P.gate1 + C1_SIZE * m, C1_SIZE, gains[m])
         C1_learn(s, g, plan, m)
 
 
@@ -114,10 +127,12 @@ def begin(s, plan, at):
     softmax, whose shares p are in s[pull]; 0 where there is no image, or no target."""
     for lane in range(LANES):
         there = np.float32(at[lane] >= 0)
-        for c in range(10):
+        # Softmax: the diagonal of its Hessian.
+        for c in range(CLASSES):
             p = s[P.pull + c, lane]
             s[P.pull + c, lane] = there * p * (np.float32(1) - p)
-        for k in range(84):
+        # RBF units: the bitmaps are +-1, and 0 for a unit that is out of use.
+        for k in range(F6_UNITS):
             s[P.d6 + k, lane] = there * abs(plan.bitmaps[0, k])
 
 
@@ -129,7 +144,8 @@ def each_sample(s, w, squared, plan, shown, kept, own, g):
     seen, deltas, parts, _ = kept
     total, length = len(shown.order), len(parts) * LANES
     at = np.empty((TILE, LANES), np.int64)
-    gains = np.ones((TILE, 22, LANES), np.float32)
+    gains = np.ones((TILE, NORMED_MAPS, LANES), np.float32)
+    # Rounds and tiles, as in batch.py.
     for part in range(0, total, length):
         end = min(part + length, total)
         groups = -(-(end - part) // LANES)
@@ -137,6 +153,7 @@ def each_sample(s, w, squared, plan, shown, kept, own, g):
             count = min(TILE, groups - tile)
             place(at, part + tile * LANES, end)
             repeat(wide, w, len(wide))
+            # Forward, with the weights themselves.
             for i in range(count):
                 put(s[i], shown, at[i], canvas, before)
                 if plan.norm:
@@ -147,17 +164,19 @@ def each_sample(s, w, squared, plan, shown, kept, own, g):
                 else:
                     forward_maps(s[i], wide, plan)
             forward_dense(s, count, w, plan, at, none)
+            # Where the recursion begins; then all that the way back multiplies with.
             for i in range(count):
                 if plan.linear:
-                    shares(s[i], P.score, P.pull)
+                    put_softmax(s[i], P.score, P.pull)
                 begin(s[i], plan, at[i])
                 square_all(s[i])
             dense_back(s, count, squared, plan)
-            square(wide)
+            # Back through C1 to S4 with the squares of their weights.
+            square_in_place(wide)
             for i in range(count):
-                keep(s[i], tile + i, seen, deltas)
+                keep_for_round(s[i], tile + i, seen, deltas)
                 back(s[i], wide, lanes, plan, gains[i])
-                fold(parts[tile + i], lanes, len(lanes))
+                add_lanes(parts[tile + i], lanes, len(lanes))
             # The workspace was squared: its border and idle lanes are put back.
             for i in range(count):
                 s[i, P.image : P.plane] = shown.values[0]
