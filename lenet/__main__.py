@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 VERBS = {
@@ -52,20 +53,24 @@ def module_docstring(verb: str) -> str:
     return ast.get_docstring(ast.parse(source)) or ""
 
 
+def verb_module(verb: str) -> Any:
+    """The module of a command, imported."""
+    return importlib.import_module(f"lenet.{VERBS[verb].replace('/', '.')}")
+
+
+def explain_verb(verb: str) -> str:
+    """What `lenet <verb> --help` says."""
+    if verb in EXPLAINING:
+        return str(verb_module(verb).explain())
+    return module_docstring(verb)
+
+
 def run_verb(verb: str, arguments: Sequence[str]) -> None:
     """Do what one command means, and print its result as text or as JSON."""
     from lenet.terminal import JSON, say
 
-    wants_help = any(text in HELP for text in arguments)
-    if wants_help and verb not in EXPLAINING:
-        say(module_docstring(verb))
-        return
-    module = importlib.import_module(f"lenet.{VERBS[verb].replace('/', '.')}")
-    if wants_help:
-        say(module.explain())
-        return
     own = verb == "train"  # Hydra has its result, and it prints that
-    result = module.main([text for text in arguments if own or text != JSON])
+    result = verb_module(verb).main([text for text in arguments if own or text != JSON])
     if result is not None:
         say(json.dumps(result.data) if JSON in arguments else result.text)
 
@@ -74,7 +79,7 @@ def run_script(verb: str) -> None:
     """The command as a program of scripts/ or `python -m`: its arguments are typed."""
     from lenet.terminal import command
 
-    command(lambda: run_verb(verb, sys.argv[1:]))
+    command(lambda: run_verb(verb, sys.argv[1:]), lambda: explain_verb(verb))
 
 
 def main() -> None:
@@ -88,17 +93,22 @@ def main() -> None:
         return
     from lenet.terminal import command
 
-    command(lambda: run_typed(typed))
+    command(lambda: run_typed(typed), lambda: explain_verb(known_verb(typed[0])))
 
 
 def run_typed(typed: Sequence[str]) -> None:
     """Run the command that is named first; a Refusal if it is none."""
+    verb, *arguments = typed
+    run_verb(known_verb(verb), arguments)
+
+
+def known_verb(verb: str) -> str:
+    """The command that is named; a Refusal if it is none."""
     from lenet.config import Refusal, suggest
 
-    verb, *arguments = typed
     if verb not in VERBS:
         raise Refusal(suggest(verb, VERBS, "command", "commands"))
-    run_verb(verb, arguments)
+    return verb
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from rich.markup import escape
 from lenet.config import FRACTION, Refusal, short_text, suggest, typed_place
 
 JSON = "--json"  # prints the result of a command for a program
+HELP = ("--help", "-h")  # as in lenet/__main__.py, which cannot wait for this module
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,17 @@ def program() -> list[str]:
     return ["python", sys.argv[0]]
 
 
-def command(main: Callable[[], None]) -> None:
-    """Run a command; it ends with the exit code of what stopped it."""
+def wants_help(arguments: Sequence[str]) -> bool:
+    """Whether what was typed asks what may be typed."""
+    return any(text in HELP for text in arguments)
+
+
+def command(main: Callable[[], None], explain: Callable[[], str] | None = None) -> None:
+    """Run a command, or say what it is for; it ends with the exit code of what stopped
+    it.
+
+    explain: what --help says; the docstring of the module of `main` unless given.
+    """
     line = shlex.join([*program(), *sys.argv[1:]])  # before anything changes it
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
@@ -157,7 +167,10 @@ def command(main: Callable[[], None]) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         with refusals():
-            main()
+            if wants_help(sys.argv[1:]):
+                say(explain() if explain else str(sys.modules[main.__module__].__doc__))
+            else:
+                main()
     except KeyboardInterrupt as interruption:
         print(
             f"interrupted; finished runs are kept; go on with: {line}", file=sys.stderr

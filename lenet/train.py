@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from lenet.training.stack import Progress, Report
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-STACK = 16  # runs in one stack at most; docs/speed.md has the measurement
+LARGEST_STACK = 16  # runs; docs/speed.md has the measurement
 MANY = 100  # command lines whose check takes so long that it is told
 EXAMPLES = """\
   lenet train                                        the modern preset on MNIST
@@ -224,7 +224,7 @@ def carry(
 
 
 def stacks(
-    runs: Mapping[str, Config], size: int = STACK
+    runs: Mapping[str, Config], size: int = LARGEST_STACK
 ) -> Iterator[dict[str, Config]]:
     """Runs of one structure together, by run id: full stacks of `size`, then the rest.
 
@@ -402,9 +402,6 @@ def main() -> None:
     """The entry point."""
     arguments = settings_first([text for text in sys.argv[1:] if text != JSON])
     as_json = len(arguments) + 1 < len(sys.argv)
-    if "--help" in arguments or "-h" in arguments:
-        say(explain())
-        return
     refuse_mistyped(arguments)
     overrides = [text for text in arguments if not text.startswith("-")]
     if {"-m", "--multirun"} & {*arguments} and optuna_search.asked(overrides):
@@ -429,4 +426,4 @@ def charted(overrides: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    command(main)
+    command(main, explain)

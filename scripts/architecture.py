@@ -17,7 +17,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lenet.config import composed
-from lenet.figures.canvas import BAND, BODY, GREY, INK, LINE, MARGIN, SMALL, Page, sheet
+from lenet.figures.canvas import (
+    BAND,
+    BODY,
+    CONVOLUTION,
+    FULL,
+    GREY,
+    INK,
+    LINE,
+    MARGIN,
+    SEEN,
+    SMALL,
+    SUBSAMPLING,
+    Page,
+    sheet,
+)
 from lenet.report import study_report
 from lenet.studies.origin import NOWHERE
 from lenet.terminal import command, say, typed
@@ -36,9 +50,9 @@ DOES = {
 }
 TINTS = {
     "input": "none",
-    **dict.fromkeys(("C1", "C3", "C5"), "#CFE3F2"),
-    **dict.fromkeys(("S2", "S4"), "#CFEBDD"),
-    **dict.fromkeys(("F6", "output"), "#FBE3CC"),
+    **dict.fromkeys(("C1", "C3", "C5"), CONVOLUTION),
+    **dict.fromkeys(("S2", "S4"), SUBSAMPLING),
+    **dict.fromkeys(("F6", "output"), FULL),
 }
 WIDTH, HEIGHT, MIDDLE = 11.0, 2.85, 1.55  # inches
 CENTERS = (0.8, 2.35, 3.9, 5.3, 6.6, 7.65, 8.55, 9.45)  # inches: input, C1, ..., output
@@ -46,7 +60,6 @@ BLOCK = 3.4 * LINE * BODY  # of counts: three lines
 TOTAL = 10.35  # inches: the column of the sums
 PIXEL, SHIFT = 0.031, {6: 0.09, 16: 0.05}  # inches: of a map, between so many maps
 LENGTHS = {120: 2.1, 84: 1.47, 10: 1.4}  # inches: columns of so many units
-SEEN = "#B02A00"
 PLACE = 0.6, 0.35  # of a unit in its map, in parts of the map
 SAMPLE = 2  # the digit that is shown
 
@@ -63,9 +76,6 @@ class Front(NamedTuple):
 
 def main() -> None:
     """The entry point."""
-    if "--help" in sys.argv or "-h" in sys.argv:
-        say(str(__doc__))
-        return
     given = typed(sys.argv[1:], {"output_dir": "outputs"})
     path = Path(given["output_dir"]) / "architecture" / "architecture"
     say("\n".join(map(str, study_report.save(architecture(), path))))
@@ -135,7 +145,11 @@ def picture(axes: Axes, rows: Sequence[Row]) -> None:
     for at, (name, shape) in zip(CENTERS, shapes, strict=True):
         size = [int(number) for number in shape.split("x")]
         tint = TINTS[name]
-        front = maps(axes, at, size, tint) if size[1:] else units(axes, at, size, tint)
+        front = (
+            draw_maps(axes, at, size, tint)
+            if size[1:]
+            else draw_units(axes, at, size, tint)
+        )
         if before:
             field(axes, before, front)
         else:
@@ -148,8 +162,8 @@ def picture(axes: Axes, rows: Sequence[Row]) -> None:
         axes.text(*where, DOES[name], ha="center", fontsize=SMALL, color=GREY)
 
 
-def maps(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
-    """Maps behind each other, from the upper left; the one in front."""
+def draw_maps(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
+    """Draw maps behind each other, from the upper left; the one in front."""
     count, side = size[0], PIXEL * size[1]
     shift = SHIFT.get(count, 0.0)
     reach = (side + (count - 1) * shift) / 2
@@ -160,8 +174,8 @@ def maps(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
     return Front(x - shift, y - shift, side, side, size[1])
 
 
-def units(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
-    """A column of units, ten of them with the names of the classes."""
+def draw_units(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
+    """Draw a column of units, ten of them with the names of the classes."""
     (count,) = size
     height = LENGTHS[count]
     step, width = height / count, 0.15

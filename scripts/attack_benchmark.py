@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lenet.config import composed
 from lenet.interpret.compiled_network import Compiled
-from lenet.terminal import command, say, typed
+from lenet.terminal import command, typed
 from lenet.train import reuse_memory
 from lenet.training import compiled
 from lenet.training import data as datasets
@@ -51,7 +51,7 @@ NETWORK: Any = {
 }
 
 
-def network(runs: int) -> LeNet5:
+def untrained_stack(runs: int) -> LeNet5:
     """An untrained stack: speed does not depend on the weights."""
     model = LeNet5(runs, **NETWORK)
     zeros = torch.zeros(runs)
@@ -65,11 +65,13 @@ def foolbox(images: Tensor, labels: Tensor) -> Callable[[], object]:
     from foolbox.attacks import LinfPGD
 
     attack = LinfPGD(abs_stepsize=STEP, steps=STEPS, random_start=False)
-    model = PyTorchModel(Single(network(1)).eval(), bounds=(0, 1))
+    model = PyTorchModel(Single(untrained_stack(1)).eval(), bounds=(0, 1))
     return lambda: attack(model, images[:, None], labels, epsilons=EPSILON)
 
 
-def ours(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], object]:
+def our_attack(
+    model: nn.Module, images: Tensor, labels: Tensor
+) -> Callable[[], object]:
     """PGD on a stack, keeping the last point, as foolbox does."""
     goal = Untargeted(labels)
     return lambda: pgd(
@@ -115,11 +117,7 @@ def best(cases: Mapping[str, Callable[[], object]]) -> dict[str, float]:
 
 def main() -> None:
     """The entry point."""
-    arguments = sys.argv[1:]
-    if "--help" in arguments or "-h" in arguments:
-        say(str(__doc__))
-        return
-    typed(arguments, {})
+    typed(sys.argv[1:], {})
     torch.set_num_threads(1)
     reuse_memory()
     attacks()
@@ -133,11 +131,11 @@ def attacks() -> None:
     labels = torch.arange(IMAGES) % 10
     cases, sizes = {"foolbox": foolbox(images, labels)}, {}
     for runs in (1, 2, 8):
-        model = network(runs)
+        model = untrained_stack(runs)
         loops = Compiled(model, NETWORK).eval()
         for name, net in (("ours", model), ("ours, compiled loops", loops)):
             sizes[f"{name}, R = {runs}"] = runs
-            cases[f"{name}, R = {runs}"] = ours(net, images, labels)
+            cases[f"{name}, R = {runs}"] = our_attack(net, images, labels)
     least = best(cases)
     print("| attack | ms per image and network | of foolbox |\n|---|---|---|")
     for name, seconds in least.items():

@@ -37,7 +37,7 @@ TYPED = {
 }
 
 
-def network() -> nn.Module:
+def tutorial_network() -> nn.Module:
     """The tutorials' LeNet-5: 61,706 parameters."""
     return nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
@@ -69,7 +69,7 @@ def dataloader(
     images = vision.MNIST(root, train=True, transform=transform)
     part = torch.utils.data.Subset(images, range(count))
     loader = torch.utils.data.DataLoader(part, batch, True, num_workers=workers)
-    model = network()
+    model = tutorial_network()
     optimizer = torch.optim.Adam(model.parameters())
 
     def run() -> None:
@@ -82,7 +82,7 @@ def dataloader(
 def in_memory(data: datasets.Data, count: int, batch: int) -> Callable[[], None]:
     """A pass of a plain loop: normalised float images in one tensor."""
     x = (data.train_images[:count, None].float() / 255 - 0.1307) / 0.3081
-    y, model = data.train_labels[:count], network().to(x.device)
+    y, model = data.train_labels[:count], tutorial_network().to(x.device)
     optimizer = torch.optim.Adam(model.parameters())
 
     def run() -> None:
@@ -92,7 +92,9 @@ def in_memory(data: datasets.Data, count: int, batch: int) -> Callable[[], None]
     return run
 
 
-def ours(data: datasets.Data, count: int, case: dict[str, Any]) -> Callable[[], None]:
+def our_training(
+    data: datasets.Data, count: int, case: dict[str, Any]
+) -> Callable[[], None]:
     """A pass of a stack of runs, or its test."""
     line = [f"preset={case.get('preset', 'modern')}", f"batch_size={case['batch']}"]
     augmentation = "affine_1998" if case["affine"] else "none"
@@ -123,7 +125,7 @@ def measure(case: dict[str, Any], given: dict[str, Any]) -> float:
         run = in_memory(*shared)
     else:
         reuse_memory()
-        run = ours(data, count, case)
+        run = our_training(data, count, case)
     best = float("inf")
     for _ in range(int(given["repeats"]) + 1):  # the first one warms up
         began = time.perf_counter()
@@ -177,7 +179,7 @@ def cases(device: str) -> list[dict[str, Any]]:
     return cases
 
 
-def timed(case: dict[str, Any], arguments: Sequence[str]) -> float:
+def time_case(case: dict[str, Any], arguments: Sequence[str]) -> float:
     """The seconds of a case, in processes of its own that run at the same time."""
     line = [sys.executable, __file__, f"child={json.dumps(case)}", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": str(case["threads"])}
@@ -202,9 +204,6 @@ def name(case: dict[str, Any]) -> str:
 def main() -> None:
     """The entry point."""
     arguments = sys.argv[1:]
-    if "--help" in arguments or "-h" in arguments:
-        print(__doc__)
-        return
     given = checked(typed(arguments, TYPED))
     if given["child"]:
         print(measure(case_of(given), given))
@@ -223,11 +222,15 @@ def main() -> None:
     for case in cases(given["device"]):
         if given["cases"] not in name(case):
             continue
-        seconds, threads = timed(case, arguments), case["threads"] * case["processes"]
+        seconds, threads = (
+            time_case(case, arguments),
+            case["threads"] * case["processes"],
+        )
         if case["loop"] == "in memory":
             plain.setdefault(case["batch"], seconds)
         print(
-            f"| {' | '.join(cells(case, seconds, threads, plain, rate))} |", flush=True
+            f"| {' | '.join(row_cells(case, seconds, threads, plain, rate))} |",
+            flush=True,
         )
 
 
@@ -257,7 +260,7 @@ def case_of(given: dict[str, str]) -> dict[str, Any]:
     raise Refusal("child= is for the processes that this program starts: leave it out")
 
 
-def cells(
+def row_cells(
     case: dict[str, Any],
     seconds: float,
     threads: int,

@@ -66,7 +66,7 @@ def group(records: list[Record], **changes: Any) -> list[Record]:
     ]
 
 
-def curves(records: list[Record], key: str) -> "np.ndarray[Any, Any]":
+def error_curves(records: list[Record], key: str) -> "np.ndarray[Any, Any]":
     """Errors in % as [run, pass]."""
     return 100 * np.array(
         [[dict(point)[key] for point in record["curve"]] for record in records]
@@ -78,7 +78,10 @@ def figure_5(records: list[Record], title: str) -> Figure:
     curve; a circle is filled where that lies outside."""
     figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.subplots()
-    test, train = curves(records, "test_error"), curves(records, "train_error")
+    test, train = (
+        error_curves(records, "test_error"),
+        error_curves(records, "train_error"),
+    )
     passes, outside = np.arange(1, test.shape[1] + 1), 0
     for values, published, color, name in (
         (test, TEST, BLUE, "test"),
@@ -125,7 +128,7 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
     axes = figure.subplots()
     outside = []
     for place, (name, losses) in enumerate(sizes.items()):
-        errors = curves(losses, "test_error")[:, -1]
+        errors = error_curves(losses, "test_error")[:, -1]
         axes.plot([place] * len(errors), errors, "o", color=BLUE, alpha=0.35)
         axes.plot([place - 0.2, place + 0.2], [errors.mean()] * 2, color=BLUE, lw=2)
         low, high = prediction_interval(errors)
@@ -198,7 +201,8 @@ def table_of_readings(records: dict[str, list[Record]]) -> pd.DataFrame:
     lines = []
     for name, runs in records.items():
         train, held_out = (
-            curves(runs, key).mean(0) for key in ("train_error", "validation_error")
+            error_curves(runs, key).mean(0)
+            for key in ("train_error", "validation_error")
         )
         passes = len(train)
         off = [
@@ -245,9 +249,9 @@ def figure_readings(table: pd.DataFrame) -> Figure:
     )
     free = panels[len(table) :]
     if free:
-        free[0].legend(*marks(), loc="center", frameon=False)
+        free[0].legend(*legend_marks(), loc="center", frameon=False)
     else:
-        figure.legend(*marks(), loc="outside right upper", frameon=False)
+        figure.legend(*legend_marks(), loc="outside right upper", frameon=False)
     seeds = " to ".join(str(n) for n in sorted({table["n"].min(), table["n"].max()}))
     figure.supxlabel(
         f"Means of {seeds} seeds, beside one run of 1998. h: the curvature "
@@ -284,14 +288,14 @@ def draw_reading(axes: Axes, line: pd.Series) -> None:
     axes.set_title(f"{line['reading']}\n{off} points off", fontsize=8)
 
 
-def marks() -> tuple[list[Line2D], list[str]]:
+def legend_marks() -> tuple[list[Line2D], list[str]]:
     """The marks of a reading and what they are."""
     lines = [Line2D([], [], color=color) for _, _, color, _ in KINDS]
     circle = Line2D([], [], color=GREY, marker="o", mfc="none", lw=0)
     return [*lines, circle], [*(name for *_, name in KINDS), "1998 (Fig. 5)"]
 
 
-def line(what: str, values: "np.ndarray[Any, Any]", published: float) -> list[Any]:
+def table_row(what: str, values: "np.ndarray[Any, Any]", published: float) -> list[Any]:
     """A row of the table: what some runs gave, where a single one is expected, what was
     published, and whether that lies there."""
     low, high = prediction_interval(values)
@@ -308,11 +312,14 @@ def rows(
     table = []
     for reading, runs in followed.items():
         for kind, published, final in (("test", TEST, 0.95), ("train", TRAIN, 0.35)):
-            values, what = curves(runs, f"{kind}_error"), f"Fig. 5, {reading}, {kind}"
+            values, what = (
+                error_curves(runs, f"{kind}_error"),
+                f"Fig. 5, {reading}, {kind}",
+            )
             for p in (1, 3, 6, 10):
                 at = values[:, p - 1]
-                table.append(line(f"{what}, pass {p}", at, published[p - 1]))
-            table.append(line(f"{what}, pass 20", values[:, -1], final))
+                table.append(table_row(f"{what}, pass {p}", at, published[p - 1]))
+            table.append(table_row(f"{what}, pass 20", values[:, -1], final))
             off = np.abs(values.mean(0)[: len(published)] - published).mean()
             table.append([f"{what}, distance", len(runs), off, *[None] * 3, 0.0, None])
             ranges = [prediction_interval(at) for at in values.T[: len(published)]]
@@ -321,8 +328,8 @@ def rows(
             seen = [held, *[None] * 3, len(published), None]
             table.append([f"{what}, points held", len(runs), *seen])
     for name, runs in sizes.items():
-        last = curves(runs, "test_error")[:, -1]
-        table.append(line(f"Fig. 6, {name}", last, SIZES[name]))
+        last = error_curves(runs, "test_error")[:, -1]
+        table.append(table_row(f"Fig. 6, {name}", last, SIZES[name]))
     columns = ["what", "n", "mean", "sd", "low_run", "high_run", "published", "inside"]
     return pd.DataFrame(table, columns=columns)
 
@@ -337,13 +344,15 @@ def records(
         "paper_1998_size",
         "paper_1998_distorted",
     )
-    found, nearer, others, half = (study.read_study(output / name)[1] for name in names)
-    followed = {"eq. 8": group(found)}
+    preset, nearer, others, half = (
+        study.read_study(output / name)[1] for name in names
+    )
+    followed = {"eq. 8": group(preset)}
     followed |= {name: group(nearer, **changes) for name, changes in NEARER.items()}
     sizes = {
         "15,000": group(others, train_size=15000),
         "30,000": group(others, train_size=30000),
-        "60,000": group(found),
+        "60,000": group(preset),
         "60,000 distorted": group(others, augmentation="affine_1998"),
         "distorted by half": group(half, augmentation="affine_1998"),
     }
@@ -354,9 +363,6 @@ def records(
 
 def main() -> None:
     """The entry point."""
-    if "--help" in sys.argv or "-h" in sys.argv:
-        say(str(__doc__))
-        return
     given = typed(sys.argv[1:], {"output_dir": "outputs", "data_dir": ""})
     output = Path(given["output_dir"])
     followed, sizes = records(output)

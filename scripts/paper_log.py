@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.figure import Figure
 
 from lenet.config import Refusal
+from lenet.figures.canvas import BLUE, ORANGE
 from lenet.records.record_types import Record
 from lenet.report import study_report
 from lenet.studies import study
@@ -26,7 +26,6 @@ from lenet.studies.rounding import decimals
 from lenet.terminal import command, say, typed
 
 LOG = Path("paper_log") / "published.csv"  # in the folder of studies
-BLUE, _, _, RED, *_ = seaborn.color_palette("colorblind")
 
 
 def by_squash(folder: Path) -> dict[str, list[Record]]:
@@ -64,13 +63,13 @@ def table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.DataFram
     return joined.reset_index()
 
 
-def figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
+def draw_log(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
     """Test error and the smallest 1/(mu + h) by pass, the log's as circles."""
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     error, least = drawn.subplots(1, 2)
     error.plot(rows["pass"], rows["log_test"], "o", mfc="none", color="black")
     least.plot(rows["pass"], rows["log_least"], "o", mfc="none", color="black")
-    for (name, chosen), color in zip(runs.items(), (BLUE, RED), strict=False):
+    for (name, chosen), color in zip(runs.items(), (BLUE, ORANGE), strict=False):
         squash = name.replace(" ", "_")
         label = f"{name}, mean of {len(chosen)} seeds"
         error.plot(rows["pass"], rows[f"{squash}_test"], color=color, label=label)
@@ -90,15 +89,12 @@ def figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
 
 def main() -> None:
     """The entry point."""
-    if "--help" in sys.argv or "-h" in sys.argv:
-        say(str(__doc__))
-        return
     given = typed(sys.argv[1:], {"output_dir": "outputs", "study": "paper_log"})
     output = Path(given["output_dir"])
     folder = output / given["study"]
     runs = by_squash(folder)
     rows = table(pd.read_csv(output / LOG), runs)
-    say("\n".join(map(str, study_report.save(figure(rows, runs), folder / "log"))))
+    say("\n".join(map(str, study_report.save(draw_log(rows, runs), folder / "log"))))
     rows.to_csv(folder / "log.csv", index=False, float_format="%.4f")
     say(rows.to_string(index=False, float_format=decimals))
 

@@ -17,10 +17,9 @@ def main() -> None:
     """The entry point."""
     pairs = [text.partition("=") for text in sys.argv[1:]]
     given = {key: value for key, _, value in pairs}
-    if "--help" in given or not given:
-        say(str(__doc__))
-        return
     output_dir = given.pop("output_dir", "outputs")
+    if not given:
+        raise Refusal("name what to publish, <name>=<the start of a run id>")
     for name, run in given.items():
         if not set(name) <= set(SAFE) or not run:
             raise Refusal(f"{name}={run}: write <name>=<the start of a run id>")

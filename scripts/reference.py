@@ -15,9 +15,6 @@ from lenet.terminal import command, say, typed
 
 def main() -> None:
     """The entry point."""
-    if "--help" in sys.argv or "-h" in sys.argv:
-        say(str(__doc__))
-        return
     given = typed(sys.argv[1:], {"folder": "build/reference"})
     import pdoc  # a dev extra
 

@@ -34,7 +34,7 @@ CASES = {  # name: what is run before, what is timed
 }
 
 
-def timed(line: tuple[str, ...], output_dir: str) -> tuple[float, float]:
+def time_command(line: tuple[str, ...], output_dir: str) -> tuple[float, float]:
     """The seconds of a command, of the clock and of processors."""
     folder = [] if "--help" in line else [f"output_dir={output_dir}"]
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -54,12 +54,9 @@ def timed(line: tuple[str, ...], output_dir: str) -> tuple[float, float]:
 
 def main() -> None:
     """The entry point."""
-    if "--help" in sys.argv:
-        print(__doc__)
-        return
     given = typed(sys.argv[1:], TYPED)
     with tempfile.TemporaryDirectory() as folder:  # compile, prove
-        timed((*TRAIN, "data=digits", "epochs=1"), folder)
+        time_command((*TRAIN, "data=digits", "epochs=1"), folder)
     print("| command | seconds | of processors |\n|---|---|---|")
     for name, (before, line) in CASES.items():
         if given["cases"] not in name:
@@ -68,8 +65,8 @@ def main() -> None:
         for _ in range(int(given["repeats"])):
             with tempfile.TemporaryDirectory() as folder:
                 if before:
-                    timed(before, folder)
-                rows.append(timed(line, folder))
+                    time_command(before, folder)
+                rows.append(time_command(line, folder))
         print("| {} | {:.1f} | {:.1f} |".format(name, *min(rows)), flush=True)
 
 

@@ -216,7 +216,7 @@ def test_yes_lets_a_large_design_through(
     written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Above the limit a yes is enough."""
-    monkeypatch.setattr(design, "LIMIT", 3)
+    monkeypatch.setattr(design, "RUNS_UNASKED", 3)
     name = written(factors={"norm": ["batch"]})
     assert "4 runs" in refused(name)
     assert len(design.load_design(name, [], yes=True).runs) == 4

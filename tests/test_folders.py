@@ -85,3 +85,32 @@ def test_folder_says_what_each_of_its_modules_is(folder: str) -> None:
     text = ast.get_docstring(ast.parse((place / "__init__.py").read_text("utf-8")))
     modules = {path.name for path in place.glob("*.py")} - {"__init__.py"}
     assert set(re.findall(r"\w+\.py", text or "")) == modules
+
+
+SCRIPTS = sorted((LENET.parent / "scripts").glob("*.py"))
+# Names that public functions of different types share, and why.
+SHARED = {
+    "main": "the entry point: of a program it returns nothing, of a verb its result"
+}
+
+
+def public_functions(path: Path) -> Iterator[tuple[str, str]]:
+    """The name and the return annotation of each public function of a module."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node.name, ast.unparse(node.returns) if node.returns else ""
+
+
+def test_public_functions_of_one_name_return_one_type() -> None:
+    """A word means one thing, outside training, whose functions its factors name."""
+    returned: dict[str, dict[str, list[str]]] = {}
+    for path in (*MODULES, *SCRIPTS):
+        if path.is_relative_to(LENET / "training"):
+            continue
+        for name, kind in public_functions(path):
+            kinds = returned.setdefault(name, {})
+            kinds.setdefault(kind, []).append(path.name)
+    shared = {name: kinds for name, kinds in returned.items() if len(kinds) > 1}
+    assert set(shared) == set(SHARED), {
+        name: kinds for name, kinds in shared.items() if name not in SHARED
+    }

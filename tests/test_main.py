@@ -77,10 +77,11 @@ def test_help_whose_reader_is_gone_is_no_error() -> None:
 
 @pytest.mark.parametrize("verb", program.VERBS)
 def test_every_command_explains_itself(
-    verb: str, capsys: pytest.CaptureFixture[str]
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its --help is its module's text, and what else there is."""
-    program.run_verb(verb, ["--help"])
+    monkeypatch.setattr(sys, "argv", ["lenet", verb, "--help"])
+    program.main()
     out = capsys.readouterr().out
     first = program.module_docstring(verb).splitlines()[0]
     assert len(first) <= 88 and (first in out or verb == "train")

@@ -19,9 +19,9 @@ from scipy import stats
 from lenet.commands import page as page_command
 from lenet.config import Refusal, composed
 from lenet.figures.canvas import FORMATS
-from lenet.interpret import robustness
 from lenet.interpret.drawing import as_mnist
 from lenet.interpret.gradcam import GradCam, grad_cam, receptive_field
+from lenet.interpret.images import PACE
 from lenet.interpret.saliency import METHODS
 from lenet.page import ablation_data, build, screenshot
 from lenet.page import digit_data as page_digits
@@ -66,7 +66,7 @@ def found_by_python(model, images, methods) -> dict[str, torch.Tensor]:
     goal = Untargeted(labels[0])
     for name, epsilon in ATTACKS:
         once = name == "fgsm"
-        step = epsilon if once else robustness.PACE * epsilon / STEPS
+        step = epsilon if once else PACE * epsilon / STEPS
         steps = 1 if once else STEPS
         attacked = pgd(model, images, goal, epsilon=epsilon, step=step, steps=steps)
         computed[f"{name} {epsilon}"] = attacked.images

@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import IO
+from unittest.mock import Mock
 
 import pytest
+
+from lenet.terminal import command
 
 SAYS = "from lenet.terminal import command, say; command(lambda: say('a \\xf6'))"
 ROOT = Path(__file__).parent.parent
@@ -96,3 +99,16 @@ def test_module_that_is_no_command_says_so(module: str) -> None:
     line = [sys.executable, "-m", f"lenet.{module}"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_is_the_docstring_and_nothing_runs(
+    flag: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it stands among what is typed; a command may have more to say."""
+    monkeypatch.setattr(sys, "argv", ["program", "epochs=1", flag])
+    monkeypatch.setattr(signal, "signal", lambda *handler: None)
+    ran = Mock(__module__=__name__)
+    command(ran)
+    command(ran, lambda: "more")
+    assert capsys.readouterr().out == f"{__doc__}\nmore\n" and not ran.called

@@ -79,7 +79,7 @@ def start(
         monkeypatch.setattr(sys, "argv", ["lenet/train.py", *typed])
         code: Any = 0
         try:
-            terminal.command(train.main)
+            terminal.command(train.main, train.explain)
         except SystemExit as stop:
             code = stop.code or 0
         return Outcome(code, *capsys.readouterr(), tmp_path / "outputs")

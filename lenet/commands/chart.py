@@ -120,7 +120,7 @@ def of_table(given: Mapping[str, str]) -> list[Path]:
     if not set(name) <= set(SAFE):
         raise Refusal(f"study={name!r}: use letters, digits, '_' and '-'")
     folder = Path(given.get("output_dir", "charts")).expanduser() / name
-    if store.ours(folder.parent):
+    if store.is_output_dir(folder.parent):
         raise Refusal(f"{folder.parent} is where runs lie: say output_dir=<folder>")
     try:
         rows = SOURCES[source](given[source], *extra)

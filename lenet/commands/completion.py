@@ -45,8 +45,8 @@ TRAINING = ("train", "sweep")  # commands that take every key of a run
 def main(arguments: Sequence[str]) -> Said:
     """The script of a shell, or the words that may follow those that are typed."""
     if arguments[:1] == ["words"]:
-        found = words(arguments[1:])
-        return Said("\n".join(found), {"words": found})
+        following = words(arguments[1:])
+        return Said("\n".join(following), {"words": following})
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         typed = " ".join(arguments) or "nothing"
         raise Refusal(suggest(typed, SHELLS, "shell", "shells"))

@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> Said:
         attacked_arm(label, runs, given["output_dir"], task, kept, code)
         for label, runs in comparable(chosen).items()
     ]
-    parts = (pd.concat(some) for some in zip(*tables, strict=True))
+    parts = (pd.concat(part) for part in zip(*tables, strict=True))
     paths = write_results(given, chosen, task, *parts)
     shutil.rmtree(kept, ignore_errors=True)
     return Said.of_files(paths)
@@ -228,11 +228,11 @@ def measured_arm(
     blank = lost.merge(pd.DataFrame({"epsilon": task.epsilons}), how="cross")
     if not alive:
         return pd.DataFrame(), blank, pd.DataFrame(), lost
-    some = task.images, task.labels, task.keys
+    images = task.images, task.labels, task.keys
     stack, levels = run_record.load_stack(alive, output_dir), alive[0]["treatment"]
     model = Compiled(stack, levels)
     curve = robustness.accuracy_curve(
-        model, *some, task.epsilons, task.effort, task.norm
+        model, *images, task.epsilons, task.effort, task.norm
     )
     cells = curve.cells
     if task.effort.auto_attack:
@@ -250,9 +250,9 @@ def measured_arm(
         robust_accuracy=cells["accuracy"],
         right=curve.right.flatten(0, 1).tolist(),  # as the cells are
     )
-    atlas = robustness.atlas(model, *some, task.effort, task.atlas)
+    atlas = robustness.atlas(model, *images, task.effort, task.atlas)
     atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
-    radii = robustness.smallest_radii(model, *some, curve, task.effort, task.norm)
+    radii = robustness.smallest_radii(model, *images, curve, task.effort, task.norm)
     medians = robustness.middle(radii).mean(1).clamp(max=robustness.WHOLE[task.norm])
     flips = pd.DataFrame({"treatment": label, "seed": list(seeds.values())})
     flips = flips.assign(status="finished", smallest_epsilon=medians.tolist())
@@ -274,8 +274,8 @@ def strongest(models: Sequence[Model], right: Tensor, task: Task) -> list[float]
                 def single(images: Tensor, model: Model = model) -> Tensor:
                     return model(images[:, 0])[0]
 
-                some = task.images[mask], task.labels[mask]
-                stays = robustness.auto_attack(single, *some, epsilon, task.norm)
+                left_images = task.images[mask], task.labels[mask]
+                stays = robustness.auto_attack(single, *left_images, epsilon, task.norm)
                 mask[mask.clone()] = stays
             shares.append(mask.double().mean().item())
     return shares

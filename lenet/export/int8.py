@@ -84,8 +84,8 @@ class Calibration:
 
 def onnx_batches(images: Tensor) -> Iterator[dict[str, Any]]:
     """The images as onnxruntime takes them."""
-    for some in images.split(CHUNK):
-        pixels = some.cpu().numpy()[:, None].astype(np.float32) / 255
+    for batch in images.split(CHUNK):
+        pixels = batch.cpu().numpy()[:, None].astype(np.float32) / 255
         yield {"images": pixels}
 
 
@@ -95,6 +95,7 @@ def onnx_error(path: Path, data: Data) -> float:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     answers = [
-        session.run(None, some)[0].argmax(-1) for some in onnx_batches(data.test_images)
+        session.run(None, batch)[0].argmax(-1)
+        for batch in onnx_batches(data.test_images)
     ]
     return float((np.concatenate(answers) != data.test_labels.cpu().numpy()).mean())

@@ -40,6 +40,7 @@ from lenet.figures.canvas import (
     marker,
     plain_axes,
     points,
+    runs_in_words,
     scale,
     sheet,
     text_width,
@@ -151,7 +152,7 @@ def ablation_chart(
         left, width = _widths(look, layout, rows, len(blocks[0]))
         inner = width - 2 * look.margin
         parts = [
-            _Block(panels, some, sides, layout, inner, response) for some in blocks
+            _Block(panels, block, sides, layout, inner, response) for block in blocks
         ]
         handles = _handles(sides, brief=look.narrow and look.width is not None)
         lines, columns = legend_lines(handles, look)
@@ -256,8 +257,8 @@ def _of_one(side: Side, words: Words) -> str:
                 f"What {verb} most is {words.change(first)} {effect_in_brackets(first)}"
             )
             return f"{lead}: of {total}, {said}"
-    some = total if len(effects) == 1 else f"any of {total}"
-    return f"No proof that {some} is better or worse: {said}"
+    unproven = total if len(effects) == 1 else f"any of {total}"
+    return f"No proof that {unproven} is better or worse: {said}"
 
 
 def _of_several(sides: Sequence[Side], words: Words) -> str:
@@ -275,8 +276,8 @@ def _of_several(sides: Sequence[Side], words: Words) -> str:
         every = [words.change(arms[k]) for k in named if {*verdicts[k]} == {verdict}]
         if every:
             many = f"{len(every)} {verb}{'s' * (len(every) == 1)}"
-            some = in_words(every[:3]) if len(every) < 4 else f"most of all {every[0]}"
-            return f"{total} {many} {_listed_places(places)}: {some}"
+            which = in_words(every[:3]) if len(every) < 4 else f"most of all {every[0]}"
+            return f"{total} {many} {_listed_places(places)}: {which}"
     return _of_one(sides[0], words)
 
 
@@ -328,9 +329,9 @@ def verdicts(effects: pd.DataFrame) -> str:
     """What a caption says of the tests: how they are corrected, and over what."""
     tests = effects[effects["p"].notna()].groupby("estimand", sort=False).size()
     families = " and ".join(f"{count} ({name})" for name, count in tests.items())
-    some = f"families of {families}" if len(tests) > 1 else f"the family of {families}"
+    over = f"families of {families}" if len(tests) > 1 else f"the family of {families}"
     how = "Verdicts: p <= 0.05 by step-down max-T with joint sign flips"
-    return f"{how} over {some}." if len(tests) else ""
+    return f"{how} over {over}." if len(tests) else ""
 
 
 def lost(effects: pd.DataFrame) -> str:
@@ -697,13 +698,13 @@ def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
         side.effects.assign(estimand=side.heading or side.estimand) for side in sides
     ]
     effects = pd.concat(named)
-    some = effects["low"].map(math.isfinite).any()
+    any_interval = effects["low"].map(math.isfinite).any()
     weak = effects["reason"].str.contains(OVERSTATED).any()
     parts = [
-        f"{blocks_in_words(effects['n'])}; effects are means of within-block "
+        f"{runs_in_words(effects['n'], 'blocks')}; effects are means of within-block "
         "differences, of what is named minus what it stands for.",
         "Thick: 95 % interval that inverts the exact sign-flip test, not adjusted."
-        if some
+        if any_interval
         else "So few blocks have no 95 % interval on these images.",
         "Thin: 95 % interval for new seeds and new digits."
         if effects["low_digits"].notna().any()
@@ -721,9 +722,3 @@ def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
         "The axes differ in scale." if any(a != b for a, b in pairwise(limits)) else "",
     ]
     return " ".join(filter(None, parts))
-
-
-def blocks_in_words(blocks: pd.Series) -> str:
-    """How many blocks, in words."""
-    n = sorted(set(blocks))
-    return f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} blocks (seeds)"

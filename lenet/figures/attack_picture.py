@@ -17,6 +17,7 @@ from lenet.figures.canvas import (
     GREY,
     LINE,
     MARGIN,
+    MID_GREY,
     PALE,
     SMALL,
     STYLE,
@@ -30,7 +31,7 @@ from lenet.studies.origin import NOWHERE, Origin
 from lenet.training.attack import Adversarial
 
 SIDE, LOGITS, SPACE, HEAD = 1.55, 2.6, 0.3, 0.62  # inches
-BEFORE, AFTER = "#999999", VERDICTS["worse"][0]
+BEFORE, AFTER = MID_GREY, VERDICTS["worse"][0]
 
 
 class Row(NamedTuple):
@@ -41,7 +42,7 @@ class Row(NamedTuple):
     image: Float[Tensor, "28 28"]
     label: int
     logits: Float[Tensor, "class"]
-    found: Adversarial
+    attacked: Adversarial
     names: Sequence[str] = DIGITS
 
 
@@ -53,7 +54,7 @@ def attack_picture(
         width = 2 * MARGIN + 3 * (SIDE + SPACE) + LOGITS + 0.5
         body = len(rows) * (SIDE + HEAD) + 0.2
         page, y = sheet(width, body, finding(rows, epsilon), caption, origin)
-        scale = max(float(row.found.perturbation.abs().max()) for row in rows)
+        scale = max(float(row.attacked.perturbation.abs().max()) for row in rows)
         for row in rows:
             _draw(page, y, row, scale or 1.0)
             y += SIDE + HEAD
@@ -63,7 +64,7 @@ def attack_picture(
 
 def finding(rows: Sequence[Row], epsilon: float) -> str:
     """One sentence: how many attacks of this size reach their goal."""
-    reached = sum(bool(row.found.reached.all()) for row in rows)
+    reached = sum(bool(row.attacked.reached.all()) for row in rows)
     return (
         f"At epsilon {epsilon:g}, {reached} of {len(rows)} "
         f"attack{'s' if len(rows) > 1 else ''} on this {rows[0].names[rows[0].label]} "
@@ -75,11 +76,11 @@ def _draw(page: Page, y: float, row: Row, scale: float) -> None:
     x, step = MARGIN, SIDE + SPACE
     label, before, after = (
         row.names[int(at)]
-        for at in (row.label, row.logits.argmax(), row.found.logits.argmax())
+        for at in (row.label, row.logits.argmax(), row.attacked.logits.argmax())
     )
-    change = row.found.perturbation.view(28, 28)
+    change = row.attacked.perturbation.view(28, 28)
     size = {name: float(norm) for name, norm in distances(change[None]).items()}
-    goal = "goal reached" if bool(row.found.reached.all()) else "goal not reached"
+    goal = "goal reached" if bool(row.attacked.reached.all()) else "goal not reached"
     page.write(x, y, [f"{row.name}: {goal}"], BODY, weight="bold")
     words = "L1 {l1:.1f}, L2 {l2:.2f}, L-infinity {linf:.2f}".format(**size)
     titles = (
@@ -88,7 +89,7 @@ def _draw(page: Page, y: float, row: Row, scale: float) -> None:
         cut_to_width(f"read as {after}", step),
     )
     y += LINE * BODY + 0.04
-    pictures = (row.image, change, row.found.images.view(28, 28))
+    pictures = (row.image, change, row.attacked.images.view(28, 28))
     for i, (title, picture) in enumerate(zip(titles, pictures, strict=True)):
         page.write(x + i * step, y, [title], SMALL, color=GREY)
         axes = page.axes(x + i * step, y + LINE * SMALL + 0.03, SIDE, SIDE)
@@ -106,7 +107,7 @@ def _logits(axes: Axes, row: Row) -> None:
     """Both logits of each class, side by side."""
     places = np.arange(len(row.names))
     axes.bar(places - 0.2, row.logits.numpy(), 0.4, color=BEFORE)
-    axes.bar(places + 0.2, row.found.logits.view(-1).numpy(), 0.4, color=AFTER)
+    axes.bar(places + 0.2, row.attacked.logits.view(-1).numpy(), 0.4, color=AFTER)
     axes.axhline(0, color="black", linewidth=0.7)
     name_ticks(axes.xaxis, row.names, LOGITS)
     axes.tick_params(labelsize=SMALL, length=0, pad=2)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import matplotlib.style
 import numpy as np
+import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -33,12 +34,18 @@ STYLE: dict[str, Any] = {
 # The one palette of all figures: told apart by colour-blind eyes too.
 PALETTE: list[str] = seaborn.color_palette("colorblind").as_hex()
 BLUE, AMBER, GREEN, ORANGE, PINK, _, _, _, _, SKY = PALETTE
+# From black to white; INK and GREY write.
+INK, GREY, UNDECIDED, MID_GREY = "#000000", "#444444", "#666666", "#999999"
+LIGHT_GREY, PALE, FAINT, WHITE = "#AAAAAA", "#DDDDDD", "#F2F2F2", "#FFFFFF"
+BAND, SEEDS = "#E6EBF0", "#99C7E0"  # behind numbers; what the seeds of a line span
+# Layers of the network that is drawn, and what a unit of them sees.
+CONVOLUTION, SUBSAMPLING, FULL, SEEN = "#CFE3F2", "#CFEBDD", "#FBE3CC", "#B02A00"
 VERDICTS = {  # colour, marker, whether it is filled
     "better": (BLUE, "<", True),
     "worse": (ORANGE, ">", True),
     "equivalent": (GREEN, "D", True),
-    "undecided": ("#666666", "o", False),
-    "not estimable": ("#000000", "x", True),
+    "undecided": (UNDECIDED, "o", False),
+    "not estimable": (INK, "x", True),
 }
 FORMATS: dict[str, dict[str, None]] = {  # without what would differ from day to day
     "svg": {"Date": None},
@@ -48,7 +55,6 @@ FORMATS: dict[str, dict[str, None]] = {  # without what would differ from day to
 BODY, SMALL, TITLE = 9.0, 8.0, 12.5  # points
 LINE = 1.3 / 72  # inches of height per point of text
 MARGIN, GAP = 0.15, 0.15  # inches
-INK, GREY, PALE, BAND = "#000000", "#444444", "#DDDDDD", "#E6EBF0"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -267,6 +273,16 @@ def interval(low: float, high: float, unit: str = "") -> str:
     """
     finite = math.isfinite(low) and math.isfinite(high)
     return f"[{points(low, unit)}, {points(high, unit)}]" if finite else ""
+
+
+def runs_in_words(counts: pd.Series, of: str = "runs each") -> str:
+    """How many runs or blocks there are, in words: n, or from the least to the most.
+
+    >>> runs_in_words(pd.Series([9, 10, 10]), "blocks")
+    'n = 9 to 10 blocks (seeds)'
+    """
+    few, many = min(counts), max(counts)
+    return f"n = {few}{f' to {many}' if many > few else ''} {of} (seeds)"
 
 
 def wrap(text: str, width: float, size: float, weight: str = "normal") -> list[str]:

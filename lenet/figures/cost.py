@@ -17,6 +17,7 @@ from lenet.figures.canvas import (
     BODY,
     GAP,
     GREY,
+    LIGHT_GREY,
     LINE,
     PALE,
     SCREEN,
@@ -24,6 +25,7 @@ from lenet.figures.canvas import (
     Look,
     Page,
     TooNarrow,
+    runs_in_words,
     sheet,
     text_width,
     wrap,
@@ -267,7 +269,7 @@ def _connect(
             start = (middle + side * (widest / 2 + 0.04)) / page.width
             edge = (middle + side * (column / 2 + 0.08)) / page.width
             line = Line2D([start, edge, x], [level, level, end])
-            line.set(color="#AAAAAA", linewidth=0.5, zorder=1)
+            line.set(color=LIGHT_GREY, linewidth=0.5, zorder=1)
             page.figure.add_artist(line)
 
 
@@ -292,10 +294,9 @@ def _apart(
 
 
 def _caption(costs: pd.DataFrame, hardware: str) -> str:
-    n = sorted(set(costs["n"]))
     lost = int(costs["lost"].sum())
     parts = [
-        f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds);",
+        f"{runs_in_words(costs['n'])};",
         "dots are means, lines reach from the lowest to the highest seed.",
         "Bold, not blue: the reference.",
         rungs(costs["treatment"]),

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lenet.figures.ablation_chart import (
-    blocks_in_words,
     effect_in_brackets,
     lost,
     measured_as,
@@ -17,6 +16,7 @@ from lenet.figures.ablation_chart import (
 )
 from lenet.figures.canvas import (
     BODY,
+    FAINT,
     GAP,
     GREY,
     INK,
@@ -29,6 +29,7 @@ from lenet.figures.canvas import (
     TooNarrow,
     interval,
     points,
+    runs_in_words,
     sheet,
     text_width,
     unit_of,
@@ -37,7 +38,7 @@ from lenet.figures.canvas import (
 from lenet.studies.effect import MAIN, PAIR, effects_of_kind
 from lenet.studies.origin import NOWHERE, Origin
 
-PLAIN = "#F2F2F2", 1.0  # a color and its strength
+PLAIN = FAINT, 1.0  # a color and its strength
 CELL, MOST, LOW = 1.25, 1.9, 0.74  # inches: width of a cell, its most, its height
 DAGGER = "\N{DAGGER}"
 WORDS = {"better": "help each other", "worse": "overlap"}
@@ -181,7 +182,7 @@ def _caption(effects: pd.DataFrame) -> str:
     if unit:
         shown = f"Effects on {what}{'' if unit == what else f', {unit}'}"
     parts = [
-        f"{blocks_in_words(effects['n'])}. {shown} [95 % interval].",
+        f"{runs_in_words(effects['n'], 'blocks')}. {shown} [95 % interval].",
         "(In round brackets: for new seeds and new digits.)" if digits else "",
         f"Diagonal: {effects_of_kind(effects, MAIN)['estimand'].iloc[0]}.",
         below,

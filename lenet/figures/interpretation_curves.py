@@ -111,7 +111,7 @@ def probe_chart(
 ) -> Figure:
     """Error and selectivity by layer, for each network, trained and untrained.
 
-    about: how many images, and their attack. Both tables are `over_seeds` by network,
+    about: how many images, and their attack. Both tables are `seed_means` by network,
     weights, images and layer: of accuracy on digits and of `probe.selectivity`.
     """
     networks = list(dict.fromkeys(accuracy["network"]))
@@ -152,7 +152,8 @@ def probe_finding(accuracy: pd.DataFrame) -> str:
     said = []
     for network, rows in clean.groupby("network", sort=False):
         best = {
-            w: some.loc[some["mean"].idxmax()] for w, some in rows.groupby("weights")
+            weights: layers.loc[layers["mean"].idxmax()]
+            for weights, layers in rows.groupby("weights")
         }
         each = [
             f"{100 * layer['mean']:.1f} % at {layer['layer']}"
@@ -224,8 +225,8 @@ def sae_finding(table: pd.DataFrame, layer: str) -> str:
     at = min(set(tried), key=lambda setting: abs(setting - 8))
     rows = table[(table["setting"] == at) & (table["weights"] == "trained")]
     said = []
-    for network, some in rows.groupby("network", sort=False):
-        left = some.groupby("method")["fvu"].mean()
+    for network, settings in rows.groupby("network", sort=False):
+        left = settings.groupby("method")["fvu"].mean()
         said.append(f"{called(network)} {left['topk']:.1%} (PCA {left['pca']:.0%})")
     what = f"{int(at)} latents" if at > 1 else "one latent"
     return (
@@ -264,16 +265,16 @@ def sanity_chart(
             chosen = faithful[faithful["network"] == network]
             for axes, (test, (_, below)) in zip(row, TESTS.items(), strict=False):
                 axes.set_xlabel(below)
-                some = chosen[chosen["test"] == test]
-                lines = seed_means(some, ["order", "share"], "kept")
+                tested = chosen[chosen["test"] == test]
+                lines = seed_means(tested, ["order", "share"], "kept")
                 for order, line in lines.groupby("order", sort=False):
                     band(
                         axes, 100 * line["share"], as_percent(line), colors[order], "-"
                     )
-            some = random[random["network"] == network]
+            randomised = random[random["network"] == network]
             for axes, (measure, (_, below)) in zip(row[2:], LIKE.items(), strict=True):
                 axes.set_xlabel(below)
-                randomised_panel(axes, some, measure, colors)
+                randomised_panel(axes, randomised, measure, colors)
     return figure
 
 
@@ -309,7 +310,7 @@ def sanity_finding(faithful: pd.DataFrame) -> str:
 
 
 def as_percent(table: pd.DataFrame) -> pd.DataFrame:
-    """Fractions of `over_seeds` as percentages."""
+    """Fractions of `seed_means` as percentages."""
     return table.assign(**{name: 100 * table[name] for name in LIMITS})
 
 

@@ -109,7 +109,7 @@ def layers(
         ink_axes(page, MARGIN, top + 0.2, 1.0, image)
         first_maps(page, maps, top)
         second_maps(page, maps, top + 1.75)
-        units(page, maps, top + 5.9, names)
+        draw_last_layers(page, maps, top + 5.9, names)
     return page.figure
 
 
@@ -137,10 +137,10 @@ def second_maps(page: Page, maps: Mapping[str, Array], y: float) -> None:
         tile(page, x, y + 3.5, 0.56, maps["S4"][i])
 
 
-def units(
+def draw_last_layers(
     page: Page, maps: Mapping[str, Array], y: float, names: Sequence[str]
 ) -> None:
-    """C5, F6 and the output."""
+    """Draw C5, F6 and the output."""
     for name, left, size in (("C5", MARGIN, 1.2), ("F6", 1.6, 0.7)):
         bold_line(page, y, name, left)
         tile(page, left, y + 0.2, size, maps[name].reshape(GRIDS[name]))
@@ -315,14 +315,14 @@ def gallery(
     wrong = mistake_table(table)
     shown = wrong.head(MISTAKES)
     title = f"{len(wrong)} of {len(table):,} test images are misread"
-    some = (
+    which = (
         f"The {len(shown)} with the largest margin"
         if len(shown) < len(wrong)
         else "All"
     )
     caption = (
-        f"{some}, the surest first: label > answer, and the softmax probability of the "
-        "answer. The number below is the place in the test file."
+        f"{which}, the surest first: label > answer, and the softmax probability of "
+        "the answer. The number below is the place in the test file."
     )
     side, across = 0.72, 10
     with matplotlib.style.context(["default", STYLE]):

@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lenet.figures.ablation_chart import (
-    blocks_in_words,
     draw_dots,
     effect_in_brackets,
     lost,
@@ -37,6 +36,7 @@ from lenet.figures.canvas import (
     interval,
     plain_axes,
     points,
+    runs_in_words,
     sheet,
     text_width,
     wrap,
@@ -326,14 +326,14 @@ def _draw_cost(axes: Axes, rungs: list[_Rung], seconds: Sequence[float]) -> None
 
 
 def _caption(effects: pd.DataFrame, order: str) -> str:
-    some = effects["low"].map(math.isfinite).any()
+    any_interval = effects["low"].map(math.isfinite).any()
     digits = effects["low_digits"].notna().any()
     lines = "Thick line: 95 % interval of the step, inverting the exact sign-flip test."
     few = "So few blocks have no 95 % interval on these images."
     parts = [
-        f"{blocks_in_words(effects['n'])}; dots are seeds.",
+        f"{runs_in_words(effects['n'], 'blocks')}; dots are seeds.",
         order,
-        lines if some else few,
+        lines if any_interval else few,
         "Thin: for new seeds and new digits." if digits else "",
         verdicts(effects),
         lost(effects),

@@ -16,11 +16,14 @@ from lenet.figures.canvas import (
     BLUE,
     BODY,
     LINE,
+    MID_GREY,
     PALE,
     SCREEN,
+    SEEDS,
     SMALL,
     Look,
     legend_lines,
+    runs_in_words,
     sheet,
     wrap,
 )
@@ -33,7 +36,6 @@ WIDTH, HEIGHT, LEFT, BELOW = 1.75, 1.25, 0.5, 0.32  # inches of a panel and arou
 SHORT = 40  # letters at most of a reference's name in the legend
 COLUMNS = 4
 LEAST, KEY = 1.05, 0.22  # inches: a panel's width in a paper, a line of the legend
-RANGE, OTHER = "#99C7E0", "#999999"
 
 
 def curve_table(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
@@ -154,11 +156,11 @@ def _draw(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame) -> None:
     """Lines with a band; of a single epoch dots with a bar, which lines do not show."""
     dots = _dots(table)
     mean = 100 * reference["mean"]
-    axes.plot(reference["epoch"], mean, color=OTHER, lw=1.1, **_dots(reference))
+    axes.plot(reference["epoch"], mean, color=MID_GREY, lw=1.1, **_dots(reference))
     low, high = 100 * table["low"], 100 * table["high"]
     if dots:
-        axes.vlines(table["epoch"], low, high, color=RANGE, linewidth=5)
-    axes.fill_between(table["epoch"], low, high, color=RANGE, linewidth=0, alpha=0.7)
+        axes.vlines(table["epoch"], low, high, color=SEEDS, linewidth=5)
+    axes.fill_between(table["epoch"], low, high, color=SEEDS, linewidth=0, alpha=0.7)
     train = 100 * table["train_error"]
     axes.plot(table["epoch"], train, color=BLUE, lw=0.8, ls=":", **_dots(table, "x"))
     axes.plot(table["epoch"], 100 * table["mean"], color=BLUE, linewidth=1.4, **dots)
@@ -218,23 +220,22 @@ def _handles(other: str, curves: pd.DataFrame) -> list[Line2D | Patch]:
     dot, cross = (_dots(start, shape) if single else {} for shape in "ox")
     return [
         Line2D([], [], color=BLUE, lw=1.4, label="test error, %", **dot),
-        Patch(color=RANGE, alpha=0.7, label="lowest to highest seed"),
+        Patch(color=SEEDS, alpha=0.7, label="lowest to highest seed"),
         Line2D([], [], color=BLUE, lw=0.8, ls=":", label="training error", **cross),
-        Line2D([], [], color=OTHER, lw=1.1, label=other, **dot),
+        Line2D([], [], color=MID_GREY, lw=1.1, label=other, **dot),
     ]
 
 
 def rungs(treatments: pd.Series) -> str:
     """What a + before a treatment's name means, if there is one."""
-    some = treatments.str.startswith("+ ").any()
-    return "A + adds to all the changes before it on the ladder." if some else ""
+    adds = treatments.str.startswith("+ ").any()
+    return "A + adds to all the changes before it on the ladder." if adds else ""
 
 
 def _caption(curves: pd.DataFrame) -> str:
-    n = sorted(set(curves["n"]))
-    runs = f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds)"
     parts = [
-        f"{runs}; lines are means over the seeds that converge, bands no intervals.",
+        f"{runs_in_words(curves['n'])}; lines are means over the seeds that converge, "
+        "bands no intervals.",
         "The training error is counted as each batch is first seen.",
         "Where it is below a third of the lowest test error it is not shown."
         if (curves["train_error"] < _floor(curves)).any()

@@ -12,16 +12,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from lenet.figures.canvas import (
+    BLUE,
     INK,
     LINE,
     MARGIN,
+    MID_GREY,
     MINUS,
     PALE,
+    SEEDS,
     SMALL,
     STYLE,
     VERDICTS,
     Page,
     marker,
+    runs_in_words,
     sheet,
     wrap,
 )
@@ -34,7 +38,6 @@ from lenet.studies.statistics import t_interval
 
 WIDTH, HEIGHT, BELOW, LEFT = 2.1, 1.4, 0.65, 0.55  # inches of a panel and around it
 COLUMNS, SQUARE = 4, 2.0
-BLUE, BAND, HATCH = VERDICTS["better"][0], "#99C7E0", "#999999"
 ACCURACY = Response("robust_accuracy", False, margin=0.01)
 # The margin is one grey level.
 SMALLEST = Response("smallest_epsilon", False, margin=1 / 255)
@@ -105,9 +108,9 @@ def differences(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
     then those of the effects; a family is the treatments at one epsilon.
     """
     tables = []
-    for epsilon, some in runs.groupby("epsilon"):
+    for epsilon, attacked in runs.groupby("epsilon"):
         effects: Effects = arms(
-            some,
+            attacked,
             {"treatment": reference},
             study=study,
             response=ACCURACY,
@@ -250,9 +253,9 @@ def _panel(
     difference = page.axes(x, y + HEIGHT + 0.12, WIDTH, HEIGHT)
     mine = rows[rows["treatment"] == name]
     base = rows[rows["treatment"] == reference]
-    accuracy.plot(base["epsilon"], 100 * base["mean"], color="#999999", lw=1.1)
+    accuracy.plot(base["epsilon"], 100 * base["mean"], color=MID_GREY, lw=1.1)
     ends = 100 * mine["low"], 100 * mine["high"]
-    accuracy.fill_between(mine["epsilon"], *ends, color=BAND, lw=0)
+    accuracy.fill_between(mine["epsilon"], *ends, color=SEEDS, lw=0)
     accuracy.plot(mine["epsilon"], 100 * mine["mean"], ".-", color=BLUE, lw=1.4, ms=5)
     accuracy.set_ylim(0, 100)
     _strongest(accuracy, mine)
@@ -294,8 +297,8 @@ def _hatch(axes: Axes, mine: pd.DataFrame) -> None:
     for i, raised in enumerate(mine["any"] > 0):
         if raised:
             axes.axvspan(
-                ends[i], ends[i + 1], facecolor="none", edgecolor=HATCH, hatch="////",
-                linewidth=0, zorder=0,
+                ends[i], ends[i + 1], facecolor="none", edgecolor=MID_GREY,
+                hatch="////", linewidth=0, zorder=0,
             )  # fmt: skip
 
 
@@ -317,10 +320,10 @@ def _differences(axes: Axes, mine: pd.DataFrame) -> None:
 def _handles(
     reference: str, rows: pd.DataFrame, effects: pd.DataFrame
 ) -> list[Line2D | Patch]:
-    grey = Line2D([], [], color="#999999", lw=1.1, label=f"{reference}"[:40])
+    grey = Line2D([], [], color=MID_GREY, lw=1.1, label=f"{reference}"[:40])
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=BLUE, lw=1.4, marker=".", label="robust accuracy"),
-        Patch(color=BAND, label="95 % t interval over seeds"),
+        Patch(color=SEEDS, label="95 % t interval over seeds"),
         grey,
     ]
     if "auto_attack" in rows:
@@ -328,7 +331,7 @@ def _handles(
             Line2D([], [], color=INK, lw=0.9, marker="D", ms=3, label="AutoAttack too")
         )
     if (rows["any"] > 0).any():
-        hatched = Patch(facecolor="none", edgecolor=HATCH, hatch="////", lw=0)
+        hatched = Patch(facecolor="none", edgecolor=MID_GREY, hatch="////", lw=0)
         hatched.set_label("the attack may be too weak")
         handles.append(hatched)
     present = [v for v in VERDICTS if v in set(effects["verdict"])]
@@ -338,14 +341,13 @@ def _handles(
 
 
 def _caption(rows: pd.DataFrame) -> str:
-    n = sorted(set(rows["n"]))
     raised = [
         f"{INDICATORS[name]} ({int((rows[name] > 0).sum())} cells)"
         for name in LIMITS
         if name in rows and (rows[name] > 0).any()
     ]
     parts = [
-        f"n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} runs each (seeds).",
+        f"{runs_in_words(rows['n'])}.",
         "Below: mean of within-seed differences with the 95 % interval that inverts",
         "the exact sign-flip test, each panel on its own scale; verdicts by step-down",
         "max-T over the treatments.",
@@ -447,7 +449,7 @@ def _maps(
         for pair in table[table["unreached"] > 0].itertuples():
             corner = pair.target - 0.5, pair.source - 0.5
             axes.add_patch(
-                Rectangle(corner, 1, 1, fill=False, ec=HATCH, hatch="////", lw=0)
+                Rectangle(corner, 1, 1, fill=False, ec=MID_GREY, hatch="////", lw=0)
             )
         axes.set_title(text, fontsize=SMALL, pad=3)
         name_ticks(axes.xaxis, classes, SQUARE)

@@ -10,6 +10,7 @@ from lenet.figures.canvas import (
     BODY,
     GAP,
     LINE,
+    WHITE,
     Look,
     Page,
     TooNarrow,
@@ -19,7 +20,7 @@ from lenet.figures.canvas import (
 
 INDENT = 0.15  # inches of a plot below its label: half of its first number
 LEAST = 1.0  # inches of a plot in a paper
-ON_PAPER = {"facecolor": "#FFFFFF", "edgecolor": "none", "pad": 0.5}  # over a grid
+ON_PAPER = {"facecolor": WHITE, "edgecolor": "none", "pad": 0.5}  # over a grid
 
 
 class Layout(NamedTuple):

@@ -7,8 +7,8 @@ found.images, found.reached        [run, n, 28, 28], and whether the answer is a
 from typing import Any
 
 from lenet.config import Refusal, suggest
-from lenet.interpret.images import checked_labels
-from lenet.interpret.robustness import PACE, Indices, checked_problem, told_apart
+from lenet.interpret.images import PACE, checked_labels
+from lenet.interpret.robustness import Indices, checked_problem, told_apart
 from lenet.training.attack import (
     Adversarial,
     Goal,

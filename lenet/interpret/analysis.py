@@ -30,7 +30,7 @@ from lenet.interpret.gradcam import (
     receptive_field,
     stretched,
 )
-from lenet.interpret.images import random_indices
+from lenet.interpret.images import PACE, random_indices
 from lenet.interpret.network import CHUNK, predictions, readable_images, untrained
 from lenet.interpret.probe import Probe
 from lenet.interpret.sae import Sae
@@ -195,13 +195,13 @@ def attacked_images(
     adversarial = [
         pgd(
             model,
-            some,
+            batch,
             Untargeted(answers),
             epsilon=spec.epsilon,
-            step=robustness.PACE * spec.epsilon / spec.attack_steps,
+            step=PACE * spec.epsilon / spec.attack_steps,
             steps=spec.attack_steps,
         ).images
-        for some, answers in zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
+        for batch, answers in zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
     ]
     return torch.cat(adversarial, 1)
 

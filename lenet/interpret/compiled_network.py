@@ -47,11 +47,13 @@ class ThroughLoops(torch.autograd.Function):
     def forward(ctx: Any, images: Pictures, loops: PixelLoops) -> Logits:
         ctx.save_for_backward(images)
         ctx.loops = loops
-        found = loops.scores(images.numpy(), torch.get_num_threads())
-        return torch.from_numpy(found)
+        scores = loops.scores(images.numpy(), torch.get_num_threads())
+        return torch.from_numpy(scores)
 
     @staticmethod
     def backward(ctx: Any, pulls: Logits) -> tuple[Pictures, None]:
         (images,) = ctx.saved_tensors
-        found = ctx.loops.slopes(images.numpy(), pulls.numpy(), torch.get_num_threads())
-        return torch.from_numpy(found), None
+        slopes = ctx.loops.slopes(
+            images.numpy(), pulls.numpy(), torch.get_num_threads()
+        )
+        return torch.from_numpy(slopes), None

@@ -19,6 +19,7 @@ from lenet.config import Refusal
 from lenet.training import draws
 
 SIDE = 28
+PACE = 2.5  # radii that the steps of plain PGD add up to (Madry et al., 2018)
 SHAPES = "[28, 28], [n, 28, 28] or [n, 1, 28, 28]"
 INTEGERS = (
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),

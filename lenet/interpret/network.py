@@ -61,7 +61,7 @@ def chunks(images: Images) -> Iterator[Images]:
 def logits(model: LeNet5, images: Any) -> Logits:
     """The logits of every image, a chunk at a time."""
     images = readable_images(model, images)
-    return torch.cat([model(some) for some in chunks(images)], 1)
+    return torch.cat([model(chunk) for chunk in chunks(images)], 1)
 
 
 def predictions(model: LeNet5, images: Any) -> Classes:
@@ -76,7 +76,7 @@ def features(
     """What a layer gives for every image, its maps laid out in a row."""
     images = readable_images(model, images)
     check_layer(layer)
-    seen = [model.activations(some)[layer].flatten(2) for some in chunks(images)]
+    seen = [model.activations(chunk)[layer].flatten(2) for chunk in chunks(images)]
     return torch.cat(seen, 1)
 
 

@@ -102,29 +102,29 @@ def probes(
     Columns: run, layer, features, task (class | control), images, accuracy and
     train_accuracy (fractions), n_train, n_test, converged.
     """
-    some = next(iter(tests.values()))
+    images = next(iter(tests.values()))
     answers = [
         checked_labels(given, readable_images(model, seen), class_count(model))
-        for given, seen in ((train[1], train[0]), (labels, some))
+        for given, seen in ((train[1], train[0]), (labels, images))
     ]
     tasks = {
-        "class": [some.cpu().numpy() for some in answers],
-        "control": [shuffled(some, seed).cpu().numpy() for some in answers],
+        "class": [given.cpu().numpy() for given in answers],
+        "control": [shuffled(given, seed).cpu().numpy() for given in answers],
     }
     rows = []
     for layer in LAYERS:
         learned = features(model, train[0], layer)
-        tested = {name: features(model, some, layer) for name, some in tests.items()}
-        for run, some in enumerate(learned):
-            mean, scale = some.mean(0), some.std(correction=0).clamp(min=1e-12)
-            inputs = ((some - mean) / scale).cpu().numpy()
+        tested = {name: features(model, seen, layer) for name, seen in tests.items()}
+        for run, inputs in enumerate(learned):
+            mean, scale = inputs.mean(0), inputs.std(correction=0).clamp(min=1e-12)
+            scaled = ((inputs - mean) / scale).cpu().numpy()
             others = {
                 name: ((seen[run] - mean) / scale).cpu().numpy()
                 for name, seen in tested.items()
             }
             for task, (wanted, right) in tasks.items():
                 about = {"run": run, "layer": layer, "task": task}
-                accuracies = readings(inputs, wanted, others, right, spec)
+                accuracies = readings(scaled, wanted, others, right, spec)
                 rows += [{**about, **accuracy} for accuracy in accuracies]
     return pd.DataFrame(rows)
 

@@ -40,7 +40,6 @@ PerRun = Bool[Tensor, "run image"]
 Radii = Float[Tensor, "run image"]
 Indices = Int64[Tensor, "image"]
 Positions = Int64[Tensor, "run some"]  # of images, others for each run
-PACE = 2.5  # radii that the steps of plain PGD add up to (Madry et al., 2018)
 AT_ONCE = 128  # images of each run: no larger batch is faster
 LONG, CLOSEST = 5, 3  # see Tries
 RUNGS = 6  # balls that are tried before the bisection: all images, then half the radius
@@ -107,9 +106,9 @@ class Problem(NamedTuple):
     labels: Indices
     keys: Indices  # of the random starts
 
-    def at(self, some: Indices | slice) -> "Problem":
-        """The same with some of the images."""
-        parts = (part[some] for part in self[1:])
+    def at(self, places: Indices | slice) -> "Problem":
+        """The same with the images at these places."""
+        parts = (part[places] for part in self[1:])
         return Problem(self.model, *parts)
 
 
@@ -213,8 +212,8 @@ def accuracy_curve(
                 )
                 doubts, safe = doubts + shares[CARRIED], right
                 left = safe[:, few] & ~strong
-                found = attack_all(sample, left, epsilon, STRONGEST, norm).right
-                strong = strong | found
+                taken = attack_all(sample, left, epsilon, STRONGEST, norm).right
+                strong = strong | taken
                 gain = (safe[:, few] & ~strong).double().mean(1).tolist()
                 cells = shares.assign(unbounded=unbounded, stronger=gain, **doubts)
             about = {"epsilon": epsilon, "accuracy": right.double().mean(1).tolist()}

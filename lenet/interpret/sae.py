@@ -119,9 +119,9 @@ def fit_autoencoders(
     auto = Autoencoder(mean, scale, encoder, bias, decoder, active)
     adam = torch.optim.Adam(learned, lr=spec.lr)
     for step, batch in enumerate(step_batches(count, spec, seed)):
-        some = given[:, batch.to(given.device)]
-        codes = auto.encode(some)
-        off = ((some - auto.decode(codes)) / scale).square().sum(-1)
+        inputs = given[:, batch.to(given.device)]
+        codes = auto.encode(inputs)
+        off = ((inputs - auto.decode(codes)) / scale).square().sum(-1)
         losses = (off + penalty[:, None] * codes.sum(-1)).mean(1) / units
         adam.param_groups[0]["lr"] = spec.lr * (1 - step / spec.steps)
         adam.zero_grad()
@@ -170,8 +170,8 @@ def principal(
     directions = torch.linalg.eigh((train - mean).mT @ (train - mean)).eigenvectors
     rebuilt = []
     for count in components:
-        some = directions[..., -count:]
-        rebuilt.append((test - mean) @ some @ some.mT + mean)
+        largest = directions[..., -count:]
+        rebuilt.append((test - mean) @ largest @ largest.mT + mean)
     return rebuilt
 
 
@@ -207,7 +207,7 @@ def sparsity_curve(
     train, test: images; labels: of the test images.
     """
     labels = checked_labels(labels, readable_images(model, test), class_count(model))
-    given, seen = (features(model, some, spec.layer) for some in (train, test))
+    given, seen = (features(model, images, spec.layer) for images in (train, test))
     none, units = torch.zeros(len(given)), given.shape[-1]
     mean = given.mean(1, keepdim=True).expand_as(seen)
     few = [count for count in spec.active if count <= units]
@@ -253,7 +253,7 @@ def portraits(
     unit_0 ..., its direction in D.
     """
     labels = checked_labels(labels, readable_images(model, test), class_count(model))
-    given, seen = (features(model, some, spec.layer)[:1] for some in (train, test))
+    given, seen = (features(model, images, spec.layer)[:1] for images in (train, test))
     auto = train_autoencoders(given, [spec.shown], True, spec, seed)[0]
     codes = auto.encode(seen)[0].T  # [latent, image]
     mass = codes.sum(1)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from lenet.config import Refusal, current
 from lenet.page.network_data import mean_with_interval
-from lenet.records.record_types import Plan
+from lenet.records.record_types import Plan, PlannedArm
 from lenet.studies import study
 from lenet.studies.effect import GUESSING, MAIN, effects_of_kind
 from lenet.studies.statistics import sign_flip
@@ -95,7 +95,7 @@ def cell_runs(plan: Plan, pairs: Mapping[str, tuple[str, ...]]) -> list[list[str
 
 
 def arm_levels(
-    arm: Mapping[str, Any], levels: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    arm: PlannedArm, levels: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> tuple[str, ...]:
     """Each factor's level in an arm: the one whose settings the treatment has."""
     treatment = current(arm["treatment"]).items()

@@ -1,6 +1,6 @@
 """What lies in a study's files: the keys of a record and of a plan, and their types.
 
-mypy sees every key; `checked` holds what is read from a disk against the same types.
+mypy sees every key; `of_shape` holds what is read from a disk against the same types.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -151,9 +151,9 @@ Shape = TypeVar("Shape")
 def of_shape(content: Any, shape: type[Shape], what: str) -> Shape:
     """The content, if it has every key of a TypedDict and each is of its type.
 
-    Looks into dicts that are TypedDicts themselves, not along lists: a curve has a
-    hundred numbers, and ten thousand records are read in a second. A Refusal (4) names
-    the key that is wrong.
+    Looks into dicts that are TypedDicts themselves, not along lists: whoever reads a
+    plan or a record asks it of each arm or point too. A Refusal (4) names the key that
+    is wrong.
     """
     for name, must, fits in shape_keys(cast(Hashable, shape)):
         if not must and name not in (content or {}):

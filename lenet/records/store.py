@@ -23,8 +23,8 @@ from typing import Any, cast
 from lenet import file_lock
 from lenet.config import Refusal
 from lenet.records import atomic_files, run_lock, seal
+from lenet.records.record_types import Point, of_shape
 from lenet.records.record_types import Record as Record
-from lenet.records.record_types import of_shape
 from lenet.records.run_lock import LOCK as LOCK
 from lenet.records.run_lock import run_folder as run_folder
 from lenet.training.edition import identity as settled
@@ -61,14 +61,14 @@ def check_output_dir(output_dir: str) -> None:
     except OSError as problem:
         raise atomic_files.unwritable(place, problem) from None
     foreign = {name for name in held if not name.startswith(".")}
-    if foreign and not (any(place.glob("*/plan.json")) or ours(place)):
+    if foreign and not (any(place.glob("*/plan.json")) or is_output_dir(place)):
         raise Refusal(
             f"output_dir={output_dir} holds other things ({min(foreign)}) and no runs: "
             "name a new folder, or an empty one"
         )
 
 
-def ours(place: Path) -> bool:
+def is_output_dir(place: Path) -> bool:
     """Whether a folder has runs, and none but runs, where an output directory has them;
     or what Hydra's multirun leaves before there are any."""
     names = [path.name for path in place.glob("runs/*") if path.name[0] != "."]
@@ -135,6 +135,9 @@ def checked_record(record: Mapping[str, Any], path: Path | str) -> Record:
             f"{versions.get('lenet')}, which wrote it, or another output_dir"
         )
     shaped = of_shape(record, Record, f"{path}: the record")
+    about = f"{path}: a point of the curve"
+    for point in shaped["curve"]:  # 30 us for twenty passes
+        of_shape(point, Point, about)
     error, right = shaped["response"].get("test_error"), shaped["right"]
     if right is not None and error != share_wrong(right, shaped["images"]):
         raise Refusal(

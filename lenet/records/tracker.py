@@ -230,8 +230,8 @@ def mlflow(copy: Copy) -> bool:
     own = (copy.output_dir / "mlruns").absolute().as_uri()
     client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or own)
     name, record = copy.study or "lenet", copy.record
-    found = client.get_experiment_by_name(name)
-    experiment = found.experiment_id if found else client.create_experiment(name)
+    known = client.get_experiment_by_name(name)
+    experiment = known.experiment_id if known else client.create_experiment(name)
     mine = f"tags.lenet_run = '{record['run_id']}'"
     for left in client.search_runs([experiment], mine):  # by an interrupted copy
         client.delete_run(left.info.run_id)

@@ -14,23 +14,36 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from lenet.figures.canvas import BLUE, GREEN, ORANGE
+from lenet.figures.canvas import (
+    BAND,
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    SEEDS,
+    UNDECIDED,
+    WHITE,
+)
 from lenet.report import effect_tables
 from lenet.report.template import filled
 
 INKS = {  # colours of the figures that a dark page needs in another shade
-    "#000000": "ink",
-    "#ffffff": "paper",
-    "#444444": "grey",
-    "#666666": "undecided",
-    "#dddddd": "pale",
-    "#e6ebf0": "band",
-    "#f2f2f2": "cell",
-    "#99c7e0": "range",
-    BLUE.lower(): "better",
-    ORANGE.lower(): "worse",
-    GREEN.lower(): "equivalent",
+    INK: "ink",
+    WHITE: "paper",
+    GREY: "grey",
+    UNDECIDED: "undecided",
+    PALE: "pale",
+    BAND: "band",
+    FAINT: "cell",
+    SEEDS: "range",
+    BLUE: "better",
+    ORANGE: "worse",
+    GREEN: "equivalent",
 }
+VARIABLES = {color.lower(): name for color, name in INKS.items()}  # as SVG has them
 HERE = Path(__file__).parent
 # What a dot is and the command of its run, by side, row and seed.
 Dots: TypeAlias = dict[tuple[int, int, int], tuple[str, str]]
@@ -148,4 +161,4 @@ def inline(svg: str, prefix: str, dots: Dots | None = None) -> str:
 
 def colour_variable(color: str) -> str:
     """A colour as a variable of the page that falls back to itself."""
-    return f"var(--{INKS[color]}, {color})" if color in INKS else color
+    return f"var(--{VARIABLES[color]}, {color})" if color in VARIABLES else color

@@ -282,12 +282,12 @@ def ladder_seconds(study: Study, rows: pd.DataFrame, kind: str) -> list[float]:
 
 def pairs(study: Study, effects: Effects) -> Exhibit:
     """The heat map of the interactions, with the main effects on its diagonal."""
-    some = [
+    kinds = [
         effect.effects_of_kind(effects.table, kind)
         for kind in (effect.MAIN, effect.PAIR)
     ]
-    rows, base = pd.concat(some), level_names.study_network(study)
-    said = interaction.finding(some[1], base)
+    rows, base = pd.concat(kinds), level_names.study_network(study)
+    said = interaction.finding(kinds[1], base)
     draw = partial(
         interaction.heat_map, rows, reference=base, title=said, origin=study.origin
     )

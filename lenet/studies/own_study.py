@@ -255,9 +255,9 @@ def shortened_list(words: Sequence[Any], most: int = SHOWN) -> str:
     >>> shortened_list([1, 2, 3, 4, 5], most=3)
     '1, 2, 3 and 2 more'
     """
-    some = [str(word) for word in list(words)[:most]]
-    rest = len(words) - len(some)
-    return ", ".join(some) + (f" and {rest} more" if rest else "")
+    first = [str(word) for word in list(words)[:most]]
+    rest = len(words) - len(first)
+    return ", ".join(first) + (f" and {rest} more" if rest else "")
 
 
 def unique(items: Sequence[Any]) -> list[Any]:
@@ -387,7 +387,7 @@ def words_of(response: str) -> set[str]:
     return set(re.split(r"[/\-._ ]", response.lower()))
 
 
-def in_unit(found: Comparison, unit: str = "") -> Comparison:
+def in_unit(comparison: Comparison, unit: str = "") -> Comparison:
     """The same runs with the response as it is shown: as a share, or in its own unit.
 
     unit: share, percent (which becomes a share), or what the numbers are of; by default
@@ -395,7 +395,7 @@ def in_unit(found: Comparison, unit: str = "") -> Comparison:
     there is a word of NO_SHARE in its name: those and all others are numbers of what
     the response is called. A ValueError where numbers are no such shares.
     """
-    name, answers = found.response.name, found.runs[found.response.name]
+    name, answers = comparison.response.name, comparison.runs[comparison.response.name]
     low, high = float(answers.min()), float(answers.max())
     most = {"share": 1, "percent": 100}
     if not unit:
@@ -403,18 +403,18 @@ def in_unit(found: Comparison, unit: str = "") -> Comparison:
         own = words_of(name) & set(NO_SHARE) or not fits
         unit = name.replace("_", " ") if own else fits[0]
     if unit not in most:
-        response = replace(found.response, unit=unit)
-        return replace(found, response=response)
+        response = replace(comparison.response, unit=unit)
+        return replace(comparison, response=response)
     if not 0 <= low <= high <= most[unit]:
         raise ValueError(
             f"unit={unit}: {name} lies in [{low:g}, {high:g}], beyond 0 to {most[unit]}"
         )
     if unit == "share":
-        return found
-    response = replace(found.response, margin=found.response.margin / 100)
-    notes = [*found.notes, f"{name} was in percent"]
-    runs = found.runs.assign(**{name: answers / 100})
-    return replace(found, runs=runs, response=response, notes=notes)
+        return comparison
+    response = replace(comparison.response, margin=comparison.response.margin / 100)
+    notes = [*comparison.notes, f"{name} was in percent"]
+    runs = comparison.runs.assign(**{name: answers / 100})
+    return replace(comparison, runs=runs, response=response, notes=notes)
 
 
 def response_numbers(column: pd.Series, response: str, notes: list[str]) -> pd.Series:

@@ -304,14 +304,14 @@ def seeds_for_equivalence(
     (11, 36)
     """
 
-    def found(n: int) -> bool:
+    def is_found(n: int) -> bool:
         quantiles = (np.arange(2_000) + 0.5) / 2_000
         seen = sd * np.sqrt(2 * special.gammaincinv((n - 1) / 2, quantiles) / (n - 1))
         t = t_quantile(1 - SIGNIFICANCE / tests, n - 1)
         reach = (margin * math.sqrt(n) - t * seen) / sd
         return bool(np.clip(2 * special.ndtr(reach) - 1, 0, None).mean() >= power)
 
-    return max(blocks_needed(), _fewest(found))
+    return max(blocks_needed(), _fewest(is_found))
 
 
 def _finite(differences: npt.ArrayLike) -> Array:
@@ -335,8 +335,8 @@ class _Subsets(NamedTuple):
         """The subsets [subset, block], some at a time."""
         rows = max(1, AT_A_TIME // self.blocks)
         for first in range(0, len(self.packed), rows):
-            some = self.packed[first : first + rows]
-            yield np.unpackbits(some, axis=1, count=self.blocks).astype(np.float64)
+            packed = self.packed[first : first + rows]
+            yield np.unpackbits(packed, axis=1, count=self.blocks).astype(np.float64)
 
 
 @lru_cache(maxsize=4)
@@ -346,7 +346,7 @@ def _subsets(blocks: int, draws: int) -> _Subsets:
     packed = packed[packed.any(axis=1)]
     total = 2**blocks if blocks <= MOST_EXACT else draws + 1
     subsets = _Subsets(packed, blocks, np.empty(0), total)
-    sizes = np.concatenate([some.sum(axis=1) for some in subsets.parts()])
+    sizes = np.concatenate([part.sum(axis=1) for part in subsets.parts()])
     return subsets._replace(sizes=sizes)
 
 
@@ -367,7 +367,7 @@ def _packed(blocks: int, draws: int) -> npt.NDArray[np.uint8]:
 
 def _products(differences: Array, subsets: _Subsets) -> Array:
     """Sums [..., subset] of the differences [..., block] that are members."""
-    return np.concatenate([differences @ some.T for some in subsets.parts()], axis=-1)
+    return np.concatenate([differences @ part.T for part in subsets.parts()], axis=-1)
 
 
 def _sums(differences: Array, subsets: _Subsets) -> Array:

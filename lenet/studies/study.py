@@ -85,7 +85,7 @@ class Study:
             {f for f in pairs if row[f] != pairs[f][0]} for row in self.treatments
         ]
         changed.sort(key=len)
-        if [len(some) for some in changed] != list(range(len(pairs) + 1)):
+        if [len(factors) for factors in changed] != list(range(len(pairs) + 1)):
             return {}
         steps = list(pairwise(changed))
         if not all(less < more for less, more in steps):
@@ -326,7 +326,7 @@ def ad_hoc_study(
     if not records:
         kept = " ".join(f"{key}={value}" for key, value in narrow.items())
         raise Refusal(f"none of the {len(every)} runs in {output_dir} fits {kept}")
-    alike(records, mix)
+    refuse_mixed(records, mix)
     columns = differing(map(settings_of, records))
     base = chosen_reference(records, columns, reference)
     return study_of(name, records, base, mix=mix)
@@ -422,7 +422,7 @@ def study_of(
     mix: bool = False,
 ) -> Study:
     """The Study of these records, with effects measured from the treatment `base`."""
-    mixed, base = alike(records, mix), current(base)
+    mixed, base = refuse_mixed(records, mix), current(base)
     kind = plan["kind"] if plan else ""
     key, search = "validation_size", kind == "path"
     measured = [
@@ -490,7 +490,7 @@ def validated(records: Sequence[Record], measured: Sequence[Record]) -> list[Rec
     ]
 
 
-def alike(records: Sequence[Record], mix: bool) -> str:
+def refuse_mixed(records: Sequence[Record], mix: bool) -> str:
     """What a chart of these runs mixes, in words; a Refusal unless that is allowed."""
     about: dict[str, Callable[[Record], str]] = {
         "data": lambda record: f"{record['treatment']['data']} {record['data'][:10]}",
@@ -554,11 +554,11 @@ def joined_factors(
                 break
         else:
             groups.append([key])
-    found: dict[str, tuple[str, ...]] = {}
+    factors: dict[str, tuple[str, ...]] = {}
     for group in groups:
-        taken = {*found, *columns} - {*group}
-        found[group_name(group, plan, taken)] = tuple(group)
-    return found
+        taken = {*factors, *columns} - {*group}
+        factors[group_name(group, plan, taken)] = tuple(group)
+    return factors
 
 
 def group_name(keys: Sequence[str], plan: Plan | None, taken: Iterable[str]) -> str:

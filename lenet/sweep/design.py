@@ -43,7 +43,7 @@ Levels = Mapping[str, Settings]
 CROSSED = ("factorial", "path", "grid")
 KINDS = (*ALONE, "ladder", *CROSSED)
 KEYS = ("kind", "base", "factors", "search")
-LIMIT = 10_000  # runs that need a yes
+RUNS_UNASKED = 10_000  # a design of more is refused without yes=true
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def design_levels(factor: str, given: Any, notes: list[str]) -> Levels:
 def load_design(name: str, overrides: Sequence[str], yes: bool = False) -> Design:
     """The design in a file; `overrides`, key=value, hold for all of its runs.
 
-    yes: whether more than LIMIT runs are meant.
+    yes: whether more than RUNS_UNASKED runs are meant.
 
     >>> design = load_design("one_factor", ["data=digits"])
     >>> design.kind, design.preset, [arm.name for arm in design.arms[:2]]
@@ -213,7 +213,7 @@ def load_design(name: str, overrides: Sequence[str], yes: bool = False) -> Desig
             f"design {name}: a tuning needs held-out images, validation_size=5000"
         )
     count = treatments(content["kind"], factors) * len(runs)
-    if count > LIMIT and not yes:
+    if count > RUNS_UNASKED and not yes:
         raise Refusal(f"design={name} means {count:,} runs; if so, add yes=true")
     choose = one_at_a_time if content["kind"] in ALONE else cross
     choose = one_after_another if content["kind"] == "ladder" else choose

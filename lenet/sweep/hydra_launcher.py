@@ -23,7 +23,8 @@ from lenet import train
 from lenet.config import CONF, Config, Places, as_typed, composed
 from lenet.records import plan, store
 
-SIZES = (train.STACK, 4, 1)  # seeds in a job, of each launch of what has no record yet
+# Seeds in a job, of each launch of what has no record yet.
+SIZES = (train.LARGEST_STACK, 4, 1)
 LOOK = 5.0  # seconds from one look at the records to the next
 Tell = Callable[[Mapping[str, str], Mapping[str, str]], None]  # statuses, failures
 
@@ -92,7 +93,7 @@ def watched(
 
 
 def launcher_jobs(
-    runs: Mapping[str, Config], places: Places, size: int = train.STACK
+    runs: Mapping[str, Config], places: Places, size: int = train.LARGEST_STACK
 ) -> Iterator[tuple[tuple[str, ...], list[str]]]:
     """Command lines of lenet.train with their runs: up to `size` consecutive seeds of
     a treatment.

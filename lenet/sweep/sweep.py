@@ -26,7 +26,8 @@ from lenet.sweep.worker import COMMAND, Job, Message, Worker, start_worker
 from lenet.sweep.worker_count import cores, count_workers, device
 from lenet.training.edition import EDITION
 
-STACK = 8  # runs in one stack on one processor core: the lanes of lenet/training/loops
+# Runs in one stack on one processor core: the lanes of lenet/training/loops.
+STACK_OF_ONE_CORE = 8
 TRIES = 2  # of a run by itself, after the stacks that it was in have failed
 PATIENCE = 600.0  # seconds without a word after which a worker hangs
 ABSENCE = 30.0  # seconds between two looks, after which the sweep itself was suspended
@@ -317,7 +318,7 @@ def train_all(
     if not missing:
         return {}
     count = count_workers(workers, places)
-    most = STACK if device(places) == "cpu" else train.STACK
+    most = STACK_OF_ONE_CORE if device(places) == "cpu" else train.LARGEST_STACK
     size = min(most, max(2, -(-len(missing) // count)))
     jobs = [Job(runs) for runs in train.stacks(missing, size)]
     jobs.sort(key=cost, reverse=True)  # the long ones first, so that none is last
