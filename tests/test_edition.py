@@ -225,8 +225,8 @@ MUTATIONS = (
     ),
     (
         "training/draws.py",
-        "-2 * exact.log",
-        "-2.1 * exact.log",
+        "-2 * same_bits.log",
+        "-2.1 * same_bits.log",
     ),
     (
         "training/data.py",
@@ -294,6 +294,13 @@ MUTATIONS = (
         "np.float32(1) / np.float32(size)",
     ),
 )
+
+
+def test_changes_are_of_the_text_as_it_is() -> None:
+    """Each of them changes something; the slow test below tries what."""
+    for place, before, after in MUTATIONS:
+        text = (ROOT / place).read_text(encoding="utf-8")
+        assert before in text and before != after, f"{place}: {before}"
 
 
 @pytest.mark.slow
