@@ -880,37 +880,42 @@ def test_published_tables_follow_from_published_records(
         pandas.testing.assert_frame_equal(again, published, rtol=1e-9)
 
 
-def held_out(name: str) -> dict[str, float]:
-    """Mean held-out error of each arm of a published search, in %; inf if a run is
+def held_out(name: str) -> dict[str, list[float]]:
+    """The held-out errors of each arm of a published search, in %; inf where a run is
     lost."""
     plan, records = study.read_study(OUTPUTS / name)
     errors = {
         record["run_id"]: 100 * record["response"]["validation_error"]
-        if record["status"] == "finished"
+        if study.converged(record)
         else math.inf
         for record in records
     }
-    return {
-        arm["name"]: sum(errors[run] for run in arm["runs"]) / len(arm["runs"])
-        for arm in plan["arms"]
-    }
+    return {arm["name"]: [errors[run] for run in arm["runs"]] for arm in plan["arms"]}
 
 
-def test_optimizers_have_the_rates_that_the_search_found() -> None:
-    """conf/optimizer/ has the arm with the lowest mean held-out error; the reference of
-    the search is Adam as it is."""
-    means = held_out("tuning_optimizer")
+def test_optimizers_have_rates_that_the_search_does_not_tell_from_the_best() -> None:
+    """The rate in conf/optimizer/ loses no run, and its mean held-out error is above
+    the lowest by less than the 95 % interval of a difference, of the pooled sd; Adam's
+    is the reference of the search."""
+    runs = held_out("tuning_optimizer")
     plan, _ = study.read_study(OUTPUTS / "tuning_optimizer")
+    kept = [errors for errors in runs.values() if math.inf not in errors]
+    assert {len(errors) for errors in kept} == {2}
+    sd = math.sqrt(np.mean([np.var(errors, ddof=1) for errors in kept]))
+    apart = stats.t.ppf(0.975, len(kept)) * sd  # the difference of two means of two
+    text = flat(DOCUMENTS["docs/decisions/learning_rates.md"])
+    assert f"less than {decimals(apart)} points apart are not told apart" in text
     for factor, arms in plan["levels"].items():
-        names = {f"{factor}={level}": changes for level, changes in arms.items()}
-        # Adam's own level is the reference, and is trained once
-        errors = {name: means.get(name, means["reference"]) for name in names}
-        best = names[min(errors, key=errors.__getitem__)]
-        level = group_levels("optimizer")[factor]
-        assert {f"optimizer.{key}": value for key, value in level.items()} | best == {
-            **{f"optimizer.{key}": value for key, value in level.items()},
-            "optimizer": factor,
+        usual = {
+            f"optimizer.{k}": v for k, v in group_levels("optimizer")[factor].items()
         }
+        means = {}
+        for level, changes in arms.items():
+            errors = runs.get(f"{factor}={level}", runs["reference"])
+            means[level] = np.mean(errors)
+            if usual | changes == usual | {"optimizer": factor}:
+                chosen = level
+        assert means[chosen] < min(means.values()) + apart, factor
 
 
 def blocks(language: str) -> list[str]:
