@@ -156,11 +156,10 @@ def test_launcher_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:
 
 SWEEP = """
 import sys, stub_worker
-from lenet.report import study_report; from lenet.sweep import sweep
+from lenet.sweep import sweep
 from lenet.config import Places
 from lenet.terminal import command
 
-report.ablation = lambda folder: []
 output_dir, *engine = sys.argv[1:]
 plan, runs = stub_worker.small(4, epochs=40)
 places = Places(output_dir=output_dir)
