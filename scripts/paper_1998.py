@@ -10,6 +10,7 @@ reading. Writes and prints them as tables. What was published is of one run each
 compared with the 95 % prediction interval for one run, not with that of our mean.
 """
 
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -361,6 +362,11 @@ def records(
     return followed, sizes
 
 
+def file_name(reading: str) -> str:
+    """A reading as part of a file's name: "eq_9_j_1"."""
+    return re.sub(r"\W+", "_", reading).lower()
+
+
 def main() -> None:
     """The entry point."""
     given = typed(sys.argv[1:], {"output_dir": "outputs", "data_dir": ""})
@@ -373,8 +379,10 @@ def main() -> None:
     figures = {
         "paper_1998/figure_5": figure_5(followed["eq. 8"], "LeNet-5 as published"),
         **{
-            f"paper_1998_nearer/figure_5_{i}": figure_5(followed[name], f"With {name}")
-            for i, name in enumerate(NEARER, 1)
+            f"paper_1998_nearer/figure_5_{file_name(name)}": figure_5(
+                followed[name], f"With {name}"
+            )
+            for name in NEARER
         },
         "paper_1998/figure_6": figure_6(sizes),
         "paper_1998/figure_8": figure_8(followed["eq. 8"], given["data_dir"] or None),

@@ -31,7 +31,7 @@ def random_indices(count: int, of: int) -> Int64[Tensor, "image"]:
     """Which images of a test set are attacked or probed: the same in every study.
 
     The first 5,000 test images of MNIST are harder than the rest: networks of the
-    modern preset err on 0.91 and 0.32 % of the two halves (outputs/modern, n = 20).
+    modern preset err on 0.91 and 0.33 % of the two halves (outputs/modern, n = 24).
     """
     if not 1 <= count <= of:
         raise Refusal(f"images={count} is out of range: there are {of:,}")
