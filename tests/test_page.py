@@ -395,14 +395,13 @@ def test_page_is_small_and_the_same_for_the_same_records(mnist, tmp_path):
     assert "<title>Draw a digit. Watch 1998 read it beside today.</title>" in page
     assert page == build.page_text([], OUTPUTS, None)
     assert "{{" not in page.split("<script")[0]
-    single = build.page_text(
-        [build.preset_runs(build.all_published(OUTPUTS), OUTPUTS)[0]["run_id"]],
-        OUTPUTS,
-        None,
-    )
+    records = build.all_published(OUTPUTS)
+    paper = build.preset_runs(records, OUTPUTS)[0]["run_id"]
+    single = build.page_text([paper], OUTPUTS, None)
     assert "<title>Draw a digit. Watch 1998 read it.</title>" in single
+    three = [record["run_id"] for record in records[:3]]
     with pytest.raises(Refusal, match="one or two"):
-        build.page_text(["c8e63ff6", "966f5879", "b0c4"], OUTPUTS, None)
+        build.page_text(three, OUTPUTS, None)
 
 
 def test_picture_without_a_browser_names_what_to_install(monkeypatch):
