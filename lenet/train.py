@@ -230,7 +230,7 @@ def stacks(
 
     Full ones, since the compiled loop takes as long for some of its lanes as for all.
     """
-    from lenet.training.stack import structure
+    from lenet.training.recipe import structure
 
     by_structure: dict[object, list[str]] = {}
     for name, config in runs.items():

@@ -24,7 +24,8 @@ from lenet.config import RANGES, Config, Refusal, Value, group_levels  # noqa: E
 from lenet.training import data as datasets  # noqa: E402  # after the hook
 from lenet.training import edition  # noqa: E402
 from lenet.training.data import Data  # noqa: E402
-from lenet.training.stack import Stack, Teacher  # noqa: E402
+from lenet.training.recipe import Teacher  # noqa: E402
+from lenet.training.stack import Stack  # noqa: E402
 
 torch.set_num_threads(1)  # the tests are small: threads would only wait for each other
 threadpool_limits(1)  # and so NumPy's and SciPy's

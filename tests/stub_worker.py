@@ -22,7 +22,8 @@ from lenet.sweep import sweep, worker
 from lenet.sweep.design import Design, DesignArm
 from lenet.training import stack
 from lenet.training.data import Data
-from lenet.training.stack import Progress, Report, Result, Teacher
+from lenet.training.recipe import Teacher
+from lenet.training.stack import Progress, Report, Result
 
 BAD = 3  # the seed of the run that a fault befalls
 

@@ -234,7 +234,7 @@ MUTATIONS = (
         '"digit"), torch',
     ),
     (
-        "training/stack.py",
+        "training/recipe.py",
         "< share) / share",
         "< share) * share",
     ),
@@ -244,7 +244,7 @@ MUTATIONS = (
         "values * kept + before * (1 - kept)",
     ),
     (
-        "training/stack.py",
+        "training/recipe.py",
         '"optimizer.samples"))\n        keys',
         '"optimizer.samples")) - 7\n        keys',
     ),
@@ -291,7 +291,7 @@ MUTATIONS = (
     (
         "training/loops/batch.py",
         "np.float32(1) / np.float32(stop - start)",
-        "np.float32(1) / np.float32(size)",
+        "np.float32(1) / np.float32(updates.size)",
     ),
 )
 

@@ -5,6 +5,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -902,7 +903,7 @@ def factors(
     size = {"train_size": 7 * steps}
     run = config({**levels, **numbers, **size})
     state = Stack.start([run, run], tiny)
-    rates = torch.cat([state.rates(epoch) for epoch in range(epochs)])
+    rates = torch.cat([state.recipe.rates(epoch) for epoch in range(epochs)])
     assert rates.shape == (epochs * steps, 2)
     assert torch.equal(rates[:, 0], rates[:, 1])
     return (rates[:, 0] / 0.5).tolist()
@@ -961,7 +962,9 @@ def test_schedules_differ(tiny: Data) -> None:
     assert all(a != b for a, b in itertools.combinations(found, 2))
     numbers = {"train_size": 21, "epochs": 5}
     runs = [config({"schedule": level, **numbers}) for level in schedule.LEVELS]
-    rates = torch.cat([Stack.start(runs, tiny).rates(epoch) for epoch in range(5)])
+    rates = torch.cat(
+        [Stack.start(runs, tiny).recipe.rates(epoch) for epoch in range(5)]
+    )
     rates = rates / runs[0].number("optimizer.lr")
     assert rates.T.flatten().tolist() == pytest.approx(
         functools.reduce(operator.iadd, found, [])
@@ -1385,13 +1388,15 @@ def test_standardized_input_has_mean_0_and_variance_1(tiny: Data) -> None:
     as those held out, play no part."""
     run = config({"input": "standardize", "validation_size": 11, "train_size": 23})
     state = Stack.start([run, run], tiny)
-    assert len(state.images) == 23 and len(state.validation) == 11
-    maps = state.model.input(tiny.train_images[state.images] / 255)
+    assert len(state.recipe.images) == 23 and len(state.recipe.validation) == 11
+    maps = state.model.input(tiny.train_images[state.recipe.images] / 255)
     inside = maps[0, :, 0, 2:-2, 2:-2].double()
     assert inside.mean().item() == pytest.approx(0, abs=1e-5)
     assert inside.std().item() == pytest.approx(1, abs=1e-5)
     border = maps[0, :, 0, 0]
-    background = -state_mean(tiny, state.images) * state.model.input.scale[0].item()
+    background = (
+        -state_mean(tiny, state.recipe.images) * state.model.input.scale[0].item()
+    )
     assert (border == border[0, 0]).all()
     assert border[0, 0].item() == pytest.approx(background, rel=1e-5)
 
@@ -1476,10 +1481,10 @@ def test_mixture_has_both_images_and_both_losses(level: str, tiny: Data) -> None
     changes = {"mix": "mixup", "augmentation": "affine", "head": level}
     numbers = {"mix.alpha": 0.9, "train_size": 20, "validation_size": 20}
     state = Stack.start([config({**changes, **numbers}, s) for s in (0, 7)], tiny)
-    batch, formula = state.orders(1)[:, :15], head.LEVELS[level]
-    mates = state.mates(batch, 1)
+    batch, formula = state.recipe.orders(1)[:, :15], head.LEVELS[level]
+    mates = state.recipe.mates(batch, 1)
     assert mates is not None
-    assert set(mates.partners.flatten().tolist()) <= set(state.images.tolist())
+    assert set(mates.partners.flatten().tolist()) <= set(state.recipe.images.tolist())
     assert not torch.equal(mates.partners[0], mates.partners[1])
     share, other = mates.shares.double(), mates.partners
     moved, partner = (
@@ -1488,7 +1493,7 @@ def test_mixture_has_both_images_and_both_losses(level: str, tiny: Data) -> None
     expected = moved * share[..., None, None] + partner * (1 - share[..., None, None])
     seen = state.presented(batch, 1, tiny)
     torch.testing.assert_close(seen, expected, rtol=1e-6, atol=1e-6)
-    logits, number = state.model(seen), state.head_number(formula.number)
+    logits, number = state.model(seen), state.recipe.head_number(formula.number)
     own, theirs = (
         formula.loss(logits, tiny.train_labels[i], number) for i in (batch, other)
     )
@@ -1547,9 +1552,9 @@ def test_student_has_the_answers_of_its_image(level: str, tiny: Data) -> None:
         tutor.model(tiny.train_images / 255)[0].detach() for tutor in known
     ])  # fmt: skip
     state, plain = Stack.start(runs, tiny, known), Stack.start(runs, tiny, known)
-    plain.answered = None
-    batch = state.orders(0)[:, :9]
-    mates = state.mates(batch, 0)
+    plain.recipe = replace(plain.recipe, answered=None)
+    batch = state.recipe.orders(0)[:, :9]
+    mates = state.recipe.mates(batch, 0)
     assert mates is not None
     logits = state.model(state.presented(batch, 0, tiny)).detach()
     found = state.losses(logits, batch, 0, tiny)
@@ -1589,7 +1594,7 @@ BATCH = torch.tensor([[3, 5, 7], [2, 3, 11]])
 
 def by_hand(state: Stack, run: int, steps: int) -> Tensor:
     """The images of one run, moved by the formula, each step from a plain loss."""
-    level = head.LEVELS[state.level("head")]
+    level = head.LEVELS[state.recipe.level("head")]
     images = DIGITS.train_images[BATCH] / 255
     key = draws.fold(draws.stream([run], "adversary"), 4)[0]
     keys = draws.fold(draws.fold(key, BATCH[run])[:, None], places(784))
@@ -1662,8 +1667,8 @@ def test_adversary_is_watched_on_held_out_images(level: str) -> None:
         own = [{"adversary.epsilon": e, "adversary.step": 0.0} for e in (0.0, 0.1)]
     configs = [config({**changes, **o}, 3) for o in own]
     state = Stack.start(configs, DIGITS)
-    assert not set(state.images.tolist()) & set(state.validation.tolist())
-    assert len(state.validation) == (0 if level == "none" else 60)
+    assert not set(state.recipe.images.tolist()) & set(state.recipe.validation.tolist())
+    assert len(state.recipe.validation) == (0 if level == "none" else 60)
     for result in train(configs, DIGITS):
         assert ("pgd_error" in result.curve[0]) == (level != "none")
     if level != "none":
@@ -1676,8 +1681,11 @@ def test_held_out_images_may_be_those_of_validation() -> None:
     """validation_size=70 holds out 70 images, of which the first 60 are watched."""
     changes = {"adversary": "fgsm", "adversary.held_out": 60, "validation_size": 70}
     state = Stack.start([config({**changes, "train_size": 200})] * 2, DIGITS)
-    assert len(state.validation) == 70
-    assert state.right_under_attack(DIGITS, state.validation[:60]).shape == (2, 60)
+    assert len(state.recipe.validation) == 70
+    assert state.right_under_attack(DIGITS, state.recipe.validation[:60]).shape == (
+        2,
+        60,
+    )
 
 
 @pytest.mark.parametrize(

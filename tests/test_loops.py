@@ -14,7 +14,7 @@ from numba import njit
 from torch.nn import functional
 
 from lenet.config import composed, names
-from lenet.training import compiled, draws, stack
+from lenet.training import compiled, draws, recipe, stack
 from lenet.training.curvature import curvature
 from lenet.training.data import Data
 from lenet.training.factor import adversary, average
@@ -370,7 +370,7 @@ def test_compiled_loop_trains_what_the_plain_loop_trains(
     overrides |= {"train_size": 24, **change}
     configs, _ = composed([f"{key}={value}" for key, value in overrides.items()])
     if configs[0].number("batch_size") < 100:
-        monkeypatch.setattr(compiled, "IMAGES", 10)  # pieces, the last one smaller
+        monkeypatch.setattr(recipe, "IMAGES", 10)  # pieces, the last one smaller
         for level in ("pass", "ema"):
             often = replace(average.LEVELS[level], images=10)  # type: ignore[type-var]  # no None there
             monkeypatch.setitem(average.LEVELS, level, often)
@@ -430,7 +430,7 @@ def test_answers_and_curvature_are_the_plain_networks(
     """Compiled answers, as they are and under attack, and h_kk equal torch's."""
     state = begun(change, digits)
     images, labels = digits.test_images[:40], digits.test_labels[:40]
-    answers = compiled.answers(state, images, labels)
+    answers = compiled.answers(state.recipe, state.model, images, labels)
     state.model.eval()
     with torch.no_grad():
         logits = state.model(images / 255)
@@ -439,15 +439,17 @@ def test_answers_and_curvature_are_the_plain_networks(
     # ReLU makes many of ten_units' distances equal: fewer answers are sure.
     assert sure.double().mean() > (0.25 if change.get("head") == "ten_units" else 0.5)
     assert (answers == logits.argmax(-1))[sure].all()
-    keys = draws.fold(state.streams["watch"][:, None], torch.arange(40))
-    fast = compiled.right_under_attack(state, images, labels, draws.fold(keys, 0))
-    epsilon = state.numbers["adversary.epsilon"]
+    keys = draws.fold(state.recipe.streams["watch"][:, None], torch.arange(40))
+    fast = compiled.right_under_attack(
+        state.recipe, state.model, images, labels, draws.fold(keys, 0)
+    )
+    epsilon = state.recipe.numbers["adversary.epsilon"]
     slow = adversary.right_under_attack(
         state.model, images / 255, labels, keys, epsilon
     )
     assert (fast != slow).double().mean() < 0.02
     chosen = torch.arange(60).view(3, 20)
-    ours = compiled.curvature(state, digits, chosen)
+    ours = compiled.curvature(state.recipe, state.model, digits, chosen)
     state.model.double()
     theirs = curvature(state.model, digits.train_images[chosen].double() / 255)
     assert ours.keys() == theirs.keys()

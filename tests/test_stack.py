@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lenet.config import FACTORS, Config, Refusal, Value, group_levels
-from lenet.training import compiled, draws
+from lenet.training import compiled, draws, recipe
 from lenet.training.curvature import curvature
 from lenet.training.data import Data
 from lenet.training.factor.average import LEVELS as AVERAGES
@@ -206,7 +206,7 @@ def marquardt_loop(run: Config, data: Data) -> tuple[dict[str, Tensor], list[flo
     """The weights after w <- w - eta/(mu + h) g, a step an image, with h of all images
     before each pass, and the least and the largest step size of the first pass."""
     start = Stack.start([run, run], data)
-    model, images, sizes = start.model, start.images, list[float]()
+    model, images, sizes = start.model, start.recipe.images, list[float]()
     number = {k: run.number(f"optimizer.{k}") for k in ("lr", "mu", "curvature_scale")}
     kept, h = run.number("optimizer.curvature_kept"), dict[str, Tensor]()
     order = draws.fold(
@@ -283,8 +283,8 @@ def test_samples_are_drawn_for_a_pass_or_the_first_of_its_order(tiny: Data) -> N
         for change in ({}, {"optimizer.samples_first": 0})
     )
     for epoch in range(3):
-        assert torch.equal(first.samples(epoch), first.orders(0)[:, :3])
-    assert not torch.equal(drawn.samples(0), drawn.samples(1))
+        assert torch.equal(first.recipe.samples(epoch), first.recipe.orders(0)[:, :3])
+    assert not torch.equal(drawn.recipe.samples(0), drawn.recipe.samples(1))
 
 
 @pytest.mark.slow
@@ -411,10 +411,10 @@ def test_treatments_of_a_seed_share_their_draws(tiny: Data) -> None:
         {"activation": "tanh", "pooling": "subsample", "init": "lecun"},
     ):
         state = Stack.start([config({**RANDOM, **changes}, s) for s in (0, 1)], tiny)
-        masks = state.keep(batch, 1)
+        masks = state.recipe.keep(batch, 1)
         assert masks is not None
         moved = state.augment(pixels, batch, 1)
-        drawn.append([state.orders(1), moved, masks["C5"], masks["F6"]])
+        drawn.append([state.recipe.orders(1), moved, masks["C5"], masks["F6"]])
     for draw, other in zip(*drawn, strict=True):
         assert torch.equal(draw, other)
 
@@ -427,7 +427,7 @@ def test_dropout_keeps_its_share(tiny: Data) -> None:
     shares = (0.25, 0.0, 0.5)
     state = Stack.start([config({"dropout": share}) for share in shares], tiny)
     batch = torch.arange(40).expand(3, -1)
-    masks = state.keep(batch, 0)
+    masks = state.recipe.keep(batch, 0)
     assert masks is not None and set(masks) == {"C5", "F6"}
     for mask in masks.values():
         for run, share in enumerate(shares):
@@ -440,10 +440,10 @@ def test_dropout_differs_by_layer_epoch_image_and_run(tiny: Data) -> None:
     """No two rows of the masks are the same, but the same again repeats them."""
     state = Stack.start([config({"dropout": 0.5}, seed) for seed in (0, 1)], tiny)
     batch = torch.arange(5).expand(2, -1)
-    masks = [state.keep(batch, epoch) for epoch in (0, 1)]
+    masks = [state.recipe.keep(batch, epoch) for epoch in (0, 1)]
     rows = [m[layer][..., :84].flatten(0, 1) for m in masks if m for layer in m]
     assert len(torch.cat(rows).unique(dim=0)) == 40
-    again = state.keep(batch.flip(1), 0)
+    again = state.recipe.keep(batch.flip(1), 0)
     assert masks[0] is not None and again is not None
     assert torch.equal(again["C5"].flip(1), masks[0]["C5"])
 
@@ -451,7 +451,7 @@ def test_dropout_differs_by_layer_epoch_image_and_run(tiny: Data) -> None:
 def test_no_dropout_has_no_masks(tiny: Data) -> None:
     """At dropout 0 nothing is multiplied."""
     state = Stack.start([config(), config()], tiny)
-    assert state.keep(torch.arange(5).expand(2, -1), 0) is None
+    assert state.recipe.keep(torch.arange(5).expand(2, -1), 0) is None
 
 
 # --- Divergence -----------------------------------------------------------------------
@@ -544,8 +544,8 @@ def test_any_batch_size_works(batch_size: int, norm: str, tiny: Data) -> None:
     presented once a pass, in ceil(n / batch) steps."""
     run = config({"batch_size": batch_size, "norm": norm, "optimizer.lr": 0.001})
     state = Stack.start([run, run], tiny)
-    batches = state.orders(0).split(batch_size, dim=1)
-    assert len(batches) == state.steps == -(-46 // batch_size)
+    batches = state.recipe.orders(0).split(batch_size, dim=1)
+    assert len(batches) == state.recipe.steps == -(-46 // batch_size)
     assert sorted(torch.cat(batches, 1)[0].tolist()) == list(range(46))
     (result,) = train([run], tiny)
     assert result.diverged_step is None
@@ -635,7 +635,7 @@ def test_progress_is_reported(
     loop: str, digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reports within a pass, and one with a test error after it."""
-    monkeypatch.setattr(compiled, "IMAGES", 50)
+    monkeypatch.setattr(recipe, "IMAGES", 50)
     monkeypatch.setattr(compiled, "can_run", lambda stack: loop == "compiled")
     some = replace(
         digits,

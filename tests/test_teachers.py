@@ -46,7 +46,7 @@ def test_student_learns_from_trained_runs(tmp_path: Path) -> None:
     model = run_record.load_stack(taught_by, str(tmp_path))
     with torch.no_grad():
         scores = model(digits.train_images / 255)
-    answers = Stack.start(configs, digits, known).answered
+    answers = Stack.start(configs, digits, known).recipe.answered
     assert answers is not None
     expected = functional.softmax(scores.double() / 3, -1).mean(0)
     torch.testing.assert_close(answers[0].double(), expected, rtol=1e-4, atol=1e-6)

@@ -30,7 +30,7 @@ from lenet.config import (
     names,
 )
 from lenet.records import store
-from lenet.training import stack
+from lenet.training import recipe, stack
 
 ROOT = Path(__file__).parent.parent
 
@@ -511,7 +511,7 @@ def test_stacks_share_a_structure_and_are_full() -> None:
     stacks = list(train.stacks(names, size=3))
     assert [len(alike) for alike in stacks] == [3, 3, 1, 2]
     for alike in stacks:
-        assert len({stack.structure(run) for run in alike.values()}) == 1
+        assert len({recipe.structure(run) for run in alike.values()}) == 1
     assert {name: run for alike in stacks for name, run in alike.items()} == names
 
 

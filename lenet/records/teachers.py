@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lenet.training.data import Data
-    from lenet.training.stack import Teacher
+    from lenet.training.recipe import Teacher
 
 
 def teachers(config: Config, data: "Data", output_dir: str) -> "Sequence[Teacher]":
@@ -42,7 +42,7 @@ def teacher_record(name: str, output_dir: str) -> Record:
 
 def taught(record: Record, config: Config, data: "Data", output_dir: str) -> "Teacher":
     """A teacher that may teach this run."""
-    from lenet.training.stack import Teacher
+    from lenet.training.recipe import Teacher
 
     said = f"run {record['run_id']} cannot teach: it"
     if record["data"] != data.sha256:

@@ -50,7 +50,7 @@ def expected_seconds(
 
 def shape(config: Config) -> tuple[object, ...]:
     """What decides the time of a pass."""
-    from lenet.training.stack import structure  # with torch
+    from lenet.training.recipe import structure  # with torch
 
     return structure(Config({**config.treatment, "epochs": 0}, 0))
 

@@ -5,26 +5,22 @@ Here tensors and levels become the loops' plain arrays.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from lenet.config import Value
+from lenet.training.data import Data
 from lenet.training.factor.augmentation import FIELDS, HOLES, MOTIONS, gaussian
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.loops import passes
 from lenet.training.model import STRUCTURE, Dense, LeNet5
+from lenet.training.recipe import Batch, Recipe, Teacher
 
-if TYPE_CHECKING:
-    from lenet.config import Value
-    from lenet.training.data import Data
-    from lenet.training.stack import Stack, Teacher
-
-Batch = Int64[Tensor, "run image"]  # which training image comes where
-IMAGES = 4000  # at a time: memory for what is drawn, and how often the bar moves
+Memory = dict[str, dict[str, Tensor]]  # of each parameter, of each kind
 WATCHED_STEPS = 10  # as adversary.right_under_attack has it, each a quarter of epsilon
 
 
@@ -36,65 +32,68 @@ def can_run(model: LeNet5) -> bool:
 
 
 def train_part(
-    stack: "Stack", batch: Batch, epoch: int, step: int, data: "Data"
-) -> passes.Pass:
-    """Train on some images of a pass, from its step `step` on."""
-    count, adversary = -(-batch.shape[1] // stack.batch_size), None
-    rates, shrink, epsilon = stack.step_numbers(epoch, step, count)
-    each = torch.stack([rates, shrink, epsilon], -1).transpose(0, 1)
-    level = OPTIMIZERS[stack.level("optimizer")]
+    recipe: Recipe, model: LeNet5, memory: Memory, alive: Bool[Tensor, "run"],
+    batch: Batch, epoch: int, step: int, data: Data,
+) -> passes.Pass:  # fmt: skip
+    """Train on some images of a pass, from its step `step` on: the parameters, what the
+    optimizer remembers and batch norm's statistics change in place."""
+    count, adversary = -(-batch.shape[1] // recipe.batch_size), None
+    now = alive, epoch, step, count
+    each = torch.stack(recipe.step_numbers(*now), -1).transpose(0, 1)
+    level = OPTIMIZERS[recipe.level("optimizer")]
     steps = passes.Steps(
-        stack.level("optimizer"),
-        stack.batch_size,
+        recipe.level("optimizer"),
+        recipe.batch_size,
         each.numpy(),
-        stack.coupled_decay().numpy(),
-        stack.number(level.first).numpy(),
-        stack.number(level.second).numpy(),
-        {name: remembered(stack, name) for name in level.memory if name},
+        recipe.coupled_decay().numpy(),
+        recipe.number(level.first).numpy(),
+        recipe.number(level.second).numpy(),
+        {name: remembered(model, memory, name) for name in level.memory if name},
     )
     if level.hidden:
-        now = torch.stack(stack.hidden_numbers(epoch, step, count), -1).transpose(0, 1)
-        momentum = stack.number("momentum").numpy()
-        steps = steps._replace(hidden=now.numpy(), momentum=momentum)
-    if stack.adversary_steps:
+        hidden = torch.stack(recipe.hidden_numbers(*now), -1).transpose(0, 1)
+        momentum = recipe.number("momentum").numpy()
+        steps = steps._replace(hidden=hidden.numpy(), momentum=momentum)
+    if recipe.adversary_steps:
         radius, stride = (
-            stack.numbers[f"adversary.{name}"].numpy() for name in ("epsilon", "step")
+            recipe.numbers[f"adversary.{name}"].numpy() for name in ("epsilon", "step")
         )
-        adversary = passes.Adversary(radius, stride, stack.adversary_steps)
-    about = network(stack)
+        adversary = passes.Adversary(radius, stride, recipe.adversary_steps)
+    about = network(recipe, model)
     done = passes.train_pass(
-        parameter_arrays(stack.model), steps, shown(stack, batch, epoch, data), about,
+        parameter_arrays(model), steps, shown(recipe, batch, epoch, data), about,
         adversary, torch.get_num_threads(),
     )  # fmt: skip
     means, variances = torch.from_numpy(about.running).unbind(1)
-    for layer, maps in ((stack.model.C1, slice(6)), (stack.model.C3, slice(6, 22))):
+    for layer, maps in ((model.C1, slice(6)), (model.C3, slice(6, 22))):
         layer.mean.copy_(means[:, maps])
         layer.var.copy_(variances[:, maps])
     return done
 
 
 def answers(
-    stack: "Stack", images: Tensor, labels: Tensor
+    recipe: Recipe, model: LeNet5, images: Tensor, labels: Tensor
 ) -> Int64[Tensor, "run image"]:
     """The class that each run gives each image; -1 where a score is no number."""
     logits, _ = passes.answers_of(
-        parameter_arrays(stack.model),
-        seen_by_all(stack, images, labels),
-        network(stack),
+        parameter_arrays(model),
+        seen_by_all(recipe, images, labels),
+        network(recipe, model),
         threads=torch.get_num_threads(),
     )
     return torch.from_numpy(logits)
 
 
 def right_under_attack(
-    stack: "Stack", images: Tensor, labels: Tensor, keys: Int64[Tensor, "run image"]
-) -> Bool[Tensor, "run image"]:
+    recipe: Recipe, model: LeNet5, images: Tensor, labels: Tensor,
+    keys: Int64[Tensor, "run image"],
+) -> Bool[Tensor, "run image"]:  # fmt: skip
     """Which images each run still classifies correctly under PGD on the margin."""
-    epsilon = stack.numbers["adversary.epsilon"].numpy()
+    epsilon = recipe.numbers["adversary.epsilon"].numpy()
     _, right = passes.answers_of(
-        parameter_arrays(stack.model),
-        seen_by_all(stack, images, labels)._replace(adversary=keys.numpy()),
-        network(stack),
+        parameter_arrays(model),
+        seen_by_all(recipe, images, labels)._replace(adversary=keys.numpy()),
+        network(recipe, model),
         passes.Adversary(epsilon, epsilon / np.float32(4), WATCHED_STEPS),
         torch.get_num_threads(),
     )
@@ -102,18 +101,18 @@ def right_under_attack(
 
 
 def curvature(
-    stack: "Stack", data: "Data", samples: Int64[Tensor, "run sample"]
+    recipe: Recipe, model: LeNet5, data: Data, samples: Int64[Tensor, "run sample"]
 ) -> dict[str, Tensor]:
     """h_kk of every trainable parameter, the mean over each run's samples."""
     labels = data.train_labels[samples].numpy()
     seen = passes.Shown(data.train_images.numpy(), samples.numpy(), labels)
     estimate = passes.curvature_of(
-        parameter_arrays(stack.model), seen, network(stack), torch.get_num_threads()
+        parameter_arrays(model), seen, network(recipe, model), torch.get_num_threads()
     )
     return {name: torch.from_numpy(values) for name, values in estimate.items()}
 
 
-def teacher_scores(teacher: "Teacher", data: "Data") -> Float[Tensor, "picture class"]:
+def teacher_scores(teacher: Teacher, data: Data) -> Float[Tensor, "picture class"]:
     """The score of each class that a trained run gives every training image."""
     model, count = teacher.model, len(data.train_images)
     everything = np.arange(count)[None]
@@ -125,7 +124,7 @@ def teacher_scores(teacher: "Teacher", data: "Data") -> Float[Tensor, "picture c
     return torch.from_numpy(found[0])
 
 
-def pixel_loops(model: LeNet5, levels: Mapping[str, "Value"]) -> passes.PixelLoops:
+def pixel_loops(model: LeNet5, levels: Mapping[str, Value]) -> passes.PixelLoops:
     """Scores of a network as it is now, and how they change with each pixel."""
     about = network_of(model, levels, torch.zeros(len(model.C1.weight)))
     return passes.PixelLoops(parameter_arrays(model), about)
@@ -136,14 +135,14 @@ def parameter_arrays(model: LeNet5) -> dict[str, np.ndarray]:
     return {name: weight.detach().numpy() for name, weight in model.named_parameters()}
 
 
-def network(stack: "Stack") -> passes.Network:
+def network(recipe: Recipe, model: LeNet5) -> passes.Network:
     """What the runs are, apart from their parameters."""
-    number = stack.head_number(HEADS[stack.level("head")].number)
-    return network_of(stack.model, stack.configs[0].treatment, number)
+    number = recipe.head_number(HEADS[recipe.level("head")].number)
+    return network_of(model, recipe.configs[0].treatment, number)
 
 
 def network_of(
-    model: LeNet5, levels: Mapping[str, "Value"], number: Float[Tensor, "run"]
+    model: LeNet5, levels: Mapping[str, Value], number: Float[Tensor, "run"]
 ) -> passes.Network:
     """What runs of these levels are; number: that of their head."""
     head = HEADS[str(levels["head"])]
@@ -160,41 +159,41 @@ def network_of(
     )
 
 
-def seen_by_all(stack: "Stack", images: Tensor, labels: Tensor) -> passes.Shown:
+def seen_by_all(recipe: Recipe, images: Tensor, labels: Tensor) -> passes.Shown:
     """The same images for every run, as they are."""
-    order = torch.arange(len(images)).expand(len(stack.configs), -1)
+    order = torch.arange(len(images)).expand(len(recipe.configs), -1)
     return passes.Shown(images.numpy(), order.numpy(), labels.expand_as(order).numpy())
 
 
-def shown(stack: "Stack", batch: Batch, epoch: int, data: "Data") -> passes.Shown:
+def shown(recipe: Recipe, batch: Batch, epoch: int, data: Data) -> passes.Shown:
     """The images, with what augmentation, mixing, dropout and an adversary draw for
     them."""
-    extra = distortions(stack, batch, epoch)
-    if stack.level("augmentation") in FIELDS:
-        sigma, alpha = (stack.numbers[f"augmentation.{n}"] for n in ("sigma", "alpha"))
+    extra = distortions(recipe, batch, epoch)
+    if recipe.level("augmentation") in FIELDS:
+        sigma, alpha = (recipe.numbers[f"augmentation.{n}"] for n in ("sigma", "alpha"))
         extra |= {"smooth": gaussian(sigma, 28).numpy(), "alpha": alpha.numpy()}
-    if mates := stack.mates(batch, epoch):
-        others = distortions(stack, mates.partners, epoch)
+    if mates := recipe.mates(batch, epoch):
+        others = distortions(recipe, mates.partners, epoch)
         extra |= {f"partner_{name}": values for name, values in others.items()}
         extra |= {"partner": mates.partners.numpy(), "share": mates.shares.numpy()}
         extra["partner_label"] = data.train_labels[mates.partners].numpy()
-    if dropped := stack.keep(batch, epoch):
+    if dropped := recipe.keep(batch, epoch):
         extra["masks"] = torch.cat([dropped["C5"], dropped["F6"]], -1).numpy()
-    if stack.answered is not None:
+    if recipe.answered is not None:
         heat, weight = (
-            stack.numbers[f"teacher.{n}"] for n in ("temperature", "weight")
+            recipe.numbers[f"teacher.{n}"] for n in ("temperature", "weight")
         )
-        extra |= {"answered": stack.answered.numpy(), "heat": heat.numpy()}
+        extra |= {"answered": recipe.answered.numpy(), "heat": heat.numpy()}
         extra["weight"] = weight.numpy()
-    if stack.adversary_steps:
-        extra["adversary"] = stack.adversary_keys(batch, epoch).numpy()
+    if recipe.adversary_steps:
+        extra["adversary"] = recipe.adversary_keys(batch, epoch).numpy()
     pictures, labels = data.train_images.numpy(), data.train_labels[batch].numpy()
     return passes.Shown(pictures, batch.numpy(), labels, **extra)
 
 
-def distortions(stack: "Stack", batch: Batch, epoch: int) -> dict[str, np.ndarray]:
+def distortions(recipe: Recipe, batch: Batch, epoch: int) -> dict[str, np.ndarray]:
     """What augmentation draws for these images of each run."""
-    level, drawn = stack.level("augmentation"), stack.draws(batch, epoch)
+    level, drawn = recipe.level("augmentation"), recipe.draws(batch, epoch)
     found = {}
     if level in MOTIONS:
         found["where"] = MOTIONS[level](*drawn).view(*batch.shape, 2, 3).numpy()
@@ -205,12 +204,12 @@ def distortions(stack: "Stack", batch: Batch, epoch: int) -> dict[str, np.ndarra
     return found
 
 
-def remembered(stack: "Stack", kind: str) -> Mapping[str, np.ndarray]:
+def remembered(model: LeNet5, memory: Memory, kind: str) -> Mapping[str, np.ndarray]:
     """What the optimizer keeps for every weight, to be changed in place."""
     arrays_of = {}
-    for name, weight in stack.model.named_parameters():
-        memory = stack.memory.setdefault(name, {})
-        if kind not in memory:
-            memory[kind] = torch.zeros_like(weight)
-        arrays_of[name] = memory[kind].detach().numpy()
+    for name, weight in model.named_parameters():
+        kinds = memory.setdefault(name, {})
+        if kind not in kinds:
+            kinds[kind] = torch.zeros_like(weight)
+        arrays_of[name] = kinds[kind].detach().numpy()
     return arrays_of

@@ -39,7 +39,8 @@ from lenet.config import (
 
 if TYPE_CHECKING:
     from lenet.training.data import Data
-    from lenet.training.stack import Result, Teacher
+    from lenet.training.recipe import Teacher
+    from lenet.training.stack import Result
 
 EDITION = 2
 # Settings of factors that came after the edition began, at what all runs had before:
@@ -177,6 +178,7 @@ def schooled() -> "Sequence[Teacher]":
     read, whatever ids the treatment has."""
     from lenet.training import stack
     from lenet.training.model import STRUCTURE, LeNet5
+    from lenet.training.recipe import Teacher
 
     teachers = []
     for preset in PRESETS:
@@ -185,7 +187,7 @@ def schooled() -> "Sequence[Teacher]":
         model = LeNet5(1, **levels, classes=10)
         weights = stack.train([config], golden_data())[0].weights
         model.load_state_dict({key: w[None] for key, w in weights.items()})
-        teachers.append(stack.Teacher(config, model.eval()))
+        teachers.append(Teacher(config, model.eval()))
     return teachers
 
 

@@ -12,27 +12,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lenet.config import RANGES, Config, Refusal
+from lenet.config import Config, Refusal
 from lenet.training import compiled, draws
 from lenet.training.curvature import curvature
 from lenet.training.data import Data
 from lenet.training.factor import adversary
 from lenet.training.factor.augmentation import LEVELS as AUGMENTATIONS
-from lenet.training.factor.augmentation import Number
 from lenet.training.factor.average import LEVELS as AVERAGES
 from lenet.training.factor.average import Moment
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.head import as_targets
 from lenet.training.factor.input import LEVELS as INPUTS
-from lenet.training.factor.mix import LEVELS as MIXES
-from lenet.training.factor.mix import partners
 from lenet.training.factor.optimizer import (
     HIDDEN,
     SECOND_ORDER,
@@ -40,27 +35,21 @@ from lenet.training.factor.optimizer import (
     orthogonalised,
 )
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
-from lenet.training.factor.order import LEVELS as ORDERS
-from lenet.training.factor.schedule import LEVELS as SCHEDULES
 from lenet.training.factor.teacher import LEVELS as TEACHERS
 from lenet.training.factor.teacher import softened
 from lenet.training.model import STRUCTURE, Convolution, LeNet5
+from lenet.training.recipe import (
+    SHARED,
+    Batch,
+    PerRun,
+    Recipe,
+    Teacher,
+    per_run,
+    structure,
+)
 
-PerRun = Float[Tensor, "run"]
-Batch = Int64[Tensor, "run batch"]  # which training image comes where
 Pixels = Float[Tensor, "run batch 28 28"]  # in [0, 1]
 Curve = list[dict[str, float]]  # epoch, train_error, train_wrong, ..., seconds
-SHARED = (
-    *(*STRUCTURE, "optimizer", "augmentation", "data", "batch_size", "epochs"),
-    *("train_size", "validation_size", "optimizer.samples", "optimizer.samples_first"),
-    *("adversary", "adversary.steps", "adversary.held_out", "average", "mix"),
-    *("teacher", "teacher.records"),
-)
-PURPOSES = (
-    *("order", "augmentation", "curvature", "dropout C5", "dropout F6"),
-    *("adversary", "watch", "mix"),
-)
-DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
 TEST_BATCH = 200  # fixed, so that a test error does not depend on the stack
 
 
@@ -79,26 +68,6 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-class Teacher(NamedTuple):
-    """A trained run whose answers others learn from, as a stack of one."""
-
-    config: Config
-    model: LeNet5
-
-
-@dataclass(frozen=True)
-class Mates:
-    """With which training image each image of each run is mixed, and which share of the
-    mixture it is itself."""
-
-    partners: Batch
-    shares: Float[Tensor, "run batch"]
-
-    def main(self, batch: Batch) -> Batch:
-        """The image that has the larger share."""
-        return torch.where(self.shares < 0.5, self.partners, batch)
-
-
 @dataclass(frozen=True)
 class Result:
     """What became of one run; `diverged_step` is None for a finished one.
@@ -115,11 +84,6 @@ class Result:
     step_sizes: tuple[float, float] | None  # sdlm: the range in the first pass
     seconds: float
     processor_seconds: float
-
-
-def structure(config: Config) -> tuple[object, ...]:
-    """What the runs of a stack have in common."""
-    return tuple(config.treatment.get(key) for key in SHARED)
 
 
 def build(configs: Sequence[Config], data: Data, images: Tensor) -> LeNet5:
@@ -148,11 +112,6 @@ def moments(pixels: Tensor) -> tuple[float, float]:
     return total / count / 255, math.sqrt(variance) / 255
 
 
-def per_run(configs: Sequence[Config], key: str) -> Float[Tensor, "run"]:
-    """A number of each run, 0 where its levels have no such number."""
-    return torch.tensor([float(config.number(key)) for config in configs])
-
-
 def train(
     configs: Sequence[Config],
     data: Data,
@@ -164,15 +123,16 @@ def train(
     if len({structure(config) for config in configs}) != 1:
         raise Refusal(f"the runs of a stack must share {', '.join(SHARED)}")
     stack = Stack.start(configs, data, teachers)
+    recipe = stack.recipe
     began, worked = time.perf_counter(), time.process_time()
     curves: list[Curve] = [[] for _ in configs]
-    for epoch in range(stack.epochs):
+    for epoch in range(recipe.epochs):
         wrong, seen = stack.run_epoch(epoch, data, report)
         with stack.averaged():
             counts = {"train": (wrong, seen)} | stack.evaluate(data)
         means = [float(counts[key][0].double().mean()) / counts[key][1]
                  for key in ("train", "test")]  # fmt: skip
-        report(Progress(epoch + 1, 0, stack.steps, stack.batch_size, *means))
+        report(Progress(epoch + 1, 0, recipe.steps, recipe.batch_size, *means))
         seconds = (time.perf_counter() - began) / len(configs)
         for run, curve in enumerate(curves):
             if stack.alive[run]:
@@ -188,111 +148,78 @@ def train(
 class Stack:
     """The state of training: the model, what its optimizer remembers, who is alive."""
 
-    configs: Sequence[Config]
+    recipe: Recipe
     model: LeNet5
-    images: Int64[Tensor, "image"]
-    validation: Int64[Tensor, "held_out"]
-    numbers: Mapping[str, Float[Tensor, "run"]]
-    streams: Mapping[str, Int64[Tensor, "run"]]
     alive: Bool[Tensor, "run"]
     diverged_step: Int64[Tensor, "run"]
     memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     step_sizes: list[list[tuple[float, float]]] = field(default_factory=list)  # by pass
     averages: dict[str, Tensor] = field(default_factory=dict)  # see `remember`
-    answered: Float[Tensor, "run picture class"] | None = None  # what teachers say
 
     @classmethod
     def start(
         cls, configs: Sequence[Config], data: Data, teachers: Sequence[Teacher] = ()
     ) -> "Stack":
         """Before the first step."""
-        treatment, device = configs[0].treatment, data.train_images.device
-        train_size, held_out = treatment["train_size"], treatment["validation_size"]
-        assert not isinstance(train_size, str | float) and isinstance(held_out, int)
-        watched = int(configs[0].number("adversary.held_out"))
-        images, validation = data.split(train_size, max(held_out, watched))
-        keys = {key for config in configs for key in config.treatment} & set(RANGES)
-        seeds = [config.seed for config in configs]
-        alive = torch.ones(len(configs), dtype=torch.bool, device=device)
         answered = None
         if TEACHERS[configs[0].level("teacher")]:
             if not teachers:
                 raise Refusal("teacher=runs: give train() the runs that are to teach")
             scores = torch.stack([scores_of(teacher, data) for teacher in teachers])
             answered = softened(scores, per_run(configs, "teacher.temperature"))
-        return cls(
-            configs=configs,
-            model=build(configs, data, images),
-            images=images,
-            validation=validation,
-            numbers={
-                key: per_run(configs, key).to(device) for key in keys - set(SHARED)
-            },
-            streams={use: draws.stream(seeds, use, device) for use in PURPOSES},
-            alive=alive,
-            diverged_step=torch.full_like(alive, -1, dtype=torch.int64),
-            answered=answered,
-        )
-
-    def level(self, factor: str) -> str:
-        return self.configs[0].level(factor)
-
-    @property
-    def epochs(self) -> int:
-        return int(self.configs[0].number("epochs"))
-
-    @property
-    def batch_size(self) -> int:
-        return int(self.configs[0].number("batch_size"))
-
-    @property
-    def steps(self) -> int:
-        """Steps per epoch; the last one may have fewer images."""
-        return math.ceil(len(self.images) / self.batch_size)
+        recipe = Recipe.of(configs, data, answered)
+        model = build(configs, data, recipe.images)
+        device = data.train_images.device
+        alive = torch.ones(len(configs), dtype=torch.bool, device=device)
+        return cls(recipe, model, alive, torch.full_like(alive, -1, dtype=torch.int64))
 
     def run_epoch(
         self, epoch: int, data: Data, report: Report
     ) -> tuple[Int64[Tensor, "run"], int]:
         """Train one pass; how many training images were wrong as they were presented,
         and how many there were."""
-        orders = self.orders(epoch)
+        recipe = self.recipe
+        orders = recipe.orders(epoch)
         self.model.train()
-        if self.level("optimizer") in SECOND_ORDER:
+        if recipe.level("optimizer") in SECOND_ORDER:
             self.estimate_curvature(epoch, data)
         if compiled.can_run(self.model):
             return self.run_compiled(orders, epoch, data, report)
         wrong, seen = torch.zeros_like(self.diverged_step), 0
-        for step, batch in enumerate(orders.split(self.batch_size, dim=1)):
-            mates = self.mates(batch, epoch)
+        for step, batch in enumerate(orders.split(recipe.batch_size, dim=1)):
+            mates = recipe.mates(batch, epoch)
             main = mates.main(batch) if mates else batch
             labels = data.train_labels[main]
             pixels = self.presented(batch, epoch, data)
             pixels = self.adversarial_images(pixels, batch, epoch, data)
-            logits = self.model(pixels, self.keep(batch, epoch))
+            logits = self.model(pixels, recipe.keep(batch, epoch))
             losses = self.losses(logits, batch, epoch, data).mean(1)
             self.update(losses, epoch, step)
-            if (step + 1) % self.part == 0 or step + 1 == self.steps:
-                self.remember(-(-(step + 1) // self.part), epoch)
+            if (step + 1) % recipe.part == 0 or step + 1 == recipe.steps:
+                self.remember(-(-(step + 1) // recipe.part), epoch)
             wrong, seen = wrong + mistakes(logits, labels).sum(1), seen + len(batch[0])
             if step % 50 == 49:
                 error = (wrong / seen).mean().item()
-                size = self.batch_size
-                report(Progress(epoch, step + 1, self.steps, size, error, None))
+                size = recipe.batch_size
+                report(Progress(epoch, step + 1, recipe.steps, size, error, None))
         return wrong, seen
 
     def run_compiled(
         self, orders: Tensor, epoch: int, data: Data, report: Report
     ) -> tuple[Int64[Tensor, "run"], int]:
         """Train one pass in compiled loops, some images at a time."""
-        wrong, seen, size = torch.zeros_like(self.diverged_step), 0, self.batch_size
-        for place, batch in enumerate(orders.split(size * self.part, dim=1), 1):
-            mates = self.mates(batch, epoch)
+        recipe, size = self.recipe, self.recipe.batch_size
+        wrong, seen = torch.zeros_like(self.diverged_step), 0
+        for place, batch in enumerate(orders.split(size * recipe.part, dim=1), 1):
+            mates = recipe.mates(batch, epoch)
             main = mates.main(batch) if mates else batch
             step, labels = seen // size, data.train_labels[main]
-            done = compiled.train_part(self, batch, epoch, step, data)
+            done = compiled.train_part(
+                recipe, self.model, self.memory, self.alive, batch, epoch, step, data
+            )
             at = torch.from_numpy(done.diverged)
             died = self.alive & (at >= 0)
-            at = epoch * self.steps + step + at
+            at = epoch * recipe.steps + step + at
             self.diverged_step = torch.where(died, at, self.diverged_step)
             self.alive = self.alive & ~died
             wrong = wrong + (torch.from_numpy(done.answers) != labels).sum(1)
@@ -300,29 +227,22 @@ class Stack:
             seen += batch.shape[1]
             error = (wrong / seen).mean().item()
             last = math.ceil(seen / size)
-            report(Progress(epoch, last, self.steps, size, error, None))
+            report(Progress(epoch, last, recipe.steps, size, error, None))
         return wrong, seen
-
-    @property
-    def part(self) -> int:
-        """The steps that the compiled loops make at a time, and after which weights
-        are averaged."""
-        level = AVERAGES[self.level("average")]
-        images = (level and level.images) or compiled.IMAGES
-        return max(1, images // self.batch_size)
 
     @torch.no_grad()
     def remember(self, place: int, epoch: int) -> None:
         """Let the weights as they are into their averages; place: how often, with this
         time, in their pass."""
-        if not (level := AVERAGES[self.level("average")]):
+        recipe = self.recipe
+        if not (level := AVERAGES[recipe.level("average")]):
             return
-        now = Moment(place, -(-self.steps // self.part), epoch, self.epochs)
+        now = Moment(place, -(-recipe.steps // recipe.part), epoch, recipe.epochs)
         key = f"average.{level.number}"
-        shares = [level.share(now, config.number(key)) for config in self.configs]
+        shares = [level.share(now, config.number(key)) for config in recipe.configs]
         if not any(shares):
             return
-        share = torch.tensor(shares, dtype=torch.float64, device=self.images.device)
+        share = torch.tensor(shares, dtype=torch.float64, device=self.alive.device)
         for name, weight in self.averaging().items():
             mean = self.averages.setdefault(name, torch.zeros_like(weight))
             new, old = (part.to(weight).view(-1, *[1] * (weight.ndim - 1))
@@ -333,8 +253,8 @@ class Stack:
         """What is averaged, where anything is: the parameters and, but for `pass`,
         batch norm's running statistics."""
         parts: dict[str, Tensor] = dict(self.model.named_parameters())
-        level = AVERAGES[self.level("average")]
-        if level and level.running and self.level("norm") != "none":
+        level = AVERAGES[self.recipe.level("average")]
+        if level and level.running and self.recipe.level("norm") != "none":
             for name, layer in (("C1", self.model.C1), ("C3", self.model.C3)):
                 parts |= {f"{name}.mean": layer.mean, f"{name}.var": layer.var}
         return parts
@@ -351,51 +271,6 @@ class Stack:
             for name, weight in own.items():
                 weights[name].copy_(weight)
 
-    def number(self, name: str | None) -> PerRun:
-        """A number of the optimizer of each run, 0 where it has no such."""
-        none = torch.zeros(len(self.configs), device=self.images.device)
-        return self.numbers.get(f"optimizer.{name}", none)
-
-    def head_number(self, name: str | None) -> PerRun:
-        """The number of the head of each run, 0 where it has none."""
-        none = torch.zeros(len(self.configs), device=self.images.device)
-        return self.numbers.get(f"head.{name}", none)
-
-    def coupled_decay(self) -> PerRun:
-        """What times the weight is added to the gradient of each run."""
-        decay = self.number("weight_decay")
-        return decay * (not OPTIMIZERS[self.level("optimizer")].decoupled)
-
-    def step_numbers(
-        self, epoch: int, first: int, count: int
-    ) -> tuple[Float[Tensor, "step run"], ...]:
-        """Each run's learning rate, the share that decoupled decay takes and epsilon,
-        at `count` steps of a pass from its step `first` on."""
-        level, columns = OPTIMIZERS[self.level("optimizer")], []
-        plain = self.rates(epoch, level.rate)[first : first + count] * self.alive
-        done = epoch * self.steps + first
-        for run, config in enumerate(self.configs):
-            one, other = (config.number(f"optimizer.{name}") if name else 0.0
-                          for name in (level.first, level.second))  # fmt: skip
-            steps = np.arange(done + 1, done + 1 + len(plain))
-            rate, size = level.corrections(one, other, steps)
-            epsilon = config.number("optimizer.epsilon") * size
-            decay = config.number("optimizer.weight_decay") * level.decoupled
-            rates = plain[:, run].cpu().numpy()
-            columns.append(np.stack([rates * rate, rates * decay, epsilon]))
-        numbers = torch.from_numpy(np.stack(columns, -1)).to(plain.device)
-        return numbers.to(torch.get_default_dtype()).unbind()
-
-    def hidden_numbers(
-        self, epoch: int, first: int, count: int
-    ) -> tuple[Float[Tensor, "step run"], ...]:
-        """The rate and the share that decay takes of the weights in HIDDEN, where they
-        have a rule of their own."""
-        rates = self.rates(epoch)[first : first + count] * self.alive
-        shrink = rates * self.number("weight_decay").double()
-        default = torch.get_default_dtype()
-        return rates.to(default), shrink.to(default)
-
     def estimate_curvature(self, epoch: int, data: Data) -> None:
         """Put 1 / (mu + h_kk), from some images, where the optimizer looks, and note
         the range of step sizes.
@@ -405,18 +280,19 @@ class Stack:
         mu + h may have a least value, so that no step is larger (after Liew et al.,
         Neurocomputing 186, 2016).
         """
-        chosen, sizes = self.samples(epoch), []
-        rates = self.rates(epoch)[0].to(self.numbers["optimizer.mu"])
+        recipe = self.recipe
+        chosen, sizes = recipe.samples(epoch), []
+        rates = recipe.rates(epoch)[0].to(recipe.numbers["optimizer.mu"])
         for name, estimates in self.curvature(data, chosen).items():
             memory = self.memory.setdefault(name, {})
             mu, scale, kept = (
-                self.numbers[f"optimizer.{key}"].view(-1, *[1] * (estimates.ndim - 1))
+                recipe.numbers[f"optimizer.{key}"].view(-1, *[1] * (estimates.ndim - 1))
                 for key in ("mu", "curvature_scale", "curvature_kept")
             )
             values = estimates * scale
             before = memory.get("curvature", values)
             values = values * (1 - kept) + before * kept
-            least = self.number("curvature_least").view(-1, *[1] * (estimates.ndim - 1))
+            least = beside(estimates, recipe.number("curvature_least"))
             bounded = (mu + values).maximum(least)
             memory["curvature"], memory["step_size"] = values, 1 / bounded
             sizes.append((rates / bounded.flatten(1).mT).mT)
@@ -424,68 +300,31 @@ class Stack:
         low, high = every.amin(1).tolist(), every.amax(1).tolist()
         self.step_sizes.append(list(zip(low, high, strict=True)))
 
-    def samples(self, epoch: int) -> Int64[Tensor, "run sample"]:
-        """The training images that h is from: drawn for this pass, or, where
-        `optimizer.samples_first` is 1, the first of its order."""
-        count = int(self.configs[0].number("optimizer.samples"))
-        keys = draws.fold(self.streams["curvature"], epoch)[:, None]
-        if self.configs[0].number("optimizer.samples_first"):
-            return self.orders(epoch)[:, :count]
-        order = draws.fold(keys, self.images).argsort(dim=1, stable=True)[:, :count]
-        return self.images[order]
-
     def curvature(
         self, data: Data, chosen: Int64[Tensor, "run sample"]
     ) -> dict[str, Tensor]:
         """h_kk of every parameter from these training images of each run."""
         if compiled.can_run(self.model):
-            return compiled.curvature(self, data, chosen)
+            return compiled.curvature(self.recipe, self.model, data, chosen)
         return curvature(self.model, data.train_images[chosen] / 255)
-
-    def orders(self, epoch: int) -> Int64[Tensor, "run image"]:
-        """The training images in each run's order."""
-        streams = self.streams["order"].split(1)
-        pairs = zip(self.configs, streams, strict=True)
-        orders = [ORDERS[c.level("order")](s, epoch, self.images) for c, s in pairs]
-        return torch.cat(orders)
-
-    def rates(self, epoch: int, name: str = "lr") -> Float64[Tensor, "step run"]:
-        """Each run's learning rate of this name at each step of a pass."""
-        steps = torch.arange(self.steps, device=self.images.device).double()
-        progress = (epoch + steps / self.steps) / self.epochs
-        factors = [
-            SCHEDULES[config.level("schedule")](
-                progress, epoch, config.number("schedule.warmup")
-            )
-            for config in self.configs
-        ]
-        rates = [config.number(f"optimizer.{name}") for config in self.configs]
-        return torch.stack(factors, 1) * torch.tensor(rates).to(factors[0])
 
     def presented(self, batch: Batch, epoch: int, data: Data) -> Pixels:
         """Each run's images, distorted and mixed."""
         pixels = self.augment(data.train_images[batch] / 255, batch, epoch)
-        if not (mates := self.mates(batch, epoch)):
+        if not (mates := self.recipe.mates(batch, epoch)):
             return pixels
         others = data.train_images[mates.partners] / 255
         others = self.augment(others, mates.partners, epoch)
         share = mates.shares[..., None, None].to(pixels)
         return pixels * share + others * (1 - share)
 
-    def mates(self, batch: Batch, epoch: int) -> Mates | None:
-        """With what each run's images are mixed, where they are."""
-        if not (level := MIXES[self.level("mix")]):
-            return None
-        keys = draws.fold(draws.fold(self.streams["mix"], epoch)[:, None], batch)
-        shares = level(keys, self.numbers["mix.alpha"])
-        return Mates(partners(keys, self.images), shares)
-
     def losses(
         self, logits: Float[Tensor, "run batch class"], batch: Batch, epoch: int,
         data: Data,
     ) -> Float[Tensor, "run batch"]:  # fmt: skip
         """The loss of each run's images."""
-        head, mates = HEADS[self.level("head")], self.mates(batch, epoch)
+        recipe = self.recipe
+        head, mates = HEADS[recipe.level("head")], recipe.mates(batch, epoch)
 
         def mixed(of: Callable[[Tensor], Tensor]) -> Tensor:
             if mates is None:
@@ -494,14 +333,14 @@ class Stack:
             return of(batch) * share + of(mates.partners) * (1 - share)
 
         targets = mixed(lambda images: as_targets(data.train_labels[images], logits))
-        own = head.mixed_loss(logits, targets, self.head_number(head.number))
-        level, answered = TEACHERS[self.level("teacher")], self.answered
+        own = head.mixed_loss(logits, targets, recipe.head_number(head.number))
+        level, answered = TEACHERS[recipe.level("teacher")], recipe.answered
         if level is None or answered is None:
             return own
         runs = torch.arange(len(batch), device=batch.device)[:, None]
         shares = mixed(lambda images: answered[runs, images].to(logits))
         heat, weight = (
-            self.numbers[f"teacher.{name}"].to(logits)[:, None]
+            recipe.numbers[f"teacher.{name}"].to(logits)[:, None]
             for name in ("temperature", "weight")
         )
         scores, none = list(logits.unbind(-1)), [0 * own] * logits.shape[-1]
@@ -509,72 +348,41 @@ class Stack:
 
     def augment(self, pixels: Pixels, batch: Batch, epoch: int) -> Pixels:
         """Each run's images, distorted."""
-        level = self.level("augmentation")
+        level = self.recipe.level("augmentation")
         if level == "none":
             return pixels
-        draws = self.draws(batch, epoch)
-        return AUGMENTATIONS[level](pixels.flatten(0, 1), *draws).view_as(pixels)
-
-    def draws(self, batch: Batch, epoch: int) -> tuple[Tensor, Number]:
-        """The key of each image of each run for augmentation, and its numbers."""
-        streams = draws.fold(self.streams["augmentation"], epoch)
-        keys = draws.fold(streams[:, None], batch).flatten()
-
-        return keys, partial(self.for_images, batch.shape[1])
-
-    def for_images(self, count: int, name: str) -> Float[Tensor, "image"]:
-        """A number of augmentation, `count` times for each run."""
-        return self.numbers[f"augmentation.{name}"].repeat_interleave(count)
+        drawn = self.recipe.draws(batch, epoch)
+        return AUGMENTATIONS[level](pixels.flatten(0, 1), *drawn).view_as(pixels)
 
     def adversarial_images(
         self, pixels: Pixels, batch: Batch, epoch: int, data: Data
     ) -> Pixels:
         """Each run's images, moved to where its loss is larger."""
-        if self.level("adversary") == "none":
+        recipe = self.recipe
+        if recipe.level("adversary") == "none":
             return pixels
         return adversary.adversarial_images(
-            self.level("adversary"),
+            recipe.level("adversary"),
             self.model,
             pixels,
             lambda logits: self.losses(logits, batch, epoch, data),
-            self.adversary_keys(batch, epoch),
-            (self.numbers["adversary.epsilon"], self.numbers["adversary.step"]),
-            self.adversary_steps,
+            recipe.adversary_keys(batch, epoch),
+            (recipe.numbers["adversary.epsilon"], recipe.numbers["adversary.step"]),
+            recipe.adversary_steps,
         )
-
-    @property
-    def adversary_steps(self) -> int:
-        """How many steps images are moved before a run learns from them."""
-        steps = int(self.configs[0].number("adversary.steps"))
-        return adversary.STEPS[self.level("adversary")](steps)
-
-    def adversary_keys(self, batch: Batch, epoch: int) -> Int64[Tensor, "run batch"]:
-        """The key of each image of each run for where an adversary starts."""
-        return draws.fold(draws.fold(self.streams["adversary"], epoch)[:, None], batch)
-
-    def keep(self, batch: Batch, epoch: int) -> dict[str, Tensor] | None:
-        """Dropout's masks over C5 and F6, divided by the share that is kept."""
-        share = 1 - self.numbers["dropout"][:, None, None]
-        if bool((share == 1).all()):
-            return None
-        masks = {}
-        for layer, units in DROPPED.items():
-            streams = draws.fold(self.streams[f"dropout {layer}"], epoch)
-            keys = draws.fold(streams[:, None], batch)[:, :, None]
-            places = torch.arange(units, device=batch.device)
-            masks[layer] = (draws.uniform(draws.fold(keys, places)) < share) / share
-        return masks
 
     def update(self, losses: PerRun, epoch: int, step: int) -> None:
         """One step of the optimizer; a run with a non-finite loss stays where it is."""
         parameters = dict(self.model.named_parameters())
         gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
-        died, at = self.alive & ~losses.detach().isfinite(), epoch * self.steps + step
+        recipe = self.recipe
+        died, at = self.alive & ~losses.detach().isfinite(), epoch * recipe.steps + step
         self.diverged_step = torch.where(died, at, self.diverged_step)
         self.alive = self.alive & ~died
-        numbers = [part[0] for part in self.step_numbers(epoch, step, 1)]
-        hidden = [part[0] for part in self.hidden_numbers(epoch, step, 1)]
-        own = HIDDEN if OPTIMIZERS[self.level("optimizer")].hidden else ()
+        now = self.alive, epoch, step, 1
+        numbers = [part[0] for part in recipe.step_numbers(*now)]
+        hidden = [part[0] for part in recipe.hidden_numbers(*now)]
+        own = HIDDEN if OPTIMIZERS[recipe.level("optimizer")].hidden else ()
         with torch.no_grad():
             for (name, weight), gradient in zip(
                 parameters.items(), gradients, strict=True
@@ -588,14 +396,16 @@ class Stack:
         self, name: str, weight: Tensor, gradient: Tensor, now: Sequence[PerRun]
     ) -> None:
         """Update one parameter of every run that is alive, in place."""
-        level = OPTIMIZERS[self.level("optimizer")]
-        wide = partial(beside, weight)
+        recipe, wide = self.recipe, partial(beside, weight)
+        level = OPTIMIZERS[recipe.level("optimizer")]
         rate, shrink, epsilon = map(wide, now)
         if not name.endswith("bias"):
             weight.mul_(1 - shrink)
-            gradient = gradient + wide(self.coupled_decay()) * weight
+            gradient = gradient + wide(recipe.coupled_decay()) * weight
         gradient = torch.where(wide(self.alive.to(weight)) > 0, gradient, 0)
-        first, second = wide(self.number(level.first)), wide(self.number(level.second))
+        first, second = (
+            wide(recipe.number(name)) for name in (level.first, level.second)
+        )
         memory = self.memory.setdefault(name, {})
         m, v = (memory.get(key or "", torch.zeros_like(weight)) for key in level.memory)
         numbers = Numbers(first, 1 - first, second, 1 - second, epsilon)
@@ -609,10 +419,11 @@ class Stack:
         """`move` for a weight that is one matrix: its rule, then
         `orthogonalised`. A kernel that Table I leaves out is 0 in the matrix, and there
         is none to be moved."""
-        level, wide = OPTIMIZERS[self.level("optimizer")], partial(beside, weight)
+        level = OPTIMIZERS[self.recipe.level("optimizer")]
+        wide = partial(beside, weight)
         layer = getattr(self.model, name.partition(".")[0])
         rate, shrink = map(wide, now)
-        first, none = wide(self.number("momentum")), torch.zeros_like(rate)
+        first, none = wide(self.recipe.number("momentum")), torch.zeros_like(rate)
         gradient = torch.where(wide(self.alive.to(weight)) > 0, gradient, 0)
         memory = self.memory.setdefault(name, {})
         mean = memory.get(str(level.memory[0]), torch.zeros_like(weight))
@@ -632,7 +443,7 @@ class Stack:
     def answers(self, images: Tensor, labels: Tensor) -> Int64[Tensor, "run image"]:
         """The class that each run gives each image; -1 where a score is no number."""
         if compiled.can_run(self.model):
-            return compiled.answers(self, images, labels)
+            return compiled.answers(self.recipe, self.model, images, labels)
         self.model.eval()
         return torch.cat(
             [best(self.model(i / 255)) for i in images.split(TEST_BATCH)], 1
@@ -641,17 +452,16 @@ class Stack:
     def evaluate(self, data: Data) -> dict[str, tuple[Int64[Tensor, "run"], int]]:
         """How many test images each run gets wrong, of how many; and of those that are
         held out, if any."""
+        recipe, held_out = self.recipe, self.recipe.validation
         tested = {"test": (data.test_images, data.test_labels)}
-        if len(held_out := self.validation):
+        if len(held_out):
             chosen = data.train_images[held_out], data.train_labels[held_out]
             tested["validation"] = chosen
         found = {key: (self.answers(*about) != about[1]).sum(1)
                  for key, about in tested.items()}  # fmt: skip
-        if watched := int(self.configs[0].number("adversary.held_out")):
-            found["pgd"] = (
-                ~self.right_under_attack(data, self.validation[:watched])
-            ).sum(1)
-            tested["pgd"] = (self.validation[:watched],) * 2
+        if watched := int(recipe.configs[0].number("adversary.held_out")):
+            found["pgd"] = (~self.right_under_attack(data, held_out[:watched])).sum(1)
+            tested["pgd"] = (held_out[:watched],) * 2
         return {key: (wrong, len(tested[key][0])) for key, wrong in found.items()}
 
     def point(
@@ -671,12 +481,12 @@ class Stack:
         self, data: Data, images: Tensor
     ) -> Bool[Tensor, "run image"]:
         """Which of these training images each run classifies correctly under PGD."""
-        keys = draws.fold(self.streams["watch"][:, None], images)
+        keys = draws.fold(self.recipe.streams["watch"][:, None], images)
         if compiled.can_run(self.model):
             labels = data.train_labels[images]
             start = draws.fold(keys, 0)  # as `pgd` has it for its first start
             return compiled.right_under_attack(
-                self, data.train_images[images], labels, start
+                self.recipe, self.model, data.train_images[images], labels, start
             )
         parts = zip(images.split(TEST_BATCH), keys.split(TEST_BATCH, 1), strict=True)
         kept = [
@@ -685,7 +495,7 @@ class Stack:
                 data.train_images[part] / 255,
                 data.train_labels[part],
                 key,
-                self.numbers["adversary.epsilon"],
+                self.recipe.numbers["adversary.epsilon"],
             )
             for part, key in parts
         ]
@@ -699,14 +509,14 @@ class Stack:
             w.detach().flatten(1).isfinite().all(1) for w in self.model.parameters()
         ]
         broken = self.alive & ~torch.stack(finite).all(0)
-        last = self.epochs * self.steps - 1
+        last = self.recipe.epochs * self.recipe.steps - 1
         self.diverged_step = torch.where(broken, last, self.diverged_step)
         self.alive = self.alive & ~broken
         with self.averaged():
             answers = self.answers(data.test_images, data.test_labels).cpu()
             state = {k: v.cpu().clone() for k, v in self.model.state_dict().items()}
         right = answers == data.test_labels.cpu()
-        seconds, processor_seconds = (part / len(self.configs) for part in spent)
+        seconds, processor_seconds = (part / len(curves) for part in spent)
         return [
             Result(
                 diverged_step=None if alive else step,

@@ -3,7 +3,7 @@
     passes.py    plain arrays in, plain arrays out: read this first
     batch.py     a run through its batches, eight images in the lanes of a vector
     single.py    a run through its images one by one, eight maps or units in the lanes
-    tiles.py     forward and back for groups of eight images
+    tiles.py     forward and back for groups of eight images, and what is handed on
     norm.py      batch norm; attacked_images.py; second_derivatives.py: h
     evaluate.py  what a run answers; input_image.py: what it sees; input_slope.py: how
                  its scores change with each pixel

@@ -90,8 +90,9 @@ def climb_margin(s, lane, label):
 
 @compiled
 @no_type_check
-def move_images(s, count, given, wide, w, g, plan, shown, at, none, ball):
-    """The images of a tile, moved; wide: the weights of C1 to S4 as they test."""
+def move_images(s, count, w, plan, shown, at, own):
+    """The images of a tile, moved to where the network as it tests errs more."""
+    given, ball = own.given, own.ball
     # A start in the ball, which may lie outside a pixel's bounds.
     for i in range(count):
         for lane in range(LANES):
@@ -101,28 +102,29 @@ def move_images(s, count, given, wide, w, g, plan, shown, at, none, ball):
     # Steps that make the loss larger; the weights stay, and nothing is dropped.
     for _ in range(ball.steps):
         for i in range(count):
-            forward_maps(s[i], wide, plan)
-        forward_dense(s, count, w, plan, at, none)
+            forward_maps(s[i], own.tested, plan)
+        forward_dense(s, count, w, plan, at, own.none)
         for i in range(count):
             aim(s[i], shown, at[i], np.float32(1))
             judge(s[i], plan.head, plan.teacher, P.score, P.target, P.number, P.factor,
                   P.loss, P.pull, P.answered)  # fmt: skip
         backward_dense(s, count, w, plan)
         for i in range(count):
-            delta_image(s[i], wide, g, plan)
+            delta_image(s[i], own.tested, own.lanes, plan)
             climb(s[i], given[i], ball)
 
 
 @compiled
 @no_type_check
-def judge_under_attack(s, count, given, wide, w, g, plan, shown, at, none, ball, right):
+def judge_under_attack(count, w, plan, shown, at, own, right):
     """Which images of a tile keep their class, as they are and on a path of the
     largest other score; right: [image], True at first."""
+    s, given, ball = own.s, own.given, own.ball
     # First the image itself, then the start and the point after every step.
     for turn in range(ball.steps + 2):
         for i in range(count):
-            forward_maps(s[i], wide, plan)
-        forward_dense(s, count, w, plan, at, none)
+            forward_maps(s[i], own.wide, plan)
+        forward_dense(s, count, w, plan, at, own.none)
         for i in range(count):
             for lane in range(LANES):
                 t = at[i, lane]
@@ -141,5 +143,5 @@ def judge_under_attack(s, count, given, wide, w, g, plan, shown, at, none, ball,
                     climb_margin(s[i], lane, label)
             backward_dense(s, count, w, plan)
             for i in range(count):
-                delta_image(s[i], wide, g, plan)
+                delta_image(s[i], own.wide, own.lanes, plan)
                 climb(s[i], given[i], ball)

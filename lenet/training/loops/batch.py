@@ -16,7 +16,8 @@ depends on neither the threads nor the runs beside this one:
 # Emitted and compiled functions take what numba hands them; numba has no types.
 
 import math
-from typing import no_type_check
+from collections import namedtuple
+from typing import Any, no_type_check
 
 import numpy as np
 
@@ -69,6 +70,7 @@ from lenet.training.loops.tiles import (
     C3_squash,
     C3_sums,
     P,
+    Part,
     S2_back,
     S2_squash,
     S4_back,
@@ -84,6 +86,12 @@ from lenet.training.loops.tiles import (
 )
 
 ROUND = 16  # groups, 128 images; with batch norm all groups of a batch
+# A run's steps: after how many images, which weights each thread moves (see
+# passes.thread_shares), the optimizer's numbers and those of each step, what it adds of
+# a weight to its gradient, and the weights that it moves as whole matrices.
+Updates: Any = namedtuple(
+    "Updates", ["size", "shares", "numbers", "each", "decay", "matrices"]
+)
 
 
 @compiled
@@ -100,16 +108,15 @@ def place(at, start, end):
 @no_type_check
 def put_tile(s, count, w, plan, shown, at, own):
     """The images of a tile, as the run is to learn from them."""
-    lanes, canvas, before, given, tested, none, ball, _ = own
     for i in range(count):
-        put(s[i], shown, at[i], canvas, before)
-    if ball.steps:
-        move_images(s, count, given, tested, w, lanes, plan, shown, at, none, ball)
+        put(s[i], shown, at[i], own.canvas, own.before)
+    if own.ball.steps:
+        move_images(s, count, w, plan, shown, at, own)
 
 
 @compiled
 @no_type_check
-def judge_tile(s, count, plan, shown, at, factor, losses, answers):
+def judge_tile(s, count, plan, shown, at, factor, outcome):
     """The losses and answers of a tile, and dE by its scores."""
     for i in range(count):
         aim(s[i], shown, at[i], factor)
@@ -117,28 +124,26 @@ def judge_tile(s, count, plan, shown, at, factor, losses, answers):
               P.loss, P.pull, P.answered)  # fmt: skip
         for lane in range(LANES):
             if at[i, lane] >= 0:
-                losses[at[i, lane]] = s[i, P.loss, lane]
-                answers[at[i, lane]] = answer(s[i], lane)
+                outcome.losses[at[i, lane]] = s[i, P.loss, lane]
+                outcome.answers[at[i, lane]] = answer(s[i], lane)
 
 
 @compiled
 @no_type_check
-def some_groups(
-    s, w, wide, plan, shown, first, stop, start, end, factor, kept, own, losses, answers
-):
-    """Forward and back for the groups from `first` to `stop` of a round whose images
-    are those from `start` to `end` of the pass."""
+def some_groups(w, plan, shown, part, factor, kept, own, outcome):
+    """Forward and back for a thread's groups of a round."""
     seen, deltas, parts, _ = kept
-    lanes, at = own.lanes, np.empty((TILE, LANES), np.int64)
+    s, lanes, wide = own.s, own.lanes, own.wide
+    at = np.empty((TILE, LANES), np.int64)
     # Up to TILE groups read the weights of C5 to output together.
-    for tile in range(first, stop, TILE):
-        count = min(TILE, stop - tile)
-        place(at, start + tile * LANES, end)
+    for tile in range(part.first, part.stop, TILE):
+        count = min(TILE, part.stop - tile)
+        place(at, part.start + tile * LANES, part.end)
         put_tile(s, count, w, plan, shown, at, own)
         for i in range(count):
             forward_maps(s[i], wide, plan)
         forward_dense(s, count, w, plan, at, shown.masks)
-        judge_tile(s, count, plan, shown, at, factor, losses, answers)
+        judge_tile(s, count, plan, shown, at, factor, outcome)
         backward_dense(s, count, w, plan)
         # C5 to output wait for `gather`; C1 to S4 are added up over the lanes at once.
         for i in range(count):
@@ -149,29 +154,29 @@ def some_groups(
 
 @compiled
 @no_type_check
-def spread_of(s, mine, first, layer, sums, there, threads, gate, groups, count, out):
+def spread_of(s, layer, sums, there, team, part, out):
     """(mean, variance) of the maps of a layer over all groups, into `out` [2, map]."""
     maps, n = (C3_MAPS, C3_SIZE) if layer else (C1_MAPS, C1_SIZE)
     raw = P.raw3 if layer else P.raw1
+    total = np.float32(part.end - part.start) * np.float32(n)
     # First the sums, then those of the squared distances from their mean.
     for turn in range(2):
-        for i in range(mine):
+        for i in range(part.stop - part.first):
             for m in range(maps):
                 centre = out[0, m] if turn else np.float32(0)
-                sums[turn, first + i, m] = norm.map_sum(
+                sums[turn, part.first + i, m] = norm.map_sum(
                     s[i], raw + n * m, n, there[i], centre, turn == 1
                 )
-        meet(gate, threads)
+        meet(team.gate, team.threads)
         # Every thread adds up the groups of all threads: all find the same bits.
         for m in range(maps):
-            total = np.float32(count) * np.float32(n)
-            out[turn, m] = norm.over_groups(sums[turn], groups, m, total)
-    meet(gate, threads)
+            out[turn, m] = norm.over_groups(sums[turn], part.groups, m, total)
+    meet(team.gate, team.threads)
 
 
 @compiled
 @no_type_check
-def update_running(plan, running, layer, out, count):
+def update_running(running, layer, out, count):
     """The running statistics move towards those of a batch of `count` images."""
     maps, n = (C3_MAPS, C3_SIZE) if layer else (C1_MAPS, C1_SIZE)
     # A smaller batch moves them by less: MOMENTUM is that of MOMENTUM_BATCH images.
@@ -187,8 +192,9 @@ def update_running(plan, running, layer, out, count):
 
 @compiled
 @no_type_check
-def normed_back(s, mine, first, layer, sums, there, threads, gate, groups, count, out):
+def normed_back(s, layer, sums, there, team, part, out):
     """The deltas of a layer's maps, taken back through batch norm."""
+    first, mine = part.first, part.stop - part.first
     maps, n = (C3_MAPS, C3_SIZE) if layer else (C1_MAPS, C1_SIZE)
     raw, delta = (P.raw3, P.gate3) if layer else (P.raw1, P.gate1)
     # The sums of delta, and of delta times the normalised map, of every group.
@@ -198,31 +204,28 @@ def normed_back(s, mine, first, layer, sums, there, threads, gate, groups, count
             zero = np.float32(0)
             sums[0, first + i, m] = norm.map_sum(s[i], place, n, there[i], zero, False)
             sums[1, first + i, m] = norm.map_product(s[i], place, s[i], xs, n, there[i])
-    meet(gate, threads)
-    total = np.float32(count) * np.float32(n)
+    meet(team.gate, team.threads)
+    total = np.float32(part.end - part.start) * np.float32(n)
     # Their means over the whole batch, then dE by the sums of this thread's groups.
     for m in range(maps):
-        mean = norm.over_groups(sums[0], groups, m, total)
-        slant = norm.over_groups(sums[1], groups, m, total)
+        mean = norm.over_groups(sums[0], part.groups, m, total)
+        slant = norm.over_groups(sums[1], part.groups, m, total)
         gain = np.float32(1) / np.float32(math.sqrt(out[1, m] + norm.SMALL))
         for i in range(mine):
             place, xs = delta + n * m, raw + n * m
             norm.denormalise(s[i], place, s[i], xs, n, gain, mean, slant, there[i])
-    meet(gate, threads)
+    meet(team.gate, team.threads)
 
 
 @compiled
 @no_type_check
-def normed_groups(
-    thread, threads, gate, s, w, wide, plan, shown, first, stop, start, end, factor,
-    kept, own, losses, answers, groups, running,
-):  # fmt: skip
+def normed_groups(team, w, plan, shown, part, factor, kept, own, running, outcome):
     """some_groups with batch norm: layer by layer, as all groups of a batch give the
-    statistics; s has a place for each group of the thread."""
-    seen, deltas, parts, sums = kept
-    lanes, mine, count = own.lanes, stop - first, end - start
+    statistics; own.s has a place for each group of the thread."""
+    seen, deltas, _, sums = kept
+    s, wide, mine = own.s, own.wide, part.stop - part.first
     at = np.empty((max(mine, 1), LANES), np.int64)
-    place(at, start + first * LANES, end)
+    place(at, part.start + part.first * LANES, part.end)
     there = (at >= 0).astype(np.float32)
     found = np.zeros((2, 2, C3_MAPS), np.float32)
     for tile in range(0, mine, TILE):
@@ -232,15 +235,14 @@ def normed_groups(
     for i in range(mine):
         for m in range(C1_MAPS):
             C1_sums(s[i], wide, plan, m, P.raw1 + C1_SIZE * m, s[i], P.none)
-    about = (there, threads, gate, groups, count)
-    spread_of(s, mine, first, 0, sums, *about, found[0])
+    spread_of(s, 0, sums, there, team, part, found[0])
     # From C1's statistics to S2, and C3 without its bias.
     for i in range(mine):
         normal_maps(s[i], wide, plan, 0, found[0])
         S2_squash(s[i], plan)
         for m in range(C3_MAPS):
             C3_sums(s[i], wide, plan, m, P.raw3 + C3_SIZE * m, s[i], P.none)
-    spread_of(s, mine, first, 1, sums, *about, found[1])
+    spread_of(s, 1, sums, there, team, part, found[1])
     # From C3's statistics to S4.
     for i in range(mine):
         normal_maps(s[i], wide, plan, 1, found[1])
@@ -250,16 +252,16 @@ def normed_groups(
         size = min(TILE, mine - tile)
         some, where = s[tile:], at[tile:]
         forward_dense(some, size, w, plan, where, shown.masks)
-        judge_tile(some, size, plan, shown, where, factor, losses, answers)
+        judge_tile(some, size, plan, shown, where, factor, outcome)
         backward_dense(some, size, w, plan)
     # C5 to output wait for `gather`; C3 is to add up dE/dS2 from 0.
     for i in range(mine):
-        keep_for_round(s[i], first + i, seen, deltas)
+        keep_for_round(s[i], part.first + i, seen, deltas)
         fill(s[i], P.d2, S2_ALL, s[i], P.none)
-    normed_learn(s, mine, first, wide, lanes, plan, parts, sums, about, found)
-    if thread == 0:
+    normed_learn(plan, kept, own, there, team, part, found)
+    if team.thread == 0:
         for layer in range(2):
-            update_running(plan, running, layer, found[layer], count)
+            update_running(running, layer, found[layer], part.end - part.start)
 
 
 @compiled
@@ -282,14 +284,16 @@ def normal_maps(s, wide, plan, layer, found):
 
 @compiled
 @no_type_check
-def normed_learn(s, mine, first, wide, lanes, plan, parts, sums, about, found):
+def normed_learn(plan, kept, own, there, team, part, found):
     """The gradients of C1 to S4, through both norms."""
+    s, lanes, wide = own.s, own.lanes, own.wide
+    parts, first, mine = kept.parts, part.first, part.stop - part.first
     # S4, and C3's deltas before their way through the norm.
     for i in range(mine):
         for m in range(C3_MAPS):
             S4_back(s[i], wide, lanes, plan, m)
         add_lanes(parts[first + i], lanes, len(lanes))  # the biases; kernels come below
-    normed_back(s, mine, first, 1, sums, *about, found[1])
+    normed_back(s, 1, kept.sums, there, team, part, found[1])
     # C3's kernels and dE/dS2; then S2, and C1's deltas before their norm.
     for i in range(mine):
         for m in range(C3_MAPS):
@@ -302,7 +306,7 @@ def normed_learn(s, mine, first, wide, lanes, plan, parts, sums, about, found):
         # What lies before b3: b1, S2 and C3's kernels; C1's are overwritten below.
         for k in range(plan.b3):
             parts[first + i, k] = some[k]
-    normed_back(s, mine, first, 0, sums, *about, found[0])
+    normed_back(s, 0, kept.sums, there, team, part, found[0])
     # C1's kernels, which lie before b1.
     for i in range(mine):
         for m in range(C1_MAPS):
@@ -365,10 +369,11 @@ def gather_rest(g, plan, seen, deltas, groups, images):
 
 @compiled
 @no_type_check
-def step(thread, plan, state, shares, numbers, now, decay):
-    """This thread's share of a step; now: rate, share that decay takes, epsilon."""
+def step(thread, plan, state, updates, index):
+    """This thread's share of the step `index` of its pass."""
     w, g, m, v = state
-    rate, shrink, epsilon = now
+    shares, numbers = updates.shares, updates.numbers
+    rate, shrink, epsilon = updates.each[index]
     for lane in range(LANES):
         numbers[RATE, lane], numbers[EPSILON, lane] = rate, epsilon
     # Decay acts on some parameters alone: `decayed` is 1 or 0.
@@ -376,7 +381,7 @@ def step(thread, plan, state, shares, numbers, now, decay):
         if shares[k, 0] == thread:
             start, length, decayed = shares[k, 1], shares[k, 2], shares[k, 3]
             for lane in range(LANES):
-                numbers[DECAY, lane] = decay * decayed
+                numbers[DECAY, lane] = updates.decay * decayed
                 numbers[KEEP, lane] = np.float32(1) - shrink * decayed
             move(plan.rule, w, g, m, v, start, length, numbers)
 
@@ -393,20 +398,18 @@ def all_finite(losses, start, stop):
 
 @entrance
 @no_type_check
-def each_batch(
-    thread, threads, gate, s, plan, shown, size, state, kept, own, shares, numbers,
-    steps, decay, matrices, running, losses, answers, ended,
-):  # fmt: skip
-    """The pass of a run with a step after every `size` images, as one of the threads
-    that work on it; ended becomes the step with a loss that is not finite.
+def each_batch(team, plan, shown, updates, state, kept, own, running, outcome):
+    """The pass of a run with a step after every updates.size images, as one of the
+    threads that work on it.
 
     own: see tiles.Own, kept: tiles.Round; running: batch norm's statistics [2, map].
     """
     w, g, wide, tested = state[0], state[1], own.wide, own.tested
+    thread, threads = team.thread, team.threads
     total, length = len(shown.order), len(kept.parts) * LANES
     # A batch and its step.
-    for start in range(0, total, size):
-        stop, index = min(start + size, total), start // size
+    for start in range(0, total, updates.size):
+        stop, index = min(start + updates.size, total), start // updates.size
         repeat(wide, w, len(wide))
         # The adversary meets the network as it tests, with running statistics.
         if own.ball.steps:
@@ -415,31 +418,28 @@ def each_batch(
                 norm.testing(tested, plan, running[0], running[1])
         factor = np.float32(1) / np.float32(stop - start)
         # A round of the batch; this thread has its groups from first to last.
-        for part in range(start, stop, length):
-            end = min(part + length, stop)
-            groups = -(-(end - part) // LANES)
+        for begin in range(start, stop, length):
+            end = min(begin + length, stop)
+            groups = -(-(end - begin) // LANES)
             first = groups * thread // threads
             last = groups * (thread + 1) // threads
+            part = Part(first, last, groups, begin, end)
             if plan.norm:
                 normed_groups(
-                    thread, threads, gate, s, w, wide, plan, shown, first, last, part,
-                    end, factor, kept, own, losses, answers, groups, running,
-                )  # fmt: skip
+                    team, w, plan, shown, part, factor, kept, own, running, outcome
+                )
             else:
-                some_groups(
-                    s, w, wide, plan, shown, first, last, part, end, factor, kept, own,
-                    losses, answers,
-                )  # fmt: skip
-            meet(gate, threads)
-            gather(thread, threads, g, plan, kept, groups, end - part)
+                some_groups(w, plan, shown, part, factor, kept, own, outcome)
+            meet(team.gate, threads)
+            gather(thread, threads, g, plan, kept, groups, end - begin)
             # After its last round a batch ends the run, or takes its step.
             if end == stop:
-                if not all_finite(losses, start, stop):
+                if not all_finite(outcome.losses, start, stop):
                     if thread == 0:
-                        ended[0] = index
+                        outcome.ended[0] = index
                     return
-                step(thread, plan, state, shares, numbers, steps[index], decay)
-                if len(matrices.shapes):
-                    meet(gate, threads)  # the gradients of whole matrices
-                    move_hidden(thread, threads, plan, state, matrices, index)
-            meet(gate, threads)
+                step(thread, plan, state, updates, index)
+                if len(updates.matrices.shapes):
+                    meet(team.gate, threads)  # the gradients of whole matrices
+                    move_hidden(thread, threads, plan, state, updates.matrices, index)
+            meet(team.gate, threads)

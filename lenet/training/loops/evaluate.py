@@ -12,18 +12,16 @@ from lenet.training.loops.batch import place
 from lenet.training.loops.cache import entrance
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import repeat
-from lenet.training.loops.sizes import (
-    CLASSES,
-)
+from lenet.training.loops.sizes import CLASSES
 from lenet.training.loops.tiles import TILE, P, answer, forward_dense, forward_maps, put
 
 
 @entrance
 @no_type_check
-def each_answer(first, stop, s, w, plan, shown, own, running, answers, right, scores):
+def each_answer(first, stop, w, plan, shown, own, running, answers, right, scores):
     """The answers to the images from `first` to `stop`, and the scores, unless those
     are empty; where there is a ball, whether they stay right in it."""
-    lanes, canvas, before, given, _, none, ball, wide = own
+    s, wide = own.s, own.wide
     repeat(wide, w, len(wide))
     if plan.norm:
         norm.testing(wide, plan, running[0], running[1])
@@ -33,16 +31,14 @@ def each_answer(first, stop, s, w, plan, shown, own, running, answers, right, sc
         count = min(TILE, -(-(stop - start) // LANES))
         place(at, start, stop)
         for i in range(count):
-            put(s[i], shown, at[i], canvas, before)
+            put(s[i], shown, at[i], own.canvas, own.before)
         # Under attack only `right` is filled in.
-        if ball.steps:
-            judge_under_attack(
-                s, count, given, wide, w, lanes, plan, shown, at, none, ball, right
-            )
+        if own.ball.steps:
+            judge_under_attack(count, w, plan, shown, at, own, right)
             continue
         for i in range(count):
             forward_maps(s[i], wide, plan)
-        forward_dense(s, count, w, plan, at, none)
+        forward_dense(s, count, w, plan, at, own.none)
         for i in range(count):
             for lane in range(LANES):
                 if at[i, lane] >= 0:

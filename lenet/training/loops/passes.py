@@ -7,7 +7,6 @@ A run's weights lie one after the other, each parameter from a multiple of eight
 the order of SLOTS. (For batches of one image: see single.py.)
 """
 
-import itertools
 from collections.abc import Callable, Container, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -60,6 +59,12 @@ SLOTS = {  # the numbers of each parameter
     "C3.weight": 2400, "C3.bias": 16, "S4.coefficient": 16, "S4.bias": 16,
     "C5.weight": 48000, "C5.bias": 120, "F6.weight": 10080, "F6.bias": 84,
     "output.weight": 840, "output.bias": 10,
+}  # fmt: skip
+BEGINS = {  # the name of where each begins, in Layout and in single.Weights
+    "C1.weight": "c1", "C1.bias": "b1", "S2.coefficient": "k2", "S2.bias": "b2",
+    "C3.weight": "c3", "C3.bias": "b3", "S4.coefficient": "k4", "S4.bias": "b4",
+    "C5.weight": "c5", "C5.bias": "b5", "F6.weight": "f6", "F6.bias": "b6",
+    "output.weight": "w7", "output.bias": "b7",
 }  # fmt: skip
 PADDED = {"output.weight": (F6_UNITS, F6_ROW)}  # numbers of a row, and with padding
 MAPS = ("C1", "S2", "C3", "S4")
@@ -258,22 +263,27 @@ def train_batches(
         w = flat(parameters, slots, run)
         memory = [flat(steps.memory[n], slots, run) if n else w[:0] for n in names]
         states[run] = (w, aligned(len(w)), *memory)
-        gate, share = np.zeros(2, np.int64), thread_shares(slots, threads, apart(steps))
-        return round_of(groups, maps), gate, share
+        shares = thread_shares(slots, threads, apart(steps))
+        return round_of(groups, maps), np.zeros(2, np.int64), shares
 
     def work(run: int, thread: int, threads: int, prepared: Any) -> None:
         if stands(steps, run):
             return
-        kept, gate, share = prepared
+        kept, gate, shares = prepared
         seen, ball = one_shown(shown, network, run), ball_of(adversary, network, run)
         mine = -(-groups // threads) if plan.norm else tiles.TILE
+        updates = batch.Updates(
+            size=steps.batch_size,
+            shares=shares,
+            numbers=numbers_of(steps, run),
+            each=np.ascontiguousarray(steps.each[run], np.float32),
+            decay=np.float32(steps.decay[run]),
+            matrices=hidden_of(steps, run, *hidden),
+        )
         batch.each_batch(
-            thread, threads, gate, workspace(mine, seen.values[0]), plan, seen,
-            steps.batch_size, states[run], kept,
-            own_space(maps, seen.values[0], ball), share, numbers_of(steps, run),
-            np.ascontiguousarray(steps.each[run], np.float32),
-            np.float32(steps.decay[run]), hidden_of(steps, run, *hidden),
-            network.running[run], *of_run(found, run),
+            tiles.Team(thread, threads, gate), plan, seen, updates, states[run], kept,
+            own_space(mine, maps, seen.values[0], ball), network.running[run],
+            of_run(found, run),
         )  # fmt: skip
 
     together(len(shown.order), threads, work, prepare)
@@ -299,8 +309,11 @@ def train_images(
     decayed = np.any(steps.decay) or np.any(steps.each[:, :, 1])
     fused = steps.optimizer in ("sgd", "sdlm") and not decayed
     mask, found = kernel_mask(network, places), nothing_yet(shown)
-    moved = [name not in apart(steps) for name in SLOTS]
-    decays, hidden = DECAYS[moved], matrices(steps, network, places, SPANS)
+    spans = {name: SPANS[name] for name in SLOTS if name not in apart(steps)}
+    decays = np.array(  # biases do not decay
+        [(*span, int(not name.endswith("bias"))) for name, span in spans.items()]
+    )
+    hidden = matrices(steps, network, places, SPANS)
 
     def work(run: int, thread: int, threads: int, _: None) -> None:
         if thread or stands(steps, run):
@@ -312,12 +325,16 @@ def train_images(
         seen = one_shown(shown, network, run)
         s = aligned(single.SIZE * LANES).reshape(-1, LANES)
         s[: single.P.plane1] = seen.values[0]
-        single.each_image(
-            s, (w, g, m, v), np.zeros((C3_MAPS * TAPS, LANES), np.float32), mask,
-            plan, seen, fused, numbers_of(steps, run),
-            np.ascontiguousarray(steps.each[run], np.float32), decays,
-            hidden_of(steps, run, *hidden), *of_run(found, run),
-        )  # fmt: skip
+        updates = single.Updates(
+            fused=fused,
+            numbers=numbers_of(steps, run),
+            each=np.ascontiguousarray(steps.each[run], np.float32),
+            decays=decays,
+            matrices=hidden_of(steps, run, *hidden),
+        )
+        turned = np.zeros((C3_MAPS * TAPS, LANES), np.float32)
+        state, outcome = (w, g, m, v), of_run(found, run)
+        single.each_image(s, state, turned, mask, plan, seen, updates, outcome)
         take(w, places, parameters, run)
         for name, row in zip(names, (m, v), strict=True):
             if name:
@@ -372,12 +389,9 @@ def asked(
     def work(run: int, thread: int, threads: int, w: Array) -> None:
         first, stop = (chunks * t // threads * chunk for t in (thread, thread + 1))
         seen, ball = one_shown(shown, network, run), ball_of(adversary, network, run)
-        s, mine = (
-            workspace(tiles.TILE, seen.values[0]),
-            own_space(maps, seen.values[0], ball),
-        )
+        own = own_space(tiles.TILE, maps, seen.values[0], ball)
         evaluate.each_answer(
-            first, min(stop, images), s, w, plan, seen, mine, network.running[run],
+            first, min(stop, images), w, plan, seen, own, network.running[run],
             answers[run], right[run], scores[run],
         )  # fmt: skip
 
@@ -465,10 +479,9 @@ def curvature_of(
             return  # a fraction of a second: nothing is shared out
         w, seen = flat(parameters, slots, run), one_shown(shown, network, run)
         g, ball = aligned(len(w)), ball_of(None, network, run)
-        second_derivatives.each_sample(
-            workspace(tiles.TILE, seen.values[0]), w, w * w, plan, seen,
-            round_of(batch.ROUND, maps), own_space(maps, seen.values[0], ball), g,
-        )  # fmt: skip
+        own = own_space(tiles.TILE, maps, seen.values[0], ball)
+        kept = round_of(batch.ROUND, maps)
+        second_derivatives.each_sample(w, w * w, plan, seen, kept, own, g)
         unflat(g / np.float32(len(seen.order)), slots, found, run)
 
     together(len(shown.order), threads, work, lambda run, threads: None)
@@ -517,6 +530,12 @@ def kernel_numbers(network: Network) -> int:
     return TAPS * sum(map(len, CONNECTIONS[network.connection]))
 
 
+def starts_of(slots: Mapping[str, int]) -> dict[str, int]:
+    """Where each parameter begins."""
+    starts = accumulate([0, *slots.values()][:-1])
+    return dict(zip(slots, starts, strict=True))
+
+
 def maps_of(slots: Mapping[str, int]) -> int:
     """The numbers that the weights of C1 to S4 take."""
     return sum(size for name, size in slots.items() if name[:2] in MAPS)
@@ -527,11 +546,10 @@ def planned_layout(
 ) -> Layout:
     """The layout of a network whose parameters are laid out so."""
     table = CONNECTIONS[network.connection]
-    sizes = (slots.get(name, 0) for name in SLOTS)
-    offsets = zip(Layout._fields, accumulate([0, *sizes]), strict=False)
+    at = starts_of({name: slots.get(name, 0) for name in SLOTS})
     head, codes = HEADS[network.head], list(ACTIVATIONS)
     return Layout(
-        **dict(itertools.islice(offsets, len(SLOTS))),
+        **{BEGINS[name]: start for name, start in at.items()},
         activation=codes.index(network.activation),
         squash=codes.index(head.squash or network.activation),
         pooling=list(POOLINGS).index(network.pooling),
@@ -603,12 +621,8 @@ def positions(network: Network) -> dict[str, Array]:
         + np.arange(CLASSES)[:, None] * F6_ROW
         + np.arange(F6_UNITS),
     }
-    vectors = {
-        "C1.bias": at.b1, "S2.coefficient": at.k2, "S2.bias": at.b2, "C3.bias": at.b3,
-        "S4.coefficient": at.k4, "S4.bias": at.b4, "C5.bias": at.b5, "F6.bias": at.b6,
-        "output.bias": at.b7,
-    }  # fmt: skip
-    for name, start in vectors.items():
+    for name in SLOTS.keys() - places.keys():  # one number for a map or a unit
+        start = getattr(at, BEGINS[name])
         places[name] = start * LANES + np.arange(SLOTS[name])
     return {name: places[name].reshape(-1) for name in layout(network)}
 
@@ -639,17 +653,8 @@ def kernel_mask(network: Network, places: Mapping[str, Array]) -> Array:
     return whole.reshape(-1, LANES)[single.K.c3 : single.K.b3]
 
 
-DECAYS = np.array(  # of single.py's weights: begin, vectors, whether decay acts
-    [
-        (start, size, int(name[0] != "b"))
-        for (name, size), start in zip(single.W.items(), single.K, strict=True)
-    ]
-)
-
-
-SPANS = {  # where a parameter lies in single.py's weights, in vectors
-    name: (start, size)
-    for name, start, size in zip(SLOTS, single.K, single.W.values(), strict=True)
+SPANS = {  # where a parameter lies in single.py's weights: first vector, and how many
+    name: (getattr(single.K, begin), single.W[begin]) for name, begin in BEGINS.items()
 }
 
 
@@ -659,12 +664,11 @@ def thread_shares(
     """Which thread moves which weights, but for `others`: [thread, start, length,
     decayed], the two in the middle in vectors. A thread moves what it gathers, see
     batch.py."""
-    rows = []
-    starts = accumulate([0, *slots.values()][:-1])
-    for (name, size), start in zip(slots.items(), starts, strict=True):
+    rows, starts = [], starts_of(slots)
+    for name, size in slots.items():
         if name in others:
             continue
-        decayed, first = int(not name.endswith("bias")), start // LANES
+        decayed, first = int(not name.endswith("bias")), starts[name] // LANES
         if name in BLOCKS:
             blocks = BLOCKS[name]
             each = size // blocks // LANES
@@ -686,8 +690,7 @@ def flat_matrices(
     steps: Steps, network: Network, slots: Mapping[str, int]
 ) -> tuple[Array, Array]:
     """`matrices` where a run's weights lie as `flat` has them."""
-    starts = accumulate([0, *slots.values()][:-1])
-    begin = dict(zip(slots, starts, strict=True))
+    begin = starts_of(slots)
     places = {name: begin[name] + np.arange(slots[name]) for name in apart(steps)}
     spans = {name: (begin[name] // LANES, slots[name] // LANES) for name in places}
     return matrices(steps, network, places, spans)
@@ -753,9 +756,9 @@ def nothing_yet(shown: Shown) -> Pass:
     return Pass(losses, np.full((runs, images), -1), np.full((runs, 1), -1))
 
 
-def of_run(found: Pass, run: int) -> tuple[Array, Array, Array]:
-    """A run's part of a pass."""
-    return found.loss[run], found.answers[run], found.diverged[run]
+def of_run(found: Pass, run: int) -> Any:
+    """A run's part of a pass, see tiles.Outcome."""
+    return tiles.Outcome(found.loss[run], found.answers[run], found.diverged[run])
 
 
 def workspace(groups: int, background: Any) -> Array:
@@ -765,14 +768,15 @@ def workspace(groups: int, background: Any) -> Array:
     return s
 
 
-def own_space(maps: int, background: Any, ball: Any) -> Any:
-    """A thread's own arrays, see tiles.Own."""
+def own_space(groups: int, maps: int, background: Any, ball: Any) -> Any:
+    """A thread's own arrays, with a workspace of so many groups, see tiles.Own."""
+    s = workspace(groups, background)
     lanes, tested, wide = (aligned(maps * LANES).reshape(-1, LANES) for _ in range(3))
     canvas, before = (np.full(IMAGE_SIZE, background, np.float32) for _ in range(2))
     # Zeros, as what an idle lane has must be finite.
     given = np.zeros((tiles.TILE, PICTURE_SIZE, LANES), np.float32)
     none = np.empty((0, DROPPED_UNITS), np.float32)
-    return tiles.Own(lanes, canvas, before, given, tested, none, ball, wide)
+    return tiles.Own(s, lanes, canvas, before, given, tested, none, ball, wide)
 
 
 def round_of(groups: int, maps: int) -> Any:

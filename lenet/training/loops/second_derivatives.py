@@ -138,9 +138,9 @@ def begin(s, plan, at):
 
 @entrance
 @no_type_check
-def each_sample(s, w, squared, plan, shown, kept, own, g):
+def each_sample(w, squared, plan, shown, kept, own, g):
     """The sum of h_kk over all images that are shown, added to g."""
-    lanes, canvas, before, _, _, none, _, wide = own
+    s, lanes, wide = own.s, own.lanes, own.wide
     seen, deltas, parts, _ = kept
     total, length = len(shown.order), len(parts) * LANES
     at = np.empty((TILE, LANES), np.int64)
@@ -155,7 +155,7 @@ def each_sample(s, w, squared, plan, shown, kept, own, g):
             repeat(wide, w, len(wide))
             # Forward, with the weights themselves.
             for i in range(count):
-                put(s[i], shown, at[i], canvas, before)
+                put(s[i], shown, at[i], own.canvas, own.before)
                 if plan.norm:
                     own_maps(s[i], wide, plan, 0, gains[i])
                     S2_squash(s[i], plan)
@@ -163,7 +163,7 @@ def each_sample(s, w, squared, plan, shown, kept, own, g):
                     S4_squash(s[i], plan)
                 else:
                     forward_maps(s[i], wide, plan)
-            forward_dense(s, count, w, plan, at, none)
+            forward_dense(s, count, w, plan, at, own.none)
             # Where the recursion begins; then all that the way back multiplies with.
             for i in range(count):
                 if plan.linear:

@@ -110,6 +110,11 @@ W = {
 Weights: Any = namedtuple("Weights", list(W))  # type: ignore[misc]
 K: Any = Weights(*accumulate([0, *W.values()][:-1]))
 VECTORS = sum(W.values())
+# A run's steps: whether weights move as soon as their gradient is known (sgd and sdlm
+# without decay), the optimizer's numbers and those of each step, on which parts decay
+# acts ([part, 3]: where it begins, its vectors, 1 or 0), and the weights that move as
+# whole matrices.
+Updates: Any = namedtuple("Updates", ["fused", "numbers", "each", "decays", "matrices"])
 
 
 @compiled
@@ -233,17 +238,13 @@ def backward_maps(s, w, turned, g, plan):
 
 @entrance
 @no_type_check
-def each_image(
-    s, state, turned, mask, plan, shown, fused, numbers, steps, decays, matrices,
-    losses, answers, ended,
-):  # fmt: skip
-    """The pass of a run with a step after every image; ended becomes the step with a
-    loss that is not finite.
+def each_image(s, state, turned, mask, plan, shown, updates, outcome):
+    """The pass of a run with a step after every image.
 
-    fused: sgd and sdlm without decay, whose weights move as soon as their gradient is
-    known; the rate of a step is then in the loss's factor.
+    turned: space for C3's kernels, turned over; mask: 1 for those that there are.
     """
     w, g, m, v = state
+    fused = updates.fused  # the rate of a step is then in the loss's factor
     canvas, before = s[P.image : P.before], s[P.before : P.plane1]
     canvas, before = canvas.reshape(-1), before.reshape(-1)
     turn_kernels(turned, w, K.c3)
@@ -260,12 +261,12 @@ def each_image(
             s[P.answered + CLASSES, lane] = shown.heat
             s[P.answered + CLASSES + 1, lane] = shown.weight
             s[P.number, lane] = shown.number
-            s[P.factor, lane] = steps[t, 0] if fused else np.float32(1)
+            s[P.factor, lane] = updates.each[t, 0] if fused else np.float32(1)
         judge(s, plan.head, plan.teacher, P.score, P.target, P.number, P.factor, P.loss,
               P.pull, P.answered)  # fmt: skip
-        losses[t], answers[t] = s[P.loss, 0], answer(s)
-        if not math.isfinite(losses[t]):
-            ended[0] = t
+        outcome.losses[t], outcome.answers[t] = s[P.loss, 0], answer(s)
+        if not math.isfinite(outcome.losses[t]):
+            outcome.ended[0] = t
             return
         backward_dense(s, w, v if fused else g, fused, plan)
         gather_rest(s, g, plan)
@@ -281,8 +282,8 @@ def each_image(
             descend_all(w, v, g, K.b5, C5_VECTORS)
             descend_all(w, v, g, K.b6, VECTORS - K.b6)
         else:
-            step(plan, w, g, m, v, numbers, steps[t], decays)
-            move_hidden(0, 1, plan, state, matrices, t)
+            step(plan, state, updates, t)
+            move_hidden(0, 1, plan, state, updates.matrices, t)
         turn_kernels(turned, w, K.c3)
 
 
@@ -344,10 +345,11 @@ def answer(s):
 
 @compiled
 @no_type_check
-def step(plan, w, g, m, v, numbers, now, decays):
-    """A step of all weights; now: rate, share that decay takes, epsilon; decays:
-    [part, 3], where a part begins, its vectors, whether decay acts on it."""
-    rate, shrink, epsilon = now
+def step(plan, state, updates, index):
+    """The step `index` of a pass, of all weights."""
+    w, g, m, v = state
+    numbers, decays = updates.numbers, updates.decays
+    rate, shrink, epsilon = updates.each[index]
     for lane in range(LANES):
         numbers[RATE, lane], numbers[EPSILON, lane] = rate, epsilon
     # Where decay does not act its number is 0; it is put back at the end.

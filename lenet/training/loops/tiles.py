@@ -102,15 +102,23 @@ SEEN_C5, SEEN_F6 = S4_ALL, S4_ALL + C5_UNITS
 WIDTH = SEEN_F6 + F6_ROW
 DELTAS_F6, DELTAS_OUTPUT = C5_UNITS, C5_UNITS + F6_ROW
 ROWS = DELTAS_OUTPUT + CLASS_ROW
-# What only one thread writes. lanes: the gradients of C1 to S4, in every lane its own;
-# canvas, before: an image, and as it is before a distortion; given: images before an
-# attack; wide: the weights of C1 to S4, each in every lane, and `tested` as they test;
-# none: no masks of dropout.
+# What only one thread writes. s: its workspace; lanes: the gradients of C1 to S4, in
+# every lane its own; canvas, before: an image, and as it is before a distortion; given:
+# images before an attack; wide: the weights of C1 to S4, each in every lane, and
+# `tested` as they test; none: no masks of dropout.
 Own: Any = namedtuple(
-    "Own", ["lanes", "canvas", "before", "given", "tested", "none", "ball", "wide"]
+    "Own", ["s", "lanes", "canvas", "before", "given", "tested", "none", "ball", "wide"]
 )
 # What all threads of a run share of a round; sums: of maps, for batch norm.
 Round: Any = namedtuple("Round", ["seen", "deltas", "parts", "sums"])
+# A thread, how many work on its run, and where they wait for each other.
+Team: Any = namedtuple("Team", ["thread", "threads", "gate"])
+# A thread's part of a round: its groups are those from `first` to `stop` of `groups`,
+# the round's images those from `start` to `end` of the pass.
+Part: Any = namedtuple("Part", ["first", "stop", "groups", "start", "end"])
+# What a pass says of a run, filled in image by image; ended: [1], the step with a loss
+# that is not finite.
+Outcome: Any = namedtuple("Outcome", ["losses", "answers", "ended"])
 # `no_type_check` keeps the checks of jaxtyping's import hook out of compiled functions.
 
 
