@@ -17,7 +17,6 @@ from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import repeat
 from lenet.training.loops.sizes import (
     CLASSES,
-    DROPPED_UNITS,
     EDGE,
     PICTURE_SIDE,
     SIDE,
@@ -34,12 +33,11 @@ from lenet.training.loops.tiles import (
 
 @entrance
 @no_type_check
-def each_slope(s, wide, g, w, plan, images, scale, shift, running, scores, pulls):
+def each_slope(own, w, plan, images, scale, shift, running, scores, pulls):
     """Scores [image, class] of images [image, 28, 28] in [0, 1], of which the network
     sees pixel * scale + shift; or, where there are pulls (dE by each score), dE by each
-    pixel, which takes the place of the images. wide, g: space for the weights of C1 to
-    S4 in every lane, and for what they would learn."""
-    none = np.empty((0, DROPPED_UNITS), np.float32)  # no dropout
+    pixel, which takes the place of the images."""
+    s, wide = own.s, own.wide
     repeat(wide, w, len(wide))
     if plan.norm:
         norm.testing(wide, plan, running[0], running[1])
@@ -50,7 +48,7 @@ def each_slope(s, wide, g, w, plan, images, scale, shift, running, scores, pulls
         for i in range(count):
             put_pixels(s[i], images, scale, shift, at[i])
             forward_maps(s[i], wide, plan)
-        forward_dense(s, count, w, plan, at, none)
+        forward_dense(s, count, w, plan, at, own.none)
         if not pulls.size:
             for i in range(count):
                 take_scores(s[i], scores, at[i])
@@ -59,7 +57,7 @@ def each_slope(s, wide, g, w, plan, images, scale, shift, running, scores, pulls
             put_pulls(s[i], pulls, at[i])
         backward_dense(s, count, w, plan)
         for i in range(count):
-            delta_image(s[i], wide, g, plan)
+            delta_image(s[i], wide, own.lanes, plan)
             take_slopes(s[i], images, scale, at[i])
 
 

@@ -409,7 +409,7 @@ class PixelLoops:
         self.plan, self.maps = planned_layout(network, slots, "sgd"), maps_of(slots)
         runs = range(len(network.scale))
         self.weights = [flat(parameters, slots, run) for run in runs]
-        self.spare: list[tuple[Array, ...]] = []  # workspaces that no thread uses now
+        self.spare: list[Any] = []  # what no thread uses now, see tiles.Own
 
     def scores(self, pixels: Array, threads: int | None = None) -> Array:
         """[run, image, class], of images [run, image, 28, 28]."""
@@ -440,26 +440,24 @@ class PixelLoops:
             mine = slice(*(shape[1] * t // threads for t in (thread, thread + 1)))
             scale = np.float32(self.network.scale[run])
             shift = np.float32(self.network.shift[run])
-            space = self.taken(shift)
+            own = self.taken(shift, run)
             input_slope.each_slope(
-                *space, w, self.plan, images[run, mine], scale, shift,
+                own, w, self.plan, images[run, mine], scale, shift,
                 self.network.running[run], scores[run, mine], pulls[run, mine],
             )  # fmt: skip
-            self.spare.append(space)
+            self.spare.append(own)
 
         together(shape[0], threads, work, lambda run, threads: self.weights[run])
 
-    def taken(self, background: Any) -> tuple[Array, ...]:
-        """Space for one thread: of the images, with the border of each in place, and of
-        the weights of C1 to S4 and their gradients."""
+    def taken(self, background: Any, run: int) -> Any:
+        """Space for one thread, with the border of every image in place."""
         try:
-            space = self.spare.pop()
+            own = self.spare.pop()
         except IndexError:
-            size = self.maps * LANES
-            wide, g = (aligned(size).reshape(-1, LANES) for _ in range(2))
-            return workspace(tiles.TILE, background), wide, g
-        space[0][:, tiles.P.image : tiles.P.image + IMAGE_SIZE] = background
-        return space
+            ball = ball_of(None, self.network, run)
+            return own_space(tiles.TILE, self.maps, background, ball)
+        own.s[:, tiles.P.image : tiles.P.image + IMAGE_SIZE] = background
+        return own
 
 
 def curvature_of(
