@@ -35,6 +35,7 @@ from lenet.config import (
 )
 from lenet.records import atomic_files, seal, store
 from lenet.records.record_types import Record
+from lenet.rounding import percent
 from lenet.terminal import Said
 from lenet.training.edition import EDITION
 
@@ -287,8 +288,10 @@ def objective(records: Sequence[Record]) -> float:
 
 def trial_line(study: "optuna.Study", done: int, trials: int) -> str:
     """A line on the trial that ended last."""
-    last, best = study.get_trials(deepcopy=False)[-1], study.best_value
-    return f"trial {done}/{trials}: validation error {last.value:.2%}, best {best:.2%}"
+    values = [trial.value for trial in study.get_trials(deepcopy=False)]
+    ended = [value for value in values if value is not None]  # others may still train
+    last, best = percent(ended[-1]), percent(study.best_value)
+    return f"trial {done}/{trials}: validation error {last}, best {best}"
 
 
 def best_settings(study: "optuna.Study", search: Search) -> Said:
@@ -309,7 +312,6 @@ def best_settings(study: "optuna.Study", search: Search) -> Said:
         f"{' '.join([*others, *line])} seed=100 replicates=6",
         file=sys.stderr,
     )
-    text = (
-        f"validation error {best.value:.2%}, best of {count} trials: {' '.join(line)}"
-    )
+    text = f"validation error {percent(study.best_value)}, "
+    text += f"best of {count} trials: {' '.join(line)}"
     return Said(text, {**result, "trials": count, "study": study.study_name})

@@ -57,6 +57,7 @@ from lenet.records import (
 from lenet.records.overfitting import overfitting
 from lenet.records.record_types import Record, StackPlace
 from lenet.records.teachers import teachers
+from lenet.rounding import percent
 from lenet.terminal import JSON, command, refusals, say
 from lenet.training import edition
 
@@ -254,9 +255,11 @@ def progress_bar(console: Console) -> Iterator[Begin]:
             def report(now: "Progress") -> None:
                 done = now.epoch * now.steps + now.step
                 rate = done * now.batch * len(stack) / (time.perf_counter() - began)
-                test = "" if now.test_error is None else f", test {now.test_error:.2%}"
                 text = f"epoch {min(now.epoch + 1, epochs)}/{epochs}: error "
-                text += f"train {now.train_error:.2%}{test}; {rate:,.0f} images/s"
+                text += f"train {percent(now.train_error)}"
+                if now.test_error is not None:
+                    text += f", test {percent(now.test_error)}"
+                text += f"; {rate:,.0f} images/s"
                 bar.update(
                     task, description=text, completed=done, total=epochs * now.steps
                 )

@@ -28,8 +28,8 @@ from lenet.figures.canvas import ORANGE as RED
 from lenet.records import run_record
 from lenet.records.record_types import Record
 from lenet.report import study_report
+from lenet.rounding import decimals
 from lenet.studies import study
-from lenet.studies.rounding import decimals
 from lenet.studies.statistics import prediction_interval
 from lenet.terminal import command, say, typed
 from lenet.training import data

@@ -21,8 +21,8 @@ from lenet.config import Refusal
 from lenet.figures.canvas import BLUE, ORANGE
 from lenet.records.record_types import Record
 from lenet.report import study_report
+from lenet.rounding import decimals
 from lenet.studies import study
-from lenet.studies.rounding import decimals
 from lenet.terminal import command, say, typed
 
 LOG = Path("paper_log") / "published.csv"  # in the folder of studies

@@ -21,9 +21,9 @@ from lenet.figures import (
     learning_curves,
 )
 from lenet.report import effect_tables, missed_digits
+from lenet.rounding import decimals
 from lenet.studies import effect, statistics
 from lenet.studies.origin import Origin
-from lenet.studies.rounding import decimals
 
 ORIGIN = Origin("2 of 84 runs missing", "MNIST 0123abcd", "commit 0123abc")
 ORDER = "One change at a time, in the order of the design."

@@ -12,6 +12,7 @@ LENET = Path(__file__).parent.parent / "lenet"
 ORDER = (
     "known_data config file_lock terminal",  # what is typed, refused, locked
     "training",  # a configuration is trained
+    "rounding",  # numbers as text
     "records",  # and becomes a record
     "optuna_search train api",
     "studies",  # records become effects

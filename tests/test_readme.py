@@ -35,10 +35,10 @@ from lenet.records import run_record, store
 from lenet.records.overfitting import overfitting
 from lenet.records.record_types import Record
 from lenet.report import effect_tables, exhibit_files, study_report
+from lenet.rounding import decimals
 from lenet.studies import study
 from lenet.studies.corrected_labels import CORRECTED
 from lenet.studies.effect import GUESSING, MAIN, PAIR, SIMPLE
-from lenet.studies.rounding import decimals
 from lenet.studies.statistics import prediction_interval
 from lenet.sweep import design
 from lenet.training import model

@@ -28,8 +28,8 @@ from lenet.report import (
     reproduction,
     study_report,
 )
+from lenet.rounding import decimals
 from lenet.studies import effect, study
-from lenet.studies.rounding import decimals
 from lenet.training import data as datasets
 
 THREE = {"activation": ["relu"], "pooling": ["max"], "optimizer": ["adam"]}

@@ -10,11 +10,12 @@ import pytest
 from figure_texts import check_texts, content
 from marks import mostly_slow
 
+from lenet import rounding
 from lenet.commands import chart
 from lenet.config import Refusal
 from lenet.figures import ablation_chart, interaction
 from lenet.report import effect_tables
-from lenet.studies import effect, own_study, rounding
+from lenet.studies import effect, own_study
 from lenet.studies.own_study import compared, in_unit, table_effects
 
 

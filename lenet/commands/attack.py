@@ -33,6 +33,7 @@ from lenet.records import run_record, store
 from lenet.records.own_pictures import class_names
 from lenet.records.record_types import Record
 from lenet.report import study_report
+from lenet.rounding import percent
 from lenet.studies.origin import Origin
 from lenet.terminal import Said, number, typed
 from lenet.training import data as datasets
@@ -166,5 +167,6 @@ def origin(record: Record) -> Origin:
         f"{key} {treatment[key]}" for key in ("activation", "pooling", "head")
     )
     error = record["response"]["test_error"]
-    data = f"run {record['run_id']}, {levels}, test error {error:.2%}"
+    assert error is not None  # a run that has weights has ended
+    data = f"run {record['run_id']}, {levels}, test error {percent(error)}"
     return Origin(data=data, code=run_record.trained_with([record]))

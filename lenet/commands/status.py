@@ -26,6 +26,7 @@ from lenet.config import (
 )
 from lenet.records import plan, store
 from lenet.records.record_types import Record
+from lenet.rounding import percent
 from lenet.terminal import Said, typed
 
 KEYS = {"study": "", "output_dir": "outputs", "runs": "10"}
@@ -85,7 +86,7 @@ def newest(root: Path, every: Sequence[str], count: int) -> list[dict[str, Any]]
 def outcome(record: Record) -> str:
     """How a run ended, in a few letters."""
     error = record["response"]["test_error"]
-    return record["status"] if error is None else f"test error {error:.2%}"
+    return record["status"] if error is None else f"test error {percent(error)}"
 
 
 def line(record: Record) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lenet.rounding import percent
 from lenet.training.factor.activation import squash_of
 from lenet.training.factor.head import LEVELS as HEADS
 
@@ -22,7 +23,7 @@ POOLINGS = {  # of four floats a, b, c, d, row by row
     "stride": "a + 0.0f * (b + c + d)",
 }
 HEAD = """\
-/* LeNet-5, {name}: {test_error:.2%} of {test_images} test images of {data} misread.
+/* LeNet-5, {name}: {test_error} of {test_images} test images of {data} misread.
    Run {run_id}, written by lenet export format=c.
 
    image: 28 x 28 pixels in [0, 1], row by row, light ink on black.
@@ -202,7 +203,9 @@ def c_program(
         output=SOFTMAX if head.trainable else RBF,
     )
     arrays = "\n".join(array(key, tensor) for key, tensor in weights.items())
-    return f"{HEAD.format(name=name, **about)}{arrays}\n{body}"
+    error = percent(about["test_error"])
+    opening = HEAD.format(name=name, **{**about, "test_error": error})
+    return f"{opening}{arrays}\n{body}"
 
 
 def array(name: str, tensor: Tensor) -> str:

@@ -18,6 +18,7 @@ from lenet.config import Refusal
 from lenet.export import formats
 from lenet.interpret.trained import Trained
 from lenet.records import atomic_files
+from lenet.rounding import percent
 from lenet.terminal import Said
 from lenet.training import data as datasets
 from lenet.training.data import Data
@@ -52,7 +53,8 @@ def write_int8(net: Trained, path: Path | None, data_dir: str | None) -> Said:
         sizes = {"float32": whole.stat().st_size, "int8": small.stat().st_size}
         atomic_files.replace(target, small.read_bytes())
     said = ", ".join(
-        f"{form} {errors[form]:.2%} in {sizes[form] / 1e3:,.0f} kB" for form in errors
+        f"{form} {percent(error)} in {sizes[form] / 1e3:,.0f} kB"
+        for form, error in errors.items()
     )
     text = f"{target}\nmisread of {len(data.test_labels):,} test images: {said}"
     about = {"files": [str(target)], "test_error": errors, "bytes": sizes}

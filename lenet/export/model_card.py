@@ -12,6 +12,7 @@ from lenet.export import formats
 from lenet.export.formats import Plain
 from lenet.interpret.trained import Trained
 from lenet.records import atomic_files
+from lenet.rounding import decimals
 
 CARD = """\
 ---
@@ -32,7 +33,7 @@ model-index:
 # LeNet-5, {name}
 
 LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998), trained on {data}. It misreads
-{wrong:,} of {images:,} test images: {percent:.2f} %. That is one network; another seed
+{wrong:,} of {images:,} test images: {percent} %. That is one network; another seed
 of the same training gives another error.
 
 | | |
@@ -107,6 +108,6 @@ def card(net: Trained) -> str:
         accuracy=1 - net.test_error,
         wrong=round(net.test_error * images),
         images=images,
-        percent=100 * net.test_error,
+        percent=decimals(100 * net.test_error),
         rows="\n".join(rows),
     )

@@ -23,8 +23,8 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
 
 from lenet.config import Refusal
+from lenet.rounding import decimals, significant
 from lenet.studies.origin import Origin
-from lenet.studies.rounding import decimals, significant
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere

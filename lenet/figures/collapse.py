@@ -25,9 +25,9 @@ from lenet.figures.canvas import (
 )
 from lenet.figures.level_names import Words
 from lenet.figures.rows import Layout, fitted_layout, head, write_label
+from lenet.rounding import decimals
 from lenet.studies.effect import GUESSING
 from lenet.studies.origin import NOWHERE, Origin
-from lenet.studies.rounding import decimals
 
 
 class _Row(NamedTuple):

@@ -34,8 +34,8 @@ from lenet.figures.learning_curves import rungs
 from lenet.records import run_record
 from lenet.records.record_types import Record
 from lenet.records.run_record import spent
+from lenet.rounding import decimals
 from lenet.studies.origin import NOWHERE, Origin
-from lenet.studies.rounding import decimals
 from lenet.studies.study import converged
 from lenet.training import model
 

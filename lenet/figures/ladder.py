@@ -43,8 +43,8 @@ from lenet.figures.canvas import (
 )
 from lenet.figures.level_names import Words
 from lenet.figures.rows import ON_PAPER, Layout, fitted_layout, head
+from lenet.rounding import decimals
 from lenet.studies.origin import NOWHERE, Origin
-from lenet.studies.rounding import decimals
 
 HEAD = "step [95 % interval], verdict"  # what is written beside the bars
 HEAD_BELOW = "step, verdict [95 % interval]"  # the interval stands below the step

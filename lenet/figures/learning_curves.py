@@ -28,8 +28,8 @@ from lenet.figures.canvas import (
     wrap,
 )
 from lenet.records.record_types import Record
+from lenet.rounding import decimals
 from lenet.studies.origin import NOWHERE, Origin
-from lenet.studies.rounding import decimals
 from lenet.studies.study import converged
 
 WIDTH, HEIGHT, LEFT, BELOW = 1.75, 1.25, 0.5, 0.32  # inches of a panel and around it

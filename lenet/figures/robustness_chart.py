@@ -31,9 +31,9 @@ from lenet.figures.canvas import (
 )
 from lenet.figures.level_names import DIGITS, name_ticks
 from lenet.interpret.robustness import LIMITS
+from lenet.rounding import decimals
 from lenet.studies.effect import Effects, Response, arms
 from lenet.studies.origin import NOWHERE, Origin
-from lenet.studies.rounding import decimals
 from lenet.studies.statistics import t_interval
 
 WIDTH, HEIGHT, BELOW, LEFT = 2.1, 1.4, 0.65, 0.55  # inches of a panel and around it

@@ -28,6 +28,7 @@ from lenet.records import atomic_files, run_record, store
 from lenet.records.own_pictures import OWN, class_names
 from lenet.records.record_types import Record
 from lenet.records.run_record import test_error
+from lenet.rounding import percent
 from lenet.training import own_data
 from lenet.training.model import STRUCTURE, LeNet5
 
@@ -67,7 +68,8 @@ class Prediction:
         return sorted(enumerate(self.shares), key=lambda pair: (-pair[1], pair[0]))
 
     def __str__(self) -> str:
-        named = [f"{self.names[i]} ({share:.1%})" for i, share in self.ranked[:SHOWN]]
+        ranked = self.ranked[:SHOWN]
+        named = [f"{self.names[i]} ({percent(share, 1)})" for i, share in ranked]
         return f"{named[0]}, then {', '.join(named[1:])}".replace("%", " %")
 
 

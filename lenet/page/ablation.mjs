@@ -1,6 +1,6 @@
 // Believe: the factorial made touchable. A level of each factor is a cell; each switch
 // shows what turning it does there, today minus 1998, and over all settings.
-import { choices, make, number, percent, points } from "./markup.mjs";
+import { choices, decimals, make, number, percent, points } from "./markup.mjs";
 
 /** @typedef {{ n: number, mean: number, low: number | null, high: number | null }} Estimate */
 /**
@@ -135,7 +135,7 @@ function sentence(ablation, levels, turned) {
   const limits =
     cell.low === null || cell.high === null
       ? ""
-      : ` (${(100 * cell.low).toFixed(2)} to ${(100 * cell.high).toFixed(2)})`;
+      : ` (${decimals(100 * cell.low)} to ${decimals(100 * cell.high)})`;
   const parts = [
     "With these levels ",
     number(`${cell.n} seeds`, "seed"),

@@ -65,12 +65,24 @@ export function choices(place, names, choose) {
 }
 
 /**
+ * A number with so many decimals, a tie away from zero: lenet/rounding.py's rule. Errors
+ * are counts of images, so that ties happen; toFixed makes 1.00 of 1.005.
+ * @param {number} value
+ * @param {number} [places]
+ */
+export function decimals(value, places = 2) {
+  const shifted = Number(Math.abs(value * 10 ** places).toPrecision(12));
+  const rounded = Math.round(shifted) / 10 ** places;
+  return (value < 0 && rounded ? "-" : "") + rounded.toFixed(places);
+}
+
+/**
  * A fraction in per cent.
  * @param {number} fraction
  * @param {number} [digits]
  */
 export function percent(fraction, digits = 2) {
-  return `${(100 * fraction).toFixed(digits)}\u202f%`;
+  return `${decimals(100 * fraction, digits)}\u202f%`;
 }
 
 /**
@@ -78,7 +90,7 @@ export function percent(fraction, digits = 2) {
  * @param {number} fraction
  */
 export function points(fraction) {
-  const text = Math.abs(100 * fraction).toFixed(2);
+  const text = decimals(Math.abs(100 * fraction));
   if (Number(text) === 0) return text;
   return (fraction < 0 ? "\u2212" : "+") + text;
 }

@@ -1,5 +1,5 @@
 // What each network reads: its answer, how sure it is, and its ten outputs.
-import { make, number, percent } from "./markup.mjs";
+import { decimals, make, number, percent } from "./markup.mjs";
 import { answer, shares } from "./network.mjs";
 import { blank, paint } from "./picture.mjs";
 import { walkable } from "./unit_walk.mjs";
@@ -105,7 +105,7 @@ function facts(run) {
   const range =
     low === null || high === null
       ? ""
-      : ` (${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)})`;
+      : ` (${decimals(100 * low)} to ${decimals(100 * high)})`;
   const alike = n > 1 ? [`; mean of ${n} seeds `, number(percent(mean) + range, "interval")] : [];
   return make(
     "div",
@@ -206,7 +206,7 @@ function asInk(units) {
  * @param {number} distance
  */
 function distanceText(distance) {
-  return distance < 1 ? distance.toPrecision(2) : distance.toFixed(distance < 10 ? 1 : 0);
+  return distance < 1 ? distance.toPrecision(2) : decimals(distance, distance < 10 ? 1 : 0);
 }
 
 /**
@@ -214,7 +214,7 @@ function distanceText(distance) {
  * @param {number} distance
  */
 function shortDistance(distance) {
-  return distance.toFixed(distance < 9.95 ? 1 : 0);
+  return decimals(distance, distance < 9.95 ? 1 : 0);
 }
 
 /**
@@ -233,5 +233,5 @@ function shareText(share) {
 function shortShare(share) {
   const percents = 100 * share;
   if (percents < 0.05) return "0";
-  return percents >= 99.95 ? "100" : percents.toFixed(percents < 10 ? 1 : 0);
+  return percents >= 99.95 ? "100" : decimals(percents, percents < 10 ? 1 : 0);
 }

@@ -1,6 +1,6 @@
 // Understand: how little turns an answer, and which network withstands more.
 import { ATTACKS, GREY, LARGEST, smallest } from "./attack.mjs";
-import { choices, make, number } from "./markup.mjs";
+import { choices, decimals, make, number } from "./markup.mjs";
 import { answer, forward } from "./network.mjs";
 import { blank, largestOf, paint } from "./picture.mjs";
 
@@ -59,7 +59,7 @@ export class Resistance {
     const { places, image, networks, runs } = this;
     const epsilon = Number(places.epsilon.value) * GREY;
     places.size.replaceChildren(
-      number(`\u03b5 = ${epsilon.toFixed(3)}`, "epsilon"),
+      number(`\u03b5 = ${decimals(epsilon, 3)}`, "epsilon"),
       ` (${places.epsilon.value} of 255 levels of grey)`,
     );
     networks.forEach((network, which) => {
@@ -177,11 +177,11 @@ function attackCard(run) {
   const radius = (epsilon) => {
     if (epsilon === undefined) least.textContent = "smallest change that turns it: \u2026";
     else if (epsilon === null)
-      least.textContent = `no change up to \u03b5 = ${(LARGEST * GREY).toFixed(2)} turns it`;
+      least.textContent = `no change up to \u03b5 = ${decimals(LARGEST * GREY)} turns it`;
     else
       least.replaceChildren(
         "smallest change that turns it: ",
-        number(`\u03b5 = ${epsilon.toFixed(3)}`, "smallest"),
+        number(`\u03b5 = ${decimals(epsilon, 3)}`, "smallest"),
       );
   };
   const clear = () => {

@@ -1,5 +1,5 @@
 // A closer look at one unit: its value, what it sees, what feeds it, and its weights.
-import { make, number } from "./markup.mjs";
+import { decimals, make, number } from "./markup.mjs";
 import { MAPS, SIDE } from "./network.mjs";
 import { blank, largestOf, paint } from "./picture.mjs";
 import { coefficientOf, feederText, hasMaps, seenBy, weightsOf } from "./unit.mjs";
@@ -75,14 +75,14 @@ function described(network, unit, seen) {
   const place = placeOf(unit);
   if (seen && place !== null) {
     parts.push(parts.length ? " and gives " : "gives ");
-    parts.push(number(seen.outputs[layer][place].toFixed(3), "unit"));
+    parts.push(number(decimals(seen.outputs[layer][place], 3), "unit"));
   }
   if (parts.length) parts.push("; ");
   parts.push(`fed by ${feederText(network, unit)}`);
   const trained = coefficientOf(network, unit);
   if (trained) {
-    parts.push("; coefficient ", number(trained.coefficient.toFixed(3), "coefficient"));
-    parts.push(", bias ", number(trained.bias.toFixed(3), "coefficient"));
+    parts.push("; coefficient ", number(decimals(trained.coefficient, 3), "coefficient"));
+    parts.push(", bias ", number(decimals(trained.bias, 3), "coefficient"));
   }
   return [...parts, "."];
 }

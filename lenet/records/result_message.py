@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from lenet.config import Places, Value, as_typed
 from lenet.records.record_types import Record
 from lenet.records.run_record import guessing, test_error
+from lenet.rounding import decimals, percent
 
 SHOWN = 10  # epochs of a curve at most
 VERDICT = 6  # seeds from which one comparison can have a verdict
@@ -19,16 +20,18 @@ def error_text(errors: Sequence[float]) -> str:
     """The mean test error, and of several seeds its 95 % t interval and its range."""
     mean = sum(errors) / len(errors)
     if len(errors) == 1:
-        return f"test error {mean:.2%}"
+        return f"test error {percent(mean)}"
     from scipy import special  # half a second, which `--help` need not wait for
 
     squares = sum((error - mean) ** 2 for error in errors)
     deviation = math.sqrt(squares / (len(errors) - 1))
     half = special.stdtrit(len(errors) - 1, 0.975) * deviation / math.sqrt(len(errors))
-    low, high = 100 * max(0.0, mean - half), 100 * (mean + half)
-    least, most = 100 * min(errors), 100 * max(errors)
-    interval = f"95 % interval of the mean {low:.2f} to {high:.2f} %"
-    return f"test error {mean:.2%} ({interval}, seeds {least:.2f} to {most:.2f} %)"
+    low, high, least, most = (
+        decimals(100 * error)
+        for error in (max(0.0, mean - half), mean + half, min(errors), max(errors))
+    )
+    interval = f"95 % interval of the mean {low} to {high} %"
+    return f"test error {percent(mean)} ({interval}, seeds {least} to {most} %)"
 
 
 def advice_lines(records: Sequence[Record], places: Places) -> list[str]:
@@ -53,7 +56,7 @@ def curve_lines(records: Sequence[Record]) -> list[str]:
     ]
     step = math.ceil(len(epochs) / SHOWN)
     kept = sorted({*range(0, len(epochs), step), len(epochs) - 1})
-    said = ", ".join(f"{means[i]:.2f} % after {epochs[i]}" for i in kept)
+    said = ", ".join(f"{decimals(means[i])} % after {epochs[i]}" for i in kept)
     return [f"test error by epoch: {said}"]
 
 

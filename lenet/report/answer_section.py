@@ -9,7 +9,7 @@ from markupsafe import Markup
 from lenet.figures import level_names
 from lenet.report import effect_tables
 from lenet.report.template import filled
-from lenet.studies.rounding import decimals
+from lenet.rounding import decimals
 from lenet.studies.statistics import t_interval
 from lenet.studies.study import Study
 

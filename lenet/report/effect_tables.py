@@ -15,8 +15,8 @@ from markupsafe import Markup, escape
 
 from lenet.figures.canvas import MINUS, interval, points, unit_of
 from lenet.report.template import filled
+from lenet.rounding import decimals, significant
 from lenet.studies.effect import COLUMNS
-from lenet.studies.rounding import decimals, significant
 
 EFFECTS = ("mean", "low", "high", "low_digits", "high_digits", "sd")
 COUNTS = ("n", "left_out", "missing")

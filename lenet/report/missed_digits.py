@@ -14,7 +14,7 @@ from lenet.config import Refusal
 from lenet.records.own_pictures import OWN
 from lenet.records.run_record import right_images
 from lenet.report.template import filled
-from lenet.studies.rounding import decimals
+from lenet.rounding import decimals
 from lenet.studies.study import Study, converged
 from lenet.training import data as datasets
 

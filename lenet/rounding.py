@@ -24,6 +24,15 @@ def decimals(value: float, places: int = 2, sign: str = "") -> str:
     return f"{rounded:{sign}f}" if rounded else f"{abs(rounded):f}"
 
 
+def percent(fraction: float, places: int = 2) -> str:
+    """The fraction in per cent, as `decimals` rounds it.
+
+    >>> percent(0.01005), percent(0.25, 0)
+    ('1.01%', '25%')
+    """
+    return f"{decimals(100 * fraction, places)}%"
+
+
 def significant(value: float, digits: int = 3, sign: str = "") -> str:
     """The number with so many digits, whatever its size; `sign` "+" signs it.
 
