@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from lenet.figures import ablation_chart, level_names
 from lenet.figures.ablation_chart import Side
 from lenet.figures.canvas import points
-from lenet.report.html_page import Dots
+from lenet.report.exhibit_page import Dots
 from lenet.report.reproduction import commands
 from lenet.studies.effect import ALONE, Level
 from lenet.studies.study import Study

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from lenet.figures.canvas import MINUS, Look, TooNarrow, left_off, rendered
 from lenet.report import effect_tables
-from lenet.report.html_page import Exhibit
+from lenet.report.exhibit_page import Exhibit
 
 PAGE = 9.0  # inches of text that a page of a paper has from top to bottom
 FLOATS = 50  # rows of a table at most that has to stand on one page

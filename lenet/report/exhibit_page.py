@@ -1,7 +1,8 @@
-"""One self-contained page of figures: no network, nothing unescaped.
+"""A figure with its table (an exhibit), and one self-contained page of such.
 
-Figures are inline SVG whose inks are CSS variables, so that they follow the reader's
-light or dark. Knows neither studies nor runs, and does not wait for torch.
+No network, nothing unescaped. Figures are inline SVG whose inks are CSS variables, so
+that they follow the reader's light or dark. Knows neither studies nor runs, and does
+not wait for torch.
 """
 
 import html

@@ -1,4 +1,7 @@
-"""The page of a study: its figures, missed digits as inline PNG, runs, provenance."""
+"""The page of a study, section by section: figures, missed digits, runs, provenance.
+
+What any page of figures has is in exhibit_page.py.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,7 +11,7 @@ from markupsafe import Markup
 
 from lenet.records import run_record
 from lenet.report import answer_section, effect_tables, missed_digits
-from lenet.report.html_page import Exhibit, document, figure
+from lenet.report.exhibit_page import Exhibit, document, figure
 from lenet.report.reproduction import commands
 from lenet.report.template import filled
 from lenet.studies.corrected_labels import why_not_corrected
