@@ -13,8 +13,8 @@ from matplotlib.axis import Axis
 
 from lenet.config import FACTORS, group_levels
 from lenet.figures.canvas import SMALL, text_width
-from lenet.studies.effect import ALONE
-from lenet.studies.study import Study, level, preset_levels, unique
+from lenet.studies.effect import ALONE, unique
+from lenet.studies.study import Study, level, preset_levels
 
 NETWORKS = {"paper": "LeNet-5 of 1998", "modern": "LeNet-5 of today"}
 NOTHING = "none"  # the level of a factor that does nothing

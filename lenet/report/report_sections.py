@@ -15,8 +15,8 @@ from lenet.report.exhibit_page import Exhibit, document, figure
 from lenet.report.reproduction import commands
 from lenet.report.template import filled
 from lenet.studies.corrected_labels import why_not_corrected
-from lenet.studies.effect import TEST_ERROR
-from lenet.studies.study import Study, unique
+from lenet.studies.effect import TEST_ERROR, unique
+from lenet.studies.study import Study
 
 
 def study_page(studies: Sequence[Study], drawn: Sequence[Exhibit]) -> str:

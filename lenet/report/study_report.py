@@ -35,7 +35,7 @@ from lenet.report.exhibit_page import Exhibit
 from lenet.report.paper_figures import Paper
 from lenet.studies import effect
 from lenet.studies.corrected_labels import why_not_corrected
-from lenet.studies.effect import Effects, Response
+from lenet.studies.effect import Effects, Response, unique
 from lenet.studies.origin import Origin
 from lenet.studies.study import (
     HELD_OUT,
@@ -44,7 +44,6 @@ from lenet.studies.study import (
     corrected,
     published_study,
     study_effects,
-    unique,
 )
 
 MOST = 60  # treatments in one figure of curves or costs

@@ -79,7 +79,7 @@ LOSSES = (
 )
 GUESSING = 0.8  # the test error from which a run has collapsed: guesses err in 90 %
 STATUSES = ("finished", "diverged", "collapsed")
-# How an estimand begins; `of` selects by it, and what follows says from where.
+# How an estimand begins, by which `effects_of_kind` selects; the rest says from where.
 ALONE, MAIN, SIMPLE = "alone", "main effect", "simple effect"
 PAIR, SHAPLEY = "interaction", "Shapley value"
 LADDER, PATH = "step of the ladder", "step of the path"
@@ -177,10 +177,10 @@ def arms(
         changed = [i for i, level in enumerate(treatment) if level != origin[i]]
         if changed:
             factor = "+".join(list(reference)[i] for i in changed)
-            level = "+".join(_name(treatment[i]) for i in changed)
-            against = "+".join(_name(origin[i]) for i in changed)
+            level = "+".join(level_text(treatment[i]) for i in changed)
+            against = "+".join(level_text(origin[i]) for i in changed)
             factor, level = named.get(treatment, (factor, level))
-            against = _name(reference[factor]) if factor in reference else against
+            against = level_text(reference[factor]) if factor in reference else against
             weights = {treatment: 1.0, origin: -1.0}
             estimand = f"{ALONE} from {base}"
             contrasts.append(_Contrast(estimand, factor, level, against, weights))
@@ -226,7 +226,8 @@ def factorial(
     contrasts = []
     for estimand, chosen, weights in _weights(signs, ends):
         old, new = (
-            ":".join(_name(levels[factors[i]][new]) for i in chosen) for new in (0, 1)
+            ":".join(level_text(levels[factors[i]][new]) for i in chosen)
+            for new in (0, 1)
         )
         name = ":".join(factors[i] for i in chosen)
         weighted = {c: w for c, w in zip(cells, weights, strict=True) if w}
@@ -312,7 +313,9 @@ def ladder(
     contrasts = []
     for factor, (old, new), rung in zip(factors, pairs, pairwise(steps), strict=True):
         weights = {rung[1]: 1.0, rung[0]: -1.0}
-        contrasts.append(_Contrast(LADDER, factor, _name(new), _name(old), weights))
+        contrasts.append(
+            _Contrast(LADDER, factor, level_text(new), level_text(old), weights)
+        )
     blocks = _blocks(runs, factors, response, seeds)
     return _effects(blocks, contrasts, study, response, _all(blocks, steps, factors))
 
@@ -320,6 +323,30 @@ def ladder(
 def effects_of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows of one kind of estimand, such as MAIN, wherever it is from."""
     return table[table["estimand"].str.startswith(kind)]
+
+
+def treatments_of(
+    runs: pd.DataFrame, reference: Mapping[str, Level]
+) -> list[dict[str, Level]]:
+    """Every treatment of a table of runs once, the reference first."""
+    rows = runs[list(reference)].drop_duplicates().to_dict("records")
+    treatments = [{str(key): value for key, value in row.items()} for row in rows]
+    return sorted(treatments, key=lambda row: row != reference)
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """Every value once, in the order of its first appearance."""
+    return list(dict.fromkeys(values))
+
+
+def level_text(level: Level) -> str:
+    """A level as it is typed: 1 for 1.0.
+
+    >>> level_text(1.0), level_text(0.5), level_text("relu")
+    ('1', '0.5', 'relu')
+    """
+    whole = isinstance(level, float) and level.is_integer()
+    return str(int(level) if whole else level)
 
 
 def _blocks(
@@ -423,7 +450,7 @@ def _effects(
     losses = _losses(blocks, contrasts, study)
     about, rows, dots = {"study": study, "response": response.name}, [], []
     about |= {"unit": response.unit} if response.unit else {}
-    for estimand in dict.fromkeys(contrast.estimand for contrast in contrasts):
+    for estimand in unique(contrast.estimand for contrast in contrasts):
         family = [contrast for contrast in contrasts if contrast.estimand == estimand]
         estimates = [
             _estimate(blocks, contrast, response, together) for contrast in family
@@ -648,12 +675,7 @@ def _scored(right: npt.NDArray[np.bool_], response: Response) -> npt.NDArray[np.
     return ~right if response.lower_is_better else right
 
 
-def _name(level: Level) -> str:
-    whole = isinstance(level, float) and level.is_integer()
-    return str(int(level) if whole else level)
-
-
 def _label(factors: list[str], treatment: Treatment) -> str:
     return " ".join(
-        f"{f}={_name(level)}" for f, level in zip(factors, treatment, strict=True)
+        f"{f}={level_text(level)}" for f, level in zip(factors, treatment, strict=True)
     )

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from lenet.studies import effect
-from lenet.studies.effect import Effects, Level, Response
+from lenet.studies.effect import Effects, Level, Response, level_text, unique
 from lenet.studies.own_runs import ABOUT, ENDED, STATES, level_values, read_table
 
 # Words in the name of a response that say which way is better.
@@ -59,9 +59,7 @@ class Comparison:
     @property
     def treatments(self) -> list[dict[str, Level]]:
         """Every treatment once, the reference first."""
-        rows = self.runs[list(self.reference)].drop_duplicates().to_dict("records")
-        tried = [{str(key): value for key, value in row.items()} for row in rows]
-        return sorted(tried, key=lambda row: row != self.reference)
+        return effect.treatments_of(self.runs, self.reference)
 
     @property
     def pairs(self) -> dict[str, tuple[Level, Level]]:
@@ -260,11 +258,6 @@ def shortened_list(words: Sequence[Any], most: int = SHOWN) -> str:
     return ", ".join(first) + (f" and {rest} more" if rest else "")
 
 
-def unique(items: Sequence[Any]) -> list[Any]:
-    """Every item once, in the order of its first appearance."""
-    return list(dict.fromkeys(items))
-
-
 def ended(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """The rows of runs that came to their end, where a tracker says of each whether."""
     for name in STATES:
@@ -332,16 +325,6 @@ def level_of(levels: Mapping[str, pd.Series], parts: Sequence[str]) -> pd.Series
     index = levels[parts[0]].index
     named = ["+".join(map(level_text, several)) for several in together]
     return pd.Series(named, index, dtype=object)
-
-
-def level_text(level: Level) -> str:
-    """A level as it is typed: 1 for 1.0.
-
-    >>> level_text(1.0), level_text(0.5), level_text("relu")
-    ('1', '0.5', 'relu')
-    """
-    whole = isinstance(level, float) and level.is_integer()
-    return str(int(level) if whole else level)
 
 
 def numbered_blocks(seeds: pd.Series) -> tuple[list[str], pd.Series]:

@@ -399,7 +399,7 @@ def _chance(size: float, n: int, tests: int) -> float:
 
 
 def _fewest(enough: Callable[[int], bool], most: int = 2**20) -> int:
-    """The smallest n from 2 on for which `found`, which stays true from there."""
+    """The smallest n from 2 on that is `enough`; every larger one is, too."""
     n = bisect_left(range(most), True, lo=2, key=enough)
     if n == most:
         raise ValueError(f"more than {most:,} seeds would be needed")

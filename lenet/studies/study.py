@@ -21,7 +21,7 @@ from lenet.records.record_types import Plan, Record
 from lenet.studies import corrected_labels as by_votes
 from lenet.studies import effect
 from lenet.studies.corrected_labels import CORRECTED
-from lenet.studies.effect import TEST_ERROR, Effects, Level, Response
+from lenet.studies.effect import TEST_ERROR, Effects, Level, Response, unique
 from lenet.studies.origin import Origin
 
 NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment
@@ -135,9 +135,7 @@ class Study:
     @property
     def treatments(self) -> list[dict[str, Level]]:
         """Every treatment once, by its levels of the factors, the reference first."""
-        rows = self.runs[list(self.reference)].drop_duplicates().to_dict("records")
-        treatments = [{str(key): value for key, value in row.items()} for row in rows]
-        return sorted(treatments, key=lambda row: row != self.reference)
+        return effect.treatments_of(self.runs, self.reference)
 
     def of(self, treatment: Mapping[str, Level]) -> pd.DataFrame:
         """The runs of one treatment."""
@@ -525,7 +523,7 @@ def differing(treatments: Iterable[Mapping[str, Value]]) -> dict[str, list[Value
     A number that is settled by the level that it belongs to is left out.
     """
     rows = list({tuple(sorted(t.items())): t for t in treatments}.values())
-    keys = list(dict.fromkeys(key for row in rows for key in row))
+    keys = unique(key for row in rows for key in row)
     values = {key: [row.get(key) for row in rows] for key in keys}
     differ = {key: column for key, column in values.items() if len(unique(column)) > 1}
     owner = {key: BELONGS.get(key, key.rpartition(".")[0]) for key in differ}
@@ -617,8 +615,3 @@ def study_effects(study: Study) -> Effects:
     except ValueError as problem:
         raise Refusal(f"{study.name}: {problem}") from None
     return Effects(*map(pd.concat, zip(*tables, strict=True)))
-
-
-def unique(values: Iterable[Any]) -> list[Any]:
-    """Every value once, in the order of its first appearance."""
-    return list(dict.fromkeys(values))
