@@ -87,7 +87,7 @@ def still_same_file(path: Path, handle: int) -> bool:
 
 
 def free(path: Path, handle: int) -> None:
-    """Remove and unlock the file of a lock that `take` gave."""
+    """Remove and unlock the file of a lock that `take_lock` gave."""
     with contextlib.suppress(OSError):  # it is in no one's way
         if still_same_file(path, handle):
             path.unlink()

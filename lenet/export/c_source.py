@@ -190,7 +190,7 @@ def c_program(
     levels: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> str:
-    """The C file of a network; weights as `export_network.folded` gives them."""
+    """The C file of a network; weights as `formats.folded` gives them."""
     trainable = levels["pooling"] == "subsample"
     head = HEADS[levels["head"]]
     body = BODY.format(

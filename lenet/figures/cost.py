@@ -116,9 +116,9 @@ def error_against_cost(
 ) -> Figure:
     """Test error against seconds and against parameters; names stand between the two.
 
-    `costs` is a `summary`. Names are in the order of the errors, so that no two cover
-    each other, and lines lead from each to its points. In a narrow look the panels
-    stand below each other, each with the names beside it.
+    `costs` is a `cost_table`. Names are in the order of the errors, so that no two
+    cover each other, and lines lead from each to its points. In a narrow look the
+    panels stand below each other, each with the names beside it.
     """
     costs = ordered_costs(costs)
     with matplotlib.style.context(["default", look.style]):

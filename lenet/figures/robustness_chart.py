@@ -184,8 +184,8 @@ def robustness_chart(
     """The smallest radius of every treatment; then, per treatment, accuracy over
     epsilon beside the reference, and the difference.
 
-    rows: a `summary`; effects: `differences`; smallest: the table of that name; about:
-    the attack, for the caption.
+    rows: an `accuracy_table`; effects: `differences`; smallest: the table of that name;
+    about: the attack, for the caption.
     """
     names = list(dict.fromkeys(rows["treatment"]))
     with matplotlib.style.context(["default", STYLE]):

@@ -212,8 +212,8 @@ def accuracy_curve(
                 )
                 doubts, safe = doubts + shares[CARRIED], right
                 left = safe[:, few] & ~strong
-                taken = attack_all(sample, left, epsilon, STRONGEST, norm).right
-                strong = strong | taken
+                withstood = attack_all(sample, left, epsilon, STRONGEST, norm).right
+                strong = strong | withstood
                 gain = (safe[:, few] & ~strong).double().mean(1).tolist()
                 cells = shares.assign(unbounded=unbounded, stronger=gain, **doubts)
             about = {"epsilon": epsilon, "accuracy": right.double().mean(1).tolist()}

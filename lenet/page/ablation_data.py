@@ -89,7 +89,7 @@ def cell_errors(
 
 
 def cell_runs(plan: Plan, pairs: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
-    """The ids of the runs of each cell, by seed; cells are in the order of `errors`."""
+    """The ids of the runs of each cell, by seed, in the order of `cell_errors`."""
     arms = {arm_levels(arm, plan["levels"]): arm["runs"] for arm in plan["arms"]}
     return [arms[levels] for levels in product(*pairs.values())]
 

@@ -188,7 +188,7 @@ def packed_answers(result: "Result") -> str:
 
 
 def unpacked(text: str, count: int) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """The inverse of packed."""
+    """The first `count` bits of a text that `packed_bits` made, as booleans."""
     import numpy as np
 
     bits = np.frombuffer(base64.b64decode(text), np.uint8)

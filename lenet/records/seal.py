@@ -99,7 +99,7 @@ def odd(content: Any) -> bool:
 
 
 def as_written(text: bytes) -> str:
-    """The seal of a text that `text` made, in a tenth of the time of `digest`."""
+    """The seal of a text that `seal_text` made, in a tenth of the time of `digest`."""
     return hashlib.sha256(text.strip()[:-SEAL] + b"}").hexdigest()
 
 
