@@ -19,6 +19,7 @@ POOLINGS = {  # of four floats a, b, c, d, row by row
     "subsample": "a + b + c + d",
     "average": "(a + b + c + d) * 0.25f",
     "max": "fmaxf(fmaxf(a, b), fmaxf(c, d))",
+    # 0 times the others: a parameter that is not used is a warning of strict compilers.
     "stride": "a + 0.0f * (b + c + d)",
 }
 HEAD = """\
@@ -175,6 +176,7 @@ def c_expression(value: Any) -> str:
     """An expression, or a number as a float to its last bit."""
     if isinstance(value, Expression):
         return value.text
+    # Nine digits bring every float of 32 bits back.
     text = f"{float(value):.9g}"
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 

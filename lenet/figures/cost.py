@@ -244,6 +244,7 @@ def _connect(
 ) -> None:
     """Write the names between the panels and draw a line from each to its points."""
     middle, column, top, body = place
+    # From the coordinates of the data to shares of the page, where the names stand.
     turned = page.figure.transFigure.inverted()
     points = [
         [
@@ -282,6 +283,8 @@ def _apart(
     wanted: list[float], heights: list[float], top: float, body: float
 ) -> list[float]:
     """Middles as near to the wanted ones, which rise, as heights and body allow."""
+    # Downwards: no name above the end of the one before it. Upwards: none below the
+    # body.
     middles, least = [], top
     for middle, height in zip(wanted, heights, strict=True):
         middles.append(max(middle, least + height / 2))

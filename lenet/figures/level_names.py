@@ -123,6 +123,8 @@ def study_words(study: Study) -> Words:
             values = str(value).split("+") if len(keys) > 1 else [str(value)]
             parts += zip(keys, values, strict=True)
         joints.setdefault(factor, {})[name] = joint(parts)
+    # A name that a design gives, such as "1998", tells nothing by itself: its factor
+    # must stand before it, unless all that it joins have labels.
     designed = {f for f, labels in joints.items() if not all(labels.values())}
     for factor, labels in joints.items():
         if factor not in designed:

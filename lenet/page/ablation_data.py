@@ -124,6 +124,8 @@ def switches(cells: "np.ndarray", factors: int) -> list[list[dict[str, Any]]]:
     the effect of turning it; where a run collapsed, its seed is left out."""
     return [
         [
+            # A cell's number in binary is its levels. With one bit set it is the same
+            # cell with that factor at its new level.
             effect(cells[cell | bit] - cells[cell], cells[[cell, cell | bit]])
             for cell in range(len(cells))
             if not cell & bit

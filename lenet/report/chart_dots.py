@@ -27,6 +27,8 @@ def dot_texts(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
         trained = commands_by_run(study) if runs else {}
         base = ids(study, study.reference)
         old = {key[:2]: key for key in ablation_chart.effect_keys(side.effects)}
+        # A chart that is turned shows the effect the other way: its two runs change
+        # places.
         turned = bool(runs) and level_names.puts_back(study)
         for dot in side.differences.itertuples(index=False):
             factor, level, reference = old[str(dot.factor), str(dot.level)]

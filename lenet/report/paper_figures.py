@@ -90,6 +90,7 @@ def printed(exhibit: Exhibit) -> pd.DataFrame:
         rows = rows.drop(columns=["p", "p holm"])
     if "estimand" in rows:  # over what is averaged, the figure's caption says
         rows["estimand"] = rows["estimand"].str.replace(AVERAGED, "", regex=True)
+    # A paper's columns are narrow: what is 0 or empty in every row is left out.
     return rows.loc[:, [bool(set(rows[name]) - {"", "0"}) for name in rows]]
 
 

@@ -97,6 +97,7 @@ def provenance(study: Study) -> pd.DataFrame:
         rows.append(
             ("seal of the plan", str(study.plan.get("seal")), len(study.records))
         )
+    # One seal over all records, whatever their order: the same runs, the same seal.
     ids = "".join(sorted(record["seal"] for record in study.records))
     seal = hashlib.sha256(ids.encode()).hexdigest()
     rows.append(("seal of the records", seal, len(study.records)))

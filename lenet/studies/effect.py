@@ -222,6 +222,7 @@ def factorial(
     interaction [2.0]
     """
     factors, cells = list(levels), list(product(*levels.values()))
+    # Row i is cell i: both products count in the same order, the last factor fastest.
     signs = np.array(list(product((-1, 1), repeat=len(factors))))
     contrasts = []
     for estimand, chosen, weights in _weights(signs, ends):
@@ -269,6 +270,7 @@ def path(
     _all(search, cells, factors)
     sign, columns = (1 if response.lower_is_better else -1), search.response.T
     kept = [column[np.isfinite(column)] for column in columns]
+    # A treatment of which every run is lost is turned to last.
     means = [
         sign * float(values.mean()) if len(values) else math.inf for values in kept
     ]
@@ -279,6 +281,8 @@ def path(
         new = {*turned, factor}
         return score[tuple(pair[f in new] for f, pair in levels.items())]
 
+    # `after` is the held-out response once this factor is turned too: greedy, and by no
+    # run that the steps are measured on.
     while left := [factor for factor in factors if factor not in turned]:
         turned.append(min(left, key=after))
     order = {factor: levels[factor] for factor in turned}
@@ -359,6 +363,7 @@ def _blocks(
         )
     keys = list(zip(*(runs[name].tolist() for name in factors), strict=True))
     blocks = sorted({*map(int, runs["seed"]), *seeds})
+    # Numbers before texts: the two have no order between them.
     treatments = sorted(
         set(keys), key=lambda key: [(isinstance(v, str), v) for v in key]
     )
@@ -385,6 +390,8 @@ def _blocks(
             raise ValueError(f"{run} is {status} but its {response.name} is {value}")
         if images is not None:
             right[at] = np.asarray(images, dtype=np.bool_)
+            # The bits must be those of this response, or the interval for new digits
+            # would be that of another one.
             if abs(_scored(right[at], response).mean() - value) > 1e-6:
                 what = f"{response.name}={value}"
                 raise ValueError(f"{run}: `right` does not give {what}")
@@ -422,10 +429,14 @@ def _weights(
         others = 2 ** (k - size)
         over = f" (mean over the {others} combinations of the others)"
         for chosen in combinations(range(k), size):
+            # The product of the signs is +1 on half of the cells and -1 on the other:
+            # new minus old of one factor; of two, the effect of one at the other's new
+            # level minus that at its old one.
             weights = signs[:, chosen].prod(axis=1) / others
             yield kind + over * (others > 1), chosen, weights.tolist()
     for end, name in zip((-1, 1), ends, strict=True):
         for i in range(k):
+            # The two cells in which all other factors stand at this end.
             there = (np.delete(signs, i, axis=1) == end).all(axis=1)
             estimand = f"{SIMPLE} (others as in {name})"
             yield estimand, (i,), (signs[:, i] * there).astype(float).tolist()
@@ -456,6 +467,7 @@ def _effects(
             _estimate(blocks, contrast, response, together) for contrast in family
         ]
         said = losses[losses["estimand"] == estimand].to_dict("records")
+        # Interactions and Shapley values have no losses: no run is on one side of them.
         said = said or [{}] * len(family)
         judged = _judged(
             [row for row, _ in estimates], [seen for _, seen in estimates], response
@@ -479,6 +491,8 @@ def _estimate(
     columns = [blocks.treatments.index(t) for t in contrast.weights]
     concerned = [blocks.treatments.index(t) for t in {*contrast.weights, *together}]
     status = blocks.status[:, concerned]
+    # A block counts if all its runs came to their end; one that lost a run is left out,
+    # and one of which a run was never trained is missing.
     there = (status != "").all(axis=1)
     whole = np.flatnonzero((status == "finished").all(axis=1))
     at = np.ix_(whole, np.array(columns))
@@ -509,6 +523,8 @@ def _estimates(d: Array, response: Response) -> dict[str, Any]:
     n = len(d)
     sd = float(d.std(ddof=1)) if n > 1 else math.nan
     p, low, high, equivalent = (np.array(math.nan) for _ in range(4))
+    # Differences that are all one number have no variance, and so no p: `_verdict`
+    # calls them not estimable.
     if n > 1 and sd > 1e-9 * np.abs(d).max():
         p, low, high = statistics.sign_flip(d)
         equivalent = statistics.equivalence(d, response.margin)
@@ -546,6 +562,8 @@ def _judged(
 ) -> list[dict[str, Any]]:
     """The rows of a family with what all its tests together decide."""
     seeds = sorted({seed for seen in dots for seed in seen["seed"]})
+    # [test, seed]: a seed's sign is flipped in all tests at once, which is what chance
+    # does to tests that share runs.
     differences = np.full((len(rows), len(seeds)), math.nan)
     for i, (row, seen) in enumerate(zip(rows, dots, strict=True)):
         if not math.isnan(row["p"]):
@@ -579,9 +597,13 @@ def _verdict(row: dict[str, Any], tests: int, response: Response) -> tuple[str, 
         few = f"no verdict possible at n = {row['n']}: it takes {need} seeds"
         return "undecided", few
     side = "better" if (row["mean"] < 0) == response.lower_is_better else "worse"
+    # Before better and worse: what is surely there and surely smaller than the margin
+    # is of no account.
     if row["p_equivalent"] <= SIGNIFICANCE:
         return "equivalent", f"{side}, but by less than the margin" if sure else ""
     if sure:
+        # Seeds that would miss such an effect more than one time in five have likely
+        # found it because chance made it look larger.
         weak = abs(row["mean"]) < row["power_80"]
         return side, "likely overstated: below 80 % power" if weak else ""
     if row["p"] <= SIGNIFICANCE:
@@ -607,6 +629,7 @@ def _losses(blocks: _Blocks, contrasts: list[_Contrast], study: str) -> pd.DataF
     """
     rows = []
     for contrast in contrasts:
+        # They are no difference of two levels: no run of theirs belongs to one side.
         if contrast.estimand.startswith((PAIR, SHAPLEY)):
             continue
         new, old = (
@@ -614,6 +637,8 @@ def _losses(blocks: _Blocks, contrasts: list[_Contrast], study: str) -> pd.DataF
             for side in _sides(contrast.weights)
         )
         names = dict(zip(_Contrast._fields[:4], contrast[:4], strict=True))
+        # Pairs of which one run was lost and the other not, as in McNemar's test; a
+        # pair counts only where both runs are there.
         gone_new, gone_old = (~np.isin(s, ("", "finished")) for s in (new, old))
         pairs = (new != "") & (old != "")
         alone, other = (gone_new & ~gone_old & pairs), (gone_old & ~gone_new & pairs)
@@ -665,6 +690,8 @@ def _of_losses(row: Mapping[str, Any]) -> str:
 def _shapley_weights(signs: npt.NDArray[np.int_], i: int) -> list[float]:
     """Weight of each cell [cell]; `signs` [cell, factor] is 1 at the new level."""
     k = signs.shape[1]
+    # Of the k! orders in which the factors can be turned, |S|! (k - |S| - 1)! turn just
+    # those of S before factor i: S, the others at their new level in the cell.
     others = (np.delete(signs, i, axis=1) > 0).sum(axis=1).tolist()
     orders = [math.factorial(s) * math.factorial(k - s - 1) for s in others]
     return list(signs[:, i] * np.array(orders) / math.factorial(k))

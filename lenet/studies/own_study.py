@@ -208,6 +208,7 @@ def compared(
         for column in factors:
             require(rows, column, "factors")
     notes: list[str] = []
+    # Runs that failed go first: their cells tell nothing of what may be a factor.
     rows = ended(rows, notes)
     chosen = (
         list(factors)
@@ -308,6 +309,8 @@ def joined_columns(levels: Mapping[str, pd.Series]) -> dict[str, tuple[str, ...]
     for name, column in levels.items():
         for group in groups:
             other = levels[group[0]]
+            # As many pairs as values of either: each value of the one goes with one of
+            # the other.
             couples = len(set(zip(column, other, strict=True)))
             if couples == column.nunique() == other.nunique():
                 group.append(name)
@@ -359,6 +362,7 @@ def way(response: str, better: str | None) -> str:
         raise ValueError(f"better={better}: say better=higher or better=lower")
     parts = words_of(response)
     says = {"higher": parts & set(HIGHER), "lower": parts & set(LOWER)}
+    # A name that says both, such as loss_accuracy, says nothing: it is asked.
     sure = [side for side, hint in says.items() if hint]
     if len(sure) != 1:
         raise ValueError(f"is a higher {response} better? say better=higher or lower")
@@ -394,6 +398,7 @@ def in_unit(comparison: Comparison, unit: str = "") -> Comparison:
         )
     if unit == "share":
         return comparison
+    # The margin was given in the numbers of the table, which are percent.
     response = replace(comparison.response, margin=comparison.response.margin / 100)
     notes = [*comparison.notes, f"{name} was in percent"]
     runs = comparison.runs.assign(**{name: answers / 100})
@@ -545,6 +550,7 @@ def with_cells(comparison: Comparison) -> Comparison:
     """The Comparison with a note of the cells that it lacks to be a factorial, or a
     ValueError if no block has all of them."""
     cells, kind = comparison.lacking_cells, comparison.kind
+    # Half of the cells or more: else it is no factorial that lacks a few.
     few = len(cells) <= 2 ** len(comparison.pairs) // 2
     if kind == "treatments against a reference" and cells and few:
         said = f"for main effects and interactions run {shortened_list(cells)}"
@@ -552,6 +558,7 @@ def with_cells(comparison: Comparison) -> Comparison:
     if kind in ("factorial", "ladder"):
         tried = len(comparison.treatments)
         counts = comparison.runs.groupby("seed").size()
+        # Without one whole block no contrast of all its cells can be taken.
         if not (counts == tried).any():
             lost = shortened_list(
                 [f"{comparison.blocks[i]} has {n}" for i, n in enumerate(counts)]
