@@ -45,6 +45,7 @@ from matplotlib.figure import Figure
 from lenet import train
 from lenet.config import composed
 from lenet.figures import interpretation_maps
+from lenet.figures.canvas import ORANGE
 from lenet.interpret import analysis, probe, sae
 from lenet.records import run_record
 from lenet.report import study_report
@@ -201,6 +202,6 @@ for line, (name, (drawn, logits)) in zip(axes, rows.items(), strict=True):
     line[0].set_ylabel(name)
     for place, digit, read_as in zip(line, drawn, logits.argmax(-1), strict=True):
         place.imshow(torch.as_tensor(digit).reshape(28, 28), "gray_r", vmin=0, vmax=1)
-        place.text(1, 5, f"{read_as}", color="#D55E00", weight="bold")
+        place.text(1, 5, f"{read_as}", color=ORANGE, weight="bold")
         place.set(xticks=[], yticks=[])
 display(figure)

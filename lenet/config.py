@@ -223,6 +223,8 @@ def current(treatment: Mapping[str, Value]) -> dict[str, Value]:
     named = {k: RENAMED.get((k, str(v)), v) for k, v in treatment.items()}
     for (factor, level), numbers in SETTINGS.items():
         if named.get(factor) == level:
+            # An older level's settings of today come first, so that what a record says
+            # wins.
             named = {**numbers, **named}
     return {**LATER, **named}
 
@@ -281,6 +283,8 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
     flat: dict[str, Value] = {}
     for key, value in tree.items():
         if key in GROUPS:
+            # A group is its level's name and, with dots, the level's numbers; those
+            # that have no range are about the level: its label, its year, its source.
             flat[key] = check_level(key, value)
             numbers = {f"{key}.{name}": number for name, number in value.items()}
             flat |= {k: check_number(k, v) for k, v in numbers.items() if k in RANGES}
@@ -622,6 +626,7 @@ def tree(overrides: Sequence[Override]) -> dict[str, Any]:
             composed_tree[group][name] = value
         elif key in composed_tree and key not in chosen:
             composed_tree[key] = value
+    # The one interpolation of conf/ that is no setting of Hydra's.
     if composed_tree["batch_size"] == "${optimizer.batch_size}":
         composed_tree["batch_size"] = composed_tree["optimizer"]["batch_size"]
     return composed_tree
@@ -661,6 +666,8 @@ def alternatives(overrides: Sequence[str]) -> list[list[str]]:
     """
     parsed = parse(overrides)
     counts = [count_values(override) for override in parsed]
+    # Each alone counts too: an empty range makes the product 0, and the others would be
+    # listed all the same.
     count = max(*counts, math.prod(counts), 1)
     if count > RUNS:
         said = f"{count:,}" if count < math.inf else "endlessly many"

@@ -28,6 +28,9 @@ def take_lock(path: Path, wait: bool = False) -> int | None:
                     return None
                 print(f"waiting for {path.parent}: {holder(path)}", file=sys.stderr)
                 fcntl.flock(handle, fcntl.LOCK_EX)
+            # Whoever frees a lock removes its file. A handle from before locks a file
+            # that nobody else can open any more, which keeps nobody off: only that of
+            # the path counts.
             if still_same_file(path, handle):
                 who = f"{os.getpid()} {time.time():.0f} {socket.gethostname()}"
                 os.truncate(handle, 0)
@@ -69,6 +72,7 @@ def is_held(path: Path) -> bool:
     except OSError as problem:
         return not is_gone(problem)
     try:
+        # A lock that could be had is nobody's; closing the handle gives it back.
         return not locked(handle)
     except OSError:
         return False  # removed since
@@ -87,7 +91,8 @@ def still_same_file(path: Path, handle: int) -> bool:
 
 
 def free(path: Path, handle: int) -> None:
-    """Remove and unlock the file of a lock that `take` gave."""
+    """Remove and unlock the file of a lock that `take_lock` gave."""
+    # Removed while it is held: nobody can have come between.
     with contextlib.suppress(OSError):  # it is in no one's way
         if still_same_file(path, handle):
             path.unlink()

@@ -134,6 +134,8 @@ def checked_space(space: Sequence[Override], fixed: Sequence[str]) -> Places:
     held-out images to choose by."""
     each = {override.key_or_group: ends(override) for override in space}
     first = [texts[0] for texts in each.values()]
+    # Each value by itself, beside the first ones of the others: all that can be refused
+    # is refused before the first trial.
     for key, texts in each.items():
         for text in texts:
             others = [other for other in first if not other.startswith(f"{key}=")]
@@ -244,6 +246,8 @@ def open_storage(search: Search) -> "optuna.Study":
             "write sqlite:///search.db, or leave it out",
             3,
         ) from None
+    # Two searches may share a name by chance or by hand; their trials must not be
+    # mixed.
     if study.user_attrs.setdefault("lenet", search.identity) != search.identity:
         raise Refusal(
             f"hydra.sweeper.study_name={name} is a search of other settings: give "
@@ -271,6 +275,8 @@ def tried(study: "optuna.Study", search: Search, train: Train) -> None:
     at = left[0].number if left else len(study.trials)
     kinds = {"tpe": TPESampler, "random": RandomSampler}
     study.sampler = kinds[search.sampler](seed=(search.seed + at) % 2**32)
+    # Optuna keeps what it has proposed for a trial, and gives that again when it is
+    # asked.
     trial = optuna.trial.Trial(study, left[0]._trial_id) if left else study.ask()
     line = []
     for override in search.space:

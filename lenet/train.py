@@ -163,6 +163,7 @@ def attempt(
     reuse_memory()
     run_record.commit()  # that of the code which runs, before it can change
     data = load_data_sets(list(missing.values()), places)
+    # All that may be refused is refused before the first run is trained.
     for config in missing.values():
         dataset = data[str(config.treatment["data"])]
         check_head(config.level("head"), dataset.classes, dataset.name)

@@ -188,6 +188,7 @@ def time_case(case: dict[str, Any], arguments: Sequence[str]) -> float:
         for _ in range(case["processes"])
     ]
     seconds = [float(child.communicate()[0]) for child in children]
+    # The mean of so many processes, which trained so many times as many runs meanwhile.
     return sum(seconds) / len(seconds) ** 2
 
 

@@ -13,7 +13,7 @@ import sealed_studies
 from test_report import THREE
 
 from lenet.figures.canvas import FORMATS
-from lenet.report import effect_tables, exhibit_files, study_page, study_report
+from lenet.report import effect_tables, exhibit_files, report_sections, study_report
 
 BROWSER = shutil.which("chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
@@ -97,7 +97,7 @@ def test_tables_sort_by_their_numbers(page, tmp_path):
 def test_cells_without_a_number_stay_last(tmp_path):
     """Numbers sort as numbers, not as texts; no number is last in both directions."""
     rows = pd.DataFrame({"treatment": [*"bad"], "seconds": [9.0, 10.0, float("nan")]})
-    script = (Path(study_page.__file__).parent / "report.js").read_text()
+    script = (Path(report_sections.__file__).parent / "report.js").read_text()
     clicks = """[1, 1, 0].map(at => {
         document.querySelectorAll("th button")[at].click();
         return [...document.querySelectorAll("tbody tr")]

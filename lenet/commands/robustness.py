@@ -276,6 +276,8 @@ def strongest(models: Sequence[Model], right: Tensor, task: Task) -> list[float]
 
                 left_images = task.images[mask], task.labels[mask]
                 stays = robustness.auto_attack(single, *left_images, epsilon, task.norm)
+                # `mask` is a part of `left`: what AutoAttack turns is lost at the
+                # larger radii too.
                 mask[mask.clone()] = stays
             shares.append(mask.double().mean().item())
     return shares

@@ -20,6 +20,7 @@ POOLINGS = {  # of four floats a, b, c, d, row by row
     "subsample": "a + b + c + d",
     "average": "(a + b + c + d) * 0.25f",
     "max": "fmaxf(fmaxf(a, b), fmaxf(c, d))",
+    # 0 times the others: a parameter that is not used is a warning of strict compilers.
     "stride": "a + 0.0f * (b + c + d)",
 }
 HEAD = """\
@@ -176,6 +177,7 @@ def c_expression(value: Any) -> str:
     """An expression, or a number as a float to its last bit."""
     if isinstance(value, Expression):
         return value.text
+    # Nine digits bring every float of 32 bits back.
     text = f"{float(value):.9g}"
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
@@ -191,7 +193,7 @@ def c_program(
     levels: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> str:
-    """The C file of a network; weights as `export_network.folded` gives them."""
+    """The C file of a network; weights as `formats.folded` gives them."""
     trainable = levels["pooling"] == "subsample"
     head = HEADS[levels["head"]]
     body = BODY.format(

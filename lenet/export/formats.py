@@ -39,6 +39,7 @@ SQUASHES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
 }
 POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    # The paper adds four neighbours; avg_pool2d gives their mean.
     "subsample": lambda maps: 4 * functional.avg_pool2d(maps, 2),
     "average": lambda maps: functional.avg_pool2d(maps, 2),
     "max": lambda maps: functional.max_pool2d(maps, 2),
@@ -76,6 +77,7 @@ class Plain(nn.Module):
         signal = squash(self.dense("F6", signal))
         if head.trainable:
             return self.dense("output", signal)
+        # Minus half of eq. 7, which is the squared distance from a class's drawing.
         apart = signal[:, None] - self.part("output", "bitmaps")
         return -0.5 * apart.square().sum(-1)
 
@@ -102,6 +104,8 @@ def folded(net: Trained) -> dict[str, Tensor]:
         assert isinstance(layer, Convolution)
         kernels, bias = layer.dense()[0], layer.bias[0]
         if layer.norm is not None:
+            # With d the deviation, (k * x - mean) / d + bias is
+            # (k / d) * x + (bias - mean / d).
             deviation = (layer.var[0] + EPSILON).sqrt()
             kernels = kernels / deviation[:, None, None, None]
             bias = bias - layer.mean[0] / deviation

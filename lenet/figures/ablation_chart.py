@@ -197,6 +197,7 @@ def turned(side: Side) -> Side:
     table, dots = side.effects, side.differences
     old = {key[:2]: key[2] for key in effect_keys(table)}
     arms = zip(dots["factor"], dots["level"], strict=True)
+    # 0.0 - x and not -x, which would make a minus zero of zero.
     effects = table.assign(
         level=table["reference"],
         reference=table["level"],
@@ -373,6 +374,7 @@ def order(sides: Sequence[Side]) -> list[_Key]:
         for arm in side.effects.itertuples(index=False):
             means[_key(arm)].append(float(arm.mean))
     score = {key: sum(positions) / len(positions) for key, positions in means.items()}
+    # NaN comes last: it is neither lower nor higher than any mean.
     keys = sorted(means, key=lambda key: (math.isnan(score[key]), score[key], key))
     if _flat(sides):
         return keys
@@ -403,6 +405,8 @@ def _panels(sides: Sequence[Side], words: Words, layout: Layout) -> Panels:
         dots = dict(list(side.differences.groupby(["factor", "level"])))
         for arm in side.effects.itertuples(index=False):
             seen = dots.get((arm.factor, arm.level), side.differences[:0])
+            # Every row of the chart, also where a side has no such effect: sides share
+            # their rows.
             row = cells.setdefault(_key(arm), [None] * len(sides))
             name = f"dots-{i}-{places[_key(arm)]}"
             row[i] = _Cell(arm, seen, name, *_beside(arm, len(sides) > 1, layout.notes))
@@ -459,6 +463,8 @@ def _limits(rows: list[_Row], sides: int) -> list[tuple[float, float]]:
     """Numbers that each axis shows: the same ones, unless that hides one."""
     each = [_reach([row.cells[i] for row in rows]) for i in range(sides)]
     lengths = [high - low for low, high in each]
+    # One scale for all sides lets them be compared; not where one of them would be too
+    # small to read.
     if max(lengths) > 4 * min(lengths):
         return each
     return [(min(low for low, _ in each), max(high for _, high in each))] * sides
@@ -475,6 +481,7 @@ def _reach(cells: Sequence[_Cell | None]) -> tuple[float, float]:
         shown = [size * value for value in values if math.isfinite(value)] or [0.0]
         ends.append((min(0.0, *shown, 0.0), max(0.0, *shown, 0.0)))
     reach = sorted(max(-low, high) for low, high in ends)
+    # The lower median, so that one wild row of two does not set the scale.
     most = 5 * reach[(len(reach) - 1) // 2] or reach[-1] or 0.1
     near = [end for end in ends if max(-end[0], end[1]) <= most]
     low, high = min(low for low, _ in near), max(high for _, high in near)
@@ -616,6 +623,8 @@ def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
         (size * arm.low_digits, size * arm.high_digits, 1.1, "|"),
         (size * arm.low, size * arm.high, 4.0, ""),
     ):
+        # An interval may lie outside the axis as a whole: then there is nothing to draw
+        # of it.
         if math.isfinite(start) and start < high and end > low:
             limits = [max(start, low), min(end, high)]
             bar = axes.plot(limits, [middle] * 2, color=color, linewidth=width)[0]
@@ -656,6 +665,8 @@ def draw_dots(
         line = axes.plot(at, [y] * len(at), shape, color=color, ms=2.8)[0]
         line.set(alpha=0.5, markeredgewidth=0, clip_on=False)
         if name and chosen:
+            # In SVG the page finds them by this name, and each dot by its place in the
+            # group.
             line.set_gid("-".join([name, *(str(seed) for _, seed in chosen)]))
 
 

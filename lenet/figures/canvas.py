@@ -103,6 +103,7 @@ class TooNarrow(Refusal):
 
     def __init__(self, figure: str, look: Look, fits: Callable[[Look], object]) -> None:
         """fits: whether the figure can be drawn in another look."""
+        # From the width that is too small on, a tenth of an inch at a time.
         start = math.floor(10 * (look.width or 0.0)) + 1
         wider = (replace(look, width=tenths / 10) for tenths in range(start, 1000))
         least = next(filter(fits, wider))
@@ -130,6 +131,8 @@ class Page(NamedTuple):
     ) -> float:
         """Write lines downwards from y; returns where they end."""
         for line in lines:
+            # matplotlib places a text by its baseline, which is 0.78 of a line below
+            # its top.
             at = x / self.width, 1 - (y + 0.78 * LINE * size) / self.height
             self.figure.text(*at, line, fontsize=size, parse_math=False, **style)
             y += LINE * size

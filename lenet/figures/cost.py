@@ -116,9 +116,9 @@ def error_against_cost(
 ) -> Figure:
     """Test error against seconds and against parameters; names stand between the two.
 
-    `costs` is a `summary`. Names are in the order of the errors, so that no two cover
-    each other, and lines lead from each to its points. In a narrow look the panels
-    stand below each other, each with the names beside it.
+    `costs` is a `cost_table`. Names are in the order of the errors, so that no two
+    cover each other, and lines lead from each to its points. In a narrow look the
+    panels stand below each other, each with the names beside it.
     """
     costs = ordered_costs(costs)
     with matplotlib.style.context(["default", look.style]):
@@ -244,6 +244,7 @@ def _connect(
 ) -> None:
     """Write the names between the panels and draw a line from each to its points."""
     middle, column, top, body = place
+    # From the coordinates of the data to shares of the page, where the names stand.
     turned = page.figure.transFigure.inverted()
     points = [
         [
@@ -282,6 +283,8 @@ def _apart(
     wanted: list[float], heights: list[float], top: float, body: float
 ) -> list[float]:
     """Middles as near to the wanted ones, which rise, as heights and body allow."""
+    # Downwards: no name above the end of the one before it. Upwards: none below the
+    # body.
     middles, least = [], top
     for middle, height in zip(wanted, heights, strict=True):
         middles.append(max(middle, least + height / 2))

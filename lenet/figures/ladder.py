@@ -300,6 +300,8 @@ def _limits(rungs: list[_Rung]) -> tuple[float, float]:
             limits = [step.low, step.high, step.low_digits, step.high_digits]
             reached = filter(math.isfinite, [*limits, *rung.dots])
             tips += [100 * (rung.start + s) for s in reached]
+    # Bars are always whole; a wide interval may be cut, or bars would be too small to
+    # read.
     least, most = max(min(tips), low - reach), min(max(tips), high + reach)
     room = 0.05 * (most - least)
     return least - room, most + room

@@ -85,7 +85,7 @@ def learning_curves(
 ) -> Figure:
     """Mean test error with the band of its seeds, beside that of the reference.
 
-    `curves` is a `summary`; `lost` counts the runs that diverged or collapsed.
+    `curves` is a `curve_table`; `lost` counts the runs that diverged or collapsed.
     """
     names = list(dict.fromkeys(curves["treatment"]))
     with matplotlib.style.context(["default", look.style]):

@@ -13,8 +13,8 @@ from matplotlib.axis import Axis
 
 from lenet.config import FACTORS, group_levels
 from lenet.figures.canvas import SMALL, text_width
-from lenet.studies.effect import ALONE
-from lenet.studies.study import Study, level, preset_levels, unique
+from lenet.studies.effect import ALONE, unique
+from lenet.studies.study import Study, level, preset_levels
 
 NETWORKS = {"paper": "LeNet-5 of 1998", "modern": "LeNet-5 of today"}
 NOTHING = "none"  # the level of a factor that does nothing
@@ -123,6 +123,8 @@ def study_words(study: Study) -> Words:
             values = str(value).split("+") if len(keys) > 1 else [str(value)]
             parts += zip(keys, values, strict=True)
         joints.setdefault(factor, {})[name] = joint(parts)
+    # A name that a design gives, such as "1998", tells nothing by itself: its factor
+    # must stand before it, unless all that it joins have labels.
     designed = {f for f, labels in joints.items() if not all(labels.values())}
     for factor, labels in joints.items():
         if factor not in designed:

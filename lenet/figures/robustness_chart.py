@@ -184,8 +184,8 @@ def robustness_chart(
     """The smallest radius of every treatment; then, per treatment, accuracy over
     epsilon beside the reference, and the difference.
 
-    rows: a `summary`; effects: `differences`; smallest: the table of that name; about:
-    the attack, for the caption.
+    rows: an `accuracy_table`; effects: `differences`; smallest: the table of that name;
+    about: the attack, for the caption.
     """
     names = list(dict.fromkeys(rows["treatment"]))
     with matplotlib.style.context(["default", STYLE]):
@@ -292,6 +292,7 @@ def _strongest(axes: Axes, mine: pd.DataFrame) -> None:
 def _hatch(axes: Axes, mine: pd.DataFrame) -> None:
     """Hatch the cells in which an indicator is up, each from middle to middle."""
     places = mine["epsilon"].to_numpy()
+    # A cell reaches half-way to its neighbours; the outermost ones end with the axis.
     middles = (places[1:] + places[:-1]) / 2
     ends = np.concatenate([places[:1], middles, places[-1:] * 1.04])
     for i, raised in enumerate(mine["any"] > 0):

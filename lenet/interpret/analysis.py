@@ -323,6 +323,7 @@ def result(
     if place.is_dir():
         return kept_result(place), True
     result = METHODS[method].result(load(), specs)
+    # Read back, so that the first call returns just what every later one will.
     keep_result(place, result)
     return kept_result(place), False
 
@@ -361,6 +362,7 @@ def keep_result(place: Path, result: Result) -> None:
             else:
                 np.save(aside / f"{name}.npy", value, allow_pickle=False)
         try:
+            # A folder is renamed as a whole: half a result is never found.
             os.rename(aside, place)
         except OSError:
             if not place.is_dir():

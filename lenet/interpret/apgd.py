@@ -66,6 +66,8 @@ class Past:
         margin = (label - other).squeeze(-1)
         if not self.shared or logits.shape[-1] < 4:
             return margin
+        # With logits sorted downwards: (z_label - z_class) / (z_1 - (z_3 + z_4) / 2),
+        # which neither a shift nor a scale of the logits changes.
         first, _, third, fourth = logits.topk(4).values.unbind(-1)
         return margin / (first - (third + fourth) / 2 + TINY)
 
@@ -141,6 +143,9 @@ class Pace:
 
     def halve(self, gap: int, best: PerImage) -> Mask:
         """Halve the steps that no longer help; which they are."""
+        # Condition 1 of the paper: three in four of the steps since the last checkpoint
+        # should have led down. Condition 2: the step was kept there, and nothing was
+        # gained with it.
         few = self.down <= DOWN * gap
         useless = self.kept & (best >= self.before)
         halved = few | useless
@@ -157,6 +162,7 @@ def checkpoints(steps: int) -> dict[int, int]:
     while at + gap <= steps:
         at += gap
         ends[at] = gap
+        # p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06), in shares of all steps.
         gap = max(gap - max(int(SOONER * steps), 1), int(LEAST * steps), 1)
     return ends
 
@@ -185,9 +191,12 @@ def apgd(
         for count in range(1, steps + 1):
             if bool(reached.all()):
                 break
+            # The first step has none before it, and so no momentum.
             point = terrain.ahead(here, last, pace.step, MOMENTUM * (count > 1))
             last = here.point
             here, there = terrain.at(point)
+            # The first point that reaches the goal is kept. The walk of that image goes
+            # on all the same, as long as another image of the batch needs it.
             if bool((there & ~reached).any()):
                 points = torch.where((there & ~reached)[..., None], point, points)
                 reached = reached | there
@@ -195,6 +204,8 @@ def apgd(
             best = here.where(here.loss < best.loss, best)
             losses.append(best.loss)
             if count in marks:
+                # Where the step is halved the walk goes on from the best point, whose
+                # slope is known.
                 here = best.where(pace.halve(marks[count], best.loss), here)
     points = torch.where(reached[..., None], points, best.point)
     return Walk(
@@ -225,6 +236,8 @@ class Terrain:
         """A point of every ball: drawn by its key, or else the image itself."""
         if keys is None:
             return self.given
+        # One key for each image and pixel: a start does not depend on the rest of the
+        # batch.
         places = torch.arange(self.given.shape[-1] + 1, device=keys.device)
         drawn = self.ball.draw(draws.fold(keys[..., None], places)).to(self.given)
         return (self.given + self.radius * drawn).clamp(0, 1)
@@ -249,6 +262,7 @@ class Terrain:
         point = self.inside(here.point - step * self.ball.direction(here.slope))
         if not momentum:
             return point
+        # x + 3/4 (z - x) + 1/4 (x - last x), once more projected.
         drift = momentum * (here.point - last)
         return self.inside(torch.lerp(here.point, point, 1 - momentum) + drift)
 

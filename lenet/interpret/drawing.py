@@ -51,6 +51,8 @@ def without_background(image: Whole) -> Whole:
     background = np.sort(border)[len(border) // 2]
     above, below = image.max() - background, background - image.min()
     apart = np.sort(np.abs(border - background))
+    # Twice what nine tenths of the border stay within; but never more than half of the
+    # contrast, or a border with a stroke in it would take the digit away.
     noise = min(2 * apart[9 * len(border) // 10], max(above, below) // 2)
     ink = image - background if above > below else background - image
     return np.where(ink > noise, ink, 0)
@@ -65,6 +67,7 @@ def windows(count: int, to: int) -> Whole:
     half = max(count, to)  # lengths in units of 1 / (2 to) pixels
     middle = (2 * np.arange(to)[:, None] + 1) * count
     edge = 2 * to * np.arange(count)
+    # Pixel j reaches from `edge` to `edge + 2 * to`: how much of it lies in window i.
     start = np.maximum(middle - half, edge)
     end = np.minimum(middle + half, edge + 2 * to)
     return np.maximum(end - start, 0)
@@ -77,6 +80,7 @@ def centred_drawing(small: Whole) -> Whole:
     mass = small.sum()
     top = SIDE // 2 - divided(small.sum(1) @ np.arange(height), mass)
     left = SIDE // 2 - divided(small.sum(0) @ np.arange(width), mass)
+    # A stroke far from the centre of mass would lie outside: the image is moved less.
     top = min(max(top, 0), SIDE - height)
     left = min(max(left, 0), SIDE - width)
     placed[top : top + height, left : left + width] = small

@@ -63,6 +63,7 @@ def receptive_field(model: LeNet5, layer: str) -> Field:
     """
     check_layer(layer, MAPS)
     window = 1 if model.S2.reduce is stride else 2
+    # Cell 0 of C1 begins in the padding, so before pixel 0.
     start, jump, size = -PADDING, 1, 1
     for name in MAPS[: MAPS.index(layer) + 1]:
         convolution = name.startswith("C")
@@ -77,6 +78,8 @@ def cells(model: LeNet5, images: Images, classes: Classes, layer: str) -> Cells:
     with gradients(model):
         pixels = images.expand(runs, *images.shape[-3:]).clone().requires_grad_()
         seen = model.activations(pixels)
+        # One sum over images and runs: the slope of each depends on its own score
+        # alone.
         score = seen["output"].gather(-1, classes[..., None].clone()).sum()
         slopes = torch.autograd.grad(score, seen[layer])[0]
         weights = slopes.mean((-2, -1), keepdim=True)
@@ -112,6 +115,7 @@ def between_cells(signed: Cells, at: Float[Tensor, "28"]) -> Pictures:
     count = signed.shape[-1]
     at = at.clamp(0, count - 1)
     apart = (at[:, None] - torch.arange(count, device=at.device)).abs()
+    # Tents around the cells: linear between the two nearest, and adding up to 1.
     weights = (1 - apart).clamp(min=0).to(signed.dtype)
     return weights @ signed @ weights.T
 

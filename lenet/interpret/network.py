@@ -112,6 +112,7 @@ def untrained(
     fresh.initialise(
         seeds, [str(treatment["init"]) for treatment in treatments], *numbers
     )
+    # Running statistics are no parameters, and not set by `initialise`.
     for layer in fresh.children():
         if isinstance(layer, Convolution):
             layer.mean.zero_()

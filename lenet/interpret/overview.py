@@ -36,9 +36,8 @@ def answer_table(model: LeNet5, images: Any, labels: Any) -> pd.DataFrame:
 
 
 def confusion(table: pd.DataFrame, classes: int = 10) -> pd.DataFrame:
-    """How often each label (row) gets each answer (column), over the rows of `answers`.
-
-    Several runs are added up.
+    """How often each label (row) gets each answer (column), over the rows of an
+    `answer_table`. Several runs are added up.
     """
     every = range(classes)
     counts = pd.crosstab(table["label"], table["answer"])
@@ -46,7 +45,7 @@ def confusion(table: pd.DataFrame, classes: int = 10) -> pd.DataFrame:
 
 
 def mistake_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `answers` that are wrong, the surest of them first."""
+    """The rows of an `answer_table` that are wrong, the surest of them first."""
     wrong = table[table["label"] != table["answer"]]
     return wrong.sort_values(["margin", "image"], ascending=[False, True])
 

@@ -80,6 +80,8 @@ def fit(train: Features, labels: Labels, spec: Probe) -> LogisticRegression:
     One thread: those of BLAS wait for each other where another process has a core,
     several times as long as the work takes.
     """
+    # scikit-learn minimises |weights|^2 / 2 + C times the sum of the losses, not the
+    # mean.
     strength = 1 / (spec.decay * len(labels))
     probe = LogisticRegression(C=strength, max_iter=spec.iterations, tol=1e-3)
     with warnings.catch_warnings(), threadpool_limits(1):
@@ -116,6 +118,8 @@ def probes(
         learned = features(model, train[0], layer)
         tested = {name: features(model, seen, layer) for name, seen in tests.items()}
         for run, inputs in enumerate(learned):
+            # Test images by the numbers of the training images: the probe knows no
+            # others.
             mean, scale = inputs.mean(0), inputs.std(correction=0).clamp(min=1e-12)
             scaled = ((inputs - mean) / scale).cpu().numpy()
             others = {

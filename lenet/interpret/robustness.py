@@ -198,8 +198,12 @@ def accuracy_curve(
     with checked_problem(model, images, labels, keys) as problem:
         clean = problem_logits(problem).argmax(-1) == problem.labels
         none = torch.zeros_like(clean)
+        # In this ball lies every image, so that no network withstands: what does shows
+        # that the attack fails.
         beyond, _ = assault(problem, clean, none, WHOLE[norm], effort.tries, norm)
         few, tables, kept = evenly(effort.sample, clean.shape[1]), [], []
+        # `safe` withstood a larger radius; `strong` withstood the strongest attack
+        # there.
         safe, strong, sample = none, none[:, few], problem.at(few)
         doubts = pd.DataFrame(0.0, range(len(clean)), CARRIED)
         unbounded = beyond.double().mean(1).tolist()
@@ -210,16 +214,19 @@ def accuracy_curve(
                 right, shares = assault(
                     problem, clean, safe, epsilon, effort.tries, norm
                 )
+                # What is safe is not attacked again, so a doubt that was raised there
+                # stays.
                 doubts, safe = doubts + shares[CARRIED], right
                 left = safe[:, few] & ~strong
-                taken = attack_all(sample, left, epsilon, STRONGEST, norm).right
-                strong = strong | taken
+                withstood = attack_all(sample, left, epsilon, STRONGEST, norm).right
+                strong = strong | withstood
                 gain = (safe[:, few] & ~strong).double().mean(1).tolist()
                 cells = shares.assign(unbounded=unbounded, stronger=gain, **doubts)
             about = {"epsilon": epsilon, "accuracy": right.double().mean(1).tolist()}
             tables.append(cells.assign(**about, run=cells.index))
             kept.append(right)
     columns = ["run", "epsilon", "accuracy", *LIMITS]
+    # Radii went down, and the table goes up.
     table = pd.concat(tables[::-1], ignore_index=True)[columns]
     return Curve(table, torch.stack(kept[::-1]))
 
@@ -254,6 +261,7 @@ def assault(
     counts = {
         "flat": (hits.flat & hits.right).double().mean(1),
         "falling": (hits.falling & hits.right).double().mean(1),
+        # Above 0: random points and other runs' images turn more than the attack did.
         "black_box": turned.double().mean(1) - (clean & ~right).double().mean(1),
     }
     shares = {name: share.tolist() for name, share in counts.items()}
@@ -273,12 +281,15 @@ def attack_all(
     losses = torch.full(others.shape, math.inf).to(problem.images)
     radii = torch.as_tensor(epsilon).to(problem.images).expand(before.shape)
     for start, rank, steps in tries.rounds(others.shape[-1]):
+        # Every other start walks on the margin as a share of the logits' spread.
         shared = (start - tries.first) % 2 == 1
         if rank == 0:  # the order by what the walks from the start before came to
             others = others.gather(-1, losses.argsort(dim=-1, stable=True))
             losses = torch.full_like(losses, math.inf)  # theirs may be of another kind
         for at in places(right):
             labels, radius = problem.labels[at], radii.gather(1, at)
+            # A start of its own for each walk: by the image's key, the start and, if it
+            # has one, the class.
             keys = draws.fold(problem.keys[at], start)
             goal: Past | PastAny = PastAny(labels)
             if rank is not None:
@@ -288,12 +299,16 @@ def attack_all(
                 problem.model, problem.images[at], goal, epsilon=radius, steps=steps,
                 keys=keys, norm=norm,
             )  # fmt: skip
+            # Images that fill up a batch were lost before: what a walk does to them
+            # changes nothing here.
             right.scatter_(1, at, right.gather(1, at) & ~walk.reached)
             flat.scatter_(1, at, flat.gather(1, at) & walk.flat)
             if start == tries.first and rank == 0:
+                # Run i's images are shown to run i + 1, and count there.
                 turned, to = transfer(problem.model, walk.points, labels), at.roll(1, 0)
                 transferred.scatter_(1, to, turned | transferred.gather(1, to))
             if rank is not None:
+                # Whether a walk was still falling counts of the one that came nearest.
                 nearer = walk.loss < losses.amin(-1).gather(1, at)
                 ends = torch.where(nearer, walk.falling, falling.gather(1, at))
                 falling.scatter_(1, at, ends)
@@ -312,6 +327,8 @@ def ranked(problem: Problem) -> Int64[Tensor, "run image other"]:
 def places(right: PerRun) -> Sequence[Positions]:
     """Where the images are that each run still gets right, in batches; a run that has
     fewer of them than another is given some that it has lost."""
+    # As wide as the run with the most of them: the stack is one batch. The sort is
+    # stable, so that those that are right come first and in their order.
     most = int(right.sum(1).max())
     order = (~right).byte().argsort(dim=1, stable=True)[:, :most]
     return order.split(AT_ONCE, 1) if most else ()
@@ -368,17 +385,23 @@ def smallest_radii(
         wrong = problem_logits(problem).argmax(-1) != problem.labels
         low = torch.zeros(wrong.shape).to(problem.images)
         high = torch.full_like(low, math.inf).masked_fill(wrong, 0)
+        # From the curve, radii upwards: `high` is the first at which an image is lost,
+        # `low` the last that it withstood.
         for epsilon, right in zip(epsilons, curve.right, strict=True):
             lost = ~right & high.isinf()
             high, low = high.masked_fill(lost, epsilon), low.masked_fill(right, epsilon)
         epsilon = epsilons[-1]
         while epsilon < WHOLE[norm] and bool(middle(high).isinf().any()):
             epsilon = min(2 * epsilon, WHOLE[norm])
+            # Only runs whose median has no upper end yet, and of these what withstood
+            # so far.
             before = high.isinf() & middle(high).isinf().any(1, keepdim=True)
             right = attack_all(problem, before, epsilon, effort.tries, norm).right
             high = high.masked_fill(before & ~right, epsilon)
             low = low.masked_fill(right, epsilon)
         for _ in range(HALVINGS):
+            # The median needs no other image: bisected are those whose upper end is
+            # that of the middle ones.
             central = (high[..., None] == middle(high)[:, None]).any(-1)
             before = central & high.isfinite() & (high > 0)
             radius = torch.where(before, (low + high) / 2, 0)
@@ -421,9 +444,11 @@ def smallest_epsilon(
 
     rungs = [WHOLE[norm] / 2**rung for rung in range(RUNGS)]
     high = torch.full_like(scores[..., 0], math.inf)
+    # From large to small, each success over the one before: the smallest that succeeds.
     for radius in rungs:
         high = high.masked_fill(walk(epsilon=radius).reached, radius)
     never, high = high.isinf(), high.clamp(max=WHOLE[norm])
+    # The rung below, where no walk succeeded; below the last rung there is none but 0.
     low = torch.where(high == rungs[-1], 0.0, high / 2)
     for _ in range(halvings):
         between = (low + high) / 2
@@ -457,9 +482,11 @@ def atlas(
     """
     with checked_problem(model, images, labels, keys) as problem:
         labels, count = problem.labels, told_apart(model, problem.images)
+        # The place of each image among those of its class: the first few are taken.
         rank = torch.stack([(labels == c).cumsum(0) for c in range(count)])
         few = (rank.gather(0, labels[None])[0] <= effort.atlas).nonzero()[:, 0]
         sources, targets = few.repeat_interleave(count - 1), torch.arange(1, count)
+        # label + 1, ..., label + count - 1, around: every class but the label.
         targets = (labels[sources] + targets.repeat(len(few))) % count
         pairs = zip(sources.split(AT_ONCE), targets.split(AT_ONCE), strict=True)
         parts = [row for pair in pairs for row in reach(problem, *pair, effort, radius)]

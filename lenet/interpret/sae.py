@@ -90,6 +90,7 @@ def keep_largest(codes: Latents, active: Int64[Tensor, "auto"]) -> Latents:
     if int(active.min()) >= count:
         return codes
     ordered = codes.topk(min(int(active.max()), count), -1).values
+    # The rank of the smallest code that is kept, which is another in each autoencoder.
     places = (active.clamp(max=count) - 1)[:, None, None]
     return codes * (codes >= ordered.gather(-1, places.expand(-1, codes.shape[1], 1)))
 
@@ -108,6 +109,8 @@ def fit_autoencoders(
     """
     autos, count, units = given.shape
     mean = given.mean(1, keepdim=True)
+    # One number for all units: their variances keep their proportions, and `penalty`
+    # means as much in each layer.
     scale = (given - mean).square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-12)
     shape = (spec.expansion * units, units)
     places = torch.arange(shape[0] * units, device=given.device).view(shape)
@@ -125,8 +128,10 @@ def fit_autoencoders(
         losses = (off + penalty[:, None] * codes.sum(-1)).mean(1) / units
         adam.param_groups[0]["lr"] = spec.lr * (1 - step / spec.steps)
         adam.zero_grad()
+        # A sum: each autoencoder learns from its own loss alone.
         losses.sum().backward()
         adam.step()
+        # Else the penalty could be had for nothing: smaller codes, longer directions.
         with torch.no_grad():
             decoder.copy_(unit_length(decoder))
     return Autoencoder(*(part.detach() for part in auto))
@@ -139,6 +144,8 @@ def unit_length(directions: Float[Tensor, "*auto latent unit"]) -> Tensor:
 
 def step_batches(count: int, spec: Sae, seed: int) -> list[Int64[Tensor, "batch"]]:
     """Which images come in each step: every image once, in a new order each time."""
+    # As many passes as the steps take, each in an order of its own, one after the
+    # other.
     passes = -(-spec.steps * spec.batch // count)
     keys = draws.fold(draws.stream([seed], "sae order"), torch.arange(passes)[:, None])
     order = draws.fold(keys, torch.arange(count)).argsort(dim=1).flatten()
@@ -170,6 +177,7 @@ def principal(
     directions = torch.linalg.eigh((train - mean).mT @ (train - mean)).eigenvectors
     rebuilt = []
     for count in components:
+        # Eigenvalues rise: the last directions have the most variance.
         largest = directions[..., -count:]
         rebuilt.append((test - mean) @ largest @ largest.mT + mean)
     return rebuilt
@@ -180,6 +188,7 @@ def train_autoencoders(
 ) -> list[Autoencoder]:
     """For each setting, of TopK or L1, the autoencoders of all runs."""
     runs, count = len(given), len(settings)
+    # The first setting for all runs, then the next: as the features are repeated.
     numbers = torch.tensor(settings, device=given.device).repeat_interleave(runs)
     every = torch.full_like(numbers, spec.expansion * given.shape[-1])
     active, penalty = (numbers, 0 * numbers) if topk else (every, numbers)

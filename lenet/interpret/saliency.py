@@ -76,6 +76,7 @@ def integrated_gradients(
     The maps add up to S(x) - S(background) (completeness). The mean over the way is
     Gauss and Legendre's quadrature (Sundararajan et al., ICML 2017).
     """
+    # The nodes lie in [-1, 1] with weights that add up to 2; the way is [0, 1].
     nodes, weights = np.polynomial.legendre.leggauss(spec.nodes)
     total = torch.zeros((), dtype=images.dtype, device=images.device)
     for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):

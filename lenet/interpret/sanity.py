@@ -100,6 +100,8 @@ def faithfulness(
     rows = []
     for name, values in ranked.items():
         flat = values.flatten(2)
+        # Sorted twice: the first says which pixel has a rank, the second which rank a
+        # pixel has.
         ranks = flat.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
         for step in range(spec.steps + 1):
             count = round(784 * step / spec.steps)
@@ -179,6 +181,8 @@ def likeness(
     each = []
     for maps in (first, other):
         ranks = stats.rankdata(maps.flatten(2).double().cpu().numpy(), axis=-1)
+        # Spearman's is Pearson's correlation of the ranks: centred, of length 1,
+        # multiplied.
         ranks -= ranks.mean(-1, keepdims=True)
         length = np.sqrt((ranks**2).sum(-1, keepdims=True))
         each.append(np.divide(ranks, length, where=length > 0, out=0 * ranks))

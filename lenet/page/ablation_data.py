@@ -89,7 +89,7 @@ def cell_errors(
 
 
 def cell_runs(plan: Plan, pairs: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
-    """The ids of the runs of each cell, by seed; cells are in the order of `errors`."""
+    """The ids of the runs of each cell, by seed, in the order of `cell_errors`."""
     arms = {arm_levels(arm, plan["levels"]): arm["runs"] for arm in plan["arms"]}
     return [arms[levels] for levels in product(*pairs.values())]
 
@@ -124,6 +124,8 @@ def switches(cells: "np.ndarray", factors: int) -> list[list[dict[str, Any]]]:
     the effect of turning it; where a run collapsed, its seed is left out."""
     return [
         [
+            # A cell's number in binary is its levels. With one bit set it is the same
+            # cell with that factor at its new level.
             effect(cells[cell | bit] - cells[cell], cells[[cell, cell | bit]])
             for cell in range(len(cells))
             if not cell & bit

@@ -150,10 +150,13 @@ def joined_script() -> str:
 
     def add(name: str) -> None:
         source = (HERE / name).read_text(encoding="utf-8")
+        # What it imports first: joined in this order, every name is there before it is
+        # used.
         for other in IMPORT.findall(source):
             if other not in sources:
                 add(other)
         plain = re.sub(r"^export ", "", IMPORT.sub("", source), flags=re.MULTILINE)
+        # A line that is left would be an error in a script that is no module.
         if re.search(r"^(import|export)\b", plain, re.MULTILINE):
             raise ValueError(f"{name} has an import or export that is not on one line")
         sources[name] = plain

@@ -64,6 +64,7 @@ def network_content(model: LeNet5, levels: Mapping[str, str]) -> dict[str, Any]:
 
 def packed_floats(tensors: Iterable[Tensor]) -> str:
     """All numbers, one tensor after the other, as float32 in base64."""
+    # Little endian on every machine, as bytes.mjs reads them.
     flat = [tensor.flatten().numpy().astype("<f4") for tensor in tensors]
     return base64.b64encode(np.concatenate(flat).tobytes()).decode()
 
@@ -94,6 +95,7 @@ def errors_alike(
         and study.code_of_record(other) == study.code_of_record(record)
         and other["status"] == "finished"
     }
+    # Itself too, published or not; by its id it counts once.
     return mean_with_interval(list({**alike, **itself(record)}.values()))
 
 

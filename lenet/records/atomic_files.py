@@ -31,6 +31,8 @@ def publish_file(path: Path, content: bytes) -> None:
 
     Where there are no hard links it is renamed: as safe while its folder is locked.
     """
+    # A link fails where the name is taken, while a rename would replace what is there:
+    # of two writers the first one wins.
     name = temporary_copy(path, content)
     try:
         os.link(name, path)
@@ -54,6 +56,7 @@ def replace(path: Path, content: bytes) -> None:
         name = temporary_copy(path, content)
         os.replace(name, path)
         settle(path.parent)
+        # The folder may be new too, and its own name stands in the one above.
         settle(path.absolute().parent.parent)
     except OSError as problem:
         if name:
@@ -63,11 +66,14 @@ def replace(path: Path, content: bytes) -> None:
 
 def temporary_copy(path: Path, content: bytes) -> str:
     """The name of a temporary file beside `path` that holds the content for good."""
+    # Beside its target: a rename is one step within a file system, and none across two.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             os.fchmod(handle, 0o644)  # mkstemp lets nobody else read
+            # The content before its name: after a loss of power a name would else stand
+            # for a file that is empty.
             file.flush()
             os.fsync(file.fileno())
     except OSError:

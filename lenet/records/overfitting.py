@@ -20,6 +20,7 @@ def overfitting(curve: Sequence[Point]) -> int | None:
     """
     began = None
     for epoch, point in enumerate(curve, 1):
+        # It may recover: only what lasts to the end of the curve counts.
         if point.get("pgd_error", 0.0) <= point["train_error"] + GAP:
             began = None
         elif began is None:

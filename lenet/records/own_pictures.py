@@ -44,6 +44,7 @@ def recorded_data(data: "Data", data_dir: str | None) -> OwnPictures:
         return NONE
     names, given = as_given(data.name, Path(data_dir))
     trained = data.train_images[0].cpu().numpy()
+    # The first training image, as it lies there and as it was read, tells which.
     sides = [side for side in (False, True) if ((given ^ 255 * side) == trained).all()]
     inverted = sides[0] if sides else None
     return OwnPictures(names[: data.classes] if names else None, inverted)

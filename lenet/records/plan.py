@@ -76,6 +76,8 @@ def read_plan(folder: Path) -> Plan:
         ) from None
     except OSError as problem:
         raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
+    # The seal is of the text as it was written, so it is checked before old names are
+    # replaced.
     seal.unsealed(text, str(path))
     content = json.loads(OLD.sub(current_name, text.decode()))
     plan = of_shape(content, Plan, f"{path}: the plan")
@@ -159,6 +161,7 @@ def publish_study(folder: Path, plan: Plan, records: Mapping[str, Record]) -> No
         raise Refusal(f"another sweep has begun {folder} with other settings meanwhile")
     others = published_records(folder)
     own = [records[name] for name in plan["runs"] if name in records]
+    # Records beyond this plan stay: another sweep may have asked for more seeds.
     own += [record for name, record in sorted(others.items()) if name not in records]
     atomic_files.replace(folder / PLAN, sealed_text(plan))
     if own != list(others.values()):
@@ -226,6 +229,7 @@ def noted(path: Path) -> Attempt:
 def attempts(output_dir: str) -> dict[str, str]:
     """Why the last attempt at each run failed, by run id."""
     causes: dict[str, str] = {}
+    # The last of the notes counts: their names begin with the time.
     for path in sorted((Path(output_dir) / "attempts").glob("*.json")):
         with contextlib.suppress(Refusal):  # verify tells of those that are broken
             attempt = noted(path)
@@ -257,6 +261,8 @@ def run_states(output_dir: str, plan: Plan) -> list[Run]:
     """Every run of a plan with its state."""
     failures = attempts(output_dir)
     done = {n: brief(whole) for n in plan["runs"] if (whole := peek(output_dir, n))}
+    # One's own records first; what was published fills the rest, so that a fresh clone
+    # is as complete as the sweep left it.
     folder, others = Path(output_dir) / plan["study"], dict[str, Record]()
     if missing := set(plan["runs"]) - done.keys():
         known = kept(folder, missing, published_records(folder))
@@ -264,6 +270,8 @@ def run_states(output_dir: str, plan: Plan) -> list[Run]:
     if set(plan["runs"]) - done.keys():
         for name in store.quarantined_runs(output_dir) - done.keys() - failures.keys():
             failures[name] = "its files were moved to quarantine/"
+        # By treatment and seed alone: a run that other code, or other data, has made is
+        # not missing but stale.
         for record in sound(output_dir):
             others[seal.digest([record["treatment"], record["seed"]])] = record
     return [

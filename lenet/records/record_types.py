@@ -158,6 +158,7 @@ def of_shape(content: Any, shape: type[Shape], what: str) -> Shape:
     for name, must, fits in shape_keys(cast(Hashable, shape)):
         if not must and name not in (content or {}):
             continue
+        # `...` stands for a key that is not there: it is of no type.
         if not isinstance(content, dict) or not fits(content.get(name, ...)):
             raise Refusal(f"{what} is of the wrong shape: see its {name!r}", 4)
     return cast(Shape, content)
@@ -197,4 +198,5 @@ def classes(kind: Any) -> tuple[type, ...]:
     """The classes whose instances are of a type: a whole number is a float too."""
     if get_origin(kind) in (Union, UnionType):
         return tuple(kept for part in get_args(kind) for kept in classes(part))
+    # list[str] and dict[str, int] are looked at as list and dict.
     return (int, float) if kind is float else (get_origin(kind) or kind,)

@@ -32,6 +32,7 @@ def claim(output_dir: str, names: Sequence[str]) -> Iterator[list[str]]:
     finally:
         for place, handle in held.items():
             file_lock.free(place / LOCK, handle)
+            # It is not removed where a record lies in it, or another process's lock.
             with contextlib.suppress(OSError):
                 place.rmdir()
 

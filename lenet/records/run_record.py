@@ -183,12 +183,13 @@ def packed_answers(result: "Result") -> str:
     images: base64 text of a byte each, 255 where a score is no number."""
     import numpy as np
 
+    # -1, of scores that are no numbers, becomes 255.
     classes = result.answers[~result.right] % 256
     return base64.b64encode(classes.numpy().astype(np.uint8).tobytes()).decode()
 
 
 def unpacked(text: str, count: int) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """The inverse of packed."""
+    """The first `count` bits of a text that `packed_bits` made, as booleans."""
     import numpy as np
 
     bits = np.frombuffer(base64.b64decode(text), np.uint8)
@@ -205,6 +206,7 @@ def training_code() -> Code:
 def commit() -> tuple[str | None, bool | None]:
     """The commit that the code stands at and whether it was edited, if git knows."""
     root = Path(__file__).parents[2]
+    # Of what trains and what it is composed of: an edited page of docs/ changes no run.
     commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "lenet", "conf"])
     try:
         head, status = (
@@ -302,6 +304,8 @@ def load_stack(records: Sequence[Record], output_dir: str) -> "LeNet5":
     if len(classes) > 1:
         raise Refusal("a stack is loaded from runs that share their classes")
     model = LeNet5(len(records), **levels[0], classes=classes.pop())
+    # A stack has its runs in the first axis of every tensor; weights of one run have
+    # none.
     expected = {key: tensor.shape[1:] for key, tensor in model.state_dict().items()}
     for record, state in zip(records, states, strict=True):
         if {key: tensor.shape for key, tensor in state.items()} != expected:

@@ -31,6 +31,7 @@ def canonical(content: Any) -> str:
     >>> canonical({"seed": 3, "error": 0.5})
     '{"error":0.5,"seed":3}'
     """
+    # No spaces, keys in order, no NaN: one text for one content, whoever writes it.
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -67,11 +68,16 @@ def unsealed(text: bytes, name: str) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(text)
         seal = content["seal"]
+        # Records as they were written are told by hashing their bytes. A plan, or a
+        # record that was written for readers, with line breaks, has the same content
+        # and takes the longer way.
         right = as_written(text) == seal or digest(without_seal(content)) == seal
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as problem:
         raise Refusal(f"{name} is no record: {problem!r}", 4) from None
     if not right:
         raise Refusal(f"{name} was changed after it was written: its seal is wrong", 4)
+    # JSON escapes all control characters but 127, and those beyond ASCII. Nearly all
+    # records are plain, and need not be walked through.
     plain = b"\\" not in text and text.isascii() and b"\x7f" not in text
     if not plain and odd(names_in(content)):
         raise Refusal(
@@ -99,7 +105,7 @@ def odd(content: Any) -> bool:
 
 
 def as_written(text: bytes) -> str:
-    """The seal of a text that `text` made, in a tenth of the time of `digest`."""
+    """The seal of a text that `seal_text` made, in a tenth of the time of `digest`."""
     return hashlib.sha256(text.strip()[:-SEAL] + b"}").hexdigest()
 
 

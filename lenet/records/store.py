@@ -87,6 +87,8 @@ def prepare(output_dir: str) -> None:
         place.mkdir(parents=True, exist_ok=True)
         for above in (place.parent, *place.absolute().parent.parents[:2]):
             atomic_files.settle(above)
+        # A lock, and a file that is put in place by a link or else a rename: all that a
+        # run will need at its end.
         handle = file_lock.take_lock(place / LOCK)
         try:
             atomic_files.publish_file(place / PROBE, b"")
@@ -109,8 +111,11 @@ def write_record(output_dir: str, record: Record, weights: bytes | None) -> Reco
         return read_record(path)
     try:
         place.mkdir(parents=True, exist_ok=True)
+        # Temporary files are called .<name>.<random>, which .lock is not.
         for left in [*place.glob(".*.*"), place / "model.safetensors"]:
             left.unlink(missing_ok=True)  # by an attempt that was killed
+        # Weights before the record: with its record a run is finished, and then has
+        # both.
         if weights:
             atomic_files.publish_file(place / "model.safetensors", weights)
         atomic_files.publish_file(path, seal.seal_text(whole))
@@ -138,6 +143,8 @@ def checked_record(record: Mapping[str, Any], path: Path | str) -> Record:
     about = f"{path}: a point of the curve"
     for point in shaped["curve"]:  # 30 us for twenty passes
         of_shape(point, Point, about)
+    # The shape and the seal do not tell whether the parts fit: the error must be that
+    # of the bits.
     error, right = shaped["response"].get("test_error"), shaped["right"]
     if right is not None and error != share_wrong(right, shaped["images"]):
         raise Refusal(
@@ -177,6 +184,8 @@ def finished_record(
     try:
         return record_of_run(path, name, published)
     except Refusal as problem:
+        # Only what is certainly damaged is moved (4). A disk that cannot be read now
+        # (3) may be read later, and another schema (2) is another version's.
         if problem.code != 4:
             raise
         return quarantine(output_dir, name)
@@ -186,6 +195,7 @@ def record_of_run(
     path: Path | str, name: str, published: Record | None = None
 ) -> Record:
     """The record in a file, if it is that of this run."""
+    # The bytes of a record that was checked need no second check.
     alike = published is not None and atomic_files.bytes_of(path) == seal.seal_text(
         published
     )
@@ -198,7 +208,8 @@ def record_of_run(
 
 
 def id_of_record(record: Record) -> str:
-    """The run id that follows from what a record says, as contents.run_id makes it."""
+    """The run id that follows from what a record says, as `run_record.run_id`
+    makes it."""
     code = record.get("edition", record["code"].get("fingerprint"))
     treatment = settled(record["treatment"])
     return seal.digest([treatment, record["seed"], record["data"], code])[:16]
@@ -280,11 +291,13 @@ def quarantine(output_dir: str, name: str) -> Record | None:
     with run_lock.claim(output_dir, [name]) as mine:
         if not mine or not (place / "record.json").exists():
             return None
+        # Looked at again under the lock: another process may have made it anew.
         problem = fault(output_dir, name)
         if not problem:
             return record_of_run(place / "record.json", name)
         try:
             aside.mkdir(exist_ok=True)
+            # In a folder of its own, since one run may be moved aside more than once.
             place.rename(Path(tempfile.mkdtemp(dir=aside, prefix=f"{name}-")) / name)
         except OSError as cause:
             where = f"and cannot be moved to {aside}: {cause.strerror}"
@@ -351,6 +364,7 @@ def select(run: str, output_dir: str) -> Record:
     matches = [name for name in names if name.startswith(run)]
     if len(matches) == 1:
         return read_record(run_folder(output_dir, matches[0]) / "record.json")
+    # Only where no run of one's own fits: reading every published study takes its time.
     studies = () if matches else sorted(Path(output_dir).glob("*/records.jsonl.gz"))
     every = {
         record["run_id"]: record for path in studies for record in read_published(path)

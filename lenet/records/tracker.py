@@ -110,8 +110,11 @@ def tell(process: subprocess.Popen[bytes], line: str) -> None:
 def waited(process: subprocess.Popen[bytes], folder: Path) -> str | None:
     """Wait for a tracker as long as it goes on; what is wrong if it does not."""
     assert process.stdin is not None
+    # The names were all that comes: a closed pipe says that no more records will.
     process.stdin.close()
     copies = -1
+    # It may take as long as it likes, if it has made a new copy within the last
+    # SECONDS.
     while (now := len(list(folder.glob("*")))) > copies:
         copies = now
         try:
@@ -265,6 +268,8 @@ LEVELS: dict[str, Callable[[Copy], bool] | None] = {
 
 def once(tracker: str, copy: Copy) -> None:
     """Mirror a run that has no copy yet and that no other process is mirroring."""
+    # A mark is made and locked before a copy and written to after it: an empty one that
+    # nobody holds is that of a copy that was interrupted.
     mark = marks(str(copy.output_dir), tracker) / copy.record["run_id"]
     mark.parent.mkdir(parents=True, exist_ok=True)
     send = LEVELS[tracker]
@@ -290,6 +295,8 @@ def main() -> None:
         published = plan.published_records(folder)
     last = False
     while waiting and not last:
+        # Readable without another line means closed. What was recorded until then is
+        # looked at once more below.
         last = bool(select.select([sys.stdin], [], [], POLL)[0])
         for name in list(waiting):
             record = plan.peek(output_dir, name) or published.get(name)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from lenet.figures import ablation_chart, level_names
 from lenet.figures.ablation_chart import Side
 from lenet.figures.canvas import points
-from lenet.report.html_page import Dots
+from lenet.report.exhibit_page import Dots
 from lenet.report.reproduction import commands
 from lenet.studies.effect import ALONE, Level
 from lenet.studies.study import Study
@@ -27,6 +27,8 @@ def dot_texts(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
         trained = commands_by_run(study) if runs else {}
         base = ids(study, study.reference)
         old = {key[:2]: key for key in ablation_chart.effect_keys(side.effects)}
+        # A chart that is turned shows the effect the other way: its two runs change
+        # places.
         turned = bool(runs) and level_names.puts_back(study)
         for dot in side.differences.itertuples(index=False):
             factor, level, reference = old[str(dot.factor), str(dot.level)]

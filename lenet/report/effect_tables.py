@@ -224,6 +224,7 @@ def readable_columns(table: pd.DataFrame) -> pd.DataFrame:
         single = name == "estimand" and len(set(values)) == 1
         if name in HIDDEN or single or (effects and name == "unit"):
             continue
+        # Two limits share a column: it is made at the lower one.
         if name.startswith("high") and name.replace("high", "low") in table:
             continue
         if name.startswith("low") and (end := name.replace("low", "high")) in table:

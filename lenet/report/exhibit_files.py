@@ -6,7 +6,7 @@ from pathlib import Path
 from lenet.figures.canvas import FORMATS, PHONE, rendered
 from lenet.records.atomic_files import replace
 from lenet.report import effect_tables
-from lenet.report.html_page import Exhibit
+from lenet.report.exhibit_page import Exhibit
 
 
 def exhibit_files(exhibit: Exhibit) -> tuple[Exhibit, dict[str, bytes]]:

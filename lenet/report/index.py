@@ -6,7 +6,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from lenet.records.atomic_files import replace
-from lenet.report.html_page import document
+from lenet.report.exhibit_page import document
 from lenet.report.template import filled
 
 FOUND = re.compile(r'<meta name="description" content="([^"]*)">')

@@ -12,8 +12,8 @@ import pandas as pd
 
 from lenet.config import Refusal
 from lenet.figures import ablation_chart, interaction
-from lenet.report import effect_tables, exhibit_files, html_page, paper_figures
-from lenet.report.html_page import Exhibit
+from lenet.report import effect_tables, exhibit_files, exhibit_page, paper_figures
+from lenet.report.exhibit_page import Exhibit
 from lenet.report.paper_figures import Paper
 from lenet.report.template import filled
 from lenet.studies import effect
@@ -103,7 +103,7 @@ def comparison_page(
 ) -> str:
     """One self-contained page: the figures with their numbers, and the runs."""
     links = [(exhibit.name, exhibit.title) for exhibit in exhibits]
-    sections = [html_page.figure(i, exhibit) for i, exhibit in enumerate(exhibits)]
+    sections = [exhibit_page.figure(i, exhibit) for i, exhibit in enumerate(exhibits)]
     runs = comparison.runs.replace({"status": {"diverged": "lost"}})
     sections.append(
         filled(
@@ -115,6 +115,6 @@ def comparison_page(
         )
     )
     links.append(("runs", "Runs"))
-    return html_page.document(
+    return exhibit_page.document(
         title, comparison.notes, links, sections, "ablation chart"
     )

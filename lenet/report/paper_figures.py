@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from lenet.figures.canvas import MINUS, Look, TooNarrow, left_off, rendered
 from lenet.report import effect_tables
-from lenet.report.html_page import Exhibit
+from lenet.report.exhibit_page import Exhibit
 
 PAGE = 9.0  # inches of text that a page of a paper has from top to bottom
 FLOATS = 50  # rows of a table at most that has to stand on one page
@@ -90,6 +90,7 @@ def printed(exhibit: Exhibit) -> pd.DataFrame:
         rows = rows.drop(columns=["p", "p holm"])
     if "estimand" in rows:  # over what is averaged, the figure's caption says
         rows["estimand"] = rows["estimand"].str.replace(AVERAGED, "", regex=True)
+    # A paper's columns are narrow: what is 0 or empty in every row is left out.
     return rows.loc[:, [bool(set(rows[name]) - {"", "0"}) for name in rows]]
 
 

@@ -29,13 +29,13 @@ from lenet.report import (
     effect_tables,
     exhibit_files,
     paper_figures,
-    study_page,
+    report_sections,
 )
-from lenet.report.html_page import Exhibit
+from lenet.report.exhibit_page import Exhibit
 from lenet.report.paper_figures import Paper
 from lenet.studies import effect
 from lenet.studies.corrected_labels import why_not_corrected
-from lenet.studies.effect import Effects, Response
+from lenet.studies.effect import Effects, Response, unique
 from lenet.studies.origin import Origin
 from lenet.studies.study import (
     HELD_OUT,
@@ -44,7 +44,6 @@ from lenet.studies.study import (
     corrected,
     published_study,
     study_effects,
-    unique,
 )
 
 MOST = 60  # treatments in one figure of curves or costs
@@ -88,7 +87,7 @@ def write_report(folder: Path, studies: Sequence[Study]) -> list[Path]:
         exhibit, own = exhibit_files.exhibit_files(exhibit)
         made |= own
         drawn.append(exhibit)
-    made["report.html"] = study_page.study_page(studies, drawn).encode()
+    made["report.html"] = report_sections.study_page(studies, drawn).encode()
     return exhibit_files.write_files(folder, made)
 
 

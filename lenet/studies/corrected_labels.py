@@ -54,10 +54,13 @@ def right_corrected(
         raise ValueError(f"{len(answers)} answers to {len(missed)} missed images")
     table = labels()
     places = table["index"].to_numpy()
+    # What each image in question was taken for: its label, where the run was right by
+    # it.
     said = np.zeros(len(given), dtype=np.int64)
     said[places] = table["label"]
     said[missed] = answers
     now_right = given.copy()
+    # NaN, where no digit has a majority, equals nothing; these images are left out.
     now_right[places] = said[places] == table["corrected"].to_numpy()
     return np.delete(now_right, places[table["corrected"].isna()])
 

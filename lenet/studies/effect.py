@@ -79,7 +79,7 @@ LOSSES = (
 )
 GUESSING = 0.8  # the test error from which a run has collapsed: guesses err in 90 %
 STATUSES = ("finished", "diverged", "collapsed")
-# How an estimand begins; `of` selects by it, and what follows says from where.
+# How an estimand begins, by which `effects_of_kind` selects; the rest says from where.
 ALONE, MAIN, SIMPLE = "alone", "main effect", "simple effect"
 PAIR, SHAPLEY = "interaction", "Shapley value"
 LADDER, PATH = "step of the ladder", "step of the path"
@@ -177,10 +177,10 @@ def arms(
         changed = [i for i, level in enumerate(treatment) if level != origin[i]]
         if changed:
             factor = "+".join(list(reference)[i] for i in changed)
-            level = "+".join(_name(treatment[i]) for i in changed)
-            against = "+".join(_name(origin[i]) for i in changed)
+            level = "+".join(level_text(treatment[i]) for i in changed)
+            against = "+".join(level_text(origin[i]) for i in changed)
             factor, level = named.get(treatment, (factor, level))
-            against = _name(reference[factor]) if factor in reference else against
+            against = level_text(reference[factor]) if factor in reference else against
             weights = {treatment: 1.0, origin: -1.0}
             estimand = f"{ALONE} from {base}"
             contrasts.append(_Contrast(estimand, factor, level, against, weights))
@@ -222,11 +222,13 @@ def factorial(
     interaction [2.0]
     """
     factors, cells = list(levels), list(product(*levels.values()))
+    # Row i is cell i: both products count in the same order, the last factor fastest.
     signs = np.array(list(product((-1, 1), repeat=len(factors))))
     contrasts = []
     for estimand, chosen, weights in _weights(signs, ends):
         old, new = (
-            ":".join(_name(levels[factors[i]][new]) for i in chosen) for new in (0, 1)
+            ":".join(level_text(levels[factors[i]][new]) for i in chosen)
+            for new in (0, 1)
         )
         name = ":".join(factors[i] for i in chosen)
         weighted = {c: w for c, w in zip(cells, weights, strict=True) if w}
@@ -268,6 +270,7 @@ def path(
     _all(search, cells, factors)
     sign, columns = (1 if response.lower_is_better else -1), search.response.T
     kept = [column[np.isfinite(column)] for column in columns]
+    # A treatment of which every run is lost is turned to last.
     means = [
         sign * float(values.mean()) if len(values) else math.inf for values in kept
     ]
@@ -278,6 +281,8 @@ def path(
         new = {*turned, factor}
         return score[tuple(pair[f in new] for f, pair in levels.items())]
 
+    # `after` is the held-out response once this factor is turned too: greedy, and by no
+    # run that the steps are measured on.
     while left := [factor for factor in factors if factor not in turned]:
         turned.append(min(left, key=after))
     order = {factor: levels[factor] for factor in turned}
@@ -312,7 +317,9 @@ def ladder(
     contrasts = []
     for factor, (old, new), rung in zip(factors, pairs, pairwise(steps), strict=True):
         weights = {rung[1]: 1.0, rung[0]: -1.0}
-        contrasts.append(_Contrast(LADDER, factor, _name(new), _name(old), weights))
+        contrasts.append(
+            _Contrast(LADDER, factor, level_text(new), level_text(old), weights)
+        )
     blocks = _blocks(runs, factors, response, seeds)
     return _effects(blocks, contrasts, study, response, _all(blocks, steps, factors))
 
@@ -320,6 +327,30 @@ def ladder(
 def effects_of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows of one kind of estimand, such as MAIN, wherever it is from."""
     return table[table["estimand"].str.startswith(kind)]
+
+
+def treatments_of(
+    runs: pd.DataFrame, reference: Mapping[str, Level]
+) -> list[dict[str, Level]]:
+    """Every treatment of a table of runs once, the reference first."""
+    rows = runs[list(reference)].drop_duplicates().to_dict("records")
+    treatments = [{str(key): value for key, value in row.items()} for row in rows]
+    return sorted(treatments, key=lambda row: row != reference)
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """Every value once, in the order of its first appearance."""
+    return list(dict.fromkeys(values))
+
+
+def level_text(level: Level) -> str:
+    """A level as it is typed: 1 for 1.0.
+
+    >>> level_text(1.0), level_text(0.5), level_text("relu")
+    ('1', '0.5', 'relu')
+    """
+    whole = isinstance(level, float) and level.is_integer()
+    return str(int(level) if whole else level)
 
 
 def _blocks(
@@ -332,6 +363,7 @@ def _blocks(
         )
     keys = list(zip(*(runs[name].tolist() for name in factors), strict=True))
     blocks = sorted({*map(int, runs["seed"]), *seeds})
+    # Numbers before texts: the two have no order between them.
     treatments = sorted(
         set(keys), key=lambda key: [(isinstance(v, str), v) for v in key]
     )
@@ -358,6 +390,8 @@ def _blocks(
             raise ValueError(f"{run} is {status} but its {response.name} is {value}")
         if images is not None:
             right[at] = np.asarray(images, dtype=np.bool_)
+            # The bits must be those of this response, or the interval for new digits
+            # would be that of another one.
             if abs(_scored(right[at], response).mean() - value) > 1e-6:
                 what = f"{response.name}={value}"
                 raise ValueError(f"{run}: `right` does not give {what}")
@@ -395,10 +429,14 @@ def _weights(
         others = 2 ** (k - size)
         over = f" (mean over the {others} combinations of the others)"
         for chosen in combinations(range(k), size):
+            # The product of the signs is +1 on half of the cells and -1 on the other:
+            # new minus old of one factor; of two, the effect of one at the other's new
+            # level minus that at its old one.
             weights = signs[:, chosen].prod(axis=1) / others
             yield kind + over * (others > 1), chosen, weights.tolist()
     for end, name in zip((-1, 1), ends, strict=True):
         for i in range(k):
+            # The two cells in which all other factors stand at this end.
             there = (np.delete(signs, i, axis=1) == end).all(axis=1)
             estimand = f"{SIMPLE} (others as in {name})"
             yield estimand, (i,), (signs[:, i] * there).astype(float).tolist()
@@ -423,12 +461,13 @@ def _effects(
     losses = _losses(blocks, contrasts, study)
     about, rows, dots = {"study": study, "response": response.name}, [], []
     about |= {"unit": response.unit} if response.unit else {}
-    for estimand in dict.fromkeys(contrast.estimand for contrast in contrasts):
+    for estimand in unique(contrast.estimand for contrast in contrasts):
         family = [contrast for contrast in contrasts if contrast.estimand == estimand]
         estimates = [
             _estimate(blocks, contrast, response, together) for contrast in family
         ]
         said = losses[losses["estimand"] == estimand].to_dict("records")
+        # Interactions and Shapley values have no losses: no run is on one side of them.
         said = said or [{}] * len(family)
         judged = _judged(
             [row for row, _ in estimates], [seen for _, seen in estimates], response
@@ -452,6 +491,8 @@ def _estimate(
     columns = [blocks.treatments.index(t) for t in contrast.weights]
     concerned = [blocks.treatments.index(t) for t in {*contrast.weights, *together}]
     status = blocks.status[:, concerned]
+    # A block counts if all its runs came to their end; one that lost a run is left out,
+    # and one of which a run was never trained is missing.
     there = (status != "").all(axis=1)
     whole = np.flatnonzero((status == "finished").all(axis=1))
     at = np.ix_(whole, np.array(columns))
@@ -482,6 +523,8 @@ def _estimates(d: Array, response: Response) -> dict[str, Any]:
     n = len(d)
     sd = float(d.std(ddof=1)) if n > 1 else math.nan
     p, low, high, equivalent = (np.array(math.nan) for _ in range(4))
+    # Differences that are all one number have no variance, and so no p: `_verdict`
+    # calls them not estimable.
     if n > 1 and sd > 1e-9 * np.abs(d).max():
         p, low, high = statistics.sign_flip(d)
         equivalent = statistics.equivalence(d, response.margin)
@@ -519,6 +562,8 @@ def _judged(
 ) -> list[dict[str, Any]]:
     """The rows of a family with what all its tests together decide."""
     seeds = sorted({seed for seen in dots for seed in seen["seed"]})
+    # [test, seed]: a seed's sign is flipped in all tests at once, which is what chance
+    # does to tests that share runs.
     differences = np.full((len(rows), len(seeds)), math.nan)
     for i, (row, seen) in enumerate(zip(rows, dots, strict=True)):
         if not math.isnan(row["p"]):
@@ -552,9 +597,13 @@ def _verdict(row: dict[str, Any], tests: int, response: Response) -> tuple[str, 
         few = f"no verdict possible at n = {row['n']}: it takes {need} seeds"
         return "undecided", few
     side = "better" if (row["mean"] < 0) == response.lower_is_better else "worse"
+    # Before better and worse: what is surely there and surely smaller than the margin
+    # is of no account.
     if row["p_equivalent"] <= SIGNIFICANCE:
         return "equivalent", f"{side}, but by less than the margin" if sure else ""
     if sure:
+        # Seeds that would miss such an effect more than one time in five have likely
+        # found it because chance made it look larger.
         weak = abs(row["mean"]) < row["power_80"]
         return side, "likely overstated: below 80 % power" if weak else ""
     if row["p"] <= SIGNIFICANCE:
@@ -580,6 +629,7 @@ def _losses(blocks: _Blocks, contrasts: list[_Contrast], study: str) -> pd.DataF
     """
     rows = []
     for contrast in contrasts:
+        # They are no difference of two levels: no run of theirs belongs to one side.
         if contrast.estimand.startswith((PAIR, SHAPLEY)):
             continue
         new, old = (
@@ -587,6 +637,8 @@ def _losses(blocks: _Blocks, contrasts: list[_Contrast], study: str) -> pd.DataF
             for side in _sides(contrast.weights)
         )
         names = dict(zip(_Contrast._fields[:4], contrast[:4], strict=True))
+        # Pairs of which one run was lost and the other not, as in McNemar's test; a
+        # pair counts only where both runs are there.
         gone_new, gone_old = (~np.isin(s, ("", "finished")) for s in (new, old))
         pairs = (new != "") & (old != "")
         alone, other = (gone_new & ~gone_old & pairs), (gone_old & ~gone_new & pairs)
@@ -638,6 +690,8 @@ def _of_losses(row: Mapping[str, Any]) -> str:
 def _shapley_weights(signs: npt.NDArray[np.int_], i: int) -> list[float]:
     """Weight of each cell [cell]; `signs` [cell, factor] is 1 at the new level."""
     k = signs.shape[1]
+    # Of the k! orders in which the factors can be turned, |S|! (k - |S| - 1)! turn just
+    # those of S before factor i: S, the others at their new level in the cell.
     others = (np.delete(signs, i, axis=1) > 0).sum(axis=1).tolist()
     orders = [math.factorial(s) * math.factorial(k - s - 1) for s in others]
     return list(signs[:, i] * np.array(orders) / math.factorial(k))
@@ -648,12 +702,7 @@ def _scored(right: npt.NDArray[np.bool_], response: Response) -> npt.NDArray[np.
     return ~right if response.lower_is_better else right
 
 
-def _name(level: Level) -> str:
-    whole = isinstance(level, float) and level.is_integer()
-    return str(int(level) if whole else level)
-
-
 def _label(factors: list[str], treatment: Treatment) -> str:
     return " ".join(
-        f"{f}={_name(level)}" for f, level in zip(factors, treatment, strict=True)
+        f"{f}={level_text(level)}" for f, level in zip(factors, treatment, strict=True)
     )

@@ -96,6 +96,7 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
     """The table without what MLflow's export adds to the names of its columns."""
     names = {str(name): short_column(str(name)) for name in rows.columns}
     short = list(names.values())
+    # A short name that two columns would share stays long in both.
     names = {full: s if short.count(s) == 1 else full for full, s in names.items()}
     tags = [name for name in names if name.startswith("tags.")]
     rows = rows.set_axis([str(name) for name in rows.columns], axis=1)
@@ -145,6 +146,8 @@ def multirun(folder: str | Path, metrics: str = "metrics.json") -> pd.DataFrame:
         if not (job / metrics).is_file():
             silent.append(name)
             continue
+        # What one job was given and another was not, that one has by default: its
+        # composed settings say which value.
         whole = composed_settings(job) if set(swept) - set(given[job]) else {}
         settings = {key: given[job].get(key, whole.get(key)) for key in swept}
         rows.append({"job": name, **settings, **read_metrics(job / metrics)})

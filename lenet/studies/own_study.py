@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from lenet.studies import effect
-from lenet.studies.effect import Effects, Level, Response
+from lenet.studies.effect import Effects, Level, Response, level_text, unique
 from lenet.studies.own_runs import ABOUT, ENDED, STATES, level_values, read_table
 
 # Words in the name of a response that say which way is better.
@@ -59,9 +59,7 @@ class Comparison:
     @property
     def treatments(self) -> list[dict[str, Level]]:
         """Every treatment once, the reference first."""
-        rows = self.runs[list(self.reference)].drop_duplicates().to_dict("records")
-        tried = [{str(key): value for key, value in row.items()} for row in rows]
-        return sorted(tried, key=lambda row: row != self.reference)
+        return effect.treatments_of(self.runs, self.reference)
 
     @property
     def pairs(self) -> dict[str, tuple[Level, Level]]:
@@ -210,6 +208,7 @@ def compared(
         for column in factors:
             require(rows, column, "factors")
     notes: list[str] = []
+    # Runs that failed go first: their cells tell nothing of what may be a factor.
     rows = ended(rows, notes)
     chosen = (
         list(factors)
@@ -258,11 +257,6 @@ def shortened_list(words: Sequence[Any], most: int = SHOWN) -> str:
     first = [str(word) for word in list(words)[:most]]
     rest = len(words) - len(first)
     return ", ".join(first) + (f" and {rest} more" if rest else "")
-
-
-def unique(items: Sequence[Any]) -> list[Any]:
-    """Every item once, in the order of its first appearance."""
-    return list(dict.fromkeys(items))
 
 
 def ended(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
@@ -315,6 +309,8 @@ def joined_columns(levels: Mapping[str, pd.Series]) -> dict[str, tuple[str, ...]
     for name, column in levels.items():
         for group in groups:
             other = levels[group[0]]
+            # As many pairs as values of either: each value of the one goes with one of
+            # the other.
             couples = len(set(zip(column, other, strict=True)))
             if couples == column.nunique() == other.nunique():
                 group.append(name)
@@ -332,16 +328,6 @@ def level_of(levels: Mapping[str, pd.Series], parts: Sequence[str]) -> pd.Series
     index = levels[parts[0]].index
     named = ["+".join(map(level_text, several)) for several in together]
     return pd.Series(named, index, dtype=object)
-
-
-def level_text(level: Level) -> str:
-    """A level as it is typed: 1 for 1.0.
-
-    >>> level_text(1.0), level_text(0.5), level_text("relu")
-    ('1', '0.5', 'relu')
-    """
-    whole = isinstance(level, float) and level.is_integer()
-    return str(int(level) if whole else level)
 
 
 def numbered_blocks(seeds: pd.Series) -> tuple[list[str], pd.Series]:
@@ -376,6 +362,7 @@ def way(response: str, better: str | None) -> str:
         raise ValueError(f"better={better}: say better=higher or better=lower")
     parts = words_of(response)
     says = {"higher": parts & set(HIGHER), "lower": parts & set(LOWER)}
+    # A name that says both, such as loss_accuracy, says nothing: it is asked.
     sure = [side for side, hint in says.items() if hint]
     if len(sure) != 1:
         raise ValueError(f"is a higher {response} better? say better=higher or lower")
@@ -411,6 +398,7 @@ def in_unit(comparison: Comparison, unit: str = "") -> Comparison:
         )
     if unit == "share":
         return comparison
+    # The margin was given in the numbers of the table, which are percent.
     response = replace(comparison.response, margin=comparison.response.margin / 100)
     notes = [*comparison.notes, f"{name} was in percent"]
     runs = comparison.runs.assign(**{name: answers / 100})
@@ -562,6 +550,7 @@ def with_cells(comparison: Comparison) -> Comparison:
     """The Comparison with a note of the cells that it lacks to be a factorial, or a
     ValueError if no block has all of them."""
     cells, kind = comparison.lacking_cells, comparison.kind
+    # Half of the cells or more: else it is no factorial that lacks a few.
     few = len(cells) <= 2 ** len(comparison.pairs) // 2
     if kind == "treatments against a reference" and cells and few:
         said = f"for main effects and interactions run {shortened_list(cells)}"
@@ -569,6 +558,7 @@ def with_cells(comparison: Comparison) -> Comparison:
     if kind in ("factorial", "ladder"):
         tried = len(comparison.treatments)
         counts = comparison.runs.groupby("seed").size()
+        # Without one whole block no contrast of all its cells can be taken.
         if not (counts == tried).any():
             lost = shortened_list(
                 [f"{comparison.blocks[i]} has {n}" for i, n in enumerate(counts)]

@@ -50,10 +50,18 @@ def sign_flip(
     d = _finite(differences)
     subsets = _subsets(d.shape[-1], draws)
     sums, total = _sums(d, subsets), subsets.total
+    # A subset that is empty flips nothing, so its sum is the one that was seen: it is
+    # as extreme as that on either side. Its mean would be 0 / 0: it is counted here
+    # alone.
     empty = total - len(subsets.sizes)
+    # The flipped sum is S - 2 sum_A: not below S where sum_A <= 0, not above it where
+    # sum_A >= 0. The smaller tail, twice, is the two-sided p.
     count = np.minimum((sums <= 0).sum(-1), (sums >= 0).sum(-1)) + empty
     low, high = np.full(d.shape[:-1], -np.inf), np.full(d.shape[:-1], np.inf)
+    # So many subset means may lie outside on each side. The 1e-9 is for products such
+    # as 0.025 * 2^n that rounding leaves just below a whole number.
     k = math.floor((1 - confidence) / 2 * total - empty + 1e-9)
+    # Below 0 even the outermost mean is too near: the interval is the whole line.
     if k >= 0:
         means = sums / subsets.sizes
         means = np.partition(means, (k, len(subsets.sizes) - 1 - k), axis=-1)
@@ -78,6 +86,7 @@ def max_t(differences: npt.ArrayLike, draws: int = DRAWS) -> Array:
     >>> max_t([[1, 2, 3, 4, 5, 6], [1, -1, 1, -1, 1, -1]]).tolist()
     [0.0625, 1.0]
     """
+    # A block that a test lacks adds nothing to its sum, whichever its sign.
     d = np.nan_to_num(np.asarray(differences, dtype=np.float64))
     adjusted = np.full(len(d), np.nan)
     rows = np.flatnonzero((d != 0).any(axis=1))
@@ -86,16 +95,27 @@ def max_t(differences: npt.ArrayLike, draws: int = DRAWS) -> Array:
     d = d[rows]
     subsets = _subsets(d.shape[1], draws)
     count, total = len(subsets.sizes), subsets.total
+    # No flip changes sum d^2, so that the statistic needs one product per flip.
     scale = np.sqrt((d**2).sum(axis=1))
     whole = d.sum(axis=1)
     seen = np.abs(whole) / scale
+    # [test, subset]: the statistics under each flip, the same subset for all tests.
+    # This keeps what the tests share.
     chance = np.abs(whole[:, None] - 2 * _products(d, subsets)) / scale[:, None]
     order = np.argsort(-seen)
+    # Step down, from the smallest statistic up: `largest` is, for each flip, the
+    # maximum over this test and all smaller ones, which are the hypotheses that are
+    # left once the larger ones are rejected.
     largest, most = np.zeros(count), np.zeros(len(rows))
     for j in reversed(range(len(rows))):
         largest = np.maximum(largest, chance[order[j]])
+        # What rounding alone keeps below the statistic is a tie, and counts as beyond.
         beyond = (largest >= seen[order[j]] - 2 * TIE).sum()
+        # total - count: the empty subsets, under which every statistic is what was
+        # seen.
         most[j] = (beyond + total - count) / total
+    # No p below that of a larger statistic: the step down ends at the first test that
+    # is not rejected.
     adjusted[rows[order]] = np.maximum.accumulate(most)
     return adjusted
 
@@ -116,6 +136,8 @@ def equivalence(differences: npt.ArrayLike, margin: float, draws: int = DRAWS) -
     d = _finite(differences)
     subsets = _subsets(d.shape[-1], draws)
     empty = subsets.total - len(subsets.sizes)
+    # Both one-sided tests by the same flips: is the mean of margin - d above 0, and
+    # that of margin + d?
     sums = _sums(np.stack([margin - d, margin + d]), subsets)
     counts = (sums <= 0).sum(axis=-1) + empty
     return np.asarray(counts.max(axis=0) / subsets.total)
@@ -147,9 +169,12 @@ def new_digits_interval(
         raise ValueError(f"new digits need 2 blocks and 2 images, not {n} and {m}")
     mean, blocks, images = d.mean(), d.mean(1), d.mean(0)
     s2_seed, s2_image = blocks.var(ddof=1), images.var(ddof=1)
+    # Blocks and images crossed, once each: the sum of squares of all cells, less that
+    # of the block means and that of the image means, is what both leave.
     whole = sum(((row - mean) ** 2).sum() for row in d)  # no copy of them all
     squares = whole - (n - 1) * m * s2_seed - (m - 1) * n * s2_image
     s2_residual = squares / ((n - 1) * (m - 1))
+    # s2_seed / n and s2_image / m hold the residual's share each; it must count once.
     variance = s2_seed / n + max(0.0, s2_image / m - s2_residual / (n * m))
     half = t_quantile((1 + confidence) / 2, n - 1) * math.sqrt(variance)
     return float(mean - half), float(mean + half)
@@ -203,6 +228,8 @@ def share_interval(
     (0.0, 0.3085, 0.3085)
     """
     rest, tail = total - count, (1 - confidence) / 2
+    # The binomial's tails as quantiles of the beta distribution; at none and at all
+    # there is nothing beyond, and the limit is 0 or 1.
     low = special.betaincinv(count, rest + 1, tail) if count else 0.0
     high = special.betainccinv(count + 1, rest, tail) if rest else 1.0
     return float(low), float(high)
@@ -236,6 +263,7 @@ def holm(p: npt.ArrayLike) -> Array:
     """
     values = np.asarray(p, dtype=np.float64)
     adjusted = np.full(values.shape, np.nan)
+    # NaN sorts last: these are the tests that there are.
     order = np.argsort(values)[: np.isfinite(values).sum()]
     raised = values[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(raised))
@@ -281,6 +309,8 @@ def smallest_effect(n: int, sd: float, tests: int = 1, power: float = POWER) -> 
     if n < blocks_needed():
         return math.inf
     t = t_quantile(1 - SIGNIFICANCE / tests / 2, n - 1)
+    # At the upper end the noncentrality is 2 t + 4, where the power is all but 1. The
+    # bisection ends where no double lies between its ends.
     low, high = 0.0, (2 * t + 4) / math.sqrt(n)
     while low < (middle := (low + high) / 2) < high:
         if _chance(middle, n, tests) < power:
@@ -306,8 +336,12 @@ def seeds_for_equivalence(
 
     def is_found(n: int) -> bool:
         quantiles = (np.arange(2_000) + 0.5) / 2_000
+        # The sd that n seeds will see: sd sqrt(chi2 / (n - 1)), and half a chi2 is a
+        # gamma.
         seen = sd * np.sqrt(2 * special.gammaincinv((n - 1) / 2, quantiles) / (n - 1))
         t = t_quantile(1 - SIGNIFICANCE / tests, n - 1)
+        # Both tests reject where |mean| < margin - t s / sqrt(n); the mean is normal
+        # about 0.
         reach = (margin * math.sqrt(n) - t * seen) / sd
         return bool(np.clip(2 * special.ndtr(reach) - 1, 0, None).mean() >= power)
 
@@ -354,6 +388,7 @@ def _packed(blocks: int, draws: int) -> npt.NDArray[np.uint8]:
     """Subsets of 0 and 1, eight blocks to a byte; of thousands of blocks they are also
     drawn so, since a number for each takes a minute."""
     if blocks <= MOST_EXACT:
+        # Row i is the number i in binary: bit j says whether block j is a member.
         members = np.arange(2**blocks)[:, None] >> np.arange(blocks) & 1
         return np.packbits(members.astype(np.uint8), axis=1)
     rng = np.random.default_rng(1998)
@@ -361,6 +396,8 @@ def _packed(blocks: int, draws: int) -> npt.NDArray[np.uint8]:
         members = rng.integers(0, 2, (draws, blocks))
         return np.packbits(members.astype(np.uint8), axis=1)
     signs = rng.integers(0, 256, (draws, -(-blocks // 8)), np.uint8)
+    # packbits fills a byte from its high bit on, so the last low bits belong to no
+    # block.
     signs[:, -1] &= 256 - 2 ** (-blocks % 8)  # bits of no block
     return signs
 
@@ -393,13 +430,15 @@ def _chance(size: float, n: int, tests: int) -> float:
     """
     t = t_quantile(1 - SIGNIFICANCE / tests / 2, n - 1)
     shift = size * math.sqrt(n)
+    # Rejected on the right side: T > t. On the wrong one: T < -t, which is as likely as
+    # T > t with the shift turned round.
     below = np.nan_to_num(special.nctdtr(n - 1, shift, t), nan=0.0)
     other = np.nan_to_num(special.nctdtr(n - 1, -shift, t), nan=1.0)
     return float(1 - below + 1 - other)
 
 
 def _fewest(enough: Callable[[int], bool], most: int = 2**20) -> int:
-    """The smallest n from 2 on for which `found`, which stays true from there."""
+    """The smallest n from 2 on that is `enough`; every larger one is, too."""
     n = bisect_left(range(most), True, lo=2, key=enough)
     if n == most:
         raise ValueError(f"more than {most:,} seeds would be needed")

@@ -21,7 +21,7 @@ from lenet.records.record_types import Plan, Record
 from lenet.studies import corrected_labels as by_votes
 from lenet.studies import effect
 from lenet.studies.corrected_labels import CORRECTED
-from lenet.studies.effect import TEST_ERROR, Effects, Level, Response
+from lenet.studies.effect import TEST_ERROR, Effects, Level, Response, unique
 from lenet.studies.origin import Origin
 
 NARROWED = (*FACTORS, "data", "code", "torch")  # besides the numbers of a treatment
@@ -84,6 +84,8 @@ class Study:
         changed = [
             {f for f in pairs if row[f] != pairs[f][0]} for row in self.treatments
         ]
+        # A ladder of k factors has k + 1 treatments, which change 0, 1, ..., k of them;
+        # and each must keep what the one before has changed.
         changed.sort(key=len)
         if [len(factors) for factors in changed] != list(range(len(pairs) + 1)):
             return {}
@@ -135,9 +137,7 @@ class Study:
     @property
     def treatments(self) -> list[dict[str, Level]]:
         """Every treatment once, by its levels of the factors, the reference first."""
-        rows = self.runs[list(self.reference)].drop_duplicates().to_dict("records")
-        treatments = [{str(key): value for key, value in row.items()} for row in rows]
-        return sorted(treatments, key=lambda row: row != self.reference)
+        return effect.treatments_of(self.runs, self.reference)
 
     def of(self, treatment: Mapping[str, Level]) -> pd.DataFrame:
         """The runs of one treatment."""
@@ -203,6 +203,7 @@ class Study:
             return {}
         reference, preset = current(self.plan["reference"]), preset_levels()[self.base]
         levels = {f: reference[f] for f in FACTORS if reference[f] != preset[f]}
+        # What the reference would have by its preset and its levels alone.
         typed = (f"{factor}={level}" for factor, level in levels.items())
         usual = composed([f"preset={self.base}", *typed])[0][0].treatment
         numbers = {
@@ -425,6 +426,8 @@ def study_of(
     mixed, base = refuse_mixed(records, mix), current(base)
     kind = plan["kind"] if plan else ""
     key, search = "validation_size", kind == "path"
+    # The runs of a path's search hold out images, and so differ from the base in how
+    # many: they choose the order, and measure nothing.
     measured = [
         record
         for record in records
@@ -469,6 +472,7 @@ def run_table(
     for measured in records[0]["response"]:  # diverged runs have none
         runs[measured] = pd.to_numeric(runs[measured])
     guesses = [run_record.guessing(record) for record in records]
+    # NaN, of a run that diverged, is not above any limit: it stays "diverged".
     runs.loc[runs[response.name] >= guesses, "status"] = "collapsed"
     for factor, keys in settings.items():
         levels = [level(settings_of(record), keys) for record in records]
@@ -508,6 +512,8 @@ def refuse_mixed(records: Sequence[Record], mix: bool) -> str:
         listed = ", ".join(f"{value} ({runs} runs)" for value, runs in counts.items())
         choice = f"{key}={str(counts.index[0]).split()[0]}"
         mixing = "" if key == "data" else ", or draw them together with mix=true"
+        # Another data set is never drawn together; other code or torch with mix=true
+        # alone; another processor always, and the caption says so.
         if key == "data" or not (mix or key == "hardware"):
             raise Refusal(
                 f"the runs are of {len(counts)} versions of {key}, whose difference "
@@ -525,9 +531,11 @@ def differing(treatments: Iterable[Mapping[str, Value]]) -> dict[str, list[Value
     A number that is settled by the level that it belongs to is left out.
     """
     rows = list({tuple(sorted(t.items())): t for t in treatments}.values())
-    keys = list(dict.fromkeys(key for row in rows for key in row))
+    keys = unique(key for row in rows for key in row)
     values = {key: [row.get(key) for row in rows] for key in keys}
     differ = {key: column for key, column in values.items() if len(unique(column)) > 1}
+    # optimizer.lr belongs to optimizer. It is a factor of its own only where it differs
+    # within one level of the optimizer.
     owner = {key: BELONGS.get(key, key.rpartition(".")[0]) for key in differ}
     return {
         key: column
@@ -538,6 +546,7 @@ def differing(treatments: Iterable[Mapping[str, Value]]) -> dict[str, list[Value
 
 def settles(level: Sequence[Value], other: Sequence[Value]) -> bool:
     """Whether the value of one setting says that of the other."""
+    # As many pairs as values of `level`: each of its values goes with one of `other`.
     return len(set(zip(level, other, strict=True))) == len(set(level))
 
 
@@ -601,6 +610,7 @@ def study_effects(study: Study) -> Effects:
     about |= {"response": study.response}
     tables = []
     try:
+        # All that fit: a full factorial is a ladder too, by the years of its levels.
         if study.factorial:
             ends = study.base, study.new
             tables.append(
@@ -617,8 +627,3 @@ def study_effects(study: Study) -> Effects:
     except ValueError as problem:
         raise Refusal(f"{study.name}: {problem}") from None
     return Effects(*map(pd.concat, zip(*tables, strict=True)))
-
-
-def unique(values: Iterable[Any]) -> list[Any]:
-    """Every value once, in the order of its first appearance."""
-    return list(dict.fromkeys(values))

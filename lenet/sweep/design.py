@@ -220,6 +220,8 @@ def load_design(name: str, overrides: Sequence[str], yes: bool = False) -> Desig
     arms = distinct_arms(
         [arm(base, chosen, factors) for chosen in choose(factors)], notes
     )
+    # What is typed holds for the search as for the runs, but for its seeds: those that
+    # choose an order measure nothing.
     own = {
         key: value
         for key, value in content.get("search", {}).items()
@@ -249,6 +251,7 @@ def check_factors(name: str, kind: str, factors: Mapping[str, Levels]) -> None:
     if kind in ALONE:
         return
     for first, second in combinations(factors, 2):
+        # Crossed, one of two factors that set the same key would overwrite the other.
         keys = [
             {key for settings in factors[factor].values() for key in settings}
             for factor in (first, second)

@@ -52,6 +52,7 @@ def shape(config: Config) -> tuple[object, ...]:
     """What decides the time of a pass."""
     from lenet.training.recipe import structure  # with torch
 
+    # Neither seed nor number of passes: a rate is that of one pass.
     return structure(Config({**config.treatment, "epochs": 0}, 0))
 
 
@@ -73,6 +74,8 @@ def expected_sd(runs: Sequence[Run]) -> float | None:
     for arm, measured in errors.items():
         seeds = measured.keys() & reference.keys()
         if arm != runs[0].arm and len(seeds) > 2:
+            # In pairs, as the chart will measure it: what a seed does to both arms
+            # cancels.
             differences = [measured[seed] - reference[seed] for seed in seeds]
             spreads.append(statistics.stdev(differences))
     return statistics.median(spreads) if spreads else None
@@ -81,6 +84,7 @@ def expected_sd(runs: Sequence[Run]) -> float | None:
 def family_size(plan: Plan) -> int:
     """The size of the largest family of effects that a study's chart will test."""
     factors = len(plan["levels"])
+    # Main effects are one family and pairs another: the larger one asks for more seeds.
     if plan["kind"] in ("factorial", "path"):
         return max(factors, factors * (factors - 1) // 2)
     return max(len(plan["arms"]) - 1, 1)

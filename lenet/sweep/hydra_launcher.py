@@ -43,6 +43,8 @@ def launch_all(
         with watched(missing, places, causes, tell):
             launched = launch(list(todo), places, engine)
         for line, cause in launched.items():
+            # What a launcher says of a job explains a failure only where no record came
+            # of it.
             lost = [
                 n for n in todo[line] if not store.finished_record(places.output_dir, n)
             ]
@@ -100,6 +102,7 @@ def launcher_jobs(
 
     Paths in them are absolute: a job may begin in another folder. The sweep mirrors.
     """
+    # Where the job begins there may be no LENET_DATA.
     data_dir = places.data_dir or os.environ.get("LENET_DATA") or "data"
     where = [f"output_dir={quoted(places.output_dir)}", f"data_dir={quoted(data_dir)}"]
     where += [f"device={places.device}"]
@@ -108,6 +111,7 @@ def launcher_jobs(
         line = tuple(f"{k}={as_typed(v)}" for k, v in config.treatment.items())
         treatments.setdefault(line, {})[config.seed] = name
     for line, seeds in treatments.items():
+        # Seeds that follow each other are all as far from their place in the list.
         for _, pairs in groupby(
             enumerate(sorted(seeds)), lambda pair: pair[1] - pair[0]
         ):
@@ -137,10 +141,12 @@ def launch(
             HydraContext(hydra.config_loader, Callbacks(tree)), train.job, tree
         )
         done = launcher.launch([list(line) for line in lines], initial_job_idx=0)
+        # `return_value` would raise what the job has raised.
         failures = [record._return_value for record in done]
         causes = [repr(e) if e else "it left no record" for e in failures]
     except (Exception, SystemExit) as problem:  # whatever an engine may raise
         causes = [f"{type(problem).__name__}: {problem}"] * len(lines)
     finally:
+        # Hydra is set up once in a process, and the next call would find it so.
         GlobalHydra.instance().clear()
     return dict(zip(lines, causes, strict=True))

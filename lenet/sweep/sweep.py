@@ -68,6 +68,8 @@ def make(design: Design) -> tuple[Plan, dict[str, Config]]:
     runs = {
         run_record.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs
     }
+    # `design.runs` lists every arm with all its seeds, then the search of every arm:
+    # the ids are cut in that order.
     ids, count = list(runs), len(design.seeds)
     searched = len(design.arms) * count
     each = len(design.search) // len(design.arms)
@@ -144,12 +146,16 @@ def carry_out(
     if kept is not plan:  # nothing is to be trained
         runs = {}
     shown = plans.shown_runs(kept)
+    # What is done: first the records in runs/, then those that this study, or another
+    # one beside it, was published with.
     records = recorded(places.output_dir, runs, shown, earlier)
     records |= plans.kept(folder, runs.keys() - records.keys(), earlier)
     missing = {name: config for name, config in runs.items() if name not in records}
     if not engine:  # what is wrong with the data is said before a file is made
         train.check_data_files(missing.values(), places)
     store.prepare(places.output_dir)
+    # Before anything is trained: whatever ends this process, the folder says what the
+    # study is to be.
     if kept is plan:
         atomic_files.replace(folder / plans.PLAN, plans.sealed_text(plan))
     plan = kept
@@ -161,6 +167,8 @@ def carry_out(
             )
         else:
             failures = train_all(missing, places, workers, show, command)
+    # Workers write records and tell ids alone: what came out is read, and its seal
+    # checked.
     records |= recorded(places.output_dir, missing, set(), {})
     with plans.held(folder):  # against another sweep, with more seeds, of this study
         plans.publish_study(folder, plan, records)
@@ -319,6 +327,7 @@ def train_all(
         return {}
     count = count_workers(workers, places)
     most = STACK_OF_ONE_CORE if device(places) == "cpu" else train.LARGEST_STACK
+    # No larger than it takes to give each worker a stack.
     size = min(most, max(2, -(-len(missing) // count)))
     jobs = [Job(runs) for runs in train.stacks(missing, size)]
     jobs.sort(key=cost, reverse=True)  # the long ones first, so that none is last
@@ -327,12 +336,15 @@ def train_all(
     count = min(count, len(jobs))
     try:
         while state.waiting or any(worker.job for worker in state.workers):
+            # A worker that went down with its stack is replaced, as long as there is
+            # work for it.
             while len(state.workers) < min(count, unfinished(state)):
                 state.workers.append(start_worker(max(1, cores() // count), command))
             hand_out(state, places)
             listen(state, places)
             show(state)
     finally:
+        # However this ends, Ctrl-C included: no worker goes on without its sweep.
         for worker in state.workers:
             worker.stop()
     return state.failures
@@ -368,6 +380,7 @@ def seconds_left(state: State) -> float | None:
     worked = state.worked + parts
     if not worked:
         return None
+    # The rest is taken to go as fast as what is done went.
     return (time.monotonic() - state.began) * (state.work - worked) / worked
 
 
@@ -393,6 +406,8 @@ def listen(state: State, places: Places) -> None:
             worker.heard = now
     state.looked = now
     pipes = [worker.process.stdout for worker in state.workers if worker.process.stdout]
+    # A moment, and not for ever: what is shown changes meanwhile, and a worker that
+    # hangs says nothing at all.
     speaking, _, _ = select.select(pipes, [], [], 0.2)
     for worker in list(state.workers):
         messages: list[Message] | None = []
@@ -409,6 +424,8 @@ def listen(state: State, places: Places) -> None:
 def death(worker: Worker) -> str:
     """What ended a worker."""
     code = worker.process.wait()
+    # Popen: a negative code is the signal that ended it. Where memory runs out the
+    # kernel sends SIGKILL, which is 9.
     if code >= 0:
         return f"exit code {code}"
     memory = " (out of memory?)" if code == -9 else ""
@@ -425,6 +442,7 @@ def take_message(
     job = worker.job
     if "ready" in message:
         worker.ready = True
+    # Data that is missing or code that has changed is so for every run: the sweep ends.
     if "refused" in message:
         raise Refusal(message["refused"], message["code"])
     if "part" in message:
@@ -434,6 +452,8 @@ def take_message(
         state.done += len(done)
         state.diverged += sum(status == "diverged" for status in done.values())
         state.worked += cost(job) * len(done) / len(job.runs)
+        # Runs that another process is training. They are asked for again in a while,
+        # when they have records or nobody holds them any more.
         others = {n: c for n, c in job.runs.items() if n not in done}
         if others:
             told = run_lock.holders(places.output_dir, others)
@@ -451,6 +471,8 @@ def take_message(
         if job:
             give_up(state, job, message, said, places)
         elif not worker.ready:
+            # Before its first message there was no job: what ended it would end any
+            # other too.
             raise Refusal(f"no worker can start: {message['failed']}\n{said}", 3)
 
 
@@ -461,6 +483,8 @@ def give_up(
     names = list(job.runs)
     said = f"{message.get('traceback', '')}{said}"
     plans.failed(places.output_dir, names, message["failed"], said)
+    # One bad run takes its whole stack with it. Halved again and again it is soon
+    # alone, and the others are trained.
     if len(names) > 1:
         for half in (names[: len(names) // 2], names[len(names) // 2 :]):
             state.waiting.appendleft(Job({name: job.runs[name] for name in half}))

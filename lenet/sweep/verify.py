@@ -106,6 +106,8 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
             f"is edition {EDITION}: git worktree add ../earlier {commit} has the code "
             "of that one"
         )
+    # With the threads and the kind of device that it had, but alone: a run's bits may
+    # depend on no other run of its stack.
     alone: StackPlace = {**first["stack"], "size": 1, "position": 0}
     torch.set_num_threads(alone["threads"])
     train.reuse_memory()
@@ -119,6 +121,7 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
     different = run_record.different(first, again)
     if not different:
         return f"run {name}: the same bits again (weights {first['weights']})"
+    # Neither result is known to be the right one, so that none is written over.
     place = Path(output_dir) / "reruns" / f"{name}-{secrets.token_hex(4)}"
     atomic_files.replace(place / "record.json", seal.seal_text(seal.sealed(again)))
     if weights:

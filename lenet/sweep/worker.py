@@ -60,6 +60,8 @@ class Worker:
         """Give it a stack to train."""
         self.job, self.began, self.heard = job, time.monotonic(), time.monotonic()
         self.part = 0.0
+        # The hash is kept by the sweep's process, so that a worker which starts later,
+        # on code that was edited meanwhile, notices.
         message = {
             "configs": [dataclasses.asdict(config) for config in job.runs.values()],
             "fingerprint": run_record.fingerprint(),
@@ -75,9 +77,12 @@ class Worker:
     def messages(self) -> list[Message] | None:
         """What it has said since the last time; None once it has ended."""
         assert self.process.stdout is not None
+        # Not a whole line: a worker that stops in the middle of one would stop the
+        # sweep.
         content = os.read(self.process.stdout.fileno(), 2**16)
         if not content:
             return None
+        # The last part is no whole line yet; it is put before what comes next.
         *lines, self.rest = (self.rest + content).split(b"\n")
         self.heard = time.monotonic()
         return [json.loads(line) for line in lines]
@@ -93,6 +98,8 @@ class Worker:
         """Kill it, as nothing of it can be lost; its exit code."""
         self.process.kill()
         self.errors.close()
+        # A pipe that is closed writes out what it still holds, to a process that is
+        # gone.
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             try:
@@ -111,6 +118,7 @@ def start_worker(threads: int, command: Sequence[str] = COMMAND) -> Worker:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
+        # Libraries count threads when they are imported: it must stand there before.
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
     )
     return Worker(process, errors, time.monotonic())
@@ -138,6 +146,7 @@ def work(job: Message, tell: Callable[[Message], None]) -> None:
             }
         )
     except Refusal as refusal:
+        # A Refusal is meant for all runs; any other exception is this stack's.
         tell({"refused": str(refusal), "code": refusal.code})
     except Exception as problem:  # any: the sweep records it, goes on
         cause = f"{type(problem).__name__}: {problem}"
@@ -146,6 +155,8 @@ def work(job: Message, tell: Callable[[Message], None]) -> None:
 
 def read_jobs(lines: IO[str]) -> Iterator[Message]:
     """The jobs as they come in, one a line; the process ends where the lines do."""
+    # Lines are awaited beside the training, so that the end of the sweep ends this
+    # process in the middle of a stack too.
     waiting = SimpleQueue[str]()
 
     def listen() -> None:
@@ -161,8 +172,11 @@ def read_jobs(lines: IO[str]) -> Iterator[Message]:
 def main() -> None:
     """The worker's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep's, which ends its workers
+    # Reports alone go through the pipe. Whatever else prints to standard output,
+    # libraries in C included, now prints to standard error.
     with os.fdopen(os.dup(1), "w", buffering=1) as channel:
         os.dup2(2, 1)
+        # A crash in compiled code leaves a traceback among the complaints.
         faulthandler.enable()
 
         def tell(message: Message) -> None:

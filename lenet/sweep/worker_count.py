@@ -34,6 +34,7 @@ def free_memory() -> float | None:
         return None
     available = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
     free = 1024.0 * int(available[0]) if available else math.inf
+    # What the machine has free may be more than the group of this process may take.
     for limit, used in GROUPS:  # of a container or a job
         with contextlib.suppress(OSError, ValueError):  # "max": no limit
             free = min(free, int(limit.read_text()) - int(used.read_text()))

@@ -1,7 +1,8 @@
-"""One self-contained page of figures: no network, nothing unescaped.
+"""A figure with its table (an exhibit), and one self-contained page of such.
 
-Figures are inline SVG whose inks are CSS variables, so that they follow the reader's
-light or dark. Knows neither studies nor runs, and does not wait for torch.
+No network, nothing unescaped. Figures are inline SVG whose inks are CSS variables, so
+that they follow the reader's light or dark. Knows neither studies nor runs, and does
+not wait for torch.
 """
 
 import html
@@ -134,6 +135,8 @@ def with_dots(svg: str, dots: Dots) -> str:
 
     def named(match: re.Match[str]) -> str:
         side, row, seeds, body = match.groups()
+        # matplotlib writes a <use> for each dot in the order in which they were drawn,
+        # which is that of the seeds in the group's name.
         which = iter(seeds.split("-"))
 
         def titled(use: re.Match[str]) -> str:
@@ -151,6 +154,8 @@ def inline(svg: str, prefix: str, dots: Dots | None = None) -> str:
     """A figure's SVG for a page that has others: own names, inks as variables."""
     body = with_dots(svg[svg.index("<svg") :], dots or {})
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    # Figures of one page would share ids, such as those of clip paths: each has a
+    # prefix.
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", body)
     return re.sub(
         r"(?<![\w&])#[0-9a-fA-F]{6}\b",

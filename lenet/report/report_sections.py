@@ -1,4 +1,7 @@
-"""The page of a study: its figures, missed digits as inline PNG, runs, provenance."""
+"""The page of a study, section by section: figures, missed digits, runs, provenance.
+
+What any page of figures has is in exhibit_page.py.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,12 +11,12 @@ from markupsafe import Markup
 
 from lenet.records import run_record
 from lenet.report import answer_section, effect_tables, missed_digits
-from lenet.report.html_page import Exhibit, document, figure
+from lenet.report.exhibit_page import Exhibit, document, figure
 from lenet.report.reproduction import commands
 from lenet.report.template import filled
 from lenet.studies.corrected_labels import why_not_corrected
-from lenet.studies.effect import TEST_ERROR
-from lenet.studies.study import Study, unique
+from lenet.studies.effect import TEST_ERROR, unique
+from lenet.studies.study import Study
 
 
 def study_page(studies: Sequence[Study], drawn: Sequence[Exhibit]) -> str:
@@ -94,6 +97,7 @@ def provenance(study: Study) -> pd.DataFrame:
         rows.append(
             ("seal of the plan", str(study.plan.get("seal")), len(study.records))
         )
+    # One seal over all records, whatever their order: the same runs, the same seal.
     ids = "".join(sorted(record["seal"] for record in study.records))
     seal = hashlib.sha256(ids.encode()).hexdigest()
     rows.append(("seal of the records", seal, len(study.records)))
