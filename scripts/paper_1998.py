@@ -110,16 +110,16 @@ def figure_5(records: list[Record], title: str) -> Figure:
     caption = (
         f"n = {len(records)} seeds; band: 95 % prediction interval for one run. "
         f"Circles: Fig. 5, p. 10, one run; filled: outside the band\n({outside} of "
-        f"{len(TEST) + len(TRAIN)}). {decimals(minutes(records), 1)} minutes a run; "
-        "two to three days in 1998."
+        f"{len(TEST) + len(TRAIN)}). {decimals(minutes(records), 1)} minutes of a processor "
+        "a run; two to three days in 1998."
     )
     figure.supxlabel(caption, fontsize=8, color=GREY)
     return figure
 
 
 def minutes(records: list[Record]) -> float:
-    """The time of a run, on average: its share of the time of its stack."""
-    return sum(record["seconds"] for record in records) / len(records) / 60
+    """The processor time of a run, on average: its share of its stack's."""
+    return sum(map(run_record.spent, records)) / len(records) / 60
 
 
 def figure_6(sizes: dict[str, list[Record]]) -> Figure:

@@ -364,7 +364,7 @@ def test_band_ends_where_the_power_is_80_percent():
     reach = statistics.smallest_effect(12, 0.001, 3)
     assert statistics.seeds_for_power(reach * 1.001, 0.001, 3) == 12
     figure = draw((rows.assign(power_80=reach), dots))
-    bands, label = figure.axes[0].collections, "too small for 12 seeds"
+    bands, label = figure.axes[0].collections, "below 80 % power with 12 seeds"
     assert len(bands) == 3 and label in content(figure)
     ends = bands[0].get_paths()[0].vertices[:, 0]
     assert (ends.min(), ends.max()) == pytest.approx((-100 * reach, 100 * reach))

@@ -688,8 +688,8 @@ def _handles(sides: Sequence[Side], brief: bool) -> list[Any]:
         handles.append(thin)
     if effects["power_80"].map(math.isfinite).any():
         # A column of a paper, and a telephone with two numbers, have less room.
-        surely = "" if brief or counts[0] < counts[-1] else " to be sure of"
-        band = Patch(color=BAND, label=f"too small for {n} seeds{surely}")
+        seeds = "" if brief or counts[0] < counts[-1] else f" with {n} seeds"
+        band = Patch(color=BAND, label=f"below 80 % power{seeds}")
         handles.append(band)
     return handles
 
@@ -720,8 +720,8 @@ def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
         "Thin: 95 % interval for new seeds and new digits."
         if effects["low_digits"].notna().any()
         else "",
-        "Band: these seeds miss an effect that lies within more often than one time "
-        "in five (t test, for the whole family)."
+        "Band: 80 % power from its end on; these seeds miss what lies within it more "
+        "often than one time in five (t test, for the whole family)."
         if effects["power_80"].map(math.isfinite).any()
         else "",
         f"{DAGGER}: found there, so likely overstated." if weak else "",

@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from lenet.records import run_record
+from lenet.records.record_types import Record
 from lenet.report import answer_section, effect_tables, missed_digits
 from lenet.report.exhibit_page import Exhibit, document, figure
 from lenet.report.reproduction import commands
@@ -52,9 +53,9 @@ def study_sections(study: Study) -> list[Markup]:
         )
     )
     how = (
-        "Each command trains that run again, at the commit below, with the same "
-        "torch and kind of processor, to the same bits. Every level has the numbers of "
-        "its file in conf/, tuned once; arms are not tuned again one by one."
+        f"Each command trains that run again{same_bits(study.records)}. Every level "
+        "has the numbers of its file in conf/, tuned once; arms are not tuned again "
+        "one by one."
     )
     listed = filled(
         "runs",
@@ -70,6 +71,16 @@ def study_sections(study: Study) -> list[Markup]:
         [missed_digits.missed_section(study)] if study.response == TEST_ERROR else []
     )
     return [*digits, listed, sources]
+
+
+def same_bits(records: Sequence[Record]) -> str:
+    """What must be the same for a run that is trained again to have its bits."""
+    if all(map(run_record.portable, records)):
+        return ", on any processor and with any torch, to the same bits"
+    return (
+        ", at the commit below, with the same torch and kind of processor, to the same "
+        "bits"
+    )
 
 
 def provenance(study: Study) -> pd.DataFrame:
