@@ -110,8 +110,8 @@ def figure_5(records: list[Record], title: str) -> Figure:
     caption = (
         f"n = {len(records)} seeds; band: 95 % prediction interval for one run. "
         f"Circles: Fig. 5, p. 10, one run; filled: outside the band\n({outside} of "
-        f"{len(TEST) + len(TRAIN)}). {decimals(minutes(records), 1)} minutes of a processor "
-        "a run; two to three days in 1998."
+        f"{len(TEST) + len(TRAIN)}). {decimals(minutes(records), 1)} minutes of a "
+        "processor a run; two to three days in 1998."
     )
     figure.supxlabel(caption, fontsize=8, color=GREY)
     return figure
