@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from lenet.records.atomic_files import replace
 from lenet.report.exhibit_page import document
+from lenet.report.findings import findings_section
 from lenet.report.template import filled
 
 FOUND = re.compile(r'<meta name="description" content="([^"]*)">')
@@ -23,6 +24,6 @@ def write_index(folder: Path) -> Path:
         studies.append({"name": path.parent.name, "about": about})
     target = folder / "index.html"
     title = f"{len(studies)} studies" if len(studies) != 1 else "One study"
-    section = filled("studies", studies=studies)
-    replace(target, document(title, [], [], [section]).encode())
+    sections = [findings_section(folder), filled("studies", studies=studies)]
+    replace(target, document(title, [], [], sections).encode())
     return target
