@@ -218,6 +218,27 @@ def planned() -> Plan:
     return small(2)
 
 
+def start(output_dir: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A sweep by the real command, with real training on digits."""
+    line = ["design=quick", "replicates=2", "epochs=30", f"output_dir={output_dir}"]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts/sweep.py"), *line, *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def wait_for_a_record(output_dir: Path, process: subprocess.Popen[str]) -> None:
+    """Until a first run is done."""
+    deadline = time.monotonic() + 120
+    while not store.finished_runs(str(output_dir)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def main() -> None:
     """Print the table."""
     plan, failed = planned(), False
