@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stub_worker
 from faults import carry_out as here
 from faults import start, wait_for_a_record
 from marks import mostly_slow
@@ -34,8 +35,7 @@ from lenet.sweep import design, forecast, progress, sweep, verify, worker_count
 from lenet.sweep.worker import Job, Worker
 from lenet.sweep.worker import start_worker as start_worker
 
-ROOT = Path(__file__).parent.parent
-STUB = Path(__file__).with_name("stub_worker.py")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def worker(fault: str = "none", once: Path | None = None) -> list[str]:
     """The command of a stub worker."""
-    return [sys.executable, str(STUB), fault, *([str(once)] if once else [])]
+    return [sys.executable, stub_worker.__file__, fault, *([str(once)] if once else [])]
 
 
 def carry_out(
