@@ -193,13 +193,13 @@ def inject(planned: Plan, fault: str, call: str) -> Outcome:
 
 def valid(output_dir: Path) -> dict[str, bytes]:
     """The files of the runs that are finished."""
-    done = [
+    done = {
         name
         for name in store.finished_runs(str(output_dir))
         if not store.fault(str(output_dir), name)
-    ]
+    }
     published = files(output_dir) if output_dir.exists() else {}
-    return {p: content for p, content in published.items() if Path(p).parts[1] in done}
+    return {p: content for p, content in published.items() if done & {*Path(p).parts}}
 
 
 @cache
