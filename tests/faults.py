@@ -193,13 +193,13 @@ def inject(planned: Plan, fault: str, call: str) -> Outcome:
 
 def valid(output_dir: Path) -> dict[str, bytes]:
     """The files of the runs that are finished."""
-    done = [
+    done = {
         name
         for name in store.finished_runs(str(output_dir))
         if not store.fault(str(output_dir), name)
-    ]
+    }
     published = files(output_dir) if output_dir.exists() else {}
-    return {p: content for p, content in published.items() if Path(p).parts[1] in done}
+    return {p: content for p, content in published.items() if done & {*Path(p).parts}}
 
 
 @cache
@@ -216,6 +216,27 @@ def planned() -> Plan:
     """Two arms of two seeds."""
     prepare()
     return small(2)
+
+
+def start(output_dir: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A sweep by the real command, with real training on digits."""
+    line = ["design=quick", "replicates=2", "epochs=30", f"output_dir={output_dir}"]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts/sweep.py"), *line, *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def wait_for_a_record(output_dir: Path, process: subprocess.Popen[str]) -> None:
+    """Until a first run is done."""
+    deadline = time.monotonic() + 120
+    while not store.finished_runs(str(output_dir)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def main() -> None:

@@ -24,10 +24,10 @@ import pytest
 import ten_thousand_runs
 import torch
 from conftest import config as plain
+from faults import start, wait_for_a_record
 from marks import mostly_slow
 from safetensors.torch import save
 from stub_worker import small, stub
-from test_sweep import start, wait_for_a_record
 
 from lenet.config import Refusal
 from lenet.records import atomic_files, run_lock, run_record, seal, store

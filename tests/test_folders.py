@@ -1,4 +1,4 @@
-"""The folders of lenet/: imports between them go one way."""
+"""The folders of lenet/: imports between them go one way, and tests lie as they do."""
 
 import ast
 import re
@@ -86,6 +86,17 @@ def test_folder_says_what_each_of_its_modules_is(folder: str) -> None:
     text = ast.get_docstring(ast.parse((place / "__init__.py").read_text("utf-8")))
     modules = {path.name for path in place.glob("*.py")} - {"__init__.py"}
     assert set(re.findall(r"\w+\.py", text or "")) == modules
+
+
+def test_tests_lie_as_what_they_test() -> None:
+    """A folder of tests/ is one of lenet/; at its top is what tests the whole. Tests
+    import each other by their names alone, so no two modules share one."""
+    tests = LENET.parent / "tests"
+    found = [path.relative_to(tests) for path in tests.rglob("*.py")]
+    there = [path for path in found if "node_modules" not in path.parts]
+    assert {p.parent for p in there} <= {p.parent.relative_to(LENET) for p in MODULES}
+    names = sorted(path.name for path in there)
+    assert names == sorted(set(names))
 
 
 SCRIPTS = sorted((LENET.parent / "scripts").glob("*.py"))

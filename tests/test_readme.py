@@ -1064,6 +1064,13 @@ def test_links_lead_somewhere(document: str) -> None:
             assert heading in map(anchor, titles), link
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_tests_that_are_named_are_there(document: str) -> None:
+    """So that a command of pytest can be typed, too."""
+    for path in re.findall(r"tests/[\w/.]+\.py", DOCUMENTS[document]):
+        assert (ROOT / path).is_file(), path
+
+
 def anchor(title: str) -> str:
     """The heading as a link names it."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")

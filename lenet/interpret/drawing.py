@@ -2,7 +2,7 @@
 
 All in whole numbers, so that every machine and the page's JavaScript
 (lenet/page/drawing.mjs) give the same bytes. MNIST's own images come out as they went
-in, up to one level of grey, which tests/test_drawing.py shows.
+in, up to one level of grey, which tests/interpret/test_drawing.py shows.
 """
 
 from typing import Any

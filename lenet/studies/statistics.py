@@ -79,7 +79,7 @@ def max_t(differences: npt.ArrayLike, draws: int = DRAWS) -> Array:
     alone has the p of `sign_flip`. The j-th largest is held against the largest flipped
     statistic of the tests from the j-th on, and no p is below that of a larger one.
     Of one test it is exact if differences are as likely of either sign, of a family if
-    those of a block are so together; tests/simulations.py says what skew costs.
+    those of a block are so together; tests/studies/simulations.py says what skew costs.
 
     The first test alone has p = 2/64; a second beside it makes that 4/64:
 

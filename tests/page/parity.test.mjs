@@ -1,5 +1,5 @@
 // The page computes what Python computes: on the cases in the folder $PARITY, which
-// tests/test_page.py writes and for which it calls `node --test`.
+// tests/page/test_page.py writes and for which it calls `node --test`.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import { METHODS } from "../../lenet/page/saliency.mjs";
 
 const TOLERANCE = 1e-5;
 const folder = process.env.PARITY ?? "";
-assert.ok(folder, "PARITY names the folder of the cases: run tests/test_page.py");
+assert.ok(folder, "PARITY names the folder of the cases: run tests/page/test_page.py");
 
 /** @param {string} name */
 const read = (name) => JSON.parse(readFileSync(join(folder, name), "utf8"));

@@ -29,7 +29,7 @@ from lenet.training.factor.activation import LEVELS as ACTIVATIONS
 from lenet.training.factor.pooling import LEVELS as POOLINGS
 from lenet.training.model import STRUCTURE
 
-OUTPUTS = Path(__file__).parent.parent / "outputs"
+OUTPUTS = Path(__file__).parents[2] / "outputs"
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 STRUCTURES: list[dict[str, str]] = [
     *({"activation": name} for name in ACTIVATIONS),

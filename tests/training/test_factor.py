@@ -118,7 +118,7 @@ def test_conf_lists_the_levels_of_the_code(factor: str) -> None:
 def test_every_activation_has_an_oracle() -> None:
     """Which others here are held against."""
     missing = activation.LEVELS.keys() - ORACLE_ACTIVATIONS.keys()
-    assert not missing, f"write {missing} into ACTIVATIONS of tests/oracle.py"
+    assert not missing, f"write {missing} into ACTIVATIONS of tests/training/oracle.py"
 
 
 @pytest.mark.parametrize("group", [*FACTORS, "data", "tracker"])

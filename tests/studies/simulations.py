@@ -1,6 +1,6 @@
 """How often intervals hold the truth and families of tests are wrong, by simulation.
 
-python tests/simulations.py     prints the tables of docs/statistics.md (minutes)
+python tests/studies/simulations.py   prints the tables of docs/statistics.md (minutes)
 """
 
 from collections.abc import Callable, Sequence

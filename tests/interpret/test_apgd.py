@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import config
 from marks import mostly_slow
-from test_attack import numbers, stack
+from small_networks import numbers, stack
 from torch import Tensor
 
 from lenet.interpret import apgd, robustness

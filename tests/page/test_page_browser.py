@@ -19,7 +19,7 @@ from lenet.page.network_data import run_content
 from lenet.records import run_record
 from lenet.report import missed_digits
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 OUTPUTS = ROOT / "outputs"
 AXE = ROOT / "tests" / "page" / "node_modules" / "axe-core" / "axe.min.js"
 REST = 0.5  # seconds after which maps and attacks have begun

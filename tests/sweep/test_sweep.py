@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stub_worker
 from faults import carry_out as here
+from faults import start, wait_for_a_record
 from marks import mostly_slow
 from rich.console import Console
 from stub_worker import small, stub
@@ -33,8 +35,7 @@ from lenet.sweep import design, forecast, progress, sweep, verify, worker_count
 from lenet.sweep.worker import Job, Worker
 from lenet.sweep.worker import start_worker as start_worker
 
-ROOT = Path(__file__).parent.parent
-STUB = Path(__file__).with_name("stub_worker.py")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +46,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def worker(fault: str = "none", once: Path | None = None) -> list[str]:
     """The command of a stub worker."""
-    return [sys.executable, str(STUB), fault, *([str(once)] if once else [])]
+    return [sys.executable, stub_worker.__file__, fault, *([str(once)] if once else [])]
 
 
 def carry_out(
@@ -626,27 +627,6 @@ def test_run_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
         assert thread.is_alive() and not store.finished_record(str(tmp_path), held)
     thread.join(60)
     assert seen and store.finished_record(str(tmp_path), held)
-
-
-def start(output_dir: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The real command, real training on digits."""
-    line = ["design=quick", "replicates=2", "epochs=30", f"output_dir={output_dir}"]
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts/sweep.py"), *line, *arguments],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-
-
-def wait_for_a_record(output_dir: Path, process: subprocess.Popen[str]) -> None:
-    """Until a first run is done."""
-    deadline = time.monotonic() + 120
-    while not store.finished_runs(str(output_dir)):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

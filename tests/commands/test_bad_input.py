@@ -20,7 +20,7 @@ from lenet.__main__ import run_verb
 from lenet.commands import chart, sweep
 from lenet.config import FACTORS, GROUPS, RANGES, Refusal, alternatives, typed_keys
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SECRET = "a-secret-that-was-planted"
 LONG = "x" * 300
 SLOWEST = 20.0  # seconds of one line, of which a busy machine may import torch

@@ -1,4 +1,4 @@
-"""The curvature equals the recursion over single connections in tests/oracle.py, the
+"""The curvature equals the recursion over single connections in oracle.py, the
 Gauss-Newton diagonal where the recursion is exact, and what the authors' code gives."""
 
 import numpy as np

@@ -33,7 +33,7 @@ from lenet.studies import effect, study
 from lenet.training import data as datasets
 
 THREE = {"activation": ["relu"], "pooling": ["max"], "optimizer": ["adam"]}
-OUTPUTS = Path(__file__).parent.parent / "outputs"
+OUTPUTS = Path(__file__).parents[2] / "outputs"
 EVIL = '<script>alert("1")</script>'
 
 

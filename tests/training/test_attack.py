@@ -11,6 +11,7 @@ import torch
 from conftest import config
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_networks import numbers, stack
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,12 +30,6 @@ RADII = {"linf": st.floats(0, 1), "l2": st.floats(1e-3, 5)}
 few = settings(max_examples=25, deadline=None)
 
 
-def numbers(seed: int, name: str, *shape: int) -> Tensor:
-    """Uniform numbers in [0, 1) of a shape, in float64."""
-    places = torch.arange(int(torch.tensor(shape).prod())).view(shape)
-    return draws.uniform(draws.fold(draws.stream([seed], name), places)).double()
-
-
 def network(seed: int, scale: float = 1.0) -> Callable[[Tensor], Tensor]:
     """From images [*, 3, 5] to 7 logits, through 11 hidden units."""
     first = 4 * numbers(seed, "first", 11, 15) - 2
@@ -51,15 +46,6 @@ def case(seed: int) -> tuple[Tensor, Tensor, Tensor]:
 def goals(labels: Tensor) -> list[attack.Goal]:
     """Away from the labels, and to the next class."""
     return [Untargeted(labels), Targeted((labels + 1) % 7, labels)]
-
-
-def stack(levels: dict[str, str] | None = None) -> LeNet5:
-    """Three untrained LeNets of different seeds, in float64."""
-    chosen = {"activation": "tanh", "pooling": "average", "connection": "table"}
-    chosen |= {"norm": "none", "head": "softmax"} | (levels or {})
-    model = LeNet5(3, **chosen).double()
-    model.initialise([0, 1, 2], ["lecun"] * 3, torch.ones(3), torch.zeros(3))
-    return model
 
 
 # --- Invariants -----------------------------------------------------------------------

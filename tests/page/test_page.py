@@ -39,7 +39,7 @@ from lenet.training.factor.pooling import LEVELS as POOLINGS
 from lenet.training.model import STRUCTURE
 
 NODE = shutil.which("node")
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MAPS = ("C1", "S2", "C3", "S4")
 ATTACKS = (("fgsm", 0.1), ("pgd", 0.05))
 STEPS = 20

@@ -29,7 +29,7 @@ from lenet.report import effect_tables
 from lenet.studies import study
 from lenet.training.attack import Adversarial
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 COMMANDS = SCRIPTS.parent / "lenet" / "commands"
 PUBLISHED = SCRIPTS.parent / "outputs" / "robustness"
 

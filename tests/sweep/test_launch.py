@@ -18,7 +18,7 @@ from lenet.records import plan, store
 from lenet.sweep import design, sweep
 from lenet.sweep import hydra_launcher as launcher
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SECRET = "a-secret-that-was-planted"
 BASIC = ["hydra/launcher=basic"]
 
