@@ -124,6 +124,11 @@ def cells(path: Path, estimand: str) -> Iterator[tuple[Change, Cell]]:
         yield change, Cell(mean, low, high, verdict, weak, int(row["n"]))
 
 
+def on_a_line(cell: Cell) -> str:
+    """The cell as a page shows it: with a true minus, and nowhere to break."""
+    return str(cell).replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def findings_section(folder: Path) -> Markup:
     """The table as a part of a page; empty where the folder has none of the studies."""
     rows = findings(folder)
@@ -131,7 +136,7 @@ def findings_section(folder: Path) -> Markup:
         return Markup()
     shown = [
         {"name": str(change), "joint": len(change.parts) > 1,
-         "cells": [row.get(column, "") for column in COLUMNS]}
+         "cells": [on_a_line(row[c]) if c in row else "" for c in COLUMNS]}
         for change, row in rows.items()
     ]  # fmt: skip
     counts = {column: sorted({row[column].n for row in rows.values() if column in row})

@@ -28,6 +28,7 @@ from lenet.page import digit_data as page_digits
 from lenet.page import network_data as page_network
 from lenet.records import run_record
 from lenet.report import exhibit_files, study_report
+from lenet.rounding import decimals
 from lenet.studies import effect
 from lenet.studies.study import published_study
 from lenet.training.attack import Untargeted, pgd
@@ -167,6 +168,20 @@ def check(folder: Path, tests: int) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"# pass {tests * len(cases) + 1}\n" in done.stdout, done.stdout
+
+
+@needs_node
+def test_page_rounds_ties_as_the_figures_do():
+    """1.005 is 1.01 and -0.125 is -0.13, where JavaScript's toFixed gives 1.00."""
+    numbers = [n / 1000 for n in range(-2005, 2006, 5)] + [0.145, 99.995, 1e-9, 12345.6]
+    page = ROOT / "lenet" / "page" / "markup.mjs"
+    script = (
+        f"import {{ decimals }} from {json.dumps(page.as_uri())};"
+        f"console.log(JSON.stringify({numbers}.map((number) => decimals(number))));"
+    )
+    line = [str(NODE), "--input-type=module", "--eval", script]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [decimals(number) for number in numbers]
 
 
 STRUCTURES = {

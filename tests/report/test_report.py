@@ -23,8 +23,10 @@ from lenet.report import (
     answer_section,
     effect_tables,
     exhibit_files,
+    findings,
     index,
     missed_digits,
+    report_sections,
     reproduction,
     study_report,
 )
@@ -254,6 +256,45 @@ def test_index_lists_each_report_with_what_it_found(arms):
     lead = re.search(r"<b>(.*?)\.</b>", (folder / "report.html").read_text())[1]
     assert f'<dt><a href="arms/report.html">arms</a></dt><dd>{lead}</dd>' in page
     assert "One study" in page and "http" not in page
+
+
+def test_page_over_all_studies_has_the_readmes_table():
+    """Each change has the same cells there as in the README, whose cells are made from
+    the records by other code (tests/test_readme.py)."""
+    rows = findings.findings(OUTPUTS)
+    shown = [
+        tuple(str(row.get(column, "")) for column in findings.COLUMNS)
+        for row in rows.values()
+    ]
+    readme_text = (OUTPUTS.parent / "README.md").read_text("utf-8")
+    lines = re.findall(r"^\| .*[▼▲=?] *\|.*\|$", readme_text, re.M)
+    readme = [tuple(map(str.strip, line.split("|")[2:6])) for line in lines]
+    assert len(readme) == 13 and sorted(shown) == sorted(readme)
+    names = [str(change) for change in rows]
+    assert names.index("ReLU for scaled tanh") < names.index(
+        "ReLU and Kaiming's initialisation"
+    )
+    section = str(findings.findings_section(OUTPUTS))
+    spaced = section.replace("\xa0", " ").replace("\N{MINUS SIGN}", "-")
+    assert all(f"<td>{cell}</td>" in spaced for row in shown for cell in row)
+    assert section.count("<b>") == 3 and "main effect n = " in section
+
+
+def test_folder_without_the_studies_has_no_table_of_findings(tmp_path):
+    """Its page lists its reports, and that is all."""
+    assert findings.findings(tmp_path) == {}
+    assert "<table>" not in index.write_index(tmp_path).read_text()
+
+
+@pytest.mark.parametrize(
+    ("portable", "said"), [(True, "any processor"), (False, "same torch")]
+)
+def test_report_says_what_the_bits_depend_on(arms, portable, said):
+    """Of edition 2 on nothing, if every run is from the compiled loops."""
+    folder, _ = arms
+    records = [{**record, "portable": True} for record in study.read_study(folder)[1]]
+    records[-1] |= {"portable": portable}
+    assert said in report_sections.same_bits(records)
 
 
 def test_png_is_the_image_as_ink_on_paper(tmp_path):

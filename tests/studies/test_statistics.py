@@ -238,12 +238,14 @@ def test_interval_covers_in_95_percent(blocks, shape):
 
 
 def test_coverage_table_tells_the_limits():
-    """Strong skew covers less, ties and five blocks more; the table shows it."""
+    """Strong skew covers less, rare collapses much less, ties and five blocks more; the
+    table shows it."""
     table = simulations.coverage_table(simulations=300)
-    assert table.shape == (6, 3)
+    assert table.shape == (9, 3)
     assert (table.loc[["normal", "exponential"], 5] == 1).all()
     assert 0.86 <= table.loc["exponential", 10] <= 0.94
     assert table.loc["ties", 10] >= 0.96
+    assert table.loc["collapse in 5 % of blocks, counted", 10] < 0.6
 
 
 @pytest.mark.parametrize("blocks", [5, 10])
