@@ -268,18 +268,27 @@ def normed_groups(team, w, plan, shown, part, factor, kept, own, running, outcom
 @no_type_check
 def normal_maps(s, wide, plan, layer, found):
     """The maps of a layer, normalised, squashed and pooled."""
-    maps, n = (C3_MAPS, C3_SIZE) if layer else (C1_MAPS, C1_SIZE)
-    raw, bias = (P.raw3, plan.b3) if layer else (P.raw1, plan.b1)
+    maps = C3_MAPS if layer else C1_MAPS
     mean, gain = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
     # A map has one mean and one gain, the same in every lane.
     for m in range(maps):
         mean[:] = found[0, m]
         gain[:] = np.float32(1) / np.float32(math.sqrt(found[1, m] + norm.SMALL))
-        norm.normalise(s, raw + n * m, n, mean, gain, s, P.plane, wide[bias + m])
-        if layer:
-            C3_squash(s, wide, plan, m)
-        else:
-            C1_squash(s, wide, plan, m)
+        normal_map(s, wide, plan, layer, m, mean, gain)
+
+
+@compiled
+@no_type_check
+def normal_map(s, wide, plan, layer, m, mean, gain):
+    """A map, normalised with the mean and gain of each lane, squashed and pooled."""
+    if layer:
+        place, bias = P.raw3 + C3_SIZE * m, wide[plan.b3 + m]
+        norm.normalise(s, place, C3_SIZE, mean, gain, s, P.plane, bias)
+        C3_squash(s, wide, plan, m)
+    else:
+        place, bias = P.raw1 + C1_SIZE * m, wide[plan.b1 + m]
+        norm.normalise(s, place, C1_SIZE, mean, gain, s, P.plane, bias)
+        C1_squash(s, wide, plan, m)
 
 
 @compiled

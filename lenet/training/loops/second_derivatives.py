@@ -11,7 +11,7 @@ from typing import no_type_check
 import numpy as np
 
 from lenet.training.loops import norm
-from lenet.training.loops.batch import gather, place
+from lenet.training.loops.batch import gather, normal_map, place
 from lenet.training.loops.cache import compiled, entrance
 from lenet.training.loops.dense import put_softmax
 from lenet.training.loops.llvm import LANES
@@ -29,11 +29,9 @@ from lenet.training.loops.sizes import (
 from lenet.training.loops.tiles import (
     TILE,
     C1_learn,
-    C1_squash,
     C1_sums,
     C3_back,
     C3_learn,
-    C3_squash,
     C3_sums,
     P,
     S2_back,
@@ -74,7 +72,7 @@ def square_all(s):
 def own_maps(s, wide, plan, layer, gains):
     """The maps of a layer at each image's own statistics, which `gains` keeps."""
     maps, n = (C3_MAPS, C3_SIZE) if layer else (C1_MAPS, C1_SIZE)
-    raw, bias = (P.raw3, plan.b3) if layer else (P.raw1, plan.b1)
+    raw = P.raw3 if layer else P.raw1
     mean = np.empty(LANES, np.float32)
     for m in range(maps):
         place = raw + n * m
@@ -83,13 +81,9 @@ def own_maps(s, wide, plan, layer, gains):
             C3_sums(s, wide, plan, m, place, s, P.none)
         else:
             C1_sums(s, wide, plan, m, place, s, P.none)
-        norm.own_statistics(s, place, n, mean, gains[C1_MAPS * layer + m])
         gain = gains[C1_MAPS * layer + m]
-        norm.normalise(s, place, n, mean, gain, s, P.plane, wide[bias + m])
-        if layer:
-            C3_squash(s, wide, plan, m)
-        else:
-            C1_squash(s, wide, plan, m)
+        norm.own_statistics(s, place, n, mean, gain)
+        normal_map(s, wide, plan, layer, m, mean, gain)
 
 
 @compiled
