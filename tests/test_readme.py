@@ -344,6 +344,7 @@ NAMES = (
     ),
     # The best LeNet-5 and the best network of its size that were found, one run each.
     *("elsewhere has 99.22 %", "found at this size has 99.60 %"),
+    *("shape of 9,930 parameters", "EVA4, S5"),
     "Fig. 6",
     *("60,000 images", "30,000 images", "15,000 images", "60,000, distorted"),
     *("60,000, of today", "all 64 combinations", "the 32 combinations", "batch 64"),
