@@ -8,6 +8,6 @@ or a table; it reads `activations()` and leaves the network as it was.
 * probe.py, sae.py: what a layer holds; overview.py: answers and maps
 * robustness.py: accuracy under attack, by apgd.py through compiled_network.py
 * adversarial.py: one attack, from Python
-* trained.py: a network as an object; drawing.py: a photograph as MNIST has it
-* network.py, images.py: what all of them ask of networks and of images
+* trained_network.py: a network as an object; drawing.py: a photograph as MNIST has it
+* layer_outputs.py, images.py: what all of them ask of networks and of images
 """

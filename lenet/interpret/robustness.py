@@ -187,7 +187,7 @@ def accuracy_curve(
     smaller ones, whose balls lie in this one; so an image meets one attack that fails,
     and not one for each radius. Random points are tried at every radius.
 
-    >>> from lenet.interpret.trained import load
+    >>> from lenet.interpret.trained_network import load
     >>> images = torch.zeros(1, 28, 28)
     >>> images[:, 5:23, 13:16] = 1  # a one
     >>> effort = Effort(images=1, tries=Tries(steps=5, restarts=1), sample=1, atlas=0)
