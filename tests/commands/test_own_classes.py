@@ -16,7 +16,7 @@ from lenet.commands import attack, export, interpret, page, predict, robustness,
 from lenet.config import Refusal, composed
 from lenet.figures import attack_picture, interpretation_maps, robustness_chart
 from lenet.interpret import robustness as attacks
-from lenet.interpret import trained_network
+from lenet.interpret import smallest_radii, trained_network
 from lenet.interpret.adversarial import adversarial
 from lenet.interpret.images import checked_classes
 from lenet.interpret.layer_outputs import class_count
@@ -237,7 +237,7 @@ def test_attacks_and_checks_follow_the_head(classes: int) -> None:
         checked_classes(last + 1, images, classes)
     if classes < 26:
         effort = attacks.EFFORTS["smoke"]
-        table = attacks.atlas(model, images, last, None, effort, 0.2)
+        table = smallest_radii.atlas(model, images, last, None, effort, 0.2)
         assert len(table) == 2 * (classes - 1)
         assert (table["source"] != table["target"]).all()
 

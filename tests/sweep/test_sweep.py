@@ -829,5 +829,5 @@ def test_a_step_of_an_attack_is_a_pass_more() -> None:
     costs = []
     for adversary in (["adversary=none"], ["adversary=pgd", "adversary.steps=9"]):
         (run,), _ = composed([*adversary, "epochs=3"])
-        costs.append(sweep.cost(Job({"": run})))
+        costs.append(progress.cost(Job({"": run})))
     assert costs == [3, 30]
