@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lenet.api import run as run
     from lenet.api import runs as runs
-    from lenet.interpret.trained import load as load
+    from lenet.interpret.trained_network import load as load
     from lenet.studies.own_study import effects as effects
     from lenet.studies.study import open_study as study
 
@@ -29,7 +29,7 @@ COMMANDS = (HERE, HERE.parent / "scripts")
 FACE = {
     "run": ("api", "run"),
     "runs": ("api", "runs"),
-    "load": ("interpret.trained", "load"),
+    "load": ("interpret.trained_network", "load"),
     "study": ("studies.study", "open_study"),
     "effects": ("studies.own_study", "effects"),
 }

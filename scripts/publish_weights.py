@@ -8,7 +8,7 @@ python scripts/publish_weights.py modern=b0c4b1d6 paper=c8e63ff6
 import sys
 
 from lenet.config import SAFE, Refusal
-from lenet.interpret import trained
+from lenet.interpret import trained_network
 from lenet.records import store
 from lenet.terminal import command, say
 
@@ -24,7 +24,7 @@ def main() -> None:
         if not set(name) <= set(SAFE) or not run:
             raise Refusal(f"{name}={run}: write <name>=<the start of a run id>")
         record = store.select(run, output_dir)
-        for path in trained.publish_network(
+        for path in trained_network.publish_network(
             name, record, store.weights(output_dir, record)
         ):
             say(str(path))

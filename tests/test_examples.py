@@ -141,8 +141,8 @@ def test_who_has_an_example() -> None:
     # Not vacuous: a function that is called, a method, a path between backticks.
     assert named >= {
         ("lenet.interpret.gradcam", "grad_cam"),
-        ("lenet.interpret.trained", "Trained.predict"),
-        ("lenet.interpret.trained", "Trained.__call__"),
+        ("lenet.interpret.trained_network", "Trained.predict"),
+        ("lenet.interpret.trained_network", "Trained.__call__"),
         ("lenet.interpret.robustness", "accuracy_curve"),
         ("lenet.records.store", "select"),
     }

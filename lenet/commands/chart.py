@@ -53,7 +53,7 @@ from lenet.studies import own_runs
 from lenet.terminal import Said, listed, number, pair
 
 if TYPE_CHECKING:  # it imports what draws
-    from lenet.report.paper_figures import Paper
+    from lenet.report.journal_figures import Paper
 
 PAPER = ("title", "caption", "width", "columns", "format")
 OWN = ("study", "output_dir", "reference", "allow_partial", "mix", "response", *PAPER)
@@ -142,7 +142,7 @@ def for_paper(given: Mapping[str, str]) -> "Paper | None":
     if not given.keys() & set(PAPER):
         return None
     from lenet.figures.canvas import FORMATS, Look
-    from lenet.report.paper_figures import Paper
+    from lenet.report.journal_figures import Paper
 
     for key in ("title", "caption"):
         if given.get(key, "none") != "none":

@@ -52,9 +52,9 @@ def export_records(given: Mapping[str, str]) -> Said:
 def export_network(given: Mapping[str, str]) -> Said:
     """A network in a file, or a folder."""
     from lenet.export import formats, model_card
-    from lenet.interpret import trained
+    from lenet.interpret import trained_network
 
-    net = trained.load(given["run"], given["output_dir"])
+    net = trained_network.load(given["run"], given["output_dir"])
     path = Path(given["to"]).expanduser() if given["to"] else None
     if len(net.class_names) != 10 and given["format"] in TEN:
         raise Refusal(f"format={given['format']} is for networks of ten classes")

@@ -19,7 +19,7 @@ from lenet.records.own_pictures import OWN
 from lenet.terminal import Said, typed
 
 if TYPE_CHECKING:
-    from lenet.interpret.trained import Prediction, Trained
+    from lenet.interpret.trained_network import Prediction, Trained
 
 KEYS = {"run": "modern", "output_dir": "outputs", "draw": "true"}
 
@@ -37,9 +37,9 @@ def main(arguments: Sequence[str]) -> Said:
             raise Refusal(suggest(key, KEYS, "key", "keys"))
     if not names:
         raise Refusal("say which picture: lenet predict seven.png")
-    from lenet.interpret import trained  # torch: not for what is refused
+    from lenet.interpret import trained_network  # torch: not for what is refused
 
-    net = trained.load(given["run"], given["output_dir"])
+    net = trained_network.load(given["run"], given["output_dir"])
     lines, pictures = [], []
     for name in names:
         seen = net.predict(name)

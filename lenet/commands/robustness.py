@@ -33,7 +33,7 @@ from torch import Tensor
 
 from lenet.config import Refusal, suggest
 from lenet.figures import level_names, robustness_chart
-from lenet.interpret import apgd, compiled_network, robustness
+from lenet.interpret import apgd, compiled_network, robustness, smallest_radii
 from lenet.interpret.compiled_network import Compiled
 from lenet.interpret.images import random_indices
 from lenet.interpret.robustness import EFFORTS, Effort
@@ -112,7 +112,15 @@ def attacked_folder(given: Mapping[str, str]) -> Path:
 
 def code_of_attack() -> str:
     """The hash of all that decides what an attack finds."""
-    modules = (apgd, robustness, attack, draws, compiled_network, passes)
+    modules = (
+        apgd,
+        robustness,
+        smallest_radii,
+        attack,
+        draws,
+        compiled_network,
+        passes,
+    )
     files = [*map(inspect.getsourcefile, modules), __file__]
     texts = [Path(str(file)).read_text("utf-8") for file in files]
     return digest([*texts, version()])
@@ -250,10 +258,12 @@ def measured_arm(
         robust_accuracy=cells["accuracy"],
         right=curve.right.flatten(0, 1).tolist(),  # as the cells are
     )
-    atlas = robustness.atlas(model, *images, task.effort, task.atlas)
+    atlas = smallest_radii.atlas(model, *images, task.effort, task.atlas)
     atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
-    radii = robustness.smallest_radii(model, *images, curve, task.effort, task.norm)
-    medians = robustness.middle(radii).mean(1).clamp(max=robustness.WHOLE[task.norm])
+    radii = smallest_radii.smallest_radii(model, *images, curve, task.effort, task.norm)
+    medians = (
+        smallest_radii.middle(radii).mean(1).clamp(max=robustness.WHOLE[task.norm])
+    )
     flips = pd.DataFrame({"treatment": label, "seed": list(seeds.values())})
     flips = flips.assign(status="finished", smallest_epsilon=medians.tolist())
     return cells, pd.concat([right, blank]), atlas, pd.concat([flips, lost])
@@ -401,7 +411,7 @@ def caption(chosen: Study, task: Task) -> str:
 
 def radii(chosen: Study, task: Task) -> str:
     """What the table of smallest radii says."""
-    share = 2**robustness.HALVINGS
+    share = 2**smallest_radii.HALVINGS
     return (
         f"The smallest {task.norm} epsilon at which the same attack turns an image: "
         f"median over {len(task.labels):,} images, by bisection to 1/{share} of the "

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lenet.config import Refusal, suggest
-from lenet.interpret.trained import Trained
+from lenet.interpret.trained_network import Trained
 from lenet.records import atomic_files
 from lenet.training.factor.activation import LEVELS as ACTIVATIONS
 from lenet.training.factor.activation import squash_of

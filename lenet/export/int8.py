@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lenet.config import Refusal
 from lenet.export import formats
-from lenet.interpret.trained import Trained
+from lenet.interpret.trained_network import Trained
 from lenet.records import atomic_files
 from lenet.rounding import percent
 from lenet.terminal import Said

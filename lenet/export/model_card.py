@@ -10,7 +10,7 @@ from pathlib import Path
 from lenet.config import FACTORS
 from lenet.export import formats
 from lenet.export.formats import Plain
-from lenet.interpret.trained import Trained
+from lenet.interpret.trained_network import Trained
 from lenet.records import atomic_files
 from lenet.rounding import decimals
 

@@ -1,4 +1,4 @@
-"""The robustness chart and the atlas, from the tables of interpret/robustness.py."""
+"""The robustness chart and the atlas, from the tables of lenet/interpret."""
 
 import math
 from collections.abc import Sequence
@@ -373,7 +373,7 @@ def atlas_chart(
 ) -> Figure:
     """Per treatment, source by target: success at epsilon, and median smallest epsilon.
 
-    rows: treatment and the columns of `robustness.atlas`, at this epsilon. classes:
+    rows: treatment and the columns of `smallest_radii.atlas`, at this epsilon. classes:
     what they are called.
     """
     names = list(dict.fromkeys(rows["treatment"]))

@@ -45,7 +45,7 @@ def adversarial(
     of PGD, each of 2.5 radii / steps, from a random point of the ball, drawn by `keys`.
 
     >>> import torch
-    >>> from lenet.interpret.trained import load
+    >>> from lenet.interpret.trained_network import load
     >>> model = load("modern").model
     >>> images = torch.zeros(1, 28, 28)
     >>> images[:, 5:23, 13:16] = 1  # a one

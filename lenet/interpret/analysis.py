@@ -31,7 +31,7 @@ from lenet.interpret.gradcam import (
     stretched,
 )
 from lenet.interpret.images import PACE, random_indices
-from lenet.interpret.network import CHUNK, predictions, readable_images, untrained
+from lenet.interpret.layer_outputs import CHUNK, predictions, readable_images, untrained
 from lenet.interpret.probe import Probe
 from lenet.interpret.sae import Sae
 from lenet.interpret.saliency import Saliency
@@ -48,7 +48,7 @@ CODE = (
     "analysis",
     "gradcam",
     "images",
-    "network",
+    "layer_outputs",
     "overview",
     "probe",
     "sae",

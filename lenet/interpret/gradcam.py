@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lenet.interpret.images import gradients
-from lenet.interpret.network import (
+from lenet.interpret.layer_outputs import (
     MAPS,
     Classes,
     Images,
@@ -131,7 +131,7 @@ def grad_cam(
     images: as `images.checked_images` takes them. classes: whose logit is explained,
     one for all, one for each image, or [run, image]; by default what each run sees.
 
-    >>> from lenet.interpret.trained import load
+    >>> from lenet.interpret.trained_network import load
     >>> grad_cam(load("modern").model, torch.zeros(2, 28, 28), classes=7).shape
     torch.Size([1, 2, 28, 28])
     """

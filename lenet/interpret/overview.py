@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from lenet.interpret.images import checked_labels
-from lenet.interpret.network import class_count, logits, readable_images
+from lenet.interpret.layer_outputs import class_count, logits, readable_images
 from lenet.training.model import LAYERS, LeNet5
 
 

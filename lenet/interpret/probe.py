@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lenet.config import Refusal
 from lenet.interpret.images import checked_labels
-from lenet.interpret.network import class_count, features, readable_images
+from lenet.interpret.layer_outputs import class_count, features, readable_images
 from lenet.training import draws
 from lenet.training.model import LAYERS, LeNet5
 

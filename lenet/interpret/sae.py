@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lenet.config import Refusal
 from lenet.interpret.images import checked_labels
-from lenet.interpret.network import (
+from lenet.interpret.layer_outputs import (
     check_layer,
     class_count,
     features,

@@ -14,7 +14,7 @@ import torch
 
 from lenet.config import Refusal, suggest
 from lenet.interpret.images import gradients
-from lenet.interpret.network import (
+from lenet.interpret.layer_outputs import (
     Classes,
     Images,
     Pictures,
@@ -129,7 +129,7 @@ def saliency(
     images: as `images.checked_images` takes them. classes: whose logit is explained,
     one for all, one for each image, or [run, image]; by default what each run sees.
 
-    >>> from lenet.interpret.trained import load
+    >>> from lenet.interpret.trained_network import load
     >>> net, images = load("modern"), torch.zeros(1, 28, 28)
     >>> images[:, 5:23, 13:16] = 1  # a one
     >>> maps = saliency(net.model, images, "integrated_gradients", classes=1)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lenet.config import Refusal
 from lenet.interpret.gradcam import GradCam, grad_cam
-from lenet.interpret.network import (
+from lenet.interpret.layer_outputs import (
     Classes,
     Images,
     Pictures,

@@ -4,7 +4,7 @@ import { choices, decimals, make, number, percent, points } from "./markup.mjs";
 
 /** @typedef {{ n: number, mean: number, low: number | null, high: number | null }} Estimate */
 /**
- * A factorial as lenet/page/ablation.py writes it.
+ * A factorial as lenet/page/ablation_data.py writes it.
  * @typedef {{
  *   study: string, seeds: number[], images: number,
  *   factors: { name: string, levels: [string, string], main: Estimate & { verdict: string } }[],

@@ -10,7 +10,7 @@ import { answer, backward, forward } from "./network.mjs";
  * @typedef {{ image: Signal, logits: Signal, margin: number }} Found
  */
 
-/** Radii that the steps of a path add up to, as in lenet/interpret/robustness.py. */
+/** Radii that the steps of a path add up to, as in lenet/interpret/images.py. */
 export const PACE = 2.5;
 export const STEPS = 20;
 export const GREY = 1 / 255; // one level of grey: how finely radii are sought

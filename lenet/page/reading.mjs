@@ -9,7 +9,7 @@ import { walkable } from "./unit_walk.mjs";
 /** @typedef {import("./unit.mjs").Unit} Unit */
 
 /**
- * What is known of a run: the facts that lenet/page/network.py lists.
+ * What is known of a run: the facts that lenet/page/network_data.py lists.
  * @typedef {import("./network.mjs").Described & {
  *   name: string, run: string, seed: number,
  *   error: number, images: number, parameters: number,

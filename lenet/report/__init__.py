@@ -6,6 +6,6 @@
 * report_sections.py: what the page of a study has besides, and their order
 * answer_section.py, missed_digits.py, chart_dots.py, reproduction.py: parts of it
 * exhibit_files.py: a figure's files; effect_tables.py: tables as CSV, Markdown,
-  LaTeX and HTML; paper_figures.py: figures as wide as a journal's columns
+  LaTeX and HTML; journal_figures.py: figures as wide as a journal's columns
 * index.py: one page over all studies; findings.py: its table of changes
 """

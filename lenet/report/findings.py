@@ -94,7 +94,9 @@ def findings(folder: Path) -> dict[Change, dict[str, Cell]]:
     table: dict[Change, dict[str, Cell]] = {}
     for column, sources in COLUMNS.items():
         for study, estimand in sources.items():
-            for change, cell in cells(folder / study / "effects.csv", estimand):
+            for change, cell in measured_changes(
+                folder / study / "effects.csv", estimand
+            ):
                 table.setdefault(change, {}).setdefault(column, cell)
     joined = {part: change for change in table for part in change.parts
               if len(change.parts) > 1}  # fmt: skip
@@ -107,7 +109,7 @@ def findings(folder: Path) -> dict[Change, dict[str, Cell]]:
     return {change: table[change] for change in sorted(table, key=place)}
 
 
-def cells(path: Path, estimand: str) -> Iterator[tuple[Change, Cell]]:
+def measured_changes(path: Path, estimand: str) -> Iterator[tuple[Change, Cell]]:
     """The effects of one estimand, each as today minus 1998; none without the file."""
     if not path.is_file():
         return

@@ -12,9 +12,9 @@ import pandas as pd
 
 from lenet.config import Refusal
 from lenet.figures import ablation_chart, interaction
-from lenet.report import effect_tables, exhibit_files, exhibit_page, paper_figures
+from lenet.report import effect_tables, exhibit_files, exhibit_page, journal_figures
 from lenet.report.exhibit_page import Exhibit
-from lenet.report.paper_figures import Paper
+from lenet.report.journal_figures import Paper
 from lenet.report.template import filled
 from lenet.studies import effect
 from lenet.studies.effect import Effects
@@ -50,7 +50,7 @@ def write_paper_comparison(
     _, exhibits = comparison_figures(comparison, folder.name, source)
     lacking = Origin("; ".join(comparison.notes)).lacking
     return exhibit_files.write_files(
-        folder / "paper", paper_figures.figure_files(exhibits, how, lacking)
+        folder / "paper", journal_figures.figure_files(exhibits, how, lacking)
     )
 
 

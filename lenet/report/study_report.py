@@ -28,11 +28,11 @@ from lenet.report import (
     chart_dots,
     effect_tables,
     exhibit_files,
-    paper_figures,
+    journal_figures,
     report_sections,
 )
 from lenet.report.exhibit_page import Exhibit
-from lenet.report.paper_figures import Paper
+from lenet.report.journal_figures import Paper
 from lenet.studies import effect
 from lenet.studies.corrected_labels import why_not_corrected
 from lenet.studies.effect import Effects, Response, unique
@@ -97,7 +97,7 @@ def write_paper_figures(
     """Write the figures of one study, or of two side by side, for a paper."""
     shown, _ = study_figures(studies)
     lacking = "; ".join(unique(study.origin.lacking for study in studies))
-    files = paper_figures.figure_files(shown, how, lacking)
+    files = journal_figures.figure_files(shown, how, lacking)
     return exhibit_files.write_files(folder / "paper", files)
 
 

@@ -1,20 +1,71 @@
-"""What a sweep shows while it trains: one line for all of it, one for each worker."""
+"""How far a sweep is, and what it shows of that while it trains: one line for all of
+it, one for each worker."""
 
 import contextlib
+import math
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from lenet.sweep.forecast import duration
-from lenet.sweep.sweep import Show, State, seconds_left
-from lenet.sweep.worker import Worker
+from lenet.sweep.worker import Job, Worker
 from lenet.terminal import say
 
 EVERY = 30.0  # seconds from one plain line to the next, where there is no terminal
+
+
+@dataclass
+class State:
+    """How far a sweep is: what waits, what came, what was given up and why.
+
+    work: what all of it takes, and `worked` what is done of that, as `cost` measures.
+    looked: when the workers were last listened to.
+    """
+
+    total: int
+    work: float
+    waiting: deque[Job]
+    began: float
+    worked: float = 0.0
+    done: int = 0
+    diverged: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    workers: list[Worker] = field(default_factory=list)
+    told: str = ""  # for whom it waits
+    looked: float = math.inf
+
+
+Show = Callable[[State], None]
+
+
+def show_nothing(state: State) -> None:
+    """Show nothing."""
+
+
+def cost(job: Job) -> float:
+    """What a job takes, in passes of one run; a step of an attack is a pass more."""
+    return sum(
+        config.number("epochs") * (1 + config.number("adversary.steps"))
+        for config in job.runs.values()
+    )
+
+
+def seconds_left(state: State) -> float | None:
+    """How long a sweep takes yet if it goes on as it did; None before any progress."""
+    parts = sum(
+        worker.part * cost(worker.job) for worker in state.workers if worker.job
+    )
+    worked = state.worked + parts
+    if not worked:
+        return None
+    # The rest is taken to go as fast as what is done went.
+    return (time.monotonic() - state.began) * (state.work - worked) / worked
 
 
 @contextlib.contextmanager

@@ -4,15 +4,12 @@ What is done is known from the records alone, so the same call again trains what
 missing and nothing else, whatever stopped the last one.
 """
 
-import math
 import select
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from signal import Signals
 from typing import Any
 
 from lenet import train
@@ -22,44 +19,17 @@ from lenet.records import plan as plans
 from lenet.records.record_types import Plan, PlannedArm, Record
 from lenet.sweep import forecast, hydra_launcher
 from lenet.sweep.design import Design
+from lenet.sweep.failures import death, failure_table, take_failure
+from lenet.sweep.progress import Show, State, cost, show_nothing
 from lenet.sweep.worker import COMMAND, Job, Message, Worker, start_worker
 from lenet.sweep.worker_count import cores, count_workers, device
 from lenet.training.edition import EDITION
 
 # Runs in one stack on one processor core: the lanes of lenet/training/loops.
 STACK_OF_ONE_CORE = 8
-TRIES = 2  # of a run by itself, after the stacks that it was in have failed
 PATIENCE = 600.0  # seconds without a word after which a worker hangs
 ABSENCE = 30.0  # seconds between two looks, after which the sweep itself was suspended
 WAIT = 2.0  # seconds until runs that another sweep holds are looked at again
-
-
-@dataclass
-class State:
-    """How far a sweep is: what waits, what came, what was given up and why.
-
-    work: what all of it takes, and `worked` what is done of that, as `cost` measures.
-    looked: when the workers were last listened to.
-    """
-
-    total: int
-    work: float
-    waiting: deque[Job]
-    began: float
-    worked: float = 0.0
-    done: int = 0
-    diverged: int = 0
-    failures: dict[str, str] = field(default_factory=dict)
-    workers: list[Worker] = field(default_factory=list)
-    told: str = ""  # for whom it waits
-    looked: float = math.inf
-
-
-Show = Callable[[State], None]
-
-
-def show_nothing(state: State) -> None:
-    """Show nothing."""
 
 
 def make(design: Design) -> tuple[Plan, dict[str, Config]]:
@@ -364,26 +334,6 @@ def telling(missing: Mapping[str, Config], show: Show) -> hydra_launcher.Tell:
     return tell
 
 
-def cost(job: Job) -> float:
-    """What a job takes, in passes of one run; a step of an attack is a pass more."""
-    return sum(
-        config.number("epochs") * (1 + config.number("adversary.steps"))
-        for config in job.runs.values()
-    )
-
-
-def seconds_left(state: State) -> float | None:
-    """How long a sweep takes yet if it goes on as it did; None before any progress."""
-    parts = sum(
-        worker.part * cost(worker.job) for worker in state.workers if worker.job
-    )
-    worked = state.worked + parts
-    if not worked:
-        return None
-    # The rest is taken to go as fast as what is done went.
-    return (time.monotonic() - state.began) * (state.work - worked) / worked
-
-
 def unfinished(state: State) -> int:
     """Jobs that wait or are in work."""
     return len(state.waiting) + sum(worker.job is not None for worker in state.workers)
@@ -421,20 +371,6 @@ def listen(state: State, places: Places) -> None:
             take_message(state, worker, message, places)
 
 
-def death(worker: Worker) -> str:
-    """What ended a worker."""
-    code = worker.process.wait()
-    # Popen: a negative code is the signal that ended it. Where memory runs out the
-    # kernel sends SIGKILL, which is 9.
-    if code >= 0:
-        return f"exit code {code}"
-    memory = " (out of memory?)" if code == -9 else ""
-    known = -code in {
-        known.value for known in Signals
-    }  # a real-time signal has no name
-    return f"killed by {Signals(-code).name if known else f'signal {-code}'}{memory}"
-
-
 def take_message(
     state: State, worker: Worker, message: Message, places: Places
 ) -> None:
@@ -465,46 +401,4 @@ def take_message(
         if said := worker.complaints():
             print(said, file=sys.stderr)
     if "failed" in message:
-        said = worker.complaints()
-        worker.stop()
-        state.workers.remove(worker)
-        if job:
-            give_up(state, job, message, said, places)
-        elif not worker.ready:
-            # Before its first message there was no job: what ended it would end any
-            # other too.
-            raise Refusal(f"no worker can start: {message['failed']}\n{said}", 3)
-
-
-def give_up(
-    state: State, job: Job, message: Message, said: str, places: Places
-) -> None:
-    """Record a failed attempt, then try its halves, or one run again, or no more."""
-    names = list(job.runs)
-    said = f"{message.get('traceback', '')}{said}"
-    plans.failed(places.output_dir, names, message["failed"], said)
-    # One bad run takes its whole stack with it. Halved again and again it is soon
-    # alone, and the others are trained.
-    if len(names) > 1:
-        for half in (names[: len(names) // 2], names[len(names) // 2 :]):
-            state.waiting.appendleft(Job({name: job.runs[name] for name in half}))
-    elif job.tries + 1 < TRIES:
-        state.waiting.append(Job(job.runs, job.tries + 1))
-    else:
-        state.failures[names[0]] = message["failed"]
-
-
-def failure_table(
-    failures: Mapping[str, str], runs: Mapping[str, Config], total: int
-) -> str:
-    """The runs that failed, one a line with its cause, and what to do."""
-    lines = [
-        f"  {name} seed={runs[name].seed}: {why}" for name, why in failures.items()
-    ]
-    return "\n".join(
-        [
-            f"{len(failures)} of {total} runs failed; the others are kept:",
-            *lines,
-            "what they said is in attempts/; the same command tries them again",
-        ]
-    )
+        take_failure(state, worker, message, places)

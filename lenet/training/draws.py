@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from lenet.training import same_bits
+from lenet.training import portable_functions as portable
 
 Keys = Int64[Tensor, "..."]
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as a signed 64-bit integer
@@ -52,5 +52,5 @@ def uniform(key: Keys) -> Float[Tensor, "..."]:
 
 def normal(key: Keys) -> Float[Tensor, "..."]:
     """Standard normal numbers (Box and Muller, 1958), the same bits everywhere."""
-    radius = torch.sqrt(-2 * same_bits.log(1 - uniform(key)))
-    return (radius * same_bits.cos(uniform(fold(key, 0)))).float()
+    radius = torch.sqrt(-2 * portable.log(1 - uniform(key)))
+    return (radius * portable.cos(uniform(fold(key, 0)))).float()

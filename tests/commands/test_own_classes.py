@@ -16,11 +16,11 @@ from lenet.commands import attack, export, interpret, page, predict, robustness,
 from lenet.config import Refusal, composed
 from lenet.figures import attack_picture, interpretation_maps, robustness_chart
 from lenet.interpret import robustness as attacks
-from lenet.interpret import trained
+from lenet.interpret import smallest_radii, trained_network
 from lenet.interpret.adversarial import adversarial
 from lenet.interpret.images import checked_classes
-from lenet.interpret.network import class_count
-from lenet.interpret.trained import Trained
+from lenet.interpret.layer_outputs import class_count
+from lenet.interpret.trained_network import Trained
 from lenet.records import own_pictures, store
 from lenet.training import data as datasets
 from lenet.training.model import LeNet5
@@ -237,7 +237,7 @@ def test_attacks_and_checks_follow_the_head(classes: int) -> None:
         checked_classes(last + 1, images, classes)
     if classes < 26:
         effort = attacks.EFFORTS["smoke"]
-        table = attacks.atlas(model, images, last, None, effort, 0.2)
+        table = smallest_radii.atlas(model, images, last, None, effort, 0.2)
         assert len(table) == 2 * (classes - 1)
         assert (table["source"] != table["target"]).all()
 
@@ -309,4 +309,4 @@ def test_names_come_with_an_export(pets: Path, run: str, tmp_path: Path) -> None
     size = int.from_bytes(path.read_bytes()[:8], "little")
     about = json.loads(path.read_bytes()[8 : 8 + size])["__metadata__"]
     assert "[n, 3]" in about["output"] and "owl" in about["classes"]
-    assert trained.load("modern").class_names == tuple("0123456789")
+    assert trained_network.load("modern").class_names == tuple("0123456789")

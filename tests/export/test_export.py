@@ -21,8 +21,8 @@ from lenet.commands import export
 from lenet.config import Refusal, group_levels
 from lenet.export import formats, model_card
 from lenet.export.formats import FORMATS, Plain
-from lenet.interpret import trained
-from lenet.interpret.trained import Trained
+from lenet.interpret import trained_network
+from lenet.interpret.trained_network import Trained
 from lenet.records import store
 from lenet.training.data import Data
 from lenet.training.factor.activation import LEVELS as ACTIVATIONS
@@ -52,7 +52,7 @@ def made(changes: Mapping[str, str], seed: int = 5) -> Trained:
             layer.var.copy_(torch.rand(layer.var.shape, generator=generator) + 0.5)
             layer.bias.copy_(torch.rand(layer.bias.shape, generator=generator) - 0.5)
     treatment = {**PLAIN, **changes, "data": "mnist", "epochs": 1}
-    record = trained.load("modern").record
+    record = trained_network.load("modern").record
     response = {"test_error": 0.5}
     return Trained(
         "made", {**record, "treatment": treatment, "response": response}, model
@@ -87,7 +87,7 @@ def test_plain_network_gives_our_logits(changes: dict[str, str]) -> None:
 @pytest.fixture(scope="module", params=store.networks())
 def net(request: pytest.FixtureRequest) -> Trained:
     """Every network that comes with lenet."""
-    return trained.load(request.param)
+    return trained_network.load(request.param)
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_card_states_what_was_measured(net: Trained, tmp_path: Path) -> None:
     assert f"{100 * net.test_error:.2f} %" in card and "{" not in card.split("---")[2]
     for key in STRUCTURE:
         assert f"| {key} | {net.treatment[key]} |" in card
-    again, images = trained.load(str(tmp_path / "hub")), pictures(2)
+    again, images = trained_network.load(str(tmp_path / "hub")), pictures(2)
     assert torch.equal(again(images), net(images))
     config = json.loads((tmp_path / "hub" / "config.json").read_text())
     assert config["test_error"] == net.test_error
@@ -189,7 +189,7 @@ def test_int8_states_its_loss(mnist: Data, tmp_path: Path) -> None:
     result = export.main(["run=modern", "format=onnx_int8", f"to={to}"])
     errors = result.data["test_error"]
     assert errors["float32"] == pytest.approx(
-        trained.load("modern").test_error, abs=2e-4
+        trained_network.load("modern").test_error, abs=2e-4
     )
     assert errors["int8"] < errors["float32"] + 0.01
     assert to.stat().st_size == result.data["bytes"]["int8"] < 120_000

@@ -19,7 +19,7 @@ from lenet.interpret.gradcam import (
     receptive_field,
     stretched,
 )
-from lenet.interpret.network import MAPS
+from lenet.interpret.layer_outputs import MAPS
 from lenet.training.factor.pooling import LEVELS as POOLINGS
 from lenet.training.model import LAYERS
 

@@ -15,7 +15,7 @@ from lenet.config import Refusal
 from lenet.interpret import overview, probe, sae
 from lenet.interpret.gradcam import grad_cam
 from lenet.interpret.images import checked_classes, checked_images, checked_labels
-from lenet.interpret.network import features, logits, predictions
+from lenet.interpret.layer_outputs import features, logits, predictions
 from lenet.interpret.saliency import METHODS, Saliency, saliency
 from lenet.interpret.sanity import faithfulness
 from lenet.training.model import LeNet5

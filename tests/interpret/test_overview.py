@@ -5,7 +5,7 @@ import torch
 from sklearn import metrics
 from small_networks import network, pictures
 
-from lenet.interpret.network import logits, untrained
+from lenet.interpret.layer_outputs import logits, untrained
 from lenet.interpret.overview import answer_table, confusion, maps, mistake_table
 
 

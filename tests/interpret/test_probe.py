@@ -7,7 +7,7 @@ from small_networks import network
 
 from lenet.config import Refusal
 from lenet.interpret import probe
-from lenet.interpret.network import features
+from lenet.interpret.layer_outputs import features
 from lenet.interpret.probe import Probe, fit, probes, selectivity, shuffled
 from lenet.training.model import LAYERS
 

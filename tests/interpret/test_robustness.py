@@ -1,4 +1,4 @@
-"""lenet/interpret/robustness.py against networks whose robustness is known exactly."""
+"""Attacks and the smallest radii, on networks whose robustness is known exactly."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lenet.commands import attack as command
 from lenet.config import Config, Refusal
-from lenet.interpret import apgd, robustness
+from lenet.interpret import apgd, robustness, smallest_radii
 from lenet.interpret.adversarial import adversarial
 from lenet.interpret.images import random_indices
 from lenet.interpret.robustness import Effort, Tries, accuracy_curve
@@ -256,12 +256,14 @@ def test_median_radius_is_exact_for_a_linear_model(count: int) -> None:
         exact = (signed / model.w.abs().sum(1, keepdim=True)).clamp(min=0)
     for epsilons, width in (([0.0, 0.002, 0.01, 0.05], 0.04), ([1e-4], 0.01)):
         curve = accuracy_curve(model, images, labels, keys, epsilons, EFFORT)
-        radii = robustness.smallest_radii(model, images, labels, keys, curve, EFFORT)
+        radii = smallest_radii.smallest_radii(
+            model, images, labels, keys, curve, EFFORT
+        )
         assert torch.equal(radii == 0, signed < 0)
         assert (radii >= exact - 1e-6).all()
         for epsilon, right in zip(epsilons, curve.right, strict=True):
             assert torch.equal(right, radii > epsilon)
-        medians = robustness.middle(radii).mean(1), exact.quantile(0.5, 1)
+        medians = smallest_radii.middle(radii).mean(1), exact.quantile(0.5, 1)
         gap = medians[0] - medians[1]
         assert ((gap >= -1e-6) & (gap <= width / 32 + 1e-6)).all()
 
@@ -271,7 +273,7 @@ def test_curve_without_a_radius_has_no_smallest_one() -> None:
     model, images, labels, keys = problem()
     curve = accuracy_curve(model, images, labels, keys, [0.0], EFFORT)
     with pytest.raises(Refusal, match="no radius above 0"):
-        robustness.smallest_radii(model, images, labels, keys, curve, EFFORT)
+        smallest_radii.smallest_radii(model, images, labels, keys, curve, EFFORT)
 
 
 @pytest.mark.slow
@@ -284,8 +286,8 @@ def test_image_that_nothing_turns_has_no_radius() -> None:
 
     ones = torch.ones(60, dtype=torch.int64)
     curve = accuracy_curve(constant, images, ones, keys, [0.0, 0.3], EFFORT)
-    radii = robustness.smallest_radii(constant, images, ones, keys, curve, EFFORT)
-    assert radii.isinf().all() and robustness.middle(radii).isinf().all()
+    radii = smallest_radii.smallest_radii(constant, images, ones, keys, curve, EFFORT)
+    assert radii.isinf().all() and smallest_radii.middle(radii).isinf().all()
 
 
 def test_runs_are_attacked_as_each_alone() -> None:
@@ -349,7 +351,7 @@ def test_distances_are_the_norms_of_the_change() -> None:
 def test_smallest_epsilon_is_exact_in_l2() -> None:
     """|z| / |w|_2 for a linear model."""
     model, images, labels, _ = problem()
-    radii = robustness.smallest_epsilon(
+    radii = smallest_radii.smallest_epsilon(
         model, images, Untargeted(labels), steps=20, norm="l2", halvings=14
     )
     with torch.no_grad():
@@ -361,7 +363,7 @@ def test_smallest_epsilon_is_exact_in_l2() -> None:
 def test_smallest_epsilon_is_exact_for_a_linear_model() -> None:
     """|z| / |w|_1, from above and within an interval of the bisection; 0 if wrong."""
     model, images, labels, keys = problem()
-    radii = robustness.smallest_epsilon(
+    radii = smallest_radii.smallest_epsilon(
         model, images, Untargeted(labels), steps=20, keys=keys, halvings=12
     )
     with torch.no_grad():
@@ -381,7 +383,7 @@ def test_smallest_epsilon_is_infinite_for_a_goal_out_of_reach() -> None:
 
     images, labels = torch.full((3, 28, 28), 0.5), torch.zeros(3, dtype=torch.int64)
     goal = Targeted(torch.full((3,), 2), labels)
-    radii = robustness.smallest_epsilon(constant, images, goal, steps=5)
+    radii = smallest_radii.smallest_epsilon(constant, images, goal, steps=5)
     assert (radii == math.inf).all()
 
 
@@ -394,9 +396,9 @@ def test_smallest_epsilon_is_found_where_larger_balls_hide_it(
         radius = torch.as_tensor(sizes["epsilon"]).expand(images.shape[:1])
         return SimpleNamespace(reached=(radius >= 0.07) & (radius <= 0.3))
 
-    monkeypatch.setattr(robustness, "apgd", walk)
+    monkeypatch.setattr(smallest_radii, "apgd", walk)
     goal = Untargeted(torch.zeros(3, dtype=torch.int64))
-    radii = robustness.smallest_epsilon(
+    radii = smallest_radii.smallest_epsilon(
         lambda x: torch.tensor([1.0, 0.0]).expand(len(x), 2),
         torch.zeros(3, 28, 28),
         goal,
@@ -415,7 +417,7 @@ def test_atlas_has_each_other_class_of_each_chosen_image(digits_stack: Linear) -
     keys = robustness.starts(torch.arange(40))
     radius = 0.0097  # just below what a bisection to 1/512 tells apart
     effort = replace(EFFORT, tries=Tries(20, 1))
-    table = robustness.atlas(digits_stack, images, labels, keys, effort, radius)
+    table = smallest_radii.atlas(digits_stack, images, labels, keys, effort, radius)
     assert len(table) == 2 * 20 * 9
     assert (table["source"] != table["target"]).all()
     assert table.groupby(["run", "source", "target"]).size().eq(2).all()
@@ -425,7 +427,7 @@ def test_atlas_has_each_other_class_of_each_chosen_image(digits_stack: Linear) -
         torch.tensor(rows[key].to_numpy()[::2]) for key in ("source", "target")
     )
     goal, about = Targeted(targets, sources), {"steps": 20, "keys": keys[sources]}
-    alone = robustness.smallest_epsilon(
+    alone = smallest_radii.smallest_epsilon(
         digits_stack, images[sources], goal, **about, halvings=4
     )
     about["keys"] = keys[sources].expand(2, -1)
@@ -476,7 +478,7 @@ AS_GIVEN = {
 }
 ENTRANCES: dict[str, Callable[..., object]] = {
     "curve": lambda *given: accuracy_curve(*given, None, [0.0, 0.1], EFFORT),
-    "atlas": lambda *given: robustness.atlas(*given, None, EFFORT, 0.1),
+    "atlas": lambda *given: smallest_radii.atlas(*given, None, EFFORT, 0.1),
     "adversarial": lambda *given: adversarial(*given, epsilon=8 / 255, steps=3),
     "fgsm": lambda *given: adversarial(*given, epsilon=0.1, attack="fgsm", target=4),
 }

@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 from small_networks import network, pictures
 
 from lenet.config import Refusal
-from lenet.interpret.network import features, onward, predictions
+from lenet.interpret.layer_outputs import features, onward, predictions
 from lenet.interpret.sae import (
     Sae,
     dead,

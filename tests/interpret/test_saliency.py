@@ -6,7 +6,7 @@ import torch
 from small_networks import network, pictures
 
 from lenet.config import Refusal
-from lenet.interpret.network import predictions
+from lenet.interpret.layer_outputs import predictions
 from lenet.interpret.saliency import METHODS, Saliency, saliency
 
 SMOOTH = {"activation": "scaled_tanh", "pooling": "subsample", "connection": "table"}

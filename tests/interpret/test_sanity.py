@@ -9,7 +9,7 @@ from small_networks import network, pictures
 
 from lenet.config import Refusal
 from lenet.interpret.gradcam import GradCam
-from lenet.interpret.network import predictions
+from lenet.interpret.layer_outputs import predictions
 from lenet.interpret.saliency import METHODS, Saliency, saliency
 from lenet.interpret.sanity import (
     Sanity,

@@ -15,7 +15,7 @@ from stub_worker import small, stub
 
 from lenet.config import Config, Places, Refusal, composed
 from lenet.records import plan, store
-from lenet.sweep import design, sweep
+from lenet.sweep import design, progress, sweep
 from lenet.sweep import hydra_launcher as launcher
 
 ROOT = Path(__file__).parents[2]
@@ -93,8 +93,8 @@ def test_what_an_engine_has_done_is_shown_while_it_works(
 
     seen: list[tuple[int, int, bool]] = []
 
-    def show(state: sweep.State) -> None:
-        known = sweep.seconds_left(state) is not None
+    def show(state: progress.State) -> None:
+        known = progress.seconds_left(state) is not None
         seen.append((state.done, len(state.failures), known))
 
     monkeypatch.setattr("lenet.training.stack.train", slow)

@@ -31,7 +31,15 @@ from lenet.config import Config, Places, Refusal, composed
 from lenet.records import atomic_files, run_lock, run_record, seal, store
 from lenet.records import plan as plans
 from lenet.studies import study
-from lenet.sweep import design, forecast, progress, sweep, verify, worker_count
+from lenet.sweep import (
+    design,
+    failures,
+    forecast,
+    progress,
+    sweep,
+    verify,
+    worker_count,
+)
 from lenet.sweep.worker import Job, Worker
 from lenet.sweep.worker import start_worker as start_worker
 
@@ -228,7 +236,7 @@ def test_worker_of_a_suspended_sweep_is_not_taken_for_hung(
     plan, runs = small(2)
     hung = start_worker(1, ["sleep", "60"])
     hung.job, hung.heard = Job(runs), time.monotonic() - 700
-    state = sweep.State(4, 4.0, deque(), time.monotonic(), workers=[hung])
+    state = progress.State(4, 4.0, deque(), time.monotonic(), workers=[hung])
     state.looked = time.monotonic() - away
     try:
         sweep.listen(state, Places(output_dir=str(tmp_path), device="cpu"))
@@ -247,7 +255,7 @@ def test_sweep_suspended_while_it_waits_for_a_word_goes_on(
     monkeypatch.setattr(sweep.time, "monotonic", lambda: clock[0])
     worker = start_worker(1, ["sleep", "60"])
     worker.job, worker.heard = Job(runs), clock[0]
-    state = sweep.State(4, 4.0, deque(), clock[0], workers=[worker])
+    state = progress.State(4, 4.0, deque(), clock[0], workers=[worker])
 
     def suspended(*pipes: object) -> tuple[list[object], ...]:
         clock[0] += 700
@@ -547,7 +555,7 @@ def here_files(output_dir: Path) -> dict[Path, bytes]:
 def test_board_tells_the_sweep_and_each_worker() -> None:
     """Done of all, failures, diverged, the time that is left; what each one trains."""
     runs = small()[1]
-    state = sweep.State(8, 8.0, deque(), time.monotonic() - 60, worked=2.0, done=2)
+    state = progress.State(8, 8.0, deque(), time.monotonic() - 60, worked=2.0, done=2)
     state.diverged, state.failures = 1, {"a": "why"}
     jobs = (sweep.Job(dict([*runs.items()][:4])), None)
     for job in jobs:
@@ -568,7 +576,7 @@ def test_lines_without_a_terminal_come_at_once_and_every_half_minute(
     now, lines = [1000.0], list[str]()
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress, "say", lambda text, file: lines.append(text))
-    state = sweep.State(8, 40.0, deque(), 1000.0)
+    state = progress.State(8, 40.0, deque(), 1000.0)
     with progress.board(Console(file=io.StringIO())) as show:
         for second in range(70):
             now[0] = 1000.0 + second
@@ -590,7 +598,7 @@ def test_every_signal_has_a_name(number: int) -> None:
         process.send_signal(number)
         dead = object.__new__(Worker)
         dead.process = process
-        assert re.search(f"killed by (SIG|signal {number})", sweep.death(dead))
+        assert re.search(f"killed by (SIG|signal {number})", failures.death(dead))
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, 3), (2, 1), (3, 1), (9, 1)])
@@ -821,5 +829,5 @@ def test_a_step_of_an_attack_is_a_pass_more() -> None:
     costs = []
     for adversary in (["adversary=none"], ["adversary=pgd", "adversary.steps=9"]):
         (run,), _ = composed([*adversary, "epochs=3"])
-        costs.append(sweep.cost(Job({"": run})))
+        costs.append(progress.cost(Job({"": run})))
     assert costs == [3, 30]

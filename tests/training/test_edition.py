@@ -225,8 +225,8 @@ MUTATIONS = (
     ),
     (
         "training/draws.py",
-        "-2 * same_bits.log",
-        "-2.1 * same_bits.log",
+        "-2 * portable.log",
+        "-2.1 * portable.log",
     ),
     (
         "training/data.py",
@@ -249,7 +249,7 @@ MUTATIONS = (
         '"optimizer.samples")) - 7\n        keys',
     ),
     (
-        "training/same_bits.py",
+        "training/portable_functions.py",
         "turns.double() + 0.25",
         "turns.double() + 0.2500001",
     ),

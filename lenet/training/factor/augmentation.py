@@ -12,7 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from lenet.training import draws, same_bits
+from lenet.training import draws
+from lenet.training import portable_functions as portable
 
 Images = Float[Tensor, "image height width"]
 Keys = Int64[Tensor, "image"]
@@ -37,19 +38,19 @@ def affine_1998(keys: Keys, number: Number) -> Source:
     scale = between(
         keys,
         0,
-        same_bits.log(number("scale_low")),
-        same_bits.log(number("scale_high")),
+        portable.log(number("scale_low")),
+        portable.log(number("scale_high")),
     )
     squeeze = between(
         keys,
         1,
-        same_bits.log(number("squeeze_low")),
-        same_bits.log(number("squeeze_high")),
+        portable.log(number("squeeze_low")),
+        portable.log(number("squeeze_high")),
     )
     shear = symmetric(keys, 2, number("shear"))
     right = symmetric(keys, 3, number("shift_x"))
     down = symmetric(keys, 4, number("shift_y"))
-    wide, tall = same_bits.exp(scale + squeeze), same_bits.exp(scale - squeeze)
+    wide, tall = portable.exp(scale + squeeze), portable.exp(scale - squeeze)
     forward = (wide, shear * tall, torch.zeros_like(wide), tall)
     chosen = draws.uniform(draws.fold(keys, 5)) < number("share")
     still = torch.eye(2, 3, device=keys.device)
@@ -66,7 +67,7 @@ def shift(keys: Keys, number: Number) -> Source:
 def rotate(keys: Keys, number: Number) -> Source:
     """Rotations about the centre by up to `degrees` in either direction."""
     turns = symmetric(keys, 0, number("degrees")) / 360
-    cos, sin = same_bits.cos(turns), same_bits.sin(turns)
+    cos, sin = portable.cos(turns), portable.sin(turns)
     zero = torch.zeros_like(cos)
     return source((cos, -sin, sin, cos), zero, zero)
 
@@ -78,13 +79,13 @@ def affine_today(keys: Keys, number: Number) -> Source:
     scale = between(
         keys,
         1,
-        same_bits.log(number("scale_low")),
-        same_bits.log(number("scale_high")),
+        portable.log(number("scale_low")),
+        portable.log(number("scale_high")),
     )
     shear = symmetric(keys, 2, number("shear"))
     right, down = (symmetric(keys, i, number("shift_pixels")) for i in (3, 4))
-    size = same_bits.exp(scale)
-    cos, sin = size * same_bits.cos(turns), size * same_bits.sin(turns)
+    size = portable.exp(scale)
+    cos, sin = size * portable.cos(turns), size * portable.sin(turns)
     return source((cos, shear * cos - sin, sin, shear * sin + cos), right, down)
 
 
@@ -196,7 +197,7 @@ def gaussian(sigma: Float[Tensor, "image"], size: int) -> Tensor:
     """Smoothing matrices [image, size, size]; what leaves the image is lost."""
     at, sigma = torch.arange(size, device=sigma.device), sigma.double()[:, None, None]
     offset = (at[:, None] - at) / sigma
-    smooth = same_bits.exp(-0.5 * offset * offset) / (sigma * math.sqrt(2 * math.pi))
+    smooth = portable.exp(-0.5 * offset * offset) / (sigma * math.sqrt(2 * math.pi))
     return smooth.float()
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lenet.training.same_bits import power
+from lenet.training.portable_functions import power
 
 
 class Moment(NamedTuple):

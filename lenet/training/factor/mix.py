@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from lenet.training import draws, same_bits
+from lenet.training import draws
+from lenet.training import portable_functions as portable
 
 Keys = Int64[Tensor, "run batch"]
 Batch = Int64[Tensor, "run batch"]
@@ -32,7 +33,7 @@ def mixup(keys: Keys, alpha: Float[Tensor, "run"]) -> Shares:
     waiting = torch.ones_like(shares, dtype=torch.bool)
     for turn in range(TRIES):
         pair = (1 - draws.uniform(draws.fold(keys, 2 * turn + k)) for k in (1, 2))
-        x, y = (same_bits.exp(same_bits.log(number) * power) for number in pair)
+        x, y = (portable.exp(portable.log(number) * power) for number in pair)
         fits = waiting & (x + y <= 1)
         shares, waiting = torch.where(fits, x / (x + y), shares), waiting & ~fits
         if not waiting.any():

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from lenet.training.same_bits import power
+from lenet.training.portable_functions import power
 
 Number = Any  # a tensor, or a `Value` of lenet/training/loops/llvm.py
 Rule = Callable[[Number, Number, Number, "Numbers"], tuple[Number, Number, Number]]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lenet.training import same_bits
+from lenet.training import portable_functions as portable
 
 Progress = Float[Tensor, "step"]  # the share of all steps done, in [0, 1)
 PAPER = (1.0, 1.0, 0.4, 0.4, 0.4, 0.2, 0.2, 0.2, *(0.1,) * 4, *(0.02,) * 8)
@@ -24,7 +24,7 @@ def steps_1998(progress: Progress, epoch: int, warmup: float) -> Progress:
 
 def cosine(progress: Progress, epoch: int, warmup: float) -> Progress:
     """Half a cosine, from 1 to 0 (Loshchilov and Hutter, 2017, without restarts)."""
-    return (1 + same_bits.cos(progress / 2)) / 2
+    return (1 + portable.cos(progress / 2)) / 2
 
 
 def one_cycle(progress: Progress, epoch: int, warmup: float) -> Progress:
@@ -33,7 +33,7 @@ def one_cycle(progress: Progress, epoch: int, warmup: float) -> Progress:
     Source: Smith and Topin, 2017; the numbers are fast.ai's.
     """
     up = 1 / 25 + (1 - 1 / 25) * progress / max(warmup, 1e-9)
-    down = (1 + same_bits.cos((progress - warmup) / (1 - warmup) / 2)) / 2
+    down = (1 + portable.cos((progress - warmup) / (1 - warmup) / 2)) / 2
     return torch.where(progress < warmup, up, down)
 
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lenet.training import same_bits
+from lenet.training import portable_functions as portable
 from lenet.training.factor.head import Loss, log_sum_exp, sum_of, weighted
 
 Number = Any  # a tensor, or a `Value` of lenet/training/loops/llvm.py
@@ -51,7 +51,7 @@ def softened(
     means = []
     for temperature in heat.tolist():
         cold = scores.double() / temperature
-        powers = same_bits.exp(cold - cold.amax(-1, keepdim=True))
+        powers = portable.exp(cold - cold.amax(-1, keepdim=True))
         whole = sum_of(list(powers.unbind(-1)))  # one after the other: one order
         means.append(sum_of(list((powers / whole[..., None]).unbind(0))) / len(scores))
     return torch.stack(means).float()

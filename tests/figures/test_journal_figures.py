@@ -39,7 +39,7 @@ from lenet.figures import (
     level_names,
 )
 from lenet.figures.canvas import Look, TooNarrow, left_off
-from lenet.report import paper_figures, study_report
+from lenet.report import journal_figures, study_report
 from lenet.studies import study
 from lenet.studies.origin import Origin
 
@@ -483,6 +483,6 @@ def test_limits_that_are_not_there_are_empty_cells():
     """An effect without an interval has two empty cells in CSV."""
     rows = pd.DataFrame({"95 %": ["[\N{MINUS SIGN}0.1, +0.2]", ""], "n": ["1,200", ""]})
     assert (
-        paper_figures.numbers_csv(rows)
+        journal_figures.numbers_csv(rows)
         == '"95 %, low","95 %, high",n\n-0.1,+0.2,1200\n,,\n'
     )

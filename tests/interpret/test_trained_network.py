@@ -15,8 +15,8 @@ import lenet
 from lenet import config
 from lenet.commands import predict
 from lenet.config import Refusal
-from lenet.interpret import trained
-from lenet.interpret.trained import as_bytes, grey
+from lenet.interpret import trained_network
+from lenet.interpret.trained_network import as_bytes, grey
 from lenet.page.build import preset_runs
 from lenet.records import run_record, store
 from lenet.training.data import Data
@@ -44,22 +44,22 @@ def seven(size: tuple[int, int] = (120, 90), light: bool = False) -> Image.Image
 
 
 @pytest.fixture(scope="module", params=store.networks())
-def net(request: pytest.FixtureRequest) -> trained.Trained:
+def net(request: pytest.FixtureRequest) -> trained_network.Trained:
     """Every network that comes with lenet."""
-    return trained.load(request.param)
+    return trained_network.load(request.param)
 
 
 @pytest.mark.parametrize("size", [(28, 28), (40, 40), (300, 500), (900, 600)])
 @pytest.mark.parametrize("light", [False, True])
 def test_a_drawn_seven_is_a_seven(
-    net: trained.Trained, size: tuple[int, int], light: bool
+    net: trained_network.Trained, size: tuple[int, int], light: bool
 ) -> None:
     """Of any size, dark on light or light on dark."""
     assert net.predict(seven(size, light)).digit == 7
 
 
 def test_every_form_of_a_picture_is_the_same_picture(
-    net: trained.Trained, tmp_path: Path
+    net: trained_network.Trained, tmp_path: Path
 ) -> None:
     """A path as text or Path, a PIL image in colour or with alpha, bytes, floats."""
     picture = seven()
@@ -78,7 +78,7 @@ def test_every_form_of_a_picture_is_the_same_picture(
 
 
 def test_published_networks_read_what_their_records_say(
-    net: trained.Trained, mnist: Data
+    net: trained_network.Trained, mnist: Data
 ) -> None:
     """Test digits right or wrong as when they were trained, but for one in 10,000: a
     tie may fall the other way."""
@@ -90,14 +90,14 @@ def test_published_networks_read_what_their_records_say(
     assert 1 - right.double().mean().item() == pytest.approx(net.test_error, abs=2e-4)
 
 
-def lenet_bits(net: trained.Trained) -> "np.ndarray[Any, Any]":
+def lenet_bits(net: trained_network.Trained) -> "np.ndarray[Any, Any]":
     """Which test images a network read rightly, of its record."""
     from lenet.records import run_record
 
     return run_record.unpacked(net.record["right"], net.record["images"])
 
 
-def test_layers_have_the_papers_names(net: trained.Trained) -> None:
+def test_layers_have_the_papers_names(net: trained_network.Trained) -> None:
     """C1 to F6 and the output, an image each; bytes are as good as shares."""
     images = torch.rand(3, 28, 28, generator=torch.Generator().manual_seed(0)) / 2
     seen = net.activations(images)
@@ -126,7 +126,7 @@ def test_layers_have_the_papers_names(net: trained.Trained) -> None:
 def test_what_is_no_picture_is_refused(picture: Any, said: str) -> None:
     """With what was found."""
     with pytest.raises(Refusal, match=said):
-        trained.load("modern").predict(picture)
+        trained_network.load("modern").predict(picture)
 
 
 def test_pictures_of_other_depths_keep_their_contrast() -> None:
@@ -191,22 +191,22 @@ def test_published_weights_that_were_changed_are_refused(
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(Refusal, match="modern: the weights are not those of its"):
-        trained.load("modern")
+        trained_network.load("modern")
     record = json.loads(path.with_suffix(".json").read_text())
     with pytest.raises(Refusal, match="these are not the weights of run"):
-        trained.publish_network("other", record, bytes(content))
+        trained_network.publish_network("other", record, bytes(content))
 
 
 def test_publishing_makes_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run's record and weights, byte for byte."""
-    net = trained.load("modern")
+    net = trained_network.load("modern")
     weights = (store.PUBLISHED / "modern.safetensors").read_bytes()
     monkeypatch.setattr(store, "PUBLISHED", tmp_path)
-    trained.publish_network("best", net.record, weights)
+    trained_network.publish_network("best", net.record, weights)
     assert store.networks() == ["best"]
-    again, images = trained.load("best"), torch.rand(2, 28, 28)
+    again, images = trained_network.load("best"), torch.rand(2, 28, 28)
     assert torch.equal(again(images), net(images)) and again.record == net.record
 
 
@@ -219,7 +219,7 @@ def test_every_command_takes_a_network_that_comes_with_lenet(
     record = store.select(name, str(tmp_path))
     model = run_record.load_stack([record], str(tmp_path))
     images = torch.rand(2, 28, 28)
-    assert torch.equal(model(images)[0], trained.load(name)(images))
+    assert torch.equal(model(images)[0], trained_network.load(name)(images))
     assert [network["run_id"] for network in preset_runs([], str(tmp_path))] == [
         store.select(preset, "")["run_id"] for preset in ("paper", "modern")
     ]

@@ -1,5 +1,5 @@
-"""What every analysis asks of a stack of networks: classes, features, what follows a
-layer, and the same networks before training.
+"""What the layers of a stack of networks give: features, logits, classes, what follows
+a layer; and the same networks before training. Every analysis asks this of them.
 
 Images are pixels in [0, 1], [batch, 28, 28] for all runs or one batch per run.
 """

@@ -1,4 +1,4 @@
-"""Figures for a paper: as wide as its columns, each with its caption and its table.
+"""Figures as wide as a journal's columns, each with its caption and its table.
 
 CSV, Markdown and LaTeX have the same rows in the order of the figure, and its unit:
 percentage points. They hold what a paper prints; the study's own files have the rest.
