@@ -34,6 +34,7 @@ from torch import Tensor
 from lenet.config import Refusal, suggest
 from lenet.figures import level_names, robustness_chart
 from lenet.interpret import apgd, compiled_network, robustness, smallest_radii
+from lenet.interpret import images as image_checks
 from lenet.interpret.compiled_network import Compiled
 from lenet.interpret.images import random_indices
 from lenet.interpret.robustness import EFFORTS, Effort
@@ -69,6 +70,10 @@ TYPED = {
     "data_dir": "",
     "allow_partial": "false",
 }
+SOURCES = (  # what is in their files decides what an attack finds
+    *(apgd, robustness, smallest_radii, image_checks),
+    *(attack, draws, compiled_network, passes),
+)
 
 
 class Task(NamedTuple):
@@ -112,16 +117,7 @@ def attacked_folder(given: Mapping[str, str]) -> Path:
 
 def code_of_attack() -> str:
     """The hash of all that decides what an attack finds."""
-    modules = (
-        apgd,
-        robustness,
-        smallest_radii,
-        attack,
-        draws,
-        compiled_network,
-        passes,
-    )
-    files = [*map(inspect.getsourcefile, modules), __file__]
+    files = [*map(inspect.getsourcefile, SOURCES), __file__]
     texts = [Path(str(file)).read_text("utf-8") for file in files]
     return digest([*texts, version()])
 

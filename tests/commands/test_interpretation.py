@@ -2,6 +2,7 @@
 
 import ast
 import gzip
+import inspect
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from figure_texts import check_texts, content
 
 from lenet import train
 from lenet.commands import interpret as command
+from lenet.commands import robustness as attack_command
 from lenet.config import Refusal, composed
 from lenet.figures import interpretation_curves
 from lenet.interpret import analysis
@@ -382,10 +384,10 @@ def test_intervals_are_those_of_the_effects():
     )
 
 
-def test_code_of_results_is_all_that_the_analyses_import():
-    """An edit of any of it makes kept results old; of another module it does not."""
+def imported_by(*names):
+    """The modules of lenet/interpret that these are made of, themselves among them."""
     folder = Path(analysis.__file__).parent
-    seen, left = set(), ["analysis"]
+    seen, left = set(), list(names)
     while left:
         if (name := left.pop()) in seen:
             continue
@@ -397,4 +399,16 @@ def test_code_of_results_is_all_that_the_analyses_import():
             parts = node.module.split(".")
             if parts[:2] == ["lenet", "interpret"]:
                 left += parts[2:] or [alias.name for alias in node.names]
-    assert seen == set(analysis.CODE)
+    return seen
+
+
+def test_code_of_results_is_all_that_the_analyses_import():
+    """An edit of any of it makes kept results old; of another module it does not."""
+    assert imported_by("analysis") == set(analysis.CODE)
+
+
+def test_code_of_attacks_is_all_that_they_import():
+    """The same of treatments that `lenet robustness` keeps when it is interrupted."""
+    paths = [Path(inspect.getsourcefile(source)) for source in attack_command.SOURCES]
+    known = {path.stem for path in paths if path.parent.name == "interpret"}
+    assert imported_by("robustness", "smallest_radii", "compiled_network") == known

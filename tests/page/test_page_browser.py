@@ -18,6 +18,7 @@ from lenet.page import digit_data as page_digits
 from lenet.page.network_data import run_content
 from lenet.records import run_record
 from lenet.report import missed_digits
+from lenet.rounding import decimals
 
 ROOT = Path(__file__).parents[2]
 OUTPUTS = ROOT / "outputs"
@@ -224,12 +225,14 @@ def test_switches_show_the_published_cells(browser, path, content):
     for number in (0, 32):
         if number:
             click(browser, "#board .switch:not(.heading) .choice button:last-child")
-        assert f"{100 * cells[number]['mean']:.2f}\u202f%" in browser.ask(announced)
+        assert f"{decimals(100 * cells[number]['mean'])}\u202f%" in browser.ask(
+            announced
+        )
     effect = content["ablation"]["switches"][0][0]["mean"]
     does = "adds" if effect > 0 else "takes off"
-    assert f"{does} {abs(100 * effect):.2f} points here" in browser.ask(announced)
+    assert f"{does} {decimals(abs(100 * effect))} points here" in browser.ask(announced)
     click(browser, "#ends button:last-child")
-    assert f"{100 * cells[63]['mean']:.2f}\u202f%" in browser.ask(announced)
+    assert f"{decimals(100 * cells[63]['mean'])}\u202f%" in browser.ask(announced)
 
 
 def test_a_dot_says_which_network_it_is(browser, path, content):
@@ -242,7 +245,7 @@ def test_a_dot_says_which_network_it_is(browser, path, content):
     point = """document.querySelectorAll("svg.errors .seed")[2]
         .dispatchEvent(new PointerEvent("pointer%s"))"""
     browser.ask(point % "enter")
-    error = f"{100 * cell[0]['errors'][2]:.2f}\u202f%"
+    error = f"{decimals(100 * cell[0]['errors'][2])}\u202f%"
     assert browser.ask(told) == f"seed {seeds[2]}: {error}, run {cell[0]['runs'][2]}"
     browser.ask(point % "leave")
     assert browser.ask(told) == asking != ""
