@@ -803,6 +803,19 @@ def numbers(text: str) -> list[str]:
     return re.findall(r".{,30}\d.{,30}", text)
 
 
+def test_list_of_decisions_is_that_of_their_pages() -> None:
+    """Each page of docs/decisions, with its title and its date."""
+    listed = re.findall(
+        r"\| \[(.*)\]\((.*)\) \| (\S+) \|", DOCUMENTS["docs/decisions/README.md"]
+    )
+    pages = {}
+    for name, text in DOCUMENTS.items():
+        if name.startswith("docs/decisions/") and not name.endswith("README.md"):
+            title, date = re.search(r"# (.*)\n\nDate: (\S+)", text).groups()
+            pages[name.rpartition("/")[2]] = (title, date)
+    assert {page: (title, date) for title, page, date in listed} == pages
+
+
 @pytest.mark.parametrize(("document", "claim"), STATED)
 def test_number_is_that_of_the_records(
     document: str, claim: str, values: dict[str, Any]
