@@ -27,7 +27,7 @@ def death(worker: Worker) -> str:
         return f"exit code {code}"
     memory = " (out of memory?)" if code == -9 else ""
     known = -code in {
-        known.value for known in Signals
+        signal.value for signal in Signals
     }  # a real-time signal has no name
     return f"killed by {Signals(-code).name if known else f'signal {-code}'}{memory}"
 
