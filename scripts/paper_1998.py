@@ -51,6 +51,7 @@ NEARER: dict[str, tuple[str, dict[str, Any]]] = {
     "eq. 9, j = 1": ("paper_1998_nearer", {"head": "rbf_map", "head.j": 1.0}),
     "eq. 9, j = 3": ("paper_1998_nearer", {"head": "rbf_map", "head.j": 3.0}),
     "LUSH's init": ("paper_1998_nearer", {"init": "lush"}),
+    "eq. 9, j = 0.5, new": ("paper_eq9_20", {"head": "rbf_map", "head.j": 0.5}),
     "eq. 9, j = 1, new": ("paper_eq9_20", {"head": "rbf_map", "head.j": 1.0}),
     "eq. 9, j = 10, new": ("paper_eq9_20", {"head": "rbf_map", "head.j": 10.0}),
 }

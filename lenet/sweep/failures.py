@@ -26,9 +26,8 @@ def death(worker: Worker) -> str:
     if code >= 0:
         return f"exit code {code}"
     memory = " (out of memory?)" if code == -9 else ""
-    known = -code in {
-        signal.value for signal in Signals
-    }  # a real-time signal has no name
+    # A real-time signal has no name.
+    known = -code in {signal.value for signal in Signals}
     return f"killed by {Signals(-code).name if known else f'signal {-code}'}{memory}"
 
 
