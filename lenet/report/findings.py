@@ -4,36 +4,40 @@ A row is a change, a column where it was measured: alone in LeNet-5 of 1998 or o
 as a step of the ladder, or on average over all combinations of the others.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
-import pandas as pd
 from markupsafe import Markup
 
-from lenet.config import FACTORS, group_levels
+from lenet.config import FACTORS, Refusal, composed, current, group_levels
 from lenet.figures.ablation_chart import OVERSTATED
 from lenet.figures.level_names import Words, in_words
+from lenet.records import plan as plans
+from lenet.report.effect_tables import read_effects
 from lenet.report.template import filled
 from lenet.rounding import decimals
 from lenet.studies.effect import ALONE, LADDER, MAIN, SIMPLE, TEST_ERROR
 from lenet.studies.study import preset_levels
 
-# The columns, each with the studies and the estimands that it is of.
+# The columns: the studies that each is of, from which preset they start, and which of
+# their estimands it is. A study of another base has the same name and is none of them.
 COLUMNS = {
     "alone in 1998": {
-        "one_factor": ALONE,
-        "factorial": f"{SIMPLE} (others as in paper)",
+        "one_factor": ("paper", f"{ALONE} from paper"),
+        "factorial": ("paper", f"{SIMPLE} (others as in paper)"),
     },
     "alone today": {
-        "leave_one_out": ALONE,
-        "factorial": f"{SIMPLE} (others as in modern)",
+        "leave_one_out": ("modern", f"{ALONE} from modern"),
+        "factorial": ("paper", f"{SIMPLE} (others as in modern)"),
     },
-    "on the ladder": {"ladder": LADDER},
-    "main effect": {"factorial": MAIN},
+    "on the ladder": {"ladder": ("paper", LADDER)},
+    "main effect": {"factorial": ("paper", MAIN)},
 }
 MARKS = {"better": "▼", "worse": "▲", "equivalent": "=", "undecided": "?"}
+MARKS |= {"not estimable": ""}
 BACK = {"better": "worse", "worse": "better"}  # the verdict on a change undone
 
 
@@ -49,9 +53,10 @@ class Cell(NamedTuple):
     n: int
 
     def __str__(self) -> str:
-        ends = f"({decimals(self.low)}, {decimals(self.high)})"
-        mark = MARKS[self.verdict] + "†" * self.overstated
-        return f"{decimals(self.mean, sign='+')} {ends} {mark}"
+        parts = [decimals(self.mean, sign="+")]
+        if math.isfinite(self.low):  # too few seeds have no interval
+            parts.append(f"({decimals(self.low)}, {decimals(self.high)})")
+        return " ".join([*parts, MARKS[self.verdict] + "†" * self.overstated]).strip()
 
 
 class Change(NamedTuple):
@@ -63,22 +68,31 @@ class Change(NamedTuple):
     @property
     def parts(self) -> list[tuple[str, str]]:
         """(now, then) of each factor that it changes."""
-        return list(zip(self.now.split("+"), self.then.split("+"), strict=True))
+        now, then = self.now.split("+"), self.then.split("+")
+        return list(zip(now, then, strict=True)) if len(now) == len(then) else []
+
+    @property
+    def known(self) -> bool:
+        """Whether each of its levels is today's in place of 1998's."""
+        return bool(self.parts) and set(self.parts) <= preset_changes().keys()
 
     def __str__(self) -> str:
-        factors, labels = modern_levels(), {f: labels_of(f) for f in FACTORS}
+        changed, labels = preset_changes(), {f: labels_of(f) for f in FACTORS}
         if len(self.parts) > 1:
-            return in_words(labels[factors[now]][now] for now, _ in self.parts)
-        arm = SimpleNamespace(
-            factor=factors[self.now], level=self.now, reference=self.then
-        )
+            return in_words(labels[changed[part]][part[0]] for part in self.parts)
+        (part,) = self.parts
+        arm = SimpleNamespace(factor=changed[part], level=part[0], reference=part[1])
         return Words(labels).change(arm)
 
 
-def modern_levels() -> dict[str, str]:
-    """The levels of today that are not those of 1998, with their factors."""
+def preset_changes() -> dict[tuple[str, str], str]:
+    """(today's level, that of 1998) of each factor on which the presets differ."""
     paper, modern = (preset_levels()[preset] for preset in ("paper", "modern"))
-    return {str(modern[f]): f for f in FACTORS if modern[f] != paper[f]}
+    return {
+        (str(modern[factor]), str(paper[factor])): factor
+        for factor in FACTORS
+        if modern[factor] != paper[factor]
+    }
 
 
 def labels_of(factor: str) -> dict[str, str]:
@@ -93,10 +107,10 @@ def findings(folder: Path) -> dict[Change, dict[str, Cell]]:
     those that they are made of."""
     table: dict[Change, dict[str, Cell]] = {}
     for column, sources in COLUMNS.items():
-        for study, estimand in sources.items():
-            for change, cell in measured_changes(
-                folder / study / "effects.csv", estimand
-            ):
+        for study, (preset, estimand) in sources.items():
+            if not starts_from(folder / study, preset):
+                continue
+            for change, cell in measured_changes(folder / study, estimand):
                 table.setdefault(change, {}).setdefault(column, cell)
     joined = {part: change for change in table for part in change.parts
               if len(change.parts) > 1}  # fmt: skip
@@ -109,21 +123,33 @@ def findings(folder: Path) -> dict[Change, dict[str, Cell]]:
     return {change: table[change] for change in sorted(table, key=place)}
 
 
-def measured_changes(path: Path, estimand: str) -> Iterator[tuple[Change, Cell]]:
-    """The effects of one estimand, each as today minus 1998; none without the file."""
-    if not path.is_file():
-        return
-    rows = pd.read_csv(path, keep_default_na=False)
+def starts_from(folder: Path, preset: str) -> bool:
+    """Whether a study has effects, and starts from a preset as it is: on its data, for
+    its passes."""
+    if not (folder / "effects.csv").is_file() or not (folder / "plan.json").is_file():
+        return False
+    try:
+        reference = current(plans.read_plan(folder)["reference"])
+    except Refusal:  # of its own chart, which says why
+        return False
+    return reference == composed([f"preset={preset}"])[0][0].treatment
+
+
+def measured_changes(folder: Path, estimand: str) -> Iterator[tuple[Change, Cell]]:
+    """A study's effects of one estimand, each as today minus 1998; of levels that are
+    those of the presets, and no others."""
+    rows = read_effects(folder / "effects.csv")
     rows = rows[rows["estimand"].str.startswith(estimand)]
     for row in rows[rows["response"] == TEST_ERROR.name].to_dict("records"):
-        mean, low, high = (100 * float(row[key]) for key in ("mean", "low", "high"))
-        verdict, weak = row["verdict"], str(row["reason"]).startswith(OVERSTATED)
+        mean, low, high = (100 * row[key] for key in ("mean", "low", "high"))
+        verdict, weak = row["verdict"], row["reason"].startswith(OVERSTATED)
         change = Change(row["level"], row["reference"])
-        if change.now.split("+")[0] not in modern_levels():  # 1998's level, put back
+        if not change.known:  # 1998's level, put back?
             change = Change(change.then, change.now)
             mean, low, high = -mean, -high, -low
             verdict = BACK.get(verdict, verdict)
-        yield change, Cell(mean, low, high, verdict, weak, int(row["n"]))
+        if change.known:
+            yield change, Cell(mean, low, high, verdict, weak, int(row["n"]))
 
 
 def on_a_line(cell: Cell) -> str:

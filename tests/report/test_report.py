@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,18 @@ from lenet.training import data as datasets
 
 THREE = {"activation": ["relu"], "pooling": ["max"], "optimizer": ["adam"]}
 OUTPUTS = Path(__file__).parents[2] / "outputs"
+IN_REPORT = {  # what the report calls rows of the README
+    "standardised input": "standardised input for range of 1998",
+    "Kaiming's initialisation": "Kaiming's initialisation for LeCun's",
+    "**units**: ReLU, Kaiming's": "ReLU and Kaiming's initialisation",
+    "**structure**: max, full": "full connection and max pooling",
+    "Adam, batch 64, for second-order steps": "Adam for second-order steps",
+    "cosine schedule": "cosine schedule for steps of 1998",
+    "new order in each pass": "new order in each pass for one order",
+    "**training**: Adam, cosine, new order": (
+        "Adam, new order in each pass and cosine schedule"
+    ),
+}
 EVIL = '<script>alert("1")</script>'
 
 
@@ -262,22 +275,62 @@ def test_page_over_all_studies_has_the_readmes_table():
     """Each change has the same cells there as in the README, whose cells are made from
     the records by other code (tests/test_readme.py)."""
     rows = findings.findings(OUTPUTS)
-    shown = [
-        tuple(str(row.get(column, "")) for column in findings.COLUMNS)
-        for row in rows.values()
-    ]
+    shown = {
+        str(change): [str(row.get(column, "")) for column in findings.COLUMNS]
+        for change, row in rows.items()
+    }
     readme_text = (OUTPUTS.parent / "README.md").read_text("utf-8")
     lines = re.findall(r"^\| .*[▼▲=?] *\|.*\|$", readme_text, re.M)
-    readme = [tuple(map(str.strip, line.split("|")[2:6])) for line in lines]
-    assert len(readme) == 13 and sorted(shown) == sorted(readme)
+    for line in lines:
+        name, *cells = [part.strip() for part in line.split("|")[1:6]]
+        assert shown[IN_REPORT.get(name, name)] == cells
+    assert len(lines) == len(shown) == 13
     names = [str(change) for change in rows]
     assert names.index("ReLU for scaled tanh") < names.index(
         "ReLU and Kaiming's initialisation"
     )
     section = str(findings.findings_section(OUTPUTS))
     spaced = section.replace("\xa0", " ").replace("\N{MINUS SIGN}", "-")
-    assert all(f"<td>{cell}</td>" in spaced for row in shown for cell in row)
+    assert all(f"<td>{cell}</td>" in spaced for row in shown.values() for cell in row)
     assert section.count("<b>") == 3 and "main effect n = " in section
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("low", "", "-0.19 ▼"),  # one seed has no interval
+        ("verdict", "not estimable", "-0.19 (-0.25, -0.14)"),
+        ("level", "silu", None),  # is in no preset
+        ("level", "relu+kaiming", None),  # in place of one level of 1998
+        ("estimand", "alone from modern", None),
+        ("response", "corrected_error", None),
+    ],
+)
+def test_finding_of_any_table_is_shown_or_is_none(tmp_path, column, value, shown):
+    """What a study says otherwise than the presets is no change since 1998."""
+    folder = tmp_path / "one_factor"
+    folder.mkdir()
+    shutil.copy(OUTPUTS / "one_factor" / "plan.json", folder)
+    table = pd.read_csv(OUTPUTS / "one_factor" / "effects.csv", dtype=str)
+    table = table[(table["level"] == "relu") & (table["response"] == "test_error")]
+    table.assign(**{column: value}).to_csv(folder / "effects.csv", index=False)
+    found = findings.findings(tmp_path)
+    cells = [str(cell) for row in found.values() for cell in row.values()]
+    assert cells == ([] if shown is None else [shown])
+    assert index.write_index(tmp_path).is_file()
+
+
+def test_study_of_other_data_has_no_column(arms, tmp_path):
+    """Nor has one without a plan, such as anybody's table, or with a damaged one."""
+    folder, _ = arms
+    shutil.copytree(folder, tmp_path / "one_factor")
+    assert (tmp_path / "one_factor" / "effects.csv").is_file()
+    assert findings.findings(tmp_path) == {}
+    shutil.copy(OUTPUTS / "one_factor" / "effects.csv", tmp_path / "one_factor")
+    for damage in ("{", None):
+        plan = tmp_path / "one_factor" / "plan.json"
+        plan.write_text(damage) if damage else plan.unlink()
+        assert findings.findings(tmp_path) == {}
 
 
 def test_folder_without_the_studies_has_no_table_of_findings(tmp_path):
