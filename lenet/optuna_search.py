@@ -208,8 +208,12 @@ def run_search(search: Search, train: Train) -> Said:
     with lock_search(search):
         study = open_storage(search)
         while (done := completed(study)) < search.trials:
-            tried(study, search, train)
-            print(trial_line(study, done + 1, search.trials), file=sys.stderr)
+            error = tried(study, search, train)
+            print(
+                f"trial {done + 1}/{search.trials}: validation error {percent(error)}, "
+                f"best {percent(study.best_value)}",
+                file=sys.stderr,
+            )
         return best_settings(study, search)
 
 
@@ -262,8 +266,8 @@ def completed(study: "optuna.Study") -> int:
     return sum(trial.values is not None for trial in study.get_trials(deepcopy=False))
 
 
-def tried(study: "optuna.Study", search: Search, train: Train) -> None:
-    """Answer one trial: that which was left without an answer, or a new one.
+def tried(study: "optuna.Study", search: Search, train: Train) -> float:
+    """The answer to one trial: that which was left without one, or a new one.
 
     The sampler is made anew for each, from the seed and its number: what it proposes
     depends on the trials before it and not on when the search was stopped.
@@ -275,29 +279,22 @@ def tried(study: "optuna.Study", search: Search, train: Train) -> None:
     at = left[0].number if left else len(study.trials)
     kinds = {"tpe": TPESampler, "random": RandomSampler}
     study.sampler = kinds[search.sampler](seed=(search.seed + at) % 2**32)
-    # Optuna keeps what it has proposed for a trial, and gives that again when it is
-    # asked.
+    # Optuna keeps what it has proposed for a trial, and gives that again when asked.
     trial = optuna.trial.Trial(study, left[0]._trial_id) if left else study.ask()
     line = []
     for override in search.space:
         key = override.key_or_group
         value = trial._suggest(key, distribution(override))
         line.append(f"{key}={value if isinstance(value, str) else as_typed(value)}")
-    study.tell(trial, objective(train(*composed([*search.fixed, *line]))))
+    error = objective(train(*composed([*search.fixed, *line])))
+    study.tell(trial, error)
+    return error
 
 
 def objective(records: Sequence[Record]) -> float:
     """The mean error of the held-out images over the seeds of a treatment."""
     errors = [record["response"].get("validation_error") for record in records]
     return math.fsum(NOTHING if e is None else e for e in errors) / len(errors)
-
-
-def trial_line(study: "optuna.Study", done: int, trials: int) -> str:
-    """A line on the trial that ended last."""
-    values = [trial.value for trial in study.get_trials(deepcopy=False)]
-    ended = [value for value in values if value is not None]  # others may still train
-    last, best = percent(ended[-1]), percent(study.best_value)
-    return f"trial {done}/{trials}: validation error {last}, best {best}"
 
 
 def best_settings(study: "optuna.Study", search: Search) -> Said:

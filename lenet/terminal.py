@@ -46,8 +46,7 @@ def say(text: str, file: Any = None) -> None:
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
-        # Python writes out what is left once more when it ends, and would fail once
-        # more.
+        # Python writes out what is left when it ends, and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     except OSError as problem:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -51,9 +51,9 @@ NEARER: dict[str, tuple[str, dict[str, Any]]] = {
     "eq. 9, j = 1": ("paper_1998_nearer", {"head": "rbf_map", "head.j": 1.0}),
     "eq. 9, j = 3": ("paper_1998_nearer", {"head": "rbf_map", "head.j": 3.0}),
     "LUSH's init": ("paper_1998_nearer", {"init": "lush"}),
-    "eq. 9, j = 0.5, new": ("paper_eq9_20", {"head": "rbf_map", "head.j": 0.5}),
-    "eq. 9, j = 1, new": ("paper_eq9_20", {"head": "rbf_map", "head.j": 1.0}),
-    "eq. 9, j = 10, new": ("paper_eq9_20", {"head": "rbf_map", "head.j": 10.0}),
+    "eq. 9, j = 0.5, new seeds": ("paper_eq9_20", {"head": "rbf_map", "head.j": 0.5}),
+    "eq. 9, j = 1, new seeds": ("paper_eq9_20", {"head": "rbf_map", "head.j": 1.0}),
+    "eq. 9, j = 10, new seeds": ("paper_eq9_20", {"head": "rbf_map", "head.j": 10.0}),
 }
 FIRST = 3  # the pass from which on a reading is to follow the curve
 SHOWN = 60  # patterns of Fig. 8
@@ -328,8 +328,8 @@ def rows(
             table.append(table_row(f"{what}, pass 20", values[:, -1], final))
             off = np.abs(values.mean(0)[: len(published)] - published)
             late = off[FIRST - 1 :]
-            far = {"distance": off.mean(), "farthest from pass 3": late.max()}
-            far["passes from 3 farther than 0.1"] = int((late > 0.1).sum())
+            far = {"distance": off.mean(), f"farthest from pass {FIRST}": late.max()}
+            far[f"passes from {FIRST} farther than 0.1"] = int((late > 0.1).sum())
             for name, number in far.items():
                 row = [f"{what}, {name}", len(runs), number]
                 table.append([*row, *[None] * 3, 0.0, None])
@@ -385,7 +385,7 @@ def main() -> None:
         "paper_1998/figure_5": figure_5(followed["eq. 8"], "LeNet-5 as published"),
         **{
             f"{name}/figure_5_{file_name(reading)}": figure_5(
-                followed[reading], f"With {reading.removesuffix(', new')}"
+                followed[reading], f"With {reading.removesuffix(', new seeds')}"
             )
             for reading, (name, _) in NEARER.items()
         },

@@ -53,7 +53,7 @@ from lenet.studies import own_runs
 from lenet.terminal import Said, listed, number, pair
 
 if TYPE_CHECKING:  # it imports what draws
-    from lenet.report.journal_figures import Paper
+    from lenet.report.journal_figures import Journal
 
 PAPER = ("title", "caption", "width", "columns", "format")
 OWN = ("study", "output_dir", "reference", "allow_partial", "mix", "response", *PAPER)
@@ -116,7 +116,7 @@ def of_table(given: Mapping[str, str]) -> list[Path]:
     if extra and source != "multirun":
         raise Refusal("metrics= names the file of a Hydra job: it goes with multirun=")
     name = given.get("study", Path(given[source]).stem or "table")
-    how = for_paper(given)
+    how = for_journal(given)
     if not set(name) <= set(SAFE):
         raise Refusal(f"study={name!r}: use letters, digits, '_' and '-'")
     folder = Path(given.get("output_dir", "charts")).expanduser() / name
@@ -137,12 +137,12 @@ def of_table(given: Mapping[str, str]) -> list[Path]:
     ]
 
 
-def for_paper(given: Mapping[str, str]) -> "Paper | None":
+def for_journal(given: Mapping[str, str]) -> "Journal | None":
     """How figures are drawn for a paper; None if nothing of that is typed."""
     if not given.keys() & set(PAPER):
         return None
     from lenet.figures.canvas import FORMATS, Look
-    from lenet.report.journal_figures import Paper
+    from lenet.report.journal_figures import Journal
 
     for key in ("title", "caption"):
         if given.get(key, "none") != "none":
@@ -163,7 +163,7 @@ def for_paper(given: Mapping[str, str]) -> "Paper | None":
         title="title" not in given,
         caption="caption" not in given,
     )
-    return Paper(look, formats)
+    return Journal(look, formats)
 
 
 def inches(text: str) -> float:
@@ -201,7 +201,7 @@ def of_records(arguments: Sequence[str]) -> list[Path]:
 
     known = (*OWN, *study.NARROWED, *RANGES, RECORDS)
     given = {"output_dir": "outputs"} | typed_pairs(arguments, known)
-    how = for_paper(given)
+    how = for_journal(given)
     chosen = ad_hoc_studies if "reference" in given else published_studies
     studies, response = chosen(given), given.get("response", RESPONSES[0])
     names = [each.name for each in studies]
@@ -214,7 +214,7 @@ def of_records(arguments: Sequence[str]) -> list[Path]:
     root = Path(given["output_dir"])
     folder = root / "-".join(names)
     if how:
-        return study_report.write_paper_figures(folder, studies, how)
+        return study_report.write_journal_figures(folder, studies, how)
     return [*study_report.write_report(folder, studies), index.write_index(root)]
 
 

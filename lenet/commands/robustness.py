@@ -49,11 +49,12 @@ from lenet.studies import study
 from lenet.studies.study import Study
 from lenet.terminal import Said, number, typed
 from lenet.train import reuse_memory
-from lenet.training import attack, draws
+from lenet.training import attack, compiled, draws
 from lenet.training import data as datasets
 from lenet.training.attack import NORMS, Model
 from lenet.training.loops import passes
 from lenet.training.loops.cache import version
+from lenet.training.model import LeNet5
 
 EPSILONS = {  # where networks that were not trained against attacks differ
     "linf": "[0,0.02,0.03,0.04,0.05,0.06,0.07,0.08,0.09,0.1]",
@@ -70,9 +71,9 @@ TYPED = {
     "data_dir": "",
     "allow_partial": "false",
 }
-SOURCES = (  # what is in their files decides what an attack finds
+SOURCES: tuple[Any, ...] = (  # what is in their files decides what an attack finds
     *(apgd, robustness, smallest_radii, image_checks),
-    *(attack, draws, compiled_network, passes),
+    *(attack, draws, compiled_network, compiled, LeNet5, passes),
 )
 
 
@@ -257,9 +258,8 @@ def measured_arm(
     atlas = smallest_radii.atlas(model, *images, task.effort, task.atlas)
     atlas = atlas.assign(treatment=label, seed=atlas["run"].map(seeds))
     radii = smallest_radii.smallest_radii(model, *images, curve, task.effort, task.norm)
-    medians = (
-        smallest_radii.middle(radii).mean(1).clamp(max=robustness.WHOLE[task.norm])
-    )
+    most = robustness.WHOLE[task.norm]
+    medians = smallest_radii.middle(radii).mean(1).clamp(max=most)
     flips = pd.DataFrame({"treatment": label, "seed": list(seeds.values())})
     flips = flips.assign(status="finished", smallest_epsilon=medians.tolist())
     return cells, pd.concat([right, blank]), atlas, pd.concat([flips, lost])

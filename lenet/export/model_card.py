@@ -27,7 +27,7 @@ model-index:
   results:
   - task: {{type: image-classification}}
     dataset: {{name: {data}, type: {data}, split: test}}
-    metrics: [{{type: accuracy, value: {accuracy:.4f}}}]
+    metrics: [{{type: accuracy, value: {accuracy}}}]
 ---
 
 # LeNet-5, {name}
@@ -105,7 +105,7 @@ def card(net: Trained) -> str:
     return CARD.format(
         name=net.name,
         data=treatment["data"],
-        accuracy=1 - net.test_error,
+        accuracy=decimals(1 - net.test_error, 4),
         wrong=round(net.test_error * images),
         images=images,
         percent=decimals(100 * net.test_error),

@@ -27,6 +27,7 @@ from lenet.figures.canvas import (
 )
 from lenet.figures.level_names import DIGITS, cut_to_width, name_ticks
 from lenet.interpret.robustness import distances
+from lenet.rounding import decimals
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.training.attack import Adversarial
 
@@ -82,7 +83,8 @@ def _draw(page: Page, y: float, row: Row, scale: float) -> None:
     size = {name: float(norm) for name, norm in distances(change[None]).items()}
     goal = "goal reached" if bool(row.attacked.reached.all()) else "goal not reached"
     page.write(x, y, [f"{row.name}: {goal}"], BODY, weight="bold")
-    words = "L1 {l1:.1f}, L2 {l2:.2f}, L-infinity {linf:.2f}".format(**size)
+    words = f"L1 {decimals(size['l1'], 1)}, L2 {decimals(size['l2'])}, "
+    words += f"L-infinity {decimals(size['linf'])}"
     titles = (
         cut_to_width(f"label {label}, read as {before}", step),
         words,

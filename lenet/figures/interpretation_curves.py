@@ -35,6 +35,7 @@ from lenet.figures.canvas import (
 )
 from lenet.figures.level_names import NETWORKS
 from lenet.interpret.sanity import area
+from lenet.rounding import decimals, percent
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.statistics import blocks_needed, sign_flip
 from lenet.training.model import LAYERS
@@ -156,7 +157,7 @@ def probe_finding(accuracy: pd.DataFrame) -> str:
             for weights, layers in rows.groupby("weights")
         }
         each = [
-            f"{100 * layer['mean']:.1f} % at {layer['layer']}"
+            f"{decimals(100 * layer['mean'], 1)} % at {layer['layer']}"
             for layer in best.values()
         ]
         said.append(f"{called(network)} {each[0]}, untrained {each[1]}")
@@ -227,7 +228,8 @@ def sae_finding(table: pd.DataFrame, layer: str) -> str:
     said = []
     for network, settings in rows.groupby("network", sort=False):
         left = settings.groupby("method")["fvu"].mean()
-        said.append(f"{called(network)} {left['topk']:.1%} (PCA {left['pca']:.0%})")
+        topk, pca = percent(left["topk"], 1), percent(left["pca"], 0)
+        said.append(f"{called(network)} {topk} (PCA {pca})")
     what = f"{int(at)} latents" if at > 1 else "one latent"
     return (
         f"Of {layer}'s variance, {what} per image leave unexplained: {'; '.join(said)}"
@@ -303,8 +305,8 @@ def sanity_finding(faithful: pd.DataFrame) -> str:
         mean = area(deleted, ["order", "seed"]).groupby("order").mean()
         best = mean.drop(["ink", "random"]).idxmin()
         said.append(
-            f"{called(network)} {mean[best]:.2f} by {NAMES[best]} "
-            f"(ink {mean['ink']:.2f}, random {mean['random']:.2f})"
+            f"{called(network)} {decimals(mean[best])} by {NAMES[best]} "
+            f"(ink {decimals(mean['ink'])}, random {decimals(mean['random'])})"
         )
     return f"Smallest area under deletion: {'; '.join(said)}"
 

@@ -37,6 +37,7 @@ from lenet.figures.level_names import (
 )
 from lenet.interpret.overview import confusion, mistake_table
 from lenet.interpret.saliency import METHODS
+from lenet.rounding import percent
 from lenet.studies.origin import NOWHERE, Origin
 
 Array = npt.NDArray[Any]
@@ -251,7 +252,7 @@ def portrait(
     shape: tuple[int, int],
 ) -> None:
     """One latent, a row of `sae.portraits`: digits, classes, direction."""
-    said = f"latent {latent['latent']:.0f}: fires on {latent['fires']:.1%}"
+    said = f"latent {latent['latent']:.0f}: fires on {percent(latent['fires'], 1)}"
     page.write(x, y, [said], SMALL)
     side, y = 0.42, y + 0.15
     for j, place in enumerate(latent.filter(like="image_").astype(int)):
@@ -333,7 +334,7 @@ def gallery(
             x = MARGIN + (side + 0.08) * (i % across)
             y = top + (side + 0.42) * (i // across)
             said = f"{names[row['label']]} > {names[row['answer']]}"
-            said += f"  {row['probability']:.0%}"
+            said += f"  {percent(row['probability'], 0)}"
             page.write(x, y, [cut_to_width(said, side + 0.06)], SMALL)
             ink_axes(page, x, y + 0.15, side, images[row["image"]])
             page.write(x, y + side + 0.17, [str(row["image"])], SMALL - 1, color=GREY)

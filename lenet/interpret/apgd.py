@@ -236,8 +236,7 @@ class Terrain:
         """A point of every ball: drawn by its key, or else the image itself."""
         if keys is None:
             return self.given
-        # One key for each image and pixel: a start does not depend on the rest of the
-        # batch.
+        # A key for each image and pixel: a start does not depend on the others.
         places = torch.arange(self.given.shape[-1] + 1, device=keys.device)
         drawn = self.ball.draw(draws.fold(keys[..., None], places)).to(self.given)
         return (self.given + self.radius * drawn).clamp(0, 1)

@@ -238,8 +238,7 @@ def luminance(picture: "Image") -> npt.NDArray[np.uint8]:
 
     turned = ImageOps.exif_transpose(picture)
     if turned.mode.startswith("I;16") or turned.mode in ("I", "F"):
-        # 16 bits and more have no one white: the darkest becomes 0 and the lightest
-        # 255.
+        # 16 bits and more have no one white: the darkest becomes 0, the lightest 255.
         values = np.asarray(turned, dtype=np.float64)
         spread = float(np.ptp(values)) or 1.0
         return np.round((values - values.min()) / spread * 255).astype(np.uint8)

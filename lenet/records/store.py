@@ -208,8 +208,7 @@ def record_of_run(
 
 
 def id_of_record(record: Record) -> str:
-    """The run id that follows from what a record says, as `run_record.run_id`
-    makes it."""
+    """The run id that follows from what a record says, as run_record.run_id has it."""
     code = record.get("edition", record["code"].get("fingerprint"))
     treatment = settled(record["treatment"])
     return seal.digest([treatment, record["seed"], record["data"], code])[:16]

@@ -154,8 +154,7 @@ def inline(svg: str, prefix: str, dots: Dots | None = None) -> str:
     """A figure's SVG for a page that has others: own names, inks as variables."""
     body = with_dots(svg[svg.index("<svg") :], dots or {})
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
-    # Figures of one page would share ids, such as those of clip paths: each has a
-    # prefix.
+    # Figures of one page would share ids, as of clip paths: each has a prefix.
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", body)
     return re.sub(
         r"(?<![\w&])#[0-9a-fA-F]{6}\b",

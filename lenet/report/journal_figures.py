@@ -25,7 +25,7 @@ LIMITS = re.compile(r"\[?([^\[\],]*)(?:, | to )([^\[\],]*)\]?")
 LIMITED = ("95 %", "95 %, new digits", *effect_tables.RANGES.values())
 
 
-class Paper(NamedTuple):
+class Journal(NamedTuple):
     """How the figures look, and the formats in which they are written."""
 
     look: Look
@@ -33,28 +33,28 @@ class Paper(NamedTuple):
 
 
 def figure_files(
-    exhibits: Sequence[Exhibit], paper: Paper, lacking: str = ""
+    exhibits: Sequence[Exhibit], journal: Journal, lacking: str = ""
 ) -> dict[str, bytes]:
     """The files of figures by name: images, tables, and what was left off.
 
     The first figure must fit into its width (`TooNarrow`); another that does not is
     left out, which is said. So is what is lacking, if no caption says it.
     """
-    if lacking and not paper.look.caption:
+    if lacking and not journal.look.caption:
         note(f"{lacking}: the paper must say so, as the texts beside the figures do")
     made: dict[str, bytes] = {}
     for exhibit in exhibits:
         try:
-            figure = exhibit.draw(look=paper.look)
+            figure = exhibit.draw(look=journal.look)
         except TooNarrow as problem:
             if exhibit is exhibits[0]:
                 raise
             note(f"{problem}; it is left out")
             continue
         name, rows = exhibit.name, printed(exhibit)
-        check_height(name, figure, paper.look)
-        for form in paper.formats:
-            made[f"{name}.{form}"] = rendered(figure, form, paper.look)
+        check_height(name, figure, journal.look)
+        for form in journal.formats:
+            made[f"{name}.{form}"] = rendered(figure, form, journal.look)
         made[f"{name}.csv"] = numbers_csv(rows).encode()
         made[f"{name}.md"] = effect_tables.markdown(rows, exhibit.caption).encode()
         latex = effect_tables.floating if len(rows) <= FLOATS else effect_tables.latex

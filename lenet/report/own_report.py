@@ -14,7 +14,7 @@ from lenet.config import Refusal
 from lenet.figures import ablation_chart, interaction
 from lenet.report import effect_tables, exhibit_files, exhibit_page, journal_figures
 from lenet.report.exhibit_page import Exhibit
-from lenet.report.journal_figures import Paper
+from lenet.report.journal_figures import Journal
 from lenet.report.template import filled
 from lenet.studies import effect
 from lenet.studies.effect import Effects
@@ -44,7 +44,7 @@ def write_comparison(folder: Path, comparison: Comparison, source: str) -> list[
 
 
 def write_paper_comparison(
-    folder: Path, comparison: Comparison, source: str, how: Paper
+    folder: Path, comparison: Comparison, source: str, how: Journal
 ) -> list[Path]:
     """Write the figures of a comparison for a paper; their paths."""
     _, exhibits = comparison_figures(comparison, folder.name, source)

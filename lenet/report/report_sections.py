@@ -53,9 +53,9 @@ def study_sections(study: Study) -> list[Markup]:
         )
     )
     how = (
-        f"Each command trains that run again{same_bits(study.records)}. Every level "
-        "has the numbers of its file in conf/, tuned once; arms are not tuned again "
-        "one by one."
+        f"Each command trains that run again{what_bits_need(study.records)}. Every "
+        "level has the numbers of its file in conf/, tuned once; arms are not tuned "
+        "again one by one."
     )
     listed = filled(
         "runs",
@@ -73,7 +73,7 @@ def study_sections(study: Study) -> list[Markup]:
     return [*digits, listed, sources]
 
 
-def same_bits(records: Sequence[Record]) -> str:
+def what_bits_need(records: Sequence[Record]) -> str:
     """What must be the same for a run that is trained again to have its bits."""
     if all(map(run_record.portable, records)):
         return ", on any processor and with any torch, to the same bits"

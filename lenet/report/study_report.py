@@ -32,7 +32,7 @@ from lenet.report import (
     report_sections,
 )
 from lenet.report.exhibit_page import Exhibit
-from lenet.report.journal_figures import Paper
+from lenet.report.journal_figures import Journal
 from lenet.studies import effect
 from lenet.studies.corrected_labels import why_not_corrected
 from lenet.studies.effect import Effects, Response, unique
@@ -91,8 +91,8 @@ def write_report(folder: Path, studies: Sequence[Study]) -> list[Path]:
     return exhibit_files.write_files(folder, made)
 
 
-def write_paper_figures(
-    folder: Path, studies: Sequence[Study], how: Paper
+def write_journal_figures(
+    folder: Path, studies: Sequence[Study], how: Journal
 ) -> list[Path]:
     """Write the figures of one study, or of two side by side, for a paper."""
     shown, _ = study_figures(studies)

@@ -14,6 +14,7 @@ from typing import Any
 from lenet.config import Config, Value, current
 from lenet.records.plan import Run
 from lenet.records.record_types import Plan, Record
+from lenet.rounding import decimals
 
 BYTES = 300_000  # of a run's record and weights: 61,706 numbers and 5 kB of text
 EFFECTS = (0.0010, 0.0005)  # tenth and twentieth of a point: what plans are asked about
@@ -109,10 +110,10 @@ def verdict(plan: Plan, sd: float | None) -> str:
     if sd:
         large, small = (seeds_for_power(e, sd, family) for e in EFFECTS)
         nothing = seeds_for_equivalence(sd, EFFECTS[1], family)
-        points = [f"{100 * e:.2f}" for e in EFFECTS]
+        points = [decimals(100 * e) for e in EFFECTS]
         text += (
-            f"; at the sd of {100 * sd:.2f} points in the records, 80 % power takes "
-            f"n = {large} for {points[0]} points, {small} for {points[1]}, and "
+            f"; at the sd of {decimals(100 * sd)} points in the records, 80 % power "
+            f"takes n = {large} for {points[0]} points, {small} for {points[1]}, and "
             f"{nothing} for `equivalent` within {points[1]}"
         )
     return text

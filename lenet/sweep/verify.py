@@ -9,7 +9,7 @@ from lenet.config import Config, Places, Refusal, current
 from lenet.records import atomic_files, plan, run_record, seal, store
 from lenet.records.record_types import Plan, Record, StackPlace
 from lenet.records.teachers import teachers
-from lenet.rounding import percent
+from lenet.rounding import decimals
 from lenet.training.edition import EDITION
 
 
@@ -140,7 +140,8 @@ def by_how_much(first: Record, again: Record) -> str:
     was, now = (record["response"]["test_error"] for record in (first, again))
     if was is None or now is None:
         return ""
-    return f" (test error {percent(now)} where the record has {percent(was)})"
+    errors = (f"{decimals(100 * error)} %" for error in (now, was))
+    return " (test error {} where the record has {})".format(*errors)
 
 
 def why(first: Record, again: Record) -> str:

@@ -77,8 +77,7 @@ class Worker:
     def messages(self) -> list[Message] | None:
         """What it has said since the last time; None once it has ended."""
         assert self.process.stdout is not None
-        # Not a whole line: a worker that stops in the middle of one would stop the
-        # sweep.
+        # Not a whole line: a worker that stops within one would stop the sweep.
         content = os.read(self.process.stdout.fileno(), 2**16)
         if not content:
             return None

@@ -193,7 +193,7 @@ def shown(recipe: Recipe, batch: Batch, epoch: int, data: Data) -> passes.Shown:
 
 def distortions(recipe: Recipe, batch: Batch, epoch: int) -> dict[str, np.ndarray]:
     """What augmentation draws for these images of each run."""
-    level, drawn = recipe.level("augmentation"), recipe.draws(batch, epoch)
+    level, drawn = recipe.level("augmentation"), recipe.distortion_draws(batch, epoch)
     found = {}
     if level in MOTIONS:
         found["where"] = MOTIONS[level](*drawn).view(*batch.shape, 2, 3).numpy()

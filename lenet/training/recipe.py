@@ -212,7 +212,7 @@ class Recipe:
         shares = level(keys, self.numbers["mix.alpha"])
         return Mates(partners(keys, self.images), shares)
 
-    def draws(self, batch: Batch, epoch: int) -> tuple[Tensor, Number]:
+    def distortion_draws(self, batch: Batch, epoch: int) -> tuple[Tensor, Number]:
         """The key of each image of each run for augmentation, and its numbers."""
         streams = draws.fold(self.streams["augmentation"], epoch)
         keys = draws.fold(streams[:, None], batch).flatten()

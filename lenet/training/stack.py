@@ -351,7 +351,7 @@ class Stack:
         level = self.recipe.level("augmentation")
         if level == "none":
             return pixels
-        drawn = self.recipe.draws(batch, epoch)
+        drawn = self.recipe.distortion_draws(batch, epoch)
         return AUGMENTATIONS[level](pixels.flatten(0, 1), *drawn).view_as(pixels)
 
     def adversarial_images(

@@ -225,9 +225,8 @@ def test_switches_show_the_published_cells(browser, path, content):
     for number in (0, 32):
         if number:
             click(browser, "#board .switch:not(.heading) .choice button:last-child")
-        assert f"{decimals(100 * cells[number]['mean'])}\u202f%" in browser.ask(
-            announced
-        )
+        mean = decimals(100 * cells[number]["mean"])
+        assert f"{mean}\u202f%" in browser.ask(announced)
     effect = content["ablation"]["switches"][0][0]["mean"]
     does = "adds" if effect > 0 else "takes off"
     assert f"{does} {decimals(abs(100 * effect))} points here" in browser.ask(announced)

@@ -347,7 +347,7 @@ def test_report_says_what_the_bits_depend_on(arms, portable, said):
     folder, _ = arms
     records = [{**record, "portable": True} for record in study.read_study(folder)[1]]
     records[-1] |= {"portable": portable}
-    assert said in report_sections.same_bits(records)
+    assert said in report_sections.what_bits_need(records)
 
 
 def test_png_is_the_image_as_ink_on_paper(tmp_path):

@@ -1682,10 +1682,8 @@ def test_held_out_images_may_be_those_of_validation() -> None:
     changes = {"adversary": "fgsm", "adversary.held_out": 60, "validation_size": 70}
     state = Stack.start([config({**changes, "train_size": 200})] * 2, DIGITS)
     assert len(state.recipe.validation) == 70
-    assert state.right_under_attack(DIGITS, state.recipe.validation[:60]).shape == (
-        2,
-        60,
-    )
+    right = state.right_under_attack(DIGITS, state.recipe.validation[:60])
+    assert right.shape == (2, 60)
 
 
 @pytest.mark.parametrize(
