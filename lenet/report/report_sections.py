@@ -20,15 +20,22 @@ from lenet.studies.effect import TEST_ERROR, unique
 from lenet.studies.study import Study
 
 
-def study_page(studies: Sequence[Study], drawn: Sequence[Exhibit]) -> str:
-    """The whole page as text; the same text for the same records."""
+def study_page(
+    studies: Sequence[Study], drawn: Sequence[Exhibit], findings: str = ""
+) -> str:
+    """The whole page as text, the same for the same records; findings: the section on
+    what other studies say too."""
     title = " and ".join(study.name for study in studies)
     remarks = unique(study.remark for study in studies if study.remark)
     came_out = drawn[0].about if drawn else ""
     sections = [answer_section.answer_section(studies, came_out)]
-    sections += [figure(i, exhibit) for i, exhibit in enumerate(drawn)]
+    sections += [
+        Markup(findings),
+        *(figure(i, exhibit) for i, exhibit in enumerate(drawn)),
+    ]
     sections += [section for study in studies for section in study_sections(study)]
     links = [("errors", "Errors")]
+    links += [("findings", "Each change")] if findings else []
     links += [(exhibit.name, exhibit.title) for exhibit in drawn]
     if studies[0].response == TEST_ERROR:
         links.append(("missed", "Missed digits"))

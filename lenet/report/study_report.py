@@ -32,6 +32,7 @@ from lenet.report import (
     report_sections,
 )
 from lenet.report.exhibit_page import Exhibit
+from lenet.report.findings import findings_section
 from lenet.report.journal_figures import Journal
 from lenet.studies import effect
 from lenet.studies.corrected_labels import why_not_corrected
@@ -87,7 +88,9 @@ def write_report(folder: Path, studies: Sequence[Study]) -> list[Path]:
         exhibit, own = exhibit_files.exhibit_files(exhibit)
         made |= own
         drawn.append(exhibit)
-    made["report.html"] = report_sections.study_page(studies, drawn).encode()
+    # Two studies side by side: what the others of their folder say stands with them.
+    table = findings_section(folder.parent) if len(studies) > 1 else ""
+    made["report.html"] = report_sections.study_page(studies, drawn, table).encode()
     return exhibit_files.write_files(folder, made)
 
 

@@ -293,6 +293,8 @@ def test_page_over_all_studies_has_the_readmes_table():
     spaced = section.replace("\xa0", " ").replace("\N{MINUS SIGN}", "-")
     assert all(f"<td>{cell}</td>" in spaced for row in shown.values() for cell in row)
     assert section.count("<b>") == 3 and "main effect n = " in section
+    both = OUTPUTS / "leave_one_out-one_factor" / "report.html"
+    assert section in both.read_text("utf-8")
 
 
 @pytest.mark.parametrize(
