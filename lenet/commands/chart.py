@@ -3,7 +3,7 @@
 lenet chart study=quick
     a study in output_dir=outputs; allow_partial=true where runs are missing
 lenet chart study=leave_one_out,one_factor
-    two studies side by side
+    two studies side by side; two ladders, the second from where the first ends, as one
 lenet chart output_dir=outputs reference=[activation=relu]
     whatever was trained there, in the folder ad_hoc; epochs=20, data=mnist, code=0123
     and the like leave out other runs; reference= may also be a run's id

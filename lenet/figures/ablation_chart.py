@@ -328,8 +328,9 @@ def measured_as(effects: pd.DataFrame) -> str:
 
 def verdicts(effects: pd.DataFrame) -> str:
     """What a caption says of the tests: how they are corrected, and over what."""
-    tests = effects[effects["p"].notna()].groupby("estimand", sort=False).size()
-    families = " and ".join(f"{count} ({name})" for name, count in tests.items())
+    tested = effects[effects["p"].notna()]
+    tests = tested.groupby(["study", "estimand"], sort=False).size()
+    families = " and ".join(f"{count} ({name})" for (_, name), count in tests.items())
     over = f"families of {families}" if len(tests) > 1 else f"the family of {families}"
     how = "Verdicts: p <= 0.05 by step-down max-T with joint sign flips"
     return f"{how} over {over}." if len(tests) else ""

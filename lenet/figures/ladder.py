@@ -1,11 +1,12 @@
 """The ladder: from one treatment to another in steps, each with its error and cost.
 
 The steps of a path, one change at a time, or the Shapley values of a factorial: both
-begin at the response of the old treatment and end at that of the new one.
+begin at the response of the old treatment and end at that of the new one. Two ladders,
+the second from where the first ends, are one.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -57,22 +58,25 @@ SECONDS = "seconds to train a run"
 
 
 class Ends(NamedTuple):
-    """The two treatments that a ladder joins: names and mean responses."""
+    """The two treatments that a ladder joins: names and mean responses; passed: the
+    names of treatments between them, by how many steps lead there."""
 
     old: str
     new: str
     start: float
     end: float
+    passed: Mapping[int, str] = {}
 
 
 class _Rung(NamedTuple):
     label: list[str]
     lines: list[str]  # beside the bar
-    step: Any  # a row of effects; None at the two ends
+    step: Any  # a row of effects; None where the rung is a treatment
     start: float
     end: float
     dots: Sequence[float]
     above: bool
+    steps: int  # that lead here
 
     @property
     def head(self) -> float:
@@ -113,7 +117,8 @@ def waterfall(
         labels = _labels(effects, ends, words or Words())
         layout, cost = _layout(look, labels, seconds)
         rungs = _rungs(effects, differences, ends, labels, layout)
-        rungs = _timed(rungs, seconds) if layout.above else rungs
+        costs = [seconds[rung.steps] for rung in rungs] if len(seconds) else []
+        rungs = _timed(rungs, costs) if layout.above else rungs
         label = max(text_width(line) for rung in rungs for line in rung.label)
         left = look.margin + layout.left(label)
         x = left + layout.plot + GAP
@@ -127,7 +132,7 @@ def waterfall(
         foot = _draw(page, rungs, layout, (left, x, top), what)
         if timed:
             x = x + layout.notes + GAP
-            _draw_cost(page.axes(x, top + 0.2, cost, body), rungs, seconds)
+            _draw_cost(page.axes(x, top + 0.2, cost, body), rungs, costs)
             page.write(x + cost / 2, foot, timed, BODY, ha="center")
     return page.figure
 
@@ -176,37 +181,34 @@ def _rungs(
     labels: Sequence[str],
     layout: Layout,
 ) -> list[_Rung]:
-    dots = dict(list(differences.groupby("factor")["difference"]))
+    """The old end, the steps and what they pass, and the new end."""
+    dots = dict(list(differences.groupby(["factor", "level"])["difference"]))
     sums = list(accumulate(effects["mean"], initial=ends.start))
-    first, last = (
-        _Rung(
-            wrap(name, layout.label, BODY, "bold"),
-            [f"{decimals(100 * at)} %"],
-            None,
-            0,
-            at,
-            [],
-            layout.above,
-        )
-        for name, at in ((ends.old, ends.start), (ends.new, ends.end))
-    )
-    rungs = [first]
+
+    def stop(name: str, at: float, steps: int) -> _Rung:
+        lines = wrap(name, layout.label, BODY, "bold")
+        said = [f"{decimals(100 * at)} %"]
+        return _Rung(lines, said, None, 0, at, [], layout.above, steps)
+
+    rungs = [stop(ends.old, ends.start, 0)]
     for i, step in enumerate(effects.itertuples(index=False)):
         label = wrap(labels[i + 1], layout.label, BODY)
-        seen = sorted(dots.get(step.factor, []))
+        seen = sorted(dots.get((step.factor, step.level), []))
         ends_of = sums[i], sums[i + 1]
         lines = _lines(step, layout)
-        rungs.append(_Rung(label, lines, step, *ends_of, seen, layout.above))
-    return [*rungs, last]
+        rungs.append(_Rung(label, lines, step, *ends_of, seen, layout.above, i + 1))
+        if name := ends.passed.get(i + 1):
+            rungs.append(stop(name, sums[i + 1], i + 1))
+    return [*rungs, stop(ends.new, ends.end, len(effects))]
 
 
-def _timed(rungs: Sequence[_Rung], seconds: Sequence[float]) -> list[_Rung]:
-    """The rungs with the seconds, if there are any, among what is written."""
-    if not len(seconds):
+def _timed(rungs: Sequence[_Rung], costs: Sequence[float]) -> list[_Rung]:
+    """The rungs with their seconds, if there are any, among what is written."""
+    if not costs:
         return list(rungs)
     return [
         rung._replace(lines=[*rung.lines, f"{second:.3g} s to train"])
-        for rung, second in zip(rungs, [*seconds, seconds[-1]], strict=True)
+        for rung, second in zip(rungs, costs, strict=True)
     ]
 
 
@@ -307,17 +309,16 @@ def _limits(rungs: list[_Rung]) -> tuple[float, float]:
     return least - room, most + room
 
 
-def _draw_cost(axes: Axes, rungs: list[_Rung], seconds: Sequence[float]) -> None:
+def _draw_cost(axes: Axes, rungs: list[_Rung], costs: Sequence[float]) -> None:
     """Seconds per run on a second axis, on the rows of the ladder."""
     middles, y = [], 0.0
     for rung in rungs:
         middles.append(y + rung.height / 2)
         y += rung.height
-    values = [*seconds, seconds[-1]]
     plain_axes(axes)
     axes.set(ylim=(y, 0), yticks=[])
-    axes.plot(values, middles, color=GREY, linewidth=0.9, marker="o", markersize=4)
-    low, high = min(values), max(values)
+    axes.plot(costs, middles, color=GREY, linewidth=0.9, marker="o", markersize=4)
+    low, high = min(costs), max(costs)
     if low > 0 and high > 8 * low:
         axes.set_xscale("log")
         axes.set_xlim(low / 2, high * 2)

@@ -112,7 +112,7 @@ def study_figures(
     if len(studies) == 1:
         shown = exhibits(studies[0], effects[0])
     else:
-        shown = [two_study_chart(studies, effects)]
+        shown = [main_figure(studies, effects)]
     losses = [effect.losses for effect in effects]
     if all(answered(study) for study in studies):
         again = [corrected(study) for study in studies]
@@ -138,13 +138,21 @@ def answered(study: Study) -> bool:
 
 
 def main_figure(studies: Sequence[Study], effects: Sequence[Effects]) -> Exhibit:
-    """The figure that a study is known by: its chart, or its ladder."""
-    if len(studies) > 1:
+    """The figure that studies are known by: their chart, or their ladder."""
+    if len(studies) > 1 and not joined(*studies):
         return two_study_chart(studies, effects)
     study, pair = studies[0], effects[0]
-    if sides(study, pair):
+    if len(studies) == 1 and sides(study, pair):
         return forest(study, pair)
-    return steps(study, pair, effect.LADDER)
+    return steps(studies, effects, effect.LADDER)
+
+
+def joined(first: Study, second: Study) -> bool:
+    """Whether two ladders are one: the runs that end the first start the second."""
+    if not (first.rungs and second.rungs):
+        return False
+    end = first.of({factor: new for factor, (_, new) in first.rungs.items()})
+    return set(end["run_id"]) == set(second.of(second.reference)["run_id"])
 
 
 def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
@@ -160,7 +168,7 @@ def exhibits(study: Study, effects: Effects) -> list[Exhibit]:
     kinds = [
         kind for kind in LADDERS if len(effect.effects_of_kind(effects.table, kind))
     ]
-    shown += [steps(study, effects, kind) for kind in kinds]
+    shown += [steps([study], [effects], kind) for kind in kinds]
     if study.factorial:
         shown.append(pairs(study, effects))
     if study.response == effect.TEST_ERROR:
@@ -213,11 +221,15 @@ def two_study_chart(studies: Sequence[Study], effects: Sequence[Effects]) -> Exh
         shown.append(several[0])
     if len({study.response for study in studies}) > 1:
         raise Refusal("a tuning has held-out errors, no test errors: draw it alone")
-    stated = zip(*(study.origin for study in studies), strict=True)
-    origin = Origin(*("; ".join(dict.fromkeys(filter(None, said))) for said in stated))
     if level_names.puts_back(studies[0]) and not level_names.puts_back(studies[1]):
         shown.reverse()
-    return sides_chart(studies, shown, origin)
+    return sides_chart(studies, shown, joint_origin(studies))
+
+
+def joint_origin(studies: Sequence[Study]) -> Origin:
+    """What a caption says of the runs of several studies, each fact once."""
+    stated = zip(*(study.origin for study in studies), strict=True)
+    return Origin(*("; ".join(dict.fromkeys(filter(None, said))) for said in stated))
 
 
 def sides_chart(
@@ -238,22 +250,40 @@ def sides_chart(
     )
 
 
-def steps(study: Study, effects: Effects, kind: str) -> Exhibit:
-    """A ladder: one change at a time, or the Shapley values as a waterfall."""
-    rows, seen = (effect.effects_of_kind(table, kind) for table in effects[:2])
-    start = reference_error(study, seen["seed"])
-    old, new = (level_names.end_network(study, end) for end in (study.base, study.new))
-    ends = ladder.Ends(old, new, start, start + float(rows["mean"].sum()))
-    said = level_names.study_words(study)
+def steps(studies: Sequence[Study], effects: Sequence[Effects], kind: str) -> Exhibit:
+    """A ladder: one change at a time, or the Shapley values as a waterfall; of two
+    studies that are joined, the second's steps after the first's."""
+    parts = [[effect.effects_of_kind(table, kind) for table in pair[:2]]
+             for pair in effects]  # fmt: skip
+    tables = zip(*parts, strict=True)
+    rows, seen = (pd.concat(of_each, ignore_index=True) for of_each in tables)
+    first, last = studies[0], studies[-1]
+    start = reference_error(first, parts[0][1]["seed"])
+    old, new = (level_names.end_network(s, end)
+                for s, end in ((first, first.base), (last, last.new)))  # fmt: skip
+    order, passed = ORDERS.get(kind, first.order), {}
+    seconds = ladder_seconds(first, parts[0][0], kind)
+    if len(studies) > 1:
+        if set(parts[0][1]["seed"]) != set(parts[1][1]["seed"]):
+            pair = f"{first.name} and {last.name}"
+            raise Refusal(f"{pair} lost runs of different seeds: draw each alone")
+        between = level_names.study_network(last)
+        passed = {len(parts[0][0]): between}
+        order = f"{order} From {between} on, {last.order[0].lower()}{last.order[1:]}"
+        apart = cost.incomparable([*first.records, *last.records])
+        beyond = ladder_seconds(last, parts[1][0], kind)
+        seconds = [] if apart else [*seconds, *beyond[1:]]
+    ends = ladder.Ends(old, new, start, start + float(rows["mean"].sum()), passed)
+    said = level_names.joint_words(map(level_names.study_words, studies))
     draw = partial(
         ladder.waterfall,
         rows,
         seen,
         ends,
-        order=ORDERS.get(kind, study.order),
-        seconds=ladder_seconds(study, rows, kind),
+        order=order,
+        seconds=seconds,
         words=said,
-        origin=study.origin,
+        origin=joint_origin(studies),
     )
     name, title = LADDERS[kind]
     return Exhibit(name, title, ladder.finding(rows, ends, said), draw, rows)

@@ -164,6 +164,22 @@ def test_ladder_begins_and_ends_at_its_ends():
     assert f"from {decimals(100 * ends.start)} % to" in said and ORDER in said
 
 
+def test_ladder_shows_the_treatments_that_it_passes():
+    """With the error and the seconds that the steps before them lead to."""
+    rows, dots, ends, seconds = make_steps(4)
+    ends = ends._replace(passed={3: "half way"})
+    figure = ladder.waterfall(rows, dots, ends, order=ORDER, seconds=seconds)
+    check_texts(figure)
+    said = content(figure)
+    reached = ends.start + rows["mean"].iloc[:3].sum()
+    assert "half way" in said and f"{decimals(100 * reached)} %" in said
+    squares = [x for x in figure.axes[0].get_lines() if x.get_marker() == "s"]
+    at = [float(np.ravel(square.get_xdata())[0]) for square in squares]
+    assert at == pytest.approx([100 * x for x in (ends.start, reached, ends.end)])
+    costs = list(figure.axes[1].get_lines()[0].get_xdata())
+    assert costs == [*seconds[:4], seconds[3], *seconds[4:], seconds[4]]
+
+
 def test_seed_beyond_the_axis_of_a_ladder_is_an_arrow_at_its_edge():
     """Each seed is drawn on each step, also one whose network collapsed."""
     rows, dots, ends, _ = make_steps(3)

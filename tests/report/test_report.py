@@ -481,6 +481,57 @@ def test_two_studies_stand_side_by_side(tmp_path, capsys):
     assert rows.groupby("study")["factor"].count().to_dict() == {"one": 3, "other": 3}
 
 
+def climbed(folder, preset, steps, seeds=range(6), **other):
+    """A ladder whose steps, a factor each, make more and more changes."""
+    base = (
+        sealed_studies.PAPER if preset == "paper" else {**sealed_studies.PAPER, **TODAY}
+    )
+    levels = {
+        factor: {"old": {key: base[key] for key in changes}, "new": changes}
+        for factor, changes in steps.items()
+    }
+    arms, changes = {}, {}
+    for turned in range(len(steps) + 1):
+        chosen = [f"{f}={'new' if i < turned else 'old'}" for i, f in enumerate(steps)]
+        arms[" ".join(chosen)] = dict(changes)
+        for changed in list(steps.values())[turned : turned + 1]:
+            changes |= changed
+    sealed_studies.write_study(folder, "ladder", preset, levels, arms, seeds, **other)
+
+
+@pytest.mark.usefixtures("svg_alone")
+def test_two_ladders_are_one_where_the_second_starts_as_the_first_ends(tmp_path):
+    """Its steps are those of both in order, each with the verdict of its own study, and
+    the treatment that it passes stands between them; two others are refused."""
+    training = {key: TODAY[key] for key in sealed_studies.GROUPS["training"]}
+    rest = {key: value for key, value in TODAY.items() if key not in training}
+    climbed(tmp_path / "one", "paper", {"training": training, "all else": rest})
+    longer = {"schedule": {"schedule": "constant"}, "epochs": {"epochs": 5}}
+    climbed(tmp_path / "other", "modern", longer)
+    climbed(tmp_path / "apart", "modern", longer, seeds=range(1, 7))
+    lost = {("schedule=new epochs=old", 2)}
+    climbed(tmp_path / "lost", "modern", longer, lost=lost)
+    line = f"output_dir={tmp_path}"
+    draw("study=one,other", line)
+    rows = effect_tables.read_effects(tmp_path / "one-other" / "ladder.csv")
+    assert rows["factor"].tolist() == ["training", "all else", "schedule", "epochs"]
+    own = [
+        study.study_effects(study.published_study(tmp_path / name)).table
+        for name in ("one", "other")
+    ]
+    both = pd.concat(own, ignore_index=True)
+    for column in ("mean", "p_family", "verdict"):
+        assert rows[column].tolist() == pytest.approx(both[column].tolist())
+    drawn = (tmp_path / "one-other" / "ladder.svg").read_text()
+    assert "LeNet-5 of today" in drawn
+    said = " ".join(re.findall("<!-- (.*?) -->", drawn))  # letters are drawn as paths
+    assert "families of 2 (step of the ladder) and 2 (step of the ladder)" in said
+    with pytest.raises(Refusal, match="no arms to show side by side"):
+        draw("study=one,apart", line)
+    with pytest.raises(Refusal, match="lost runs of different seeds"):
+        draw("study=one,lost", line)
+
+
 @pytest.mark.usefixtures("svg_alone")
 def test_a_tuning_shows_no_test_error(tmp_path):
     """Neither in its page and tables, nor beside a study of test errors."""
