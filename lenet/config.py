@@ -589,6 +589,18 @@ def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
 
 
 @cache
+def preset_treatments() -> dict[str, Mapping[str, Value]]:
+    """The treatment of each preset.
+
+    >>> preset_treatments()["paper"]["activation"]
+    'scaled_tanh'
+    """
+    return {
+        name: composed([f"preset={name}"])[0][0].treatment for name in names("preset")
+    }
+
+
+@cache
 def read_conf(file: str) -> dict[str, Any]:
     """The content of a file of conf/."""
     content = yaml.safe_load((CONF / file).read_text(encoding="utf-8"))

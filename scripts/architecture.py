@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lenet.config import composed
+from lenet.config import preset_treatments
 from lenet.figures.canvas import (
     BAND,
     BODY,
@@ -83,10 +83,10 @@ def main() -> None:
 
 def architecture() -> Figure:
     """The network of 1998 as stacks of maps, above the counts of both presets."""
-    treatments = {
-        name: composed([f"preset={name}"])[0][0].treatment for name in PRESETS
+    treatments = preset_treatments()
+    levels = {
+        name: {f: str(treatments[name][f]) for f in STRUCTURE} for name in PRESETS
     }
-    levels = {name: {f: str(t[f]) for f in STRUCTURE} for name, t in treatments.items()}
     rows = {name: table(**chosen) for name, chosen in levels.items()}
     old, new = (sum(row[2] for row in layers) for layers in rows.values())
     wires = sum(row[3] for row in rows["paper"])

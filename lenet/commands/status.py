@@ -9,7 +9,6 @@ lenet status study=quick        one study: how far it is, and which runs failed
 import os
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from lenet.config import (
     Refusal,
     Value,
     as_typed,
-    composed,
     current,
-    names,
+    preset_treatments,
     short_text,
 )
 from lenet.records import plan, store
@@ -109,14 +107,6 @@ def changes(
     chosen = {k: v for k, v in unlike.items() if k in FACTORS}
     rest = {k: v for k, v in unlike.items() if k.partition(".")[0] not in chosen}
     return chosen | rest
-
-
-@cache
-def preset_treatments() -> dict[str, Mapping[str, Value]]:
-    """The treatment of each preset."""
-    return {
-        name: composed([f"preset={name}"])[0][0].treatment for name in names("preset")
-    }
 
 
 def nets() -> list[dict[str, Any]]:

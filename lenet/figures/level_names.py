@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from matplotlib.axis import Axis
 
-from lenet.config import FACTORS, group_levels
+from lenet.config import FACTORS, group_levels, preset_treatments
 from lenet.figures.canvas import SMALL, text_width
 from lenet.studies.effect import ALONE, unique
-from lenet.studies.study import Study, level, preset_levels
+from lenet.studies.study import Study, level
 
 NETWORKS = {"paper": "LeNet-5 of 1998", "modern": "LeNet-5 of today"}
 NOTHING = "none"  # the level of a factor that does nothing
@@ -226,7 +226,7 @@ def puts_back(study: Study) -> bool:
 
 def _all_of(study: Study, preset: str) -> bool:
     """Whether all that arms change is as in this preset."""
-    own = preset_levels()[preset]
+    own = preset_treatments()[preset]
     return all(
         value == level(own, study.settings[factor])
         for treatment in study.treatments

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lenet.config import FACTORS, Refusal, Value, composed, current
+from lenet.config import FACTORS, Refusal, Value, current, preset_treatments
 from lenet.records.record_types import Record
 from lenet.records.run_record import test_error
 from lenet.studies import study
@@ -73,7 +73,7 @@ def difference(treatment: Mapping[str, Value]) -> tuple[str, dict[str, str]]:
     """The preset that a treatment is nearest to, and its levels that are others."""
     settings, changes = current(treatment), dict[str, dict[str, str]]()
     for preset in YEARS:
-        base = composed([f"preset={preset}"])[0][0].treatment
+        base = preset_treatments()[preset]
         changes[preset] = {
             factor: str(settings[factor])
             for factor in FACTORS

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from lenet.config import FACTORS, Refusal, composed, current, group_levels
+from lenet.config import FACTORS, Refusal, current, group_levels, preset_treatments
 from lenet.figures.ablation_chart import OVERSTATED
 from lenet.figures.level_names import Words, in_words
 from lenet.records import plan as plans
@@ -20,7 +20,6 @@ from lenet.report.effect_tables import read_effects
 from lenet.report.template import filled
 from lenet.rounding import decimals
 from lenet.studies.effect import ALONE, LADDER, MAIN, SIMPLE, TEST_ERROR
-from lenet.studies.study import preset_levels
 
 # The columns: the studies that each is of, from which preset they start, and which of
 # their estimands it is. A study of another base has the same name and is none of them.
@@ -87,7 +86,7 @@ class Change(NamedTuple):
 
 def preset_changes() -> dict[tuple[str, str], str]:
     """(today's level, that of 1998) of each factor on which the presets differ."""
-    paper, modern = (preset_levels()[preset] for preset in ("paper", "modern"))
+    paper, modern = (preset_treatments()[preset] for preset in ("paper", "modern"))
     return {
         (str(modern[factor]), str(paper[factor])): factor
         for factor in FACTORS
@@ -132,7 +131,7 @@ def starts_from(folder: Path, preset: str) -> bool:
         reference = current(plans.read_plan(folder)["reference"])
     except Refusal:  # of its own chart, which says why
         return False
-    return reference == composed([f"preset={preset}"])[0][0].treatment
+    return reference == preset_treatments()[preset]
 
 
 def measured_changes(folder: Path, estimand: str) -> Iterator[tuple[Change, Cell]]:

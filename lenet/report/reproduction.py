@@ -2,14 +2,21 @@
 
 from collections.abc import Mapping
 
-from lenet.config import FACTORS, RANGES, RECORDS, Value, composed, group_levels
+from lenet.config import (
+    FACTORS,
+    RANGES,
+    RECORDS,
+    Value,
+    group_levels,
+    preset_treatments,
+)
 from lenet.records.record_types import Record
 from lenet.studies.study import Study, settings_of, value_text
 
 
 def commands(study: Study) -> list[str]:
     """The command that trains each run again: the modern preset and what differs."""
-    base = composed(["preset=modern"])[0][0].treatment
+    base = preset_treatments()["modern"]
     return [rerun_command(record, base) for record in study.records]
 
 

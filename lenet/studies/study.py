@@ -7,14 +7,22 @@ as optimizer.lr, or the batch size that comes with an optimizer, is none of its 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lenet.config import CONF, FACTORS, Refusal, Value, composed, current, group_levels
+from lenet.config import (
+    FACTORS,
+    Refusal,
+    Value,
+    composed,
+    current,
+    group_levels,
+    preset_treatments,
+)
 from lenet.records import plan as plans
 from lenet.records import run_record, store
 from lenet.records.record_types import Plan, Record
@@ -125,9 +133,8 @@ class Study:
         for record in self.records:
             if record["run_id"] in set(end["run_id"]):
                 treatment = settings_of(record)
-                chosen = {factor: treatment[factor] for factor in FACTORS}
-                for name, preset in preset_levels().items():
-                    if preset == chosen:
+                for name, preset in preset_treatments().items():
+                    if all(preset[factor] == treatment[factor] for factor in FACTORS):
                         return name
         tried = self.plan["levels"] if self.plan else {}
         joint = {factor for factor, keys in self.settings.items() if len(keys) > 1}
@@ -199,9 +206,10 @@ class Study:
     def base_changes(self) -> dict[str, Value]:
         """What the reference changes of its preset, but for its data and their sizes
         and the number of passes, which every caption and table states."""
-        if self.base not in preset_levels() or self.plan is None:
+        presets = preset_treatments()
+        if self.base not in presets or self.plan is None:
             return {}
-        reference, preset = current(self.plan["reference"]), preset_levels()[self.base]
+        reference, preset = current(self.plan["reference"]), presets[self.base]
         levels = {f: reference[f] for f in FACTORS if reference[f] != preset[f]}
         # What the reference would have by its preset and its levels alone.
         typed = (f"{factor}={level}" for factor, level in levels.items())
@@ -331,16 +339,6 @@ def ad_hoc_study(
     columns = differing(map(settings_of, records))
     base = chosen_reference(records, columns, reference)
     return study_of(name, records, base, mix=mix)
-
-
-@cache
-def preset_levels() -> dict[str, dict[str, Value]]:
-    """The level of every factor in each preset."""
-    levels_of = {}
-    for path in sorted((CONF / "preset").glob("*.yaml")):
-        treatment = composed([f"preset={path.stem}"])[0][0].treatment
-        levels_of[path.stem] = {factor: treatment[factor] for factor in FACTORS}
-    return levels_of
 
 
 def converged(record: Record) -> bool:
