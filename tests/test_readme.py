@@ -667,6 +667,7 @@ class Attacked:
         folder = OUTPUTS / "robustness"
         rows = effect_tables.read_effects(folder / "robustness.csv")
         self.accuracy = rows.pivot(index="treatment", columns="epsilon", values="mean")
+        self.weak = rows.pivot(index="treatment", columns="epsilon", values="any") > 0
         attacked = rows[rows["epsilon"] > 0]
         self.cells, self.hatched = len(attacked), int((attacked["any"] > 0).sum())
         flips = effect_tables.read_effects(folder / "robustness_flips.csv")
@@ -678,12 +679,13 @@ class Attacked:
 
     def __getitem__(self, treatment: str) -> str:
         """A treatment's row: its median smallest radius, how that differs from the
-        reference's, and its accuracy at two radii."""
+        reference's, and its accuracy at two radii, `<=` where the attack was weak."""
         radius, right = self.radii.loc[treatment], 100 * self.accuracy.loc[treatment]
+        weak = self.weak.loc[treatment]
         cells = [
             decimals(radius["mean"], 3),
             "",
-            *(decimals(right[r], 1) for r in (0.05, 0.1)),
+            *(f"{'<= ' * weak[r]}{decimals(right[r], 1)}" for r in (0.05, 0.1)),
         ]
         if treatment != self.radii.index[0]:
             mean, low, high = (
