@@ -61,6 +61,13 @@ def test_imports_go_one_way(path: Path) -> None:
         assert LINE[place(name)] <= LINE[own], f"{own} imports {name}"
 
 
+@pytest.mark.parametrize("folder", ["figures", "report", "page"])
+def test_what_draws_knows_no_sweep(folder: str) -> None:
+    """Figures and pages are of records, however these were trained."""
+    for path in (LENET / folder).rglob("*.py"):
+        assert "sweep" not in {place(name) for name in imports(path)}
+
+
 def test_every_folder_has_a_line() -> None:
     """Nothing lies in lenet/ that the order does not know."""
     there = {place("lenet." + path.stem) for path in LENET.glob("*.py")}

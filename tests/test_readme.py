@@ -685,7 +685,7 @@ class Attacked:
         cells = [
             decimals(radius["mean"], 3),
             "",
-            *(f"{'<= ' * weak[r]}{decimals(right[r], 1)}" for r in (0.05, 0.1)),
+            *(f"{'<= ' * bool(weak[r])}{decimals(right[r], 1)}" for r in (0.05, 0.1)),
         ]
         if treatment != self.radii.index[0]:
             mean, low, high = (
