@@ -28,8 +28,8 @@ from lenet.training.loops.cache import compiled, entrance
 from lenet.training.loops.dense import (
     DECAY,
     EPSILON,
-    KEEP,
     RATE,
+    SHRINK_REST,
     judge,
     move,
     outer_bias,
@@ -391,7 +391,7 @@ def step(thread, plan, state, updates, index):
             start, length, decayed = shares[k, 1], shares[k, 2], shares[k, 3]
             for lane in range(LANES):
                 numbers[DECAY, lane] = updates.decay * decayed
-                numbers[KEEP, lane] = np.float32(1) - shrink * decayed
+                numbers[SHRINK_REST, lane] = np.float32(1) - shrink * decayed
             move(plan.rule, w, g, m, v, start, length, numbers)
 
 

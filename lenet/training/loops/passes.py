@@ -32,7 +32,7 @@ from lenet.training.loops import (
     single,
     tiles,
 )
-from lenet.training.loops.dense import C5_VECTORS, DECAY, F6_VECTORS, Step
+from lenet.training.loops.dense import C5_VECTORS, F6_VECTORS, Step
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.sizes import (
     C1_MAPS,
@@ -805,12 +805,19 @@ def stands(steps: Steps, run: int) -> bool:
 
 def numbers_of(steps: Steps, run: int) -> Array:
     """The numbers of a run's steps that stay the same, for `Step`."""
-    numbers = np.zeros((len(Step._fields), LANES), np.float32)
     first, second = np.float32(steps.first[run]), np.float32(steps.second[run])
-    one = np.float32(1)
-    numbers[DECAY] = steps.decay[run]
-    numbers[3:7] = np.array([first, one - first, second, one - second])[:, None]
-    return numbers
+    one, unset = np.float32(1), np.float32(0)  # unset: each step fills it in
+    step = Step(
+        rate=unset,
+        decay=steps.decay[run],
+        shrink_rest=unset,
+        first=first,
+        first_rest=one - first,
+        second=second,
+        rest=one - second,
+        epsilon=unset,
+    )
+    return np.repeat(np.array(step, np.float32)[:, None], LANES, axis=1)
 
 
 def one_shown(shown: Shown, network: Network, run: int) -> OneShown:
@@ -825,8 +832,8 @@ def one_shown(shown: Shown, network: Network, run: int) -> OneShown:
 def checked(shown: Shown) -> Shown:
     """`shown` as the loops take it; a ValueError for what they would read astray."""
     pictures, order, labels = shown[:3]
-    within(shown.partner, len(pictures), "partner", "pictures")
-    within(shown.partner_label, CLASSES, "partner_label", "classes")
+    refuse_out_of_range(shown.partner, len(pictures), "partner", "pictures")
+    refuse_out_of_range(shown.partner_label, CLASSES, "partner_label", "classes")
     if (
         pictures.shape[1:] != (PICTURE_SIDE, PICTURE_SIDE)
         or labels.shape != order.shape
@@ -835,8 +842,8 @@ def checked(shown: Shown) -> Shown:
         raise ValueError(f"pictures, order and labels do not fit: {shapes}")
     if pictures.dtype != np.uint8:
         raise ValueError(f"pictures are {pictures.dtype}: give uint8")
-    within(order, len(pictures), "order", "pictures")
-    within(labels, CLASSES, "labels", "classes")
+    refuse_out_of_range(order, len(pictures), "order", "pictures")
+    refuse_out_of_range(labels, CLASSES, "labels", "classes")
     runs, images = order.shape
     arrays = {
         "pictures": pictures,
@@ -855,7 +862,7 @@ def checked(shown: Shown) -> Shown:
     return Shown(**{name: np.ascontiguousarray(a) for name, a in arrays.items()})
 
 
-def within(places: Array, count: int, name: str, what: str) -> None:
+def refuse_out_of_range(places: Array, count: int, name: str, what: str) -> None:
     """A ValueError for places that are not from 0 on below the count."""
     if places.size and not 0 <= places.min() <= places.max() < count:
         raise ValueError(f"{name}: some go beyond the {count} {what}")

@@ -27,8 +27,8 @@ from lenet.training.loops.dense import (
     DECAY,
     EPSILON,
     F6_VECTORS,
-    KEEP,
     RATE,
+    SHRINK_REST,
     descend_all,
     descend_C5,
     descend_F6,
@@ -358,7 +358,7 @@ def step(plan, state, updates, index):
         start, length, decayed = decays[k, 0], decays[k, 1], decays[k, 2]
         for lane in range(LANES):
             numbers[DECAY, lane] = decay * decayed
-            numbers[KEEP, lane] = np.float32(1) - shrink * decayed
+            numbers[SHRINK_REST, lane] = np.float32(1) - shrink * decayed
         move(plan.rule, w, g, m, v, start, length, numbers)
     for lane in range(LANES):
         numbers[DECAY, lane] = decay
