@@ -75,7 +75,12 @@ def load_data(
 ) -> Data:
     """The data set by its name in conf/data, verified; downloads it where missing.
 
-    Images are uint8 as [image, 28, 28], labels int64 as [image].
+    Images are uint8 as [image, 28, 28], 0 for background, labels int64 as [image].
+    data_dir: the folder of the files; None for LENET_DATA or, without that, `data`.
+
+    A Refusal (3) of files that are missing and cannot be downloaded, are damaged or are
+    not the published ones; of one's own images (`folder`, `idx`), also where there are
+    none, or labels do not fit them, and (2) where there is no data_dir.
 
     >>> digits = load_data("digits", None)
     >>> digits.train_images.shape, digits.test_labels[:3].tolist()

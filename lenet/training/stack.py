@@ -72,8 +72,10 @@ Report = Callable[[Progress], None]
 class Result:
     """What became of one run; `diverged_step` is None for a finished one.
 
-    answers: the class that it gives each test image, -1 where a score is no number.
-    seconds and processor_seconds are the run's own share of its stack's.
+    answers: the class that it gives each test image, -1 where a score is no number;
+    right: whether that is its label. weights: all that its network knows, by name, such
+    as `C1.weight`. curve: a point for each pass, errors as fractions. seconds and
+    processor_seconds are the run's own share of its stack's.
     """
 
     diverged_step: int | None
@@ -118,8 +120,24 @@ def train(
     report: Report = lambda progress: None,
     teachers: Sequence[Teacher] = (),
 ) -> list[Result]:
-    """The trained runs of one structure, in order, each as if it were trained alone;
-    teachers: where they learn from the answers of trained runs, those."""
+    """What became of each run, in order, each as if it were trained alone.
+
+    configs: runs of one structure. report: is told how far they are, within each pass
+    and after it. teachers: where they learn from the answers of trained runs, those.
+
+    A Refusal where the structures differ, and where teachers are missing; a run that
+    diverges raises nothing: its `Result` says at which step.
+
+    >>> from lenet.config import composed
+    >>> from lenet.training.data import load_data
+    >>> line = ["preset=modern", "data=digits", "train_size=50", "epochs=1"]
+    >>> configs, _ = composed([*line, "replicates=2"])
+    >>> results = train(configs, load_data("digits", None))
+    >>> [(run.diverged_step, len(run.answers), len(run.curve)) for run in results]
+    [(None, 500, 1), (None, 500, 1)]
+    >>> results[0].weights["C1.weight"].shape
+    torch.Size([6, 1, 5, 5])
+    """
     if len({structure(config) for config in configs}) != 1:
         raise Refusal(f"the runs of a stack must share {', '.join(SHARED)}")
     stack = Stack.start(configs, data, teachers)
