@@ -30,6 +30,7 @@ from lenet.training.loops.dense import (
     EPSILON,
     RATE,
     SHRINK_REST,
+    answer,
     judge,
     move,
     outer_bias,
@@ -76,7 +77,6 @@ from lenet.training.loops.tiles import (
     S4_back,
     S4_squash,
     aim,
-    answer,
     backward_dense,
     backward_maps,
     forward_dense,
@@ -125,7 +125,7 @@ def judge_tile(s, count, plan, shown, at, factor, outcome):
         for lane in range(LANES):
             if at[i, lane] >= 0:
                 outcome.losses[at[i, lane]] = s[i, P.loss, lane]
-                outcome.answers[at[i, lane]] = answer(s[i], lane)
+                outcome.answers[at[i, lane]] = answer(s[i], P.score, lane)
 
 
 @compiled

@@ -18,14 +18,16 @@ up the lanes last, from the first to the last:
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 # Emitted and compiled functions take what numba hands them; numba has no types.
 
+import math
 from collections import namedtuple
-from typing import Any
+from typing import Any, no_type_check
 
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.head import log_sum_exp
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.optimizer import Numbers
 from lenet.training.factor.teacher import LEVELS as TEACHERS
+from lenet.training.loops.cache import compiled
 from lenet.training.loops.llvm import LANES, emitted, lane_sums, loop, when
 from lenet.training.loops.sizes import (
     C5_SHARE,
@@ -182,6 +184,19 @@ def judge(s, code, teacher, score, target, number, factor, loss, pull, about):
                     s[pull + c] = value
     for c in range(CLASSES):
         s[pull + c] = s[pull + c] * s[factor]
+
+
+@compiled
+@no_type_check
+def answer(s, score, lane):
+    """The class with the largest score; -1 where a score is no number."""
+    best = 0
+    for c in range(CLASSES):
+        if not math.isfinite(s[score + c, lane]):
+            return -1
+        if s[score + c, lane] > s[score + best, lane]:
+            best = c
+    return best
 
 
 @emitted

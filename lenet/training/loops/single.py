@@ -29,6 +29,7 @@ from lenet.training.loops.dense import (
     F6_VECTORS,
     RATE,
     SHRINK_REST,
+    answer,
     descend_all,
     descend_C5,
     descend_F6,
@@ -264,7 +265,7 @@ def each_image(s, state, turned, mask, plan, shown, updates, outcome):
             s[P.factor, lane] = updates.each[t, 0] if fused else np.float32(1)
         judge(s, plan.head, plan.teacher, P.score, P.target, P.number, P.factor, P.loss,
               P.pull, P.answered)  # fmt: skip
-        outcome.losses[t], outcome.answers[t] = s[P.loss, 0], answer(s)
+        outcome.losses[t], outcome.answers[t] = s[P.loss, 0], answer(s, P.score, 0)
         if not math.isfinite(outcome.losses[t]):
             outcome.ended[0] = t
             return
@@ -328,19 +329,6 @@ def gather_rest(s, g, plan):
             g[K.b7 + c // LANES, c % LANES] = pull
             for j in range(F6_UNITS):
                 rows[F6_ROW * c + j] = pull * units[j]
-
-
-@compiled
-@no_type_check
-def answer(s):
-    """The class with the largest score; -1 where a score is no number."""
-    best = 0
-    for c in range(CLASSES):
-        if not math.isfinite(s[P.score + c, 0]):
-            return -1
-        if s[P.score + c, 0] > s[P.score + best, 0]:
-            best = c
-    return best
 
 
 @compiled
