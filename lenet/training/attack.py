@@ -97,11 +97,11 @@ Goal = Untargeted | Targeted
 
 
 class Ball(NamedTuple):
-    """A norm's ball of radius 1: the step that pays most, projection, uniform draws."""
+    """What a norm decides: steps, the nearest change in a ball, draws from one."""
 
-    direction: Callable[[Flat], Flat]
+    direction: Callable[[Flat], Flat]  # of size 1, along which the loss rises most
     project: Callable[[Flat, Tensor], Flat]  # to a radius, [*image 1] or one for all
-    draw: Callable[[Tensor], Flat]  # from keys [*image pixel+1]
+    draw: Callable[[Tensor], Flat]  # uniform, radius 1, from keys [*image pixel+1]
 
 
 def clipped(change: Flat, radius: Tensor) -> Flat:
@@ -191,6 +191,13 @@ class Attack(NamedTuple):
         drawn = self.ball.draw(draws.fold(keys[..., None], places)).to(self.given)
         return self.given + self.epsilon * drawn
 
+    def starts(self, keys: Int64[Tensor, "..."] | None, count: int) -> list[Flat]:
+        """The given images; or, with keys, so many random points in [0, 1]."""
+        if keys is None:
+            return [self.given]
+        folded = (draws.fold(keys, restart) for restart in range(count))
+        return [self.start(own).clamp(0, 1) for own in folded]
+
     def move(self, point: Flat) -> tuple[Flat, Logits, Flat]:
         """The next point; the logits and the gradient of the loss at this one."""
         with torch.enable_grad():
@@ -224,7 +231,17 @@ def fgsm(
     loss: str = "margin",
     keep: str = "best",
 ) -> Adversarial:
-    """PGD of one step as long as the ball's radius, from the images themselves."""
+    """What the fast gradient sign method finds: PGD of one step, as long as the ball's
+    radius, from the images themselves.
+
+    Arguments, result and refusals are those of `pgd`. Under `l2` the step goes along
+    the gradient, not along its signs.
+
+    >>> images, labels = torch.tensor([[0.6, 0.5]]), torch.tensor([0])
+    >>> found = fgsm(lambda x: x, images, Untargeted(labels), epsilon=0.25)
+    >>> found.images.tolist(), found.reached.tolist()
+    ([[0.3500000238418579, 0.75]], [True])
+    """
     return pgd(
         model, images, goal, epsilon=epsilon, step=epsilon, steps=1, norm=norm,
         loss=loss, keep=keep,
@@ -247,16 +264,29 @@ def pgd(
 ) -> Adversarial:
     """The adversarial images of every run, by projected gradient descent.
 
-    images: in [0, 1], their first axes those of the goal's classes; a stack gets one
-    batch for all runs, or one for each. keys: one per image, the same for all runs or
-    not, for random starts; without them every start is the image. keep: `best`, per
-    image the point of smallest margin on all paths, the image itself among them;
-    `last`, the last point, that of smallest margin over the restarts.
+    model: a stack, or any function from images to logits [*image, class]; a module is
+    in evaluation mode meanwhile. images: pixels in [0, 1], of a stack [batch, 28, 28]
+    for all runs or [run, batch, 28, 28]; the first axes are those of the goal's
+    classes. epsilon, step: the ball's radius and how far a step leads, in units of a
+    pixel, where 1 is from black to white: the largest change of a pixel under `linf`,
+    the length of all changes together under `l2`; one for all images, or a tensor with
+    one for each. loss: `margin` or `cross_entropy`. keys: one per image, the same for
+    all runs or not, for `restarts` random starts; without them the start is the image.
+    keep: `best`, per image the point of smallest margin on all paths, the image itself
+    among them; `last`, the last point, that of smallest margin over the restarts.
+
+    Images come back for every run: of a stack [run, batch, 28, 28]. A Refusal of pixels
+    beyond [0, 1], of numbers out of range, of classes that are unknown to the network
+    or not one per image, and of unknown words.
+
+    >>> images, labels = torch.tensor([[0.6, 0.5]]), torch.tensor([0])
+    >>> sizes = {"epsilon": 0.25, "step": 0.125, "steps": 3}
+    >>> found = pgd(lambda x: x, images, Untargeted(labels), **sizes)
+    >>> found.images.tolist(), found.reached.tolist(), found.trace.shape
+    ([[0.3500000238418579, 0.75]], [True], torch.Size([1, 4, 1]))
     """
-    refuse_unusable(images, goal, norm, loss, keep)
+    refuse_unusable(images, goal, keys, norm, loss, keep)
     check_numbers(epsilon, step, norm, steps, restarts, keys is not None)
-    if keys is not None and keys.shape[-1] != goal.classes.shape[-1]:
-        raise Refusal(f"{keys.shape[-1]} keys for {goal.classes.shape[-1]} images")
     shape = images.shape[goal.classes.ndim :]
     with as_found(model), torch.no_grad():
         logits = model(images)
@@ -270,14 +300,7 @@ def pgd(
             epsilon=column(epsilon, given),
             step=column(step, given),
         )
-        starts = (
-            [given]
-            if keys is None
-            else [
-                attack.start(draws.fold(keys, restart)).clamp(0, 1)
-                for restart in range(restarts)
-            ]
-        )
+        starts = attack.starts(keys, restarts)
         clean = Found(given, logits, goal.loss("margin", logits))
         best, trace, flat = follow_paths(attack, goal, clean, starts, steps, keep)
     return Adversarial(
@@ -330,9 +353,14 @@ def as_found(model: Model) -> Iterator[None]:
 
 
 def refuse_unusable(
-    images: Images, goal: Goal, norm: str, loss: str, keep: str
+    images: Images,
+    goal: Goal,
+    keys: Int64[Tensor, "..."] | None,
+    norm: str,
+    loss: str,
+    keep: str,
 ) -> None:
-    """Refuse images out of range, classes for other images, and unknown words."""
+    """Refuse images out of range, classes or keys of others, and unknown words."""
     if not images.numel():
         raise Refusal("there are no images to attack")
     if goal.classes.is_floating_point():
@@ -347,6 +375,8 @@ def refuse_unusable(
             f"classes {list(goal.classes.shape)} do not fit images "
             f"{list(images.shape)}: one class per image"
         )
+    if keys is not None and keys.shape[-1] != goal.classes.shape[-1]:
+        raise Refusal(f"{keys.shape[-1]} keys for {goal.classes.shape[-1]} images")
     for name, word, known in (
         *(("norm", norm, tuple(NORMS)), ("loss", loss, tuple(LOSSES))),
         ("keep", keep, KEEP),

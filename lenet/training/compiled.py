@@ -17,6 +17,7 @@ from lenet.training.factor.augmentation import FIELDS, HOLES, MOTIONS, gaussian
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.loops import passes
+from lenet.training.loops.sizes import PICTURE_SIDE
 from lenet.training.model import STRUCTURE, Dense, LeNet5
 from lenet.training.recipe import Batch, Recipe, Teacher
 
@@ -170,18 +171,23 @@ def shown(recipe: Recipe, batch: Batch, epoch: int, data: Data) -> passes.Shown:
     them."""
     extra = distortions(recipe, batch, epoch)
     if recipe.level("augmentation") in FIELDS:
-        sigma, alpha = (recipe.numbers[f"augmentation.{n}"] for n in ("sigma", "alpha"))
-        extra |= {"smooth": gaussian(sigma, 28).numpy(), "alpha": alpha.numpy()}
+        sigma, alpha = (
+            recipe.numbers[f"augmentation.{name}"] for name in ("sigma", "alpha")
+        )
+        extra |= {
+            "smooth": gaussian(sigma, PICTURE_SIDE).numpy(),
+            "alpha": alpha.numpy(),
+        }
     if mates := recipe.mates(batch, epoch):
         others = distortions(recipe, mates.partners, epoch)
         extra |= {f"partner_{name}": values for name, values in others.items()}
         extra |= {"partner": mates.partners.numpy(), "share": mates.shares.numpy()}
         extra["partner_label"] = data.train_labels[mates.partners].numpy()
-    if dropped := recipe.keep(batch, epoch):
+    if dropped := recipe.dropout_masks(batch, epoch):
         extra["masks"] = torch.cat([dropped["C5"], dropped["F6"]], -1).numpy()
     if recipe.answered is not None:
         heat, weight = (
-            recipe.numbers[f"teacher.{n}"] for n in ("temperature", "weight")
+            recipe.numbers[f"teacher.{name}"] for name in ("temperature", "weight")
         )
         extra |= {"answered": recipe.answered.numpy(), "heat": heat.numpy()}
         extra["weight"] = weight.numpy()

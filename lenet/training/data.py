@@ -28,6 +28,7 @@ from lenet.known_data import DIGITS_SHA256, SHA256, TRAINING
 from lenet.known_data import FILES as FILES  # of this module too
 from lenet.known_data import FOLDERS as FOLDERS
 from lenet.training import draws, own_data
+from lenet.training.loops.sizes import PICTURE_SIDE, PICTURE_SIZE
 from lenet.training.own_data import Arrays
 
 HTTPS = {
@@ -36,7 +37,9 @@ HTTPS = {
     "fashion-mnist/master/data/fashion/",
     "kmnist": "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
 }
-LARGEST = 16 + 60_000 * 28 * 28  # bytes of a file, unpacked or not: no bomb is read on
+LARGEST = (
+    16 + 60_000 * PICTURE_SIZE
+)  # bytes of a file, unpacked or not: no bomb is read on
 FAILURES = (OSError, RuntimeError, ValueError, Refusal)  # of a download
 
 
@@ -72,7 +75,12 @@ def load_data(
 ) -> Data:
     """The data set by its name in conf/data, verified; downloads it where missing.
 
-    Images are uint8 as [image, 28, 28], labels int64 as [image].
+    Images are uint8 as [image, 28, 28], 0 for background, labels int64 as [image].
+    data_dir: the folder of the files; None for LENET_DATA or, without that, `data`.
+
+    A Refusal (3) of files that are missing and cannot be downloaded, are damaged or are
+    not the published ones; of one's own images (`folder`, `idx`), also where there are
+    none, or labels do not fit them, and (2) where there is no data_dir.
 
     >>> digits = load_data("digits", None)
     >>> digits.train_images.shape, digits.test_labels[:3].tolist()
@@ -165,7 +173,7 @@ def read_idx(folder: Path, file: str, expected: str, name: str) -> "np.ndarray":
             "data_dir= or LENET_DATA to a good copy",
             3,
         )
-    return body.reshape(-1, 28, 28) if header == 16 else body
+    return body.reshape(-1, PICTURE_SIDE, PICTURE_SIDE) if header == 16 else body
 
 
 def download(name: str, root: Path) -> None:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from lenet import file_lock
 from lenet.config import (
@@ -71,12 +71,29 @@ MORE = (
 SMALL = ("data=digits", "train_size=150", "epochs=2")
 COUNTS = ("train_wrong", "test_wrong", "validation_wrong", "pgd_wrong")
 QUICK = {"pgd": ("adversary.steps=3",)}
-Golden = dict[str, Any]  # name, treatment, seed, sha256
+
+
+class Training(TypedDict):
+    """A short training; name: its preset and what would be typed beside it."""
+
+    name: str
+    treatment: dict[str, Value]
+    seed: int
+
+
+class Golden(Training):
+    """A short training, and the hash of what it must give."""
+
+    sha256: str
 
 
 def identity(treatment: dict[str, Value]) -> dict[str, Value]:
     """What of a treatment is part of a run's identity."""
-    return {k: v for k, v in treatment.items() if k not in ADDED or v != ADDED[k]}
+    return {
+        key: value
+        for key, value in treatment.items()
+        if key not in ADDED or value != ADDED[key]
+    }
 
 
 @functools.cache
@@ -163,14 +180,19 @@ def goldens() -> list[Golden]:
     return known
 
 
-def trained(golden: Golden) -> Golden:
+def trained(golden: Training) -> Golden:
     """The golden as this code trains it, on one processor."""
     from lenet.training import stack
 
     config = Config(current(golden["treatment"]), golden["seed"])
     teachers = () if config.level("teacher") == "none" else schooled()
     result = stack.train([config], golden_data(), teachers=teachers)[0]
-    return {**golden, "sha256": sha256_of_result(result)}
+    return {
+        "name": golden["name"],
+        "treatment": golden["treatment"],
+        "seed": golden["seed"],
+        "sha256": sha256_of_result(result),
+    }
 
 
 def schooled() -> "Sequence[Teacher]":
@@ -186,7 +208,7 @@ def schooled() -> "Sequence[Teacher]":
         levels = {factor: config.level(factor) for factor in STRUCTURE}
         model = LeNet5(1, **levels, classes=10)
         weights = stack.train([config], golden_data())[0].weights
-        model.load_state_dict({key: w[None] for key, w in weights.items()})
+        model.load_state_dict({key: weight[None] for key, weight in weights.items()})
         teachers.append(Teacher(config, model.eval()))
     return teachers
 
@@ -238,8 +260,8 @@ def write_goldens() -> None:
                 line += QUICK["pgd"] * ("adversary=pgd" in changes)
             line += [f"{RECORDS}={'a' * 16}"] * ("teacher=runs" in changes)
             (config,), _ = composed(line)
-            golden = {"name": name, "treatment": dict(config.treatment), "seed": 1}
-            kept[name] = trained(golden)
+            treatment = dict(config.treatment)
+            kept[name] = trained({"name": name, "treatment": treatment, "seed": 1})
         written.append(kept[name])
     lines = ",\n".join(json.dumps(golden) for golden in written)
     text = f'{{"edition": {EDITION}, "goldens": [\n{lines}\n]}}\n'

@@ -83,7 +83,9 @@ class Convolution(nn.Module):
     ) -> None:
         super().__init__()
         self.inputs, self.fan = inputs, max(map(max, inputs)) + 1
-        flat = [i * self.fan + k for i, row in enumerate(inputs) for k in row]
+        flat = [
+            to * self.fan + source for to, row in enumerate(inputs) for source in row
+        ]
         self.full = len(flat) == len(inputs) * self.fan
         shape = (len(inputs), self.fan) if self.full else (len(flat),)
         self.weight = nn.Parameter(torch.empty(runs, *shape, 5, 5))
@@ -159,7 +161,8 @@ class Subsampling(nn.Module):
 
     def pooled(self, maps: Maps) -> Halved:
         """Each four neighbours as one."""
-        corners = [maps[..., y::2, x::2] for y in range(2) for x in range(2)]
+        corners = [maps[..., row::2, column::2]
+                   for row in range(2) for column in range(2)]  # fmt: skip
         return self.reduce(*corners)[0]
 
 
@@ -234,26 +237,26 @@ class LeNet5(nn.Module):
     def activations(
         self,
         images: Float[Tensor, "*run batch 28 28"],
-        keep: Mapping[str, Units] | None = None,
+        dropout_masks: Mapping[str, Units] | None = None,
     ) -> dict[str, Tensor]:
         """What every layer gives, by name: maps C1 to S4, units C5 and F6, logits.
 
-        images: in [0, 1], one batch for all runs or one per run. keep: factors by which
-        layers' outputs are multiplied (dropout).
+        images: in [0, 1], one batch for all runs or one per run. dropout_masks:
+        factors by which layers' outputs are multiplied.
         """
         seen: dict[str, Tensor] = {}
         signal = self.input(images)
         for name in LAYERS:
             signal = getattr(self, name)(signal)
-            if keep and name in keep:
-                signal = signal * keep[name]
+            if dropout_masks and name in dropout_masks:
+                signal = signal * dropout_masks[name]
             seen[name] = signal
         return seen
 
     def forward(
         self,
         images: Float[Tensor, "*run batch 28 28"],
-        keep: Mapping[str, Units] | None = None,
+        dropout_masks: Mapping[str, Units] | None = None,
     ) -> Float[Tensor, "run batch class"]:
         """Logits: the largest is the class. Without gradients no layer is kept."""
         signal = self.input(images)
@@ -261,8 +264,8 @@ class LeNet5(nn.Module):
             signal = pooling(convolution(signal))
         for name in ("C5", "F6", "output"):
             signal = getattr(self, name)(signal)
-            if keep and name in keep:
-                signal = signal * keep[name]
+            if dropout_masks and name in dropout_masks:
+                signal = signal * dropout_masks[name]
         return signal
 
     @torch.no_grad()
@@ -340,7 +343,7 @@ def main() -> None:
     world = ("relu", "max", "full", "none", "softmax")
     for title, levels in (("paper (1998)", paper), ("full, max, softmax", world)):
         rows = table(**dict(zip(STRUCTURE, levels, strict=True)))
-        total = ("total", "", sum(r[2] for r in rows), sum(r[3] for r in rows))
+        total = ("total", "", sum(row[2] for row in rows), sum(row[3] for row in rows))
         print(f"{title:20}{'output':>12}{'trainable':>12}{'connections':>14}")
         for name, shape, trainable, connections in [*rows, total]:
             print(f"{name:20}{shape:>12}{trainable:>12,}{connections:>14,}")

@@ -24,13 +24,13 @@ import torch
 from lenet.config import Refusal
 from lenet.known_data import CLASSES, MD5, MOST_CLASSES, TRAINING
 from lenet.training import draws
+from lenet.training.loops.sizes import PICTURE_SIDE, PICTURE_SIZE
 
 Bytes = npt.NDArray[np.uint8]
-SIDE = 28
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
 TEST_SHARE = 7  # where nothing says which images test: one in seven, as of MNIST
 KINDS = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # of idx
-LARGEST = 16 + 280_000 * SIDE * SIDE  # bytes of a file, unpacked: no bomb is read on
+LARGEST = 16 + 280_000 * PICTURE_SIZE  # bytes of a file, unpacked: no bomb is read on
 
 
 class Arrays(NamedTuple):
@@ -210,13 +210,19 @@ def subfolders(place: Path) -> Iterator[Path]:
         listed = sorted(place.iterdir())
     except OSError as problem:
         raise Refusal(f"data_dir={place}: {problem.strerror}", 3) from None
-    return (p for p in listed if p.is_dir() and not p.name.startswith((".", "__")))
+    return (
+        path
+        for path in listed
+        if path.is_dir() and not path.name.startswith((".", "__"))
+    )
 
 
 def picture_files(place: Path) -> list[Path]:
     """The pictures in a folder and below it, by name."""
     every = sorted(place.rglob("*"))
-    return [p for p in every if p.suffix.lower() in PICTURES and p.is_file()]
+    return [
+        path for path in every if path.suffix.lower() in PICTURES and path.is_file()
+    ]
 
 
 def test_marks(count: int) -> "np.ndarray":
@@ -252,13 +258,14 @@ def fitted(image: "np.ndarray") -> Bytes:
     """
     from PIL import Image
 
-    if image.shape == (SIDE, SIDE):
+    if image.shape == (PICTURE_SIDE, PICTURE_SIDE):
         return image.astype(np.uint8)
-    scale = SIDE / max(image.shape)
+    scale = PICTURE_SIDE / max(image.shape)
     height, width = (max(1, round(scale * side)) for side in image.shape)
     small = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
-    sheet = np.full((SIDE, SIDE), np.median(border(image[None])), np.uint8)
-    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    background = np.median(border(image[None]))
+    sheet = np.full((PICTURE_SIDE, PICTURE_SIDE), background, np.uint8)
+    top, left = (PICTURE_SIDE - height) // 2, (PICTURE_SIDE - width) // 2
     sheet[top : top + height, left : left + width] = np.asarray(small)
     return sheet
 
@@ -275,10 +282,11 @@ def arranged(
     """The arrays of a data set, of one size and sense; a Refusal (3) if labels and
     images do not fit, or labels are not 0 to k - 1."""
     train, test = (sized(some, name) for some in images)
-    if any(len(i) != len(lab) or lab.ndim != 1 or not len(i)
-           for i, lab in zip((train, test), labels, strict=True)):  # fmt: skip
+    if any(len(part) != len(marks) or marks.ndim != 1 or not len(part)
+           for part, marks in zip((train, test), labels, strict=True)):  # fmt: skip
         counts = [
-            f"{len(i)} and {len(lab)}" for i, lab in zip(images, labels, strict=True)
+            f"{len(part)} and {len(marks)}"
+            for part, marks in zip(images, labels, strict=True)
         ]
         raise Refusal(
             f"data={name}: images and labels differ in number: {'; '.join(counts)}", 3
@@ -306,7 +314,7 @@ def arranged(
     if name in ("folder", "idx") and np.median(border(train)) > 127:
         print("note: dark on light: every image is inverted", file=sys.stderr)
         train, test = 255 - train, 255 - test
-    answers = [lab.astype(np.uint8) for lab in labels]
+    answers = [marks.astype(np.uint8) for marks in labels]
     return Arrays(train, answers[0], test, answers[1], count)
 
 
@@ -318,6 +326,6 @@ def sized(images: "np.ndarray", name: str) -> Bytes:
             "be bytes [n, height, width]",
             3,
         )
-    if images.shape[1:] == (SIDE, SIDE):
+    if images.shape[1:] == (PICTURE_SIDE, PICTURE_SIDE):
         return np.ascontiguousarray(images)
     return np.stack([fitted(image) for image in images])

@@ -188,7 +188,10 @@ class Recipe:
         """The training images in each run's order."""
         streams = self.streams["order"].split(1)
         pairs = zip(self.configs, streams, strict=True)
-        orders = [ORDERS[c.level("order")](s, epoch, self.images) for c, s in pairs]
+        orders = [
+            ORDERS[config.level("order")](stream, epoch, self.images)
+            for config, stream in pairs
+        ]
         return torch.cat(orders)
 
     def rates(self, epoch: int, name: str = "lr") -> Float64[Tensor, "step run"]:
@@ -232,7 +235,7 @@ class Recipe:
         """The key of each image of each run for where an adversary starts."""
         return draws.fold(draws.fold(self.streams["adversary"], epoch)[:, None], batch)
 
-    def keep(self, batch: Batch, epoch: int) -> dict[str, Tensor] | None:
+    def dropout_masks(self, batch: Batch, epoch: int) -> dict[str, Tensor] | None:
         """Dropout's masks over C5 and F6, divided by the share that is kept."""
         share = 1 - self.numbers["dropout"][:, None, None]
         if bool((share == 1).all()):

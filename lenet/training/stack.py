@@ -72,8 +72,10 @@ Report = Callable[[Progress], None]
 class Result:
     """What became of one run; `diverged_step` is None for a finished one.
 
-    answers: the class that it gives each test image, -1 where a score is no number.
-    seconds and processor_seconds are the run's own share of its stack's.
+    answers: the class that it gives each test image, -1 where a score is no number;
+    right: whether that is its label. weights: all that its network knows, by name, such
+    as `C1.weight`. curve: a point for each pass, errors as fractions. seconds and
+    processor_seconds are the run's own share of its stack's.
     """
 
     diverged_step: int | None
@@ -106,8 +108,8 @@ def moments(pixels: Tensor) -> tuple[float, float]:
     numbers, exact on every machine."""
     counts = torch.bincount(pixels.flatten().long(), minlength=256).tolist()
     count = sum(counts)
-    total = sum(n * value for value, n in enumerate(counts))
-    squares = sum(n * value * value for value, n in enumerate(counts))
+    total = sum(times * value for value, times in enumerate(counts))
+    squares = sum(times * value * value for value, times in enumerate(counts))
     variance = (squares * count - total * total) / (count * (count - 1))
     return total / count / 255, math.sqrt(variance) / 255
 
@@ -118,8 +120,24 @@ def train(
     report: Report = lambda progress: None,
     teachers: Sequence[Teacher] = (),
 ) -> list[Result]:
-    """The trained runs of one structure, in order, each as if it were trained alone;
-    teachers: where they learn from the answers of trained runs, those."""
+    """What became of each run, in order, each as if it were trained alone.
+
+    configs: runs of one structure. report: is told how far they are, within each pass
+    and after it. teachers: where they learn from the answers of trained runs, those.
+
+    A Refusal where the structures differ, and where teachers are missing; a run that
+    diverges raises nothing: its `Result` says at which step.
+
+    >>> from lenet.config import composed
+    >>> from lenet.training.data import load_data
+    >>> line = ["preset=modern", "data=digits", "train_size=50", "epochs=1"]
+    >>> configs, _ = composed([*line, "replicates=2"])
+    >>> results = train(configs, load_data("digits", None))
+    >>> [(run.diverged_step, len(run.answers), len(run.curve)) for run in results]
+    [(None, 500, 1), (None, 500, 1)]
+    >>> results[0].weights["C1.weight"].shape
+    torch.Size([6, 1, 5, 5])
+    """
     if len({structure(config) for config in configs}) != 1:
         raise Refusal(f"the runs of a stack must share {', '.join(SHARED)}")
     stack = Stack.start(configs, data, teachers)
@@ -192,7 +210,7 @@ class Stack:
             labels = data.train_labels[main]
             pixels = self.presented(batch, epoch, data)
             pixels = self.adversarial_images(pixels, batch, epoch, data)
-            logits = self.model(pixels, recipe.keep(batch, epoch))
+            logits = self.model(pixels, recipe.dropout_masks(batch, epoch))
             losses = self.losses(logits, batch, epoch, data).mean(1)
             self.update(losses, epoch, step)
             if (step + 1) % recipe.part == 0 or step + 1 == recipe.steps:
@@ -410,7 +428,9 @@ class Stack:
         m, v = (memory.get(key or "", torch.zeros_like(weight)) for key in level.memory)
         numbers = Numbers(first, 1 - first, second, 1 - second, epsilon)
         change, m, v = level.rule(gradient, m, v, numbers)
-        memory |= {k: kept for k, kept in zip(level.memory, (m, v), strict=True) if k}
+        for key, kept in zip(level.memory, (m, v), strict=True):
+            if key:
+                memory[key] = kept
         weight.sub_(rate * change)
 
     def move_hidden(
@@ -446,7 +466,7 @@ class Stack:
             return compiled.answers(self.recipe, self.model, images, labels)
         self.model.eval()
         return torch.cat(
-            [best(self.model(i / 255)) for i in images.split(TEST_BATCH)], 1
+            [best(self.model(part / 255)) for part in images.split(TEST_BATCH)], 1
         )
 
     def evaluate(self, data: Data) -> dict[str, tuple[Int64[Tensor, "run"], int]]:
@@ -506,7 +526,8 @@ class Stack:
     ) -> list[Result]:
         """What became of each run; one that broke in its last step has diverged."""
         finite = [
-            w.detach().flatten(1).isfinite().all(1) for w in self.model.parameters()
+            weight.detach().flatten(1).isfinite().all(1)
+            for weight in self.model.parameters()
         ]
         broken = self.alive & ~torch.stack(finite).all(0)
         last = self.recipe.epochs * self.recipe.steps - 1
@@ -514,7 +535,10 @@ class Stack:
         self.alive = self.alive & ~broken
         with self.averaged():
             answers = self.answers(data.test_images, data.test_labels).cpu()
-            state = {k: v.cpu().clone() for k, v in self.model.state_dict().items()}
+            state = {
+                key: value.cpu().clone()
+                for key, value in self.model.state_dict().items()
+            }
         right = answers == data.test_labels.cpu()
         seconds, processor_seconds = (part / len(curves) for part in spent)
         return [

@@ -44,7 +44,9 @@ def thin(place: Path, most: int = 4) -> None:
 
     A process that still uses another one compiles again, no more.
     """
-    programs = [p for p in place.iterdir() if re.fullmatch("[0-9a-f]{16}", p.name)]
+    programs = [
+        path for path in place.iterdir() if re.fullmatch("[0-9a-f]{16}", path.name)
+    ]
     programs.sort(key=lambda path: path.stat().st_mtime)
     for old in programs[:-most]:
         shutil.rmtree(old, ignore_errors=True)

@@ -23,6 +23,7 @@ from lenet.training.model import LeNet5
 from lenet.training.stack import Stack, train
 
 LEVELS = {"activation": "tanh", "pooling": "average"}
+AUTHORS = "the extra robust: APGD by its authors"  # why tests are skipped without it
 
 
 def given(seed: int = 3, count: int = 5) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,7 +52,7 @@ def test_checkpoints_are_those_of_the_paper() -> None:
 def test_walk_is_that_of_pyautoattack(name: str, steps: int, float64: None) -> None:
     """From the images themselves, on the same margin: the best points of its authors'
     code, run by run. (100 is added to their loss: they compare its first with 0.)"""
-    module = pytest.importorskip("pyautoattack.autopgd_base")
+    module = pytest.importorskip("pyautoattack.autopgd_base", reason=AUTHORS)
     model, (images, labels, _) = stack(), given()
     targets = (labels + 1) % 10
     radius = {"linf": 0.05, "l2": 0.8}[name]
@@ -117,7 +118,7 @@ def test_past_is_the_margin_to_one_class() -> None:
 
 def test_past_as_a_share_is_the_targeted_ratio_of_pyautoattack(float64: None) -> None:
     """The loss and its slope; of three classes it is the margin."""
-    module = pytest.importorskip("pyautoattack.autopgd_base")
+    module = pytest.importorskip("pyautoattack.autopgd_base", reason=AUTHORS)
     logits = numbers(9, "logits", 6, 10).requires_grad_()
     labels, targets = torch.arange(6), torch.arange(6) + 2
     attack = module.APGDAttack_targeted(lambda x: x, n_iter=1, eps=1, device="cpu")
@@ -207,7 +208,7 @@ def test_standard_effort_leaves_nothing_to_apgd_t(
 ) -> None:
     """Of 500 images at epsilon 0.05, APGD-T of pyautoattack (nine targets, 100 steps)
     takes at most half a point from those that withstand."""
-    module = pytest.importorskip("pyautoattack.autopgd_base")
+    module = pytest.importorskip("pyautoattack.autopgd_base", reason=AUTHORS)
     numbers = {"optimizer": "adam", "batch_size": 64, "epochs": 3}
     run = config({**numbers, "schedule": "cosine", **changes})
     weights = train([run], mnist)[0].weights

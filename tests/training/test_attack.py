@@ -335,7 +335,7 @@ def in_float64(
 @pytest.mark.parametrize("steps", [1, 10])
 def test_pgd_equals_foolbox(steps: int, trained: tuple[Single, Tensor, Tensor]) -> None:
     """FGSM (one step) and PGD from the image equal foolbox's, pixel for pixel."""
-    foolbox = pytest.importorskip("foolbox")
+    foolbox = pytest.importorskip("foolbox", reason="the oracle of PGD")
     model, images, labels = in_float64(trained)
     step = 0.2 / steps * (1 if steps == 1 else 2.5)
     theirs = foolbox.attacks.LinfPGD(abs_stepsize=step, steps=steps, random_start=False)
@@ -347,7 +347,7 @@ def test_pgd_equals_foolbox(steps: int, trained: tuple[Single, Tensor, Tensor]) 
 
 def test_l2_pgd_equals_foolbox(trained: tuple[Single, Tensor, Tensor]) -> None:
     """In the L2 ball, whose norms are summed in another order."""
-    foolbox = pytest.importorskip("foolbox")
+    foolbox = pytest.importorskip("foolbox", reason="the oracle of PGD")
     model, images, labels = in_float64(trained)
     theirs = foolbox.attacks.L2PGD(abs_stepsize=0.4, steps=7, random_start=False)
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1))
@@ -392,7 +392,7 @@ def test_fgsm_equals_captum(
     """FGSM equals captum's, once gradients under 1e-6 count there too."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        robust = pytest.importorskip("captum.robust")
+        robust = pytest.importorskip("captum.robust", reason="the oracle of FGSM")
     model, images, labels = trained
     target = (labels + 1) % 10
     entropy = nn.CrossEntropyLoss(reduction="none")

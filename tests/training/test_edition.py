@@ -29,6 +29,7 @@ def test_goldens_are_of_every_level_and_both_presets() -> None:
                 advice = "add it: python -m lenet.training.edition write"
                 assert f"{preset} {factor}={level}" in known, advice
     for golden in edition.goldens():
+        assert golden.keys() == edition.Golden.__required_keys__
         assert re.fullmatch("[0-9a-f]{64}", golden["sha256"]), golden["name"]
 
 
@@ -195,7 +196,7 @@ MUTATIONS = (
     ),
     (
         "training/factor/init.py",
-        "for _ in range(2 if k else 0)",
+        "for _ in range(2 if place else 0)",
         "for _ in range(0)",
     ),
     (

@@ -1068,21 +1068,34 @@ def between(keys: Tensor, index: int, low: float, high: float) -> Tensor:
     return low + (high - low) * draws.uniform(draws.fold(keys, index)).double()
 
 
+def torchvision_motion(
+    picture: Tensor,
+    angle: float = 0,
+    scale: float = 1,
+    shear: float = 0,
+    right: float = 0,
+    down: float = 0,
+) -> Tensor:
+    """The picture as torchvision moves it; angle in degrees, shear as a tangent."""
+    moved = torchvision_affine(
+        picture[None],
+        angle=angle,
+        translate=[right, down],
+        scale=scale,
+        shear=[-math.degrees(math.atan(shear)), 0],
+        interpolation=InterpolationMode.BILINEAR,
+    )
+    return moved[0]
+
+
 def test_shift_equals_torchvision(digits: Data) -> None:
     """A translation by (right, down) pixels moves the digit right and down."""
     before, keys = pictures(digits, 7), picture_keys(7)
     after = distort("shift", before, keys, {"shift_pixels": 5})
     right, down = (between(keys, i, -5, 5).tolist() for i in (0, 1))
     for i in range(7):
-        expected = torchvision_affine(
-            before[None, i],
-            angle=0,
-            translate=[right[i], down[i]],
-            scale=1,
-            shear=[0, 0],
-            interpolation=InterpolationMode.BILINEAR,
-        )
-        torch.testing.assert_close(after[i], expected[0], atol=1e-5, rtol=0)
+        expected = torchvision_motion(before[i], right=right[i], down=down[i])
+        torch.testing.assert_close(after[i], expected, atol=1e-5, rtol=0)
 
 
 def test_whole_shifts_move_pixels() -> None:
@@ -1103,15 +1116,8 @@ def test_rotate_equals_torchvision(digits: Data) -> None:
     angles = between(keys, 0, -40, 40).tolist()
     assert min(angles) < 0 < max(angles)
     for i, angle in enumerate(angles):
-        expected = torchvision_affine(
-            before[None, i],
-            angle=angle,
-            translate=[0, 0],
-            scale=1,
-            shear=[0, 0],
-            interpolation=InterpolationMode.BILINEAR,
-        )
-        torch.testing.assert_close(after[i], expected[0], atol=1e-5, rtol=0)
+        expected = torchvision_motion(before[i], angle=angle)
+        torch.testing.assert_close(after[i], expected, atol=1e-5, rtol=0)
 
 
 def test_affine_1998_equals_torchvision_where_it_can(digits: Data) -> None:
@@ -1125,15 +1131,10 @@ def test_affine_1998_equals_torchvision_where_it_can(digits: Data) -> None:
     right = between(keys, 3, -2, 2).tolist()
     down = between(keys, 4, -3.5, 3.5).tolist()
     for i in range(7):
-        expected = torchvision_affine(
-            before[None, i],
-            angle=0,
-            translate=[right[i], down[i]],
-            scale=scale[i],
-            shear=[-math.degrees(math.atan(shear[i])), 0],
-            interpolation=InterpolationMode.BILINEAR,
+        expected = torchvision_motion(
+            before[i], 0, scale[i], shear[i], right[i], down[i]
         )
-        torch.testing.assert_close(after[i], expected[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(after[i], expected, atol=1e-5, rtol=0)
 
 
 def test_affine_equals_torchvision(digits: Data) -> None:
@@ -1146,15 +1147,10 @@ def test_affine_equals_torchvision(digits: Data) -> None:
     shear = between(keys, 2, -0.3, 0.3).tolist()
     right, down = (between(keys, i, -3, 3).tolist() for i in (3, 4))
     for i in range(7):
-        expected = torchvision_affine(
-            before[None, i],
-            angle=angle[i],
-            translate=[right[i], down[i]],
-            scale=scale[i],
-            shear=[-math.degrees(math.atan(shear[i])), 0],
-            interpolation=InterpolationMode.BILINEAR,
+        expected = torchvision_motion(
+            before[i], angle[i], scale[i], shear[i], right[i], down[i]
         )
-        torch.testing.assert_close(after[i], expected[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(after[i], expected, atol=1e-5, rtol=0)
 
 
 def test_affine_1998_equals_scipy(digits: Data) -> None:

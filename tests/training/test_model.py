@@ -243,12 +243,12 @@ def test_forward_equals_the_last_activation(activation: str, pooling: str) -> No
     levels = {**MODERN, "activation": activation, "pooling": pooling}
     model, images = random_model(3, levels), random_images(3, 2)
     generator = torch.Generator().manual_seed(2)
-    keep = {
+    masks = {
         layer: torch.rand(3, 2, units, generator=generator, dtype=torch.float64)
         for layer, units in (("C5", 120), ("F6", 84))
     }
     parameters = list(model.parameters())
-    for factors in (None, keep):
+    for factors in (None, masks):
         logits = model(images, factors)
         expected = model.activations(images, factors)["output"]
         torch.testing.assert_close(logits, expected, rtol=1e-11, atol=1e-11)
@@ -366,7 +366,7 @@ def test_rbf_bitmaps_are_fixed() -> None:
 
 
 @pytest.mark.parametrize("layer", ["C5", "F6"])
-def test_keep_multiplies_a_layers_output(layer: str) -> None:
+def test_dropout_mask_multiplies_a_layers_output(layer: str) -> None:
     """The factors given for a layer scale its output and nothing before it."""
     model, images = random_model(2, WORLD), random_images(3)
     before = model.activations(images)

@@ -411,7 +411,7 @@ def test_treatments_of_a_seed_share_their_draws(tiny: Data) -> None:
         {"activation": "tanh", "pooling": "subsample", "init": "lecun"},
     ):
         state = Stack.start([config({**RANDOM, **changes}, s) for s in (0, 1)], tiny)
-        masks = state.recipe.keep(batch, 1)
+        masks = state.recipe.dropout_masks(batch, 1)
         assert masks is not None
         moved = state.augment(pixels, batch, 1)
         drawn.append([state.recipe.orders(1), moved, masks["C5"], masks["F6"]])
@@ -427,7 +427,7 @@ def test_dropout_keeps_its_share(tiny: Data) -> None:
     shares = (0.25, 0.0, 0.5)
     state = Stack.start([config({"dropout": share}) for share in shares], tiny)
     batch = torch.arange(40).expand(3, -1)
-    masks = state.recipe.keep(batch, 0)
+    masks = state.recipe.dropout_masks(batch, 0)
     assert masks is not None and set(masks) == {"C5", "F6"}
     for mask in masks.values():
         for run, share in enumerate(shares):
@@ -440,10 +440,10 @@ def test_dropout_differs_by_layer_epoch_image_and_run(tiny: Data) -> None:
     """No two rows of the masks are the same, but the same again repeats them."""
     state = Stack.start([config({"dropout": 0.5}, seed) for seed in (0, 1)], tiny)
     batch = torch.arange(5).expand(2, -1)
-    masks = [state.recipe.keep(batch, epoch) for epoch in (0, 1)]
+    masks = [state.recipe.dropout_masks(batch, epoch) for epoch in (0, 1)]
     rows = [m[layer][..., :84].flatten(0, 1) for m in masks if m for layer in m]
     assert len(torch.cat(rows).unique(dim=0)) == 40
-    again = state.recipe.keep(batch.flip(1), 0)
+    again = state.recipe.dropout_masks(batch.flip(1), 0)
     assert masks[0] is not None and again is not None
     assert torch.equal(again["C5"].flip(1), masks[0]["C5"])
 
@@ -451,7 +451,7 @@ def test_dropout_differs_by_layer_epoch_image_and_run(tiny: Data) -> None:
 def test_no_dropout_has_no_masks(tiny: Data) -> None:
     """At dropout 0 nothing is multiplied."""
     state = Stack.start([config(), config()], tiny)
-    assert state.recipe.keep(torch.arange(5).expand(2, -1), 0) is None
+    assert state.recipe.dropout_masks(torch.arange(5).expand(2, -1), 0) is None
 
 
 # --- Divergence -----------------------------------------------------------------------

@@ -59,7 +59,7 @@ def affine_1998(keys: Keys, number: Number) -> Source:
 
 def shift(keys: Keys, number: Number) -> Source:
     """Translations by up to shift_pixels, horizontally and vertically."""
-    right, down = (symmetric(keys, i, number("shift_pixels")) for i in (0, 1))
+    right, down = (symmetric(keys, index, number("shift_pixels")) for index in (0, 1))
     one, zero = torch.ones_like(right), torch.zeros_like(right)
     return source((one, zero, zero, one), right, down)
 
@@ -83,7 +83,7 @@ def affine_today(keys: Keys, number: Number) -> Source:
         portable.log(number("scale_high")),
     )
     shear = symmetric(keys, 2, number("shear"))
-    right, down = (symmetric(keys, i, number("shift_pixels")) for i in (3, 4))
+    right, down = (symmetric(keys, index, number("shift_pixels")) for index in (3, 4))
     size = portable.exp(scale)
     cos, sin = size * portable.cos(turns), size * portable.sin(turns)
     return source((cos, shear * cos - sin, sin, shear * sin + cos), right, down)
@@ -121,10 +121,11 @@ def square(keys: Keys, number: Number) -> Int64[Tensor, "image 4"]:
     its centre anywhere in the image; it may hang over the edge."""
     side = number("side").long()
     centres = [
-        (28 * draws.uniform(draws.fold(keys, i)).double()).long() for i in (5, 6)
+        (28 * draws.uniform(draws.fold(keys, index)).double()).long()
+        for index in (5, 6)
     ]
     firsts = [centre - side // 2 for centre in centres]
-    return torch.stack([e for first in firsts for e in (first, first + side)], 1)
+    return torch.stack([edge for first in firsts for edge in (first, first + side)], 1)
 
 
 def displaced(images: Images, keys: Keys, number: Number) -> Tensor:

@@ -77,7 +77,9 @@ def as_targets(labels: Labels, logits: Logits) -> Logits:
 def bitmaps() -> Float[Tensor, "class unit"]:
     """The fixed weights of the ten RBF units, +1 for ink and -1 for background."""
     pixels = [drawing.replace(" ", "") for drawing in DRAWINGS]
-    return torch.tensor([[1.0 if p == "#" else -1.0 for p in row] for row in pixels])
+    return torch.tensor(
+        [[1.0 if pixel == "#" else -1.0 for pixel in row] for row in pixels]
+    )
 
 
 def targets() -> Float[Tensor, "class unit"]:
@@ -118,7 +120,9 @@ def log_sum_exp(scores: list[Number]) -> Number:
 
 def weighted(weights: list[Number], scores: list[Number]) -> Number:
     """The sum of the scores, each times its weight."""
-    return sum_of([w * score for w, score in zip(weights, scores, strict=True)])
+    return sum_of(
+        [weight * score for weight, score in zip(weights, scores, strict=True)]
+    )
 
 
 def sum_of(numbers: list[Number]) -> Number:

@@ -51,8 +51,8 @@ def orthogonal(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
     """
     matrices = draws.normal(keys).flatten(2).double().cpu().numpy()
     wide = matrices.shape[1] < matrices.shape[2]
-    rows = [orthonormal(m if wide else m.T) for m in matrices]
-    found = np.stack([q if wide else q.T for q in rows])
+    rows = [orthonormal(matrix if wide else matrix.T) for matrix in matrices]
+    found = np.stack([matrix if wide else matrix.T for matrix in rows])
     return torch.from_numpy(found).to(keys.device).view(keys.shape).float()
 
 
@@ -61,11 +61,11 @@ def orthonormal(rows: "np.ndarray") -> "np.ndarray":
     et al., 2005); uniform, as Haar has it, for normal ones. Sums go from the first
     number to the last (`cumsum`), on every machine alike."""
     found = np.zeros_like(rows)
-    for k, row in enumerate(rows):
-        for _ in range(2 if k else 0):
-            shares = np.cumsum(found[:k] * row, 1)[:, -1]
-            row = row - np.cumsum(shares[:, None] * found[:k], 0)[-1]
-        found[k] = row / np.sqrt(np.cumsum(row * row)[-1])
+    for place, row in enumerate(rows):
+        for _ in range(2 if place else 0):
+            shares = np.cumsum(found[:place] * row, 1)[:, -1]
+            row = row - np.cumsum(shares[:, None] * found[:place], 0)[-1]
+        found[place] = row / np.sqrt(np.cumsum(row * row)[-1])
     return found
 
 

@@ -32,7 +32,9 @@ def mixup(keys: Keys, alpha: Float[Tensor, "run"]) -> Shares:
     shares = torch.full(keys.shape, 0.5, dtype=torch.float64, device=keys.device)
     waiting = torch.ones_like(shares, dtype=torch.bool)
     for turn in range(TRIES):
-        pair = (1 - draws.uniform(draws.fold(keys, 2 * turn + k)) for k in (1, 2))
+        pair = (
+            1 - draws.uniform(draws.fold(keys, 2 * turn + index)) for index in (1, 2)
+        )
         x, y = (portable.exp(portable.log(number) * power) for number in pair)
         fits = waiting & (x + y <= 1)
         shares, waiting = torch.where(fits, x / (x + y), shares), waiting & ~fits

@@ -40,7 +40,9 @@ def distilled(
         (log.exp() - share) * heat for log, share in zip(logs, shares, strict=True)
     ]
     rest, (loss, pulls) = 1 - weight, own
-    pulls = [a * rest + b * weight for a, b in zip(pulls, others, strict=True)]
+    pulls = [
+        pull * rest + other * weight for pull, other in zip(pulls, others, strict=True)
+    ]
     return loss * rest + apart * weight, pulls
 
 

@@ -7,6 +7,7 @@
     norm.py      batch norm; attacked_images.py; second_derivatives.py: h
     evaluate.py  what a run answers; input_image.py: what it sees; input_slope.py: how
                  its scores change with each pixel
+    muon.py      an optimizer's step on whole matrices
     maps.py      the inner loops of C1 to S4; dense.py: those of C5 to the output
     llvm.py      the language that those are written in; cache.py: what is kept on disk
     sizes.py     how large the layers are

@@ -13,7 +13,7 @@ from typing import Any, no_type_check
 import numpy as np
 
 from lenet.training.loops.cache import compiled
-from lenet.training.loops.dense import judge
+from lenet.training.loops.dense import answer, judge
 from lenet.training.loops.input_image import GOLDEN, mixed
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.sizes import (
@@ -25,7 +25,6 @@ from lenet.training.loops.sizes import (
 from lenet.training.loops.tiles import (
     P,
     aim,
-    answer,
     backward_dense,
     delta_image,
     forward_dense,
@@ -129,7 +128,7 @@ def judge_under_attack(count, w, plan, shown, at, own, right):
             for lane in range(LANES):
                 t = at[i, lane]
                 if t >= 0:
-                    right[t] &= answer(s[i], lane) == shown.labels[t]
+                    right[t] &= answer(s[i], P.score, lane) == shown.labels[t]
         if turn == 0:
             for i in range(count):
                 for lane in range(LANES):

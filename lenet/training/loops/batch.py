@@ -28,8 +28,9 @@ from lenet.training.loops.cache import compiled, entrance
 from lenet.training.loops.dense import (
     DECAY,
     EPSILON,
-    KEEP,
     RATE,
+    SHRINK_REST,
+    answer,
     judge,
     move,
     outer_bias,
@@ -76,7 +77,6 @@ from lenet.training.loops.tiles import (
     S4_back,
     S4_squash,
     aim,
-    answer,
     backward_dense,
     backward_maps,
     forward_dense,
@@ -125,7 +125,7 @@ def judge_tile(s, count, plan, shown, at, factor, outcome):
         for lane in range(LANES):
             if at[i, lane] >= 0:
                 outcome.losses[at[i, lane]] = s[i, P.loss, lane]
-                outcome.answers[at[i, lane]] = answer(s[i], lane)
+                outcome.answers[at[i, lane]] = answer(s[i], P.score, lane)
 
 
 @compiled
@@ -391,7 +391,7 @@ def step(thread, plan, state, updates, index):
             start, length, decayed = shares[k, 1], shares[k, 2], shares[k, 3]
             for lane in range(LANES):
                 numbers[DECAY, lane] = updates.decay * decayed
-                numbers[KEEP, lane] = np.float32(1) - shrink * decayed
+                numbers[SHRINK_REST, lane] = np.float32(1) - shrink * decayed
             move(plan.rule, w, g, m, v, start, length, numbers)
 
 

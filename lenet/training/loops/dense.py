@@ -1,22 +1,33 @@
 """The inner loops of C5, F6, the output and its loss, and of the optimizers.
 
-Where the lanes are images, weights are numbers [output, input], and a sum over inputs
-or outputs takes each of them into every lane. The sum over images that is a weight's
-gradient has the inputs in its lanes, for which what a layer saw is turned over, to
-[image, input]. Where the lanes are outputs (single.py), a sum over outputs adds up the
-lanes last, from the first to the last.
+Where the lanes are images (tiles.py, batch.py), a sum over inputs or outputs takes a
+weight, one number, into every lane. The sum over images that is a weight's gradient has
+the inputs in its lanes, for which what a layer saw is turned over:
+
+    s       [place]           vectors: an input, output or delta of eight images
+    w, g    [output, pitch]   numbers: a row has the inputs of an output, and padding
+    seen    [image, width]    numbers: a row has what the layers saw of an image
+    deltas  [output, length]  numbers: a row has an output's delta of every image
+
+Where the lanes are outputs (single.py), there is one image, and a sum over outputs adds
+up the lanes last, from the first to the last:
+
+    s       [place]           vectors: eight inputs, outputs or deltas
+    w, g    [input, vector]   vectors: a row has the outputs of an input, eight each
 """
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 # Emitted and compiled functions take what numba hands them; numba has no types.
 
+import math
 from collections import namedtuple
-from typing import Any
+from typing import Any, no_type_check
 
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.head import log_sum_exp
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.optimizer import Numbers
 from lenet.training.factor.teacher import LEVELS as TEACHERS
+from lenet.training.loops.cache import compiled
 from lenet.training.loops.llvm import LANES, emitted, lane_sums, loop, when
 from lenet.training.loops.sizes import (
     C5_SHARE,
@@ -28,14 +39,23 @@ from lenet.training.loops.sizes import (
 )
 
 C5_VECTORS, F6_VECTORS = C5_UNITS // LANES, F6_ROW // LANES  # a row, in vectors
+# What a step needs, a vector each, the same number in every lane.
 Step: Any = namedtuple(
     "Step",
-    ["rate", "decay", "keep", "first", "first_rest", "second", "rest", "epsilon"],
+    [
+        "rate",
+        "decay",  # what times the weight is added to its gradient
+        "shrink_rest",  # 1 less the share of the weight that decoupled decay takes
+        "first",  # from here on: see `Numbers`
+        "first_rest",
+        "second",
+        "rest",
+        "epsilon",
+    ],
 )
-# What a step needs, a vector each, the same number in every lane: the learning rate,
-# what times the weight is added to its gradient, what a weight is multiplied by first.
-RATE, DECAY, KEEP = (Step._fields.index(name) for name in ("rate", "decay", "keep"))
-EPSILON = Step._fields.index("epsilon")
+RATE, DECAY, SHRINK_REST, EPSILON = (
+    Step._fields.index(name) for name in ("rate", "decay", "shrink_rest", "epsilon")
+)
 
 
 def dense(rows, images):
@@ -166,6 +186,19 @@ def judge(s, code, teacher, score, target, number, factor, loss, pull, about):
         s[pull + c] = s[pull + c] * s[factor]
 
 
+@compiled
+@no_type_check
+def answer(s, score, lane):
+    """The class with the largest score; -1 where a score is no number."""
+    best = 0
+    for c in range(CLASSES):
+        if not math.isfinite(s[score + c, lane]):
+            return -1
+        if s[score + c, lane] > s[score + best, lane]:
+            best = c
+    return best
+
+
 @emitted
 def put_softmax(s, score, pull):
     """The shares of the classes in the softmax."""
@@ -193,13 +226,12 @@ def move(code, w, g, m, v, start, n, numbers):
             # A rule without this memory is given the rate in its place, and ignores it.
             memory = zip((m, v), level.memory, strict=True)
             before = [a[k] if name else step.rate for a, name in memory]
-            numbers_of = Numbers._make(step[3:])
+            numbers_of = Numbers(*(getattr(step, name) for name in Numbers._fields))
             change, *after = level.rule(gradient, before[0], before[1], numbers_of)
             for array, name, value in zip((m, v), level.memory, after, strict=True):
                 if name:
                     array[k] = value
-            # keep is 1 less what decoupled decay takes.
-            w[k] = w[k] * step.keep - step.rate * change
+            w[k] = w[k] * step.shrink_rest - step.rate * change
             g[k] = g.zero()
 
 

@@ -10,10 +10,11 @@ from lenet.training.loops import norm
 from lenet.training.loops.attacked_images import judge_under_attack
 from lenet.training.loops.batch import place
 from lenet.training.loops.cache import entrance
+from lenet.training.loops.dense import answer
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.maps import repeat
 from lenet.training.loops.sizes import CLASSES
-from lenet.training.loops.tiles import TILE, P, answer, forward_dense, forward_maps, put
+from lenet.training.loops.tiles import TILE, P, forward_dense, forward_maps, put
 
 
 @entrance
@@ -42,7 +43,7 @@ def each_answer(first, stop, w, plan, shown, own, running, answers, right, score
         for i in range(count):
             for lane in range(LANES):
                 if at[i, lane] >= 0:
-                    answers[at[i, lane]] = answer(s[i], lane)
+                    answers[at[i, lane]] = answer(s[i], P.score, lane)
                     if scores.size:
                         for c in range(CLASSES):
                             scores[at[i, lane], c] = s[i, P.score + c, lane]

@@ -98,7 +98,8 @@ def move_hidden(thread, threads, plan, state, matrices, index):
     """This thread's share of the matrices takes the step `index` of its pass; their
     gradients become 0."""
     w, g, m = state[0].reshape(-1), state[1].reshape(-1), state[2]
-    rate, keep = matrices.each[index, 0], np.float32(1) - matrices.each[index, 1]
+    rate, shrink = matrices.each[index]
+    shrink_rest = np.float32(1) - shrink
     x = matrices.space[0]
     for k in range(thread, len(matrices.shapes), threads):
         first, rows, columns, start, length = matrices.shapes[k]
@@ -109,5 +110,5 @@ def move_hidden(thread, threads, plan, state, matrices, index):
         orthogonalise(matrices.space, rows, columns)
         for q, place in enumerate(places):
             if place >= 0:
-                w[place] = w[place] * keep - rate * x[q]
+                w[place] = w[place] * shrink_rest - rate * x[q]
         g[start * LANES : (start + length) * LANES] = np.float32(0)

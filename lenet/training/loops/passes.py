@@ -32,7 +32,7 @@ from lenet.training.loops import (
     single,
     tiles,
 )
-from lenet.training.loops.dense import C5_VECTORS, DECAY, F6_VECTORS, Step
+from lenet.training.loops.dense import C5_VECTORS, F6_VECTORS, Step
 from lenet.training.loops.llvm import LANES
 from lenet.training.loops.sizes import (
     C1_MAPS,
@@ -238,6 +238,7 @@ def train_pass(
     shown, memory = checked(shown), OPTIMIZERS[steps.optimizer].memory
     for values in [parameters, *(steps.memory[name] for name in memory if name)]:
         refuse_shapes(values, network, len(shown.order))
+    # What needs a whole batch, or slopes by the image, has its images in the lanes.
     one_by_one = steps.batch_size == 1 and network.norm == "none" and not adversary
     work = train_images if one_by_one else train_batches
     return work(parameters, steps, shown, network, adversary, threads)
@@ -252,17 +253,16 @@ def train_batches(
     threads: int | None,
 ) -> Pass:
     """train_pass with images in the lanes."""
-    slots, names = layout(network), OPTIMIZERS[steps.optimizer].memory
+    slots, found = layout(network), nothing_yet(shown)
     plan, maps = planned_layout(network, slots, steps.optimizer), maps_of(slots)
     hidden, groups = flat_matrices(steps, network, slots), batch.ROUND
+    # Batch norm's statistics are those of a whole batch: its groups are one round.
     if plan.norm:
         groups = -(-min(steps.batch_size, shown.order.shape[1]) // LANES)
-    found, states = nothing_yet(shown), {}
+    states: dict[int, tuple[Array, ...]] = {}
 
     def prepare(run: int, threads: int) -> Any:
-        w = flat(parameters, slots, run)
-        memory = [flat(steps.memory[n], slots, run) if n else w[:0] for n in names]
-        states[run] = (w, aligned(len(w)), *memory)
+        states[run] = flat_state(parameters, steps, slots, run)
         shares = thread_shares(slots, threads, apart(steps))
         return round_of(groups, maps), np.zeros(2, np.int64), shares
 
@@ -271,15 +271,9 @@ def train_batches(
             return
         kept, gate, shares = prepared
         seen, ball = one_shown(shown, network, run), ball_of(adversary, network, run)
+        # Groups at a time: with batch norm all of the thread's, else a tile of them.
         mine = -(-groups // threads) if plan.norm else tiles.TILE
-        updates = batch.Updates(
-            size=steps.batch_size,
-            shares=shares,
-            numbers=numbers_of(steps, run),
-            each=np.ascontiguousarray(steps.each[run], np.float32),
-            decay=np.float32(steps.decay[run]),
-            matrices=hidden_of(steps, run, *hidden),
-        )
+        updates = updates_of(steps, run, shares, hidden)
         batch.each_batch(
             tiles.Team(thread, threads, gate), plan, seen, updates, states[run], kept,
             own_space(mine, maps, seen.values[0], ball), network.running[run],
@@ -287,12 +281,23 @@ def train_batches(
         )  # fmt: skip
 
     together(len(shown.order), threads, work, prepare)
-    for run, (w, _, *memory) in states.items():
-        unflat(w, slots, parameters, run)
-        for name, row in zip(names, memory, strict=True):
-            if name:
-                unflat(row, slots, steps.memory[name], run)
+    for run, state in states.items():
+        unflat_state(state, slots, parameters, steps, run)
     return found._replace(diverged=found.diverged[:, 0])
+
+
+def updates_of(
+    steps: Steps, run: int, shares: Array, hidden: tuple[Array, Array]
+) -> Any:
+    """What the steps of a run are, see batch.Updates."""
+    return batch.Updates(
+        size=steps.batch_size,
+        shares=shares,
+        numbers=numbers_of(steps, run),
+        each=np.ascontiguousarray(steps.each[run], np.float32),
+        decay=np.float32(steps.decay[run]),
+        matrices=hidden_of(steps, run, *hidden),
+    )
 
 
 def train_images(
@@ -304,24 +309,20 @@ def train_images(
     threads: int | None,
 ) -> Pass:
     """train_pass with channels in the lanes, for batches of one image."""
-    places, names = positions(network), OPTIMIZERS[steps.optimizer].memory
+    places, found = positions(network), nothing_yet(shown)
     plan = planned_layout(network, layout(network), steps.optimizer)
+    # A rule without averages or decay takes each step where its gradient is found.
     decayed = np.any(steps.decay) or np.any(steps.each[:, :, 1])
     fused = steps.optimizer in ("sgd", "sdlm") and not decayed
-    mask, found = kernel_mask(network, places), nothing_yet(shown)
-    spans = {name: SPANS[name] for name in SLOTS if name not in apart(steps)}
-    decays = np.array(  # biases do not decay
-        [(*span, int(not name.endswith("bias"))) for name, span in spans.items()]
-    )
+    mask, decays = kernel_mask(network, places), decay_spans(steps)
     hidden = matrices(steps, network, places, SPANS)
 
     def work(run: int, thread: int, threads: int, _: None) -> None:
         if thread or stands(steps, run):
             return  # one image after the other: nothing to share out
-        w, g = laid(parameters, places, run), laid({}, {}, run)
-        m, v = (laid(steps.memory[n], places, run) if n else g[:0] for n in names)
-        if fused and not names[1]:
-            v = np.ones_like(g)
+        state = laid_state(parameters, steps, places, run)
+        if fused and not state[3].size:
+            state = (*state[:3], np.ones_like(state[1]))  # sgd: steps of one size
         seen = one_shown(shown, network, run)
         s = aligned(single.SIZE * LANES).reshape(-1, LANES)
         s[: single.P.plane1] = seen.values[0]
@@ -333,12 +334,9 @@ def train_images(
             matrices=hidden_of(steps, run, *hidden),
         )
         turned = np.zeros((C3_MAPS * TAPS, LANES), np.float32)
-        state, outcome = (w, g, m, v), of_run(found, run)
+        outcome = of_run(found, run)
         single.each_image(s, state, turned, mask, plan, seen, updates, outcome)
-        take(w, places, parameters, run)
-        for name, row in zip(names, (m, v), strict=True):
-            if name:
-                take(row, places, steps.memory[name], run)
+        take_state(state, places, parameters, steps, run)
 
     together(len(shown.order), threads, work, lambda run, threads: None)
     return found._replace(diverged=found.diverged[:, 0])
@@ -387,6 +385,7 @@ def asked(
     chunks = -(-images // chunk)
 
     def work(run: int, thread: int, threads: int, w: Array) -> None:
+        # Whole tiles for every thread: idle lanes are only in the run's last one.
         first, stop = (chunks * t // threads * chunk for t in (thread, thread + 1))
         seen, ball = one_shown(shown, network, run), ball_of(adversary, network, run)
         own = own_space(tiles.TILE, maps, seen.values[0], ball)
@@ -479,6 +478,7 @@ def curvature_of(
         g, ball = aligned(len(w)), ball_of(None, network, run)
         own = own_space(tiles.TILE, maps, seen.values[0], ball)
         kept = round_of(batch.ROUND, maps)
+        # The recursion of App. C goes back through squared weights.
         second_derivatives.each_sample(w, w * w, plan, seen, kept, own, g)
         unflat(g / np.float32(len(seen.order)), slots, found, run)
 
@@ -500,7 +500,9 @@ def together(
         work(run, 0, 1, prepare(run, 1))
 
     with ThreadPoolExecutor(threads) as executor:
+        # As many runs as every thread gets alike: one thread each.
         list(executor.map(whole, range(alone)))
+        # Those that are left, fewer than threads: one after the other, by all threads.
         for run in range(alone, runs):
             shared = prepare(run, threads)
             parts = [
@@ -513,6 +515,7 @@ def together(
 
 def layout(network: Network) -> dict[str, int]:
     """The numbers that each parameter in use takes, up to where the next one begins."""
+    # S2 and S4 may have no parameters, and RBF units, the output, have none.
     absent = "S" * (not POOLINGS[network.pooling].trainable)
     absent += "o" * (not HEADS[network.head].trainable)
     slots = {name: n for name, n in SLOTS.items() if name[0] not in absent}
@@ -544,6 +547,7 @@ def planned_layout(
 ) -> Layout:
     """The layout of a network whose parameters are laid out so."""
     table = CONNECTIONS[network.connection]
+    # A parameter that is not in use takes no room, and nothing reads where it begins.
     at = starts_of({name: slots.get(name, 0) for name in SLOTS})
     head, codes = HEADS[network.head], list(ACTIVATIONS)
     return Layout(
@@ -598,6 +602,34 @@ def unflat(
         start += size
 
 
+def flat_state(
+    parameters: Mapping[str, Array], steps: Steps, slots: Mapping[str, int], run: int
+) -> tuple[Array, ...]:
+    """A run's weights, space for their gradients, and the optimizer's m and v, which
+    are empty where it has none: w, g, m and v of batch.py."""
+    w = flat(parameters, slots, run)
+    memory = (
+        flat(steps.memory[name], slots, run) if name else w[:0]
+        for name in OPTIMIZERS[steps.optimizer].memory
+    )
+    return (w, aligned(len(w)), *memory)
+
+
+def unflat_state(
+    state: tuple[Array, ...],
+    slots: Mapping[str, int],
+    parameters: Mapping[str, Array],
+    steps: Steps,
+    run: int,
+) -> None:
+    """The inverse of flat_state, into `parameters` and `steps.memory`."""
+    w, _, *memory = state
+    unflat(w, slots, parameters, run)
+    for name, row in zip(OPTIMIZERS[steps.optimizer].memory, memory, strict=True):
+        if name:
+            unflat(row, slots, steps.memory[name], run)
+
+
 def positions(network: Network) -> dict[str, Array]:
     """Where each number of a parameter lies in the layout of single.py, in numbers."""
     table = CONNECTIONS[network.connection]
@@ -607,6 +639,7 @@ def positions(network: Network) -> dict[str, Array]:
     maps, pixels = np.divmod(np.arange(S4_ALL), S4_SIZE)
     units = maps // LANES * (S4_SIZE * LANES) + pixels * LANES + maps % LANES
     at = single.K
+    # Lanes: maps of C1 and C3, units of C5 and F6. The output is [class, unit].
     places = {
         "C1.weight": (at.c1 + taps) * LANES + np.arange(C1_MAPS)[:, None],
         "C3.weight": (at.c3 + m // LANES * single.C3_HALF + i * TAPS + taps) * LANES
@@ -642,6 +675,33 @@ def take(
         part[...] = row.reshape(-1)[place].reshape(part.shape)
 
 
+def laid_state(
+    parameters: Mapping[str, Array], steps: Steps, places: Mapping[str, Array], run: int
+) -> tuple[Array, ...]:
+    """As flat_state, for single.py."""
+    w, g = laid(parameters, places, run), laid({}, {}, run)
+    memory = (
+        laid(steps.memory[name], places, run) if name else g[:0]
+        for name in OPTIMIZERS[steps.optimizer].memory
+    )
+    return (w, g, *memory)
+
+
+def take_state(
+    state: tuple[Array, ...],
+    places: Mapping[str, Array],
+    parameters: Mapping[str, Array],
+    steps: Steps,
+    run: int,
+) -> None:
+    """The inverse of laid_state, into `parameters` and `steps.memory`."""
+    w, _, *memory = state
+    take(w, places, parameters, run)
+    for name, row in zip(OPTIMIZERS[steps.optimizer].memory, memory, strict=True):
+        if name:
+            take(row, places, steps.memory[name], run)
+
+
 def kernel_mask(network: Network, places: Mapping[str, Array]) -> Array:
     """1 for each kernel of C3 that there is, 0 elsewhere; empty where all are."""
     if kernel_numbers(network) == SLOTS["C3.weight"]:
@@ -656,6 +716,14 @@ SPANS = {  # where a parameter lies in single.py's weights: first vector, and ho
 }
 
 
+def decay_spans(steps: Steps) -> Array:
+    """[part, 3], see single.Updates: where decay acts, which is not on biases."""
+    spans = {name: SPANS[name] for name in SLOTS if name not in apart(steps)}
+    return np.array(
+        [(*span, int(not name.endswith("bias"))) for name, span in spans.items()]
+    )
+
+
 def thread_shares(
     slots: Mapping[str, int], threads: int, others: Container[str] = ()
 ) -> Array:
@@ -668,12 +736,14 @@ def thread_shares(
             continue
         decayed, first = int(not name.endswith("bias")), starts[name] // LANES
         if name in BLOCKS:
+            # The blocks of outputs whose gradients the thread has added up.
             blocks = BLOCKS[name]
             each = size // blocks // LANES
             for thread in range(threads):
                 low, high = (blocks * t // threads for t in (thread, thread + 1))
                 rows.append((thread, first + low * each, (high - low) * each, decayed))
         else:
+            # C1 to S4: the first thread. The output, C5's and F6's biases: the last.
             owner = 0 if name[:2] in MAPS else threads - 1
             rows.append((owner, first, size // LANES, decayed))
     return np.array(rows)
@@ -708,6 +778,7 @@ def matrices(
     shapes, wheres, first = [], [np.empty(0, np.int64)], 0
     for name in apart(steps):
         numbers = matrix(name, network)
+        # Rows and columns are whole vectors: -1 fills them up, and stands for 0.
         rows, columns = (-(-n // LANES) * LANES for n in numbers.shape)
         where = np.full((rows, columns), -1)
         there = np.zeros(where.shape, np.bool_)
@@ -742,6 +813,7 @@ def hidden_of(steps: Steps, run: int, shapes: Array, places: Array) -> Any:
     momentum = np.float32(steps.momentum[run])
     rule[:2] = np.array([momentum, np.float32(1) - momentum])[:, None]
     each = np.ascontiguousarray(steps.hidden[run], np.float32)
+    # Room for the largest X [rows, columns], and for X X^T [rows, rows].
     whole, square = (int((shapes[:, 1] * shapes[:, k]).max()) for k in (2, 1))
     space = tuple(aligned(n) for n in (whole, whole, square, square, whole))
     return muon.Matrices(shapes, places, rule, each, space)
@@ -793,6 +865,7 @@ def ball_of(adversary: Adversary | None, network: Network, run: int) -> Any:
     zero = np.float32(0)
     if adversary is None:
         return attacked_images.Ball(zero, zero, 0, zero, zero)
+    # The input is pixel * scale + shift: from `shift`, a pixel of 0, to that of 1.
     scale, shift = np.float32(network.scale[run]), np.float32(network.shift[run])
     epsilon, step = (np.float32(a[run]) * scale for a in adversary[:2])
     return attacked_images.Ball(epsilon, step, adversary.steps, shift, scale + shift)
@@ -805,12 +878,19 @@ def stands(steps: Steps, run: int) -> bool:
 
 def numbers_of(steps: Steps, run: int) -> Array:
     """The numbers of a run's steps that stay the same, for `Step`."""
-    numbers = np.zeros((len(Step._fields), LANES), np.float32)
     first, second = np.float32(steps.first[run]), np.float32(steps.second[run])
-    one = np.float32(1)
-    numbers[DECAY] = steps.decay[run]
-    numbers[3:7] = np.array([first, one - first, second, one - second])[:, None]
-    return numbers
+    one, unset = np.float32(1), np.float32(0)  # unset: each step fills it in
+    step = Step(
+        rate=unset,
+        decay=steps.decay[run],
+        shrink_rest=unset,
+        first=first,
+        first_rest=one - first,
+        second=second,
+        rest=one - second,
+        epsilon=unset,
+    )
+    return np.repeat(np.array(step, np.float32)[:, None], LANES, axis=1)
 
 
 def one_shown(shown: Shown, network: Network, run: int) -> OneShown:
@@ -825,8 +905,8 @@ def one_shown(shown: Shown, network: Network, run: int) -> OneShown:
 def checked(shown: Shown) -> Shown:
     """`shown` as the loops take it; a ValueError for what they would read astray."""
     pictures, order, labels = shown[:3]
-    within(shown.partner, len(pictures), "partner", "pictures")
-    within(shown.partner_label, CLASSES, "partner_label", "classes")
+    refuse_out_of_range(shown.partner, len(pictures), "partner", "pictures")
+    refuse_out_of_range(shown.partner_label, CLASSES, "partner_label", "classes")
     if (
         pictures.shape[1:] != (PICTURE_SIDE, PICTURE_SIDE)
         or labels.shape != order.shape
@@ -835,8 +915,8 @@ def checked(shown: Shown) -> Shown:
         raise ValueError(f"pictures, order and labels do not fit: {shapes}")
     if pictures.dtype != np.uint8:
         raise ValueError(f"pictures are {pictures.dtype}: give uint8")
-    within(order, len(pictures), "order", "pictures")
-    within(labels, CLASSES, "labels", "classes")
+    refuse_out_of_range(order, len(pictures), "order", "pictures")
+    refuse_out_of_range(labels, CLASSES, "labels", "classes")
     runs, images = order.shape
     arrays = {
         "pictures": pictures,
@@ -849,13 +929,14 @@ def checked(shown: Shown) -> Shown:
         fit = (runs, *(sizes.get(n, n) for n in shape))
         if given.size and given.shape != fit:
             raise ValueError(f"{name} is {given.shape}, not {fit}")
+        # Of what there is none, an empty array, of the type that was compiled.
         if not given.size:
             given = np.zeros((runs, *(0 if n in sizes else n for n in shape)))
         arrays[name] = given.astype(kind, copy=False)
     return Shown(**{name: np.ascontiguousarray(a) for name, a in arrays.items()})
 
 
-def within(places: Array, count: int, name: str, what: str) -> None:
+def refuse_out_of_range(places: Array, count: int, name: str, what: str) -> None:
     """A ValueError for places that are not from 0 on below the count."""
     if places.size and not 0 <= places.min() <= places.max() < count:
         raise ValueError(f"{name}: some go beyond the {count} {what}")

@@ -27,8 +27,9 @@ from lenet.training.loops.dense import (
     DECAY,
     EPSILON,
     F6_VECTORS,
-    KEEP,
     RATE,
+    SHRINK_REST,
+    answer,
     descend_all,
     descend_C5,
     descend_F6,
@@ -264,7 +265,7 @@ def each_image(s, state, turned, mask, plan, shown, updates, outcome):
             s[P.factor, lane] = updates.each[t, 0] if fused else np.float32(1)
         judge(s, plan.head, plan.teacher, P.score, P.target, P.number, P.factor, P.loss,
               P.pull, P.answered)  # fmt: skip
-        outcome.losses[t], outcome.answers[t] = s[P.loss, 0], answer(s)
+        outcome.losses[t], outcome.answers[t] = s[P.loss, 0], answer(s, P.score, 0)
         if not math.isfinite(outcome.losses[t]):
             outcome.ended[0] = t
             return
@@ -332,19 +333,6 @@ def gather_rest(s, g, plan):
 
 @compiled
 @no_type_check
-def answer(s):
-    """The class with the largest score; -1 where a score is no number."""
-    best = 0
-    for c in range(CLASSES):
-        if not math.isfinite(s[P.score + c, 0]):
-            return -1
-        if s[P.score + c, 0] > s[P.score + best, 0]:
-            best = c
-    return best
-
-
-@compiled
-@no_type_check
 def step(plan, state, updates, index):
     """The step `index` of a pass, of all weights."""
     w, g, m, v = state
@@ -358,7 +346,7 @@ def step(plan, state, updates, index):
         start, length, decayed = decays[k, 0], decays[k, 1], decays[k, 2]
         for lane in range(LANES):
             numbers[DECAY, lane] = decay * decayed
-            numbers[KEEP, lane] = np.float32(1) - shrink * decayed
+            numbers[SHRINK_REST, lane] = np.float32(1) - shrink * decayed
         move(plan.rule, w, g, m, v, start, length, numbers)
     for lane in range(LANES):
         numbers[DECAY, lane] = decay

@@ -15,7 +15,6 @@ saw and their deltas for the round of groups, which batch.py multiplies:
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 # Emitted and compiled functions take what numba hands them; numba has no types.
 
-import math
 from collections import namedtuple
 from itertools import accumulate
 from typing import Any, no_type_check
@@ -413,19 +412,6 @@ def aim(s, shown, at, factor):
         s[P.answered + CLASSES + 1, lane] = shown.weight
         s[P.number, lane] = shown.number
         s[P.factor, lane] = factor if there else np.float32(0)
-
-
-@compiled
-@no_type_check
-def answer(s, lane):
-    """The class with the largest score; -1 where a score is no number."""
-    best = 0
-    for c in range(CLASSES):
-        if not math.isfinite(s[P.score + c, lane]):
-            return -1
-        if s[P.score + c, lane] > s[P.score + best, lane]:
-            best = c
-    return best
 
 
 @compiled
