@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from lenet.commands import VERBS, module_docstring
 from lenet.config import CONF, Refusal, suggest, typed_keys
 from lenet.terminal import Said
 
@@ -56,8 +57,6 @@ def main(arguments: Sequence[str]) -> Said:
 
 def words(typed: Sequence[str]) -> list[str]:
     """What the last word may become: a command, a key=, or a key=value."""
-    from lenet.__main__ import VERBS
-
     last = typed[-1] if typed else ""
     if len(typed) < 2:
         return [verb for verb in VERBS if verb.startswith(last)]
@@ -71,8 +70,6 @@ def words(typed: Sequence[str]) -> list[str]:
 
 def known_keys(verb: str) -> set[str]:
     """The keys of a command: those that its help names, and those of a run."""
-    from lenet.__main__ import VERBS, module_docstring
-
     if verb not in VERBS:
         return set()
     named = set(re.findall(r"\b([a-z_]+)=", module_docstring(verb)))
