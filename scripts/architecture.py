@@ -29,8 +29,8 @@ from lenet.figures.canvas import (
     SEEN,
     SMALL,
     SUBSAMPLING,
-    Page,
-    sheet,
+    Canvas,
+    titled_canvas,
 )
 from lenet.report import study_report
 from lenet.studies.origin import NOWHERE
@@ -91,7 +91,7 @@ def architecture() -> Figure:
     old, new = (sum(row[2] for row in layers) for layers in rows.values())
     wires = sum(row[3] for row in rows["paper"])
     title = f"LeNet-5: {old:,} parameters and {wires:,} connections in 1998, "
-    page, top = sheet(
+    canvas, top = titled_canvas(
         WIDTH,
         HEIGHT + 2 * BLOCK + 0.1,
         f"{title}{new:,} parameters today",
@@ -100,40 +100,40 @@ def architecture() -> Figure:
         "for each place. Python: lenet.training.model.table.",
         NOWHERE,
     )
-    picture(page.axes(0, top, WIDTH, HEIGHT), rows["paper"])
+    picture(canvas.axes(0, top, WIDTH, HEIGHT), rows["paper"])
     for name, layers in rows.items():
-        counts(page, top + HEIGHT, name, levels[name], layers)
+        counts(canvas, top + HEIGHT, name, levels[name], layers)
         top += BLOCK + 0.1
-    return page.figure
+    return canvas.figure
 
 
 def counts(
-    page: Page, y: float, preset: str, levels: dict[str, str], rows: Sequence[Row]
+    canvas: Canvas, y: float, preset: str, levels: dict[str, str], rows: Sequence[Row]
 ) -> None:
     """Three lines: what a preset has for its layers, parameters and connections."""
     line = LINE * BODY
     patch = Rectangle(
-        (MARGIN / page.width, 1 - (y + BLOCK) / page.height),
-        1 - 2 * MARGIN / page.width,
-        BLOCK / page.height,
+        (MARGIN / canvas.width, 1 - (y + BLOCK) / canvas.height),
+        1 - 2 * MARGIN / canvas.width,
+        BLOCK / canvas.height,
         color=BAND,
         linewidth=0,
     )
-    page.figure.add_artist(patch)
+    canvas.figure.add_artist(patch)
     heads = [f"{PRESETS[preset]}, preset={preset}", "parameters", "connections"]
     y += 0.2 * line
-    page.write(MARGIN + 0.08, y, heads[:1], BODY, weight="bold", color=INK)
-    page.write(MARGIN + 0.08, y + line, heads[1:], BODY, color=INK)
+    canvas.write(MARGIN + 0.08, y, heads[:1], BODY, weight="bold", color=INK)
+    canvas.write(MARGIN + 0.08, y + line, heads[1:], BODY, color=INK)
     for at, (name, _, parameters, connections) in zip(CENTERS[1:], rows, strict=True):
         factor = CHOSEN.get(name)
         label = f"{factor}={levels[factor]}" if factor else ""
-        page.write(at, y, [label], SMALL, ha="center", color=GREY)
+        canvas.write(at, y, [label], SMALL, ha="center", color=GREY)
         numbers = [f"{parameters:,}", f"{connections:,}"]
-        page.write(at, y + line, numbers, BODY, ha="center")
+        canvas.write(at, y + line, numbers, BODY, ha="center")
     _, _, *columns = zip(*rows, strict=True)
     sums = [f"{sum(column):,}" for column in columns]
-    page.write(TOTAL, y + line, sums, BODY, ha="center", weight="bold")
-    page.write(TOTAL, y, ["total"], SMALL, ha="center", color=GREY)
+    canvas.write(TOTAL, y + line, sums, BODY, ha="center", weight="bold")
+    canvas.write(TOTAL, y, ["total"], SMALL, ha="center", color=GREY)
 
 
 def picture(axes: Axes, rows: Sequence[Row]) -> None:

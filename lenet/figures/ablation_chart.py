@@ -3,7 +3,7 @@
 A row per change, a panel per factor that has several levels, the effect in percentage
 points, or in the response's own unit; better is on one side everywhere. Sides share
 their rows: what a change does to one network stands beside what it does to another, and
-a main effect beside the simple effects at both ends. On a narrow page the sides stand
+a main effect beside the simple effects at both ends. On a narrow canvas the sides stand
 below each other. What is too far out for the axis is an arrow at its edge, and the
 number stands beside it.
 """
@@ -33,8 +33,8 @@ from lenet.figures.canvas import (
     SCREEN,
     SMALL,
     VERDICTS,
+    Canvas,
     Look,
-    Page,
     interval,
     legend_lines,
     marker,
@@ -42,8 +42,8 @@ from lenet.figures.canvas import (
     points,
     runs_in_words,
     scale,
-    sheet,
     text_width,
+    titled_canvas,
     unit_of,
     wrap,
 )
@@ -159,12 +159,12 @@ def ablation_chart(
         body = sum(part.height for part in parts) + KEY * lines
         said = _caption(sides, limits, response)
         title = title or finding(*sides, words=words)
-        page, y = sheet(width, body, title, said, origin, look)
-        page.legend(y, handles, columns, numpoints=2)
+        canvas, y = titled_canvas(width, body, title, said, origin, look)
+        canvas.legend(y, handles, columns, numpoints=2)
         y += KEY * lines
         for part in parts:
-            y = part.draw(page, (left, y), limits)
-    return page.figure
+            y = part.draw(canvas, (left, y), limits)
+    return canvas.figure
 
 
 def _layout(look: Look, sides: Sequence[Side], words: Words) -> Layout:
@@ -184,7 +184,7 @@ def _layout(look: Look, sides: Sequence[Side], words: Words) -> Layout:
 def _widths(
     look: Look, layout: Layout, rows: Sequence[_Row], sides: int
 ) -> tuple[float, float]:
-    """Inches from the left edge to the first plot, and of the page."""
+    """Inches from the left edge to the first plot, and of the canvas."""
     if look.width:
         return look.margin + layout.left(layout.label), look.width
     label = max(text_width(line) for row in rows for line in row.label)
@@ -538,30 +538,30 @@ class _Block:
         )
         return self.above + panels + rows + AXIS + LINE * SMALL * len(self.foot) + 0.05
 
-    def draw(self, page: Page, at: tuple[float, float], limits: Limits) -> float:
+    def draw(self, canvas: Canvas, at: tuple[float, float], limits: Limits) -> float:
         """Draw downwards from `at`; returns where it ends."""
         left, y = at
         starts = [left + i * self.layout.side for i in range(len(self.columns))]
         for x, lines in zip(starts, self.heads, strict=True):
             start = y + self.above - 0.05 - LINE * BODY * len(lines)
-            page.write(x, start, lines, BODY, weight="bold")
+            canvas.write(x, start, lines, BODY, weight="bold")
         y += self.above
         axes: list[Axes] = []
         for heading, rows in self.panels.items():
             lines = wrap(heading, self.inner, BODY, "bold")
-            page.write(page.margin, y + 0.05, lines, BODY, weight="bold")
+            canvas.write(canvas.margin, y + 0.05, lines, BODY, weight="bold")
             y += _headed(lines)
-            axes = self._panel(page, rows, (starts, y), limits)
+            axes = self._panel(canvas, rows, (starts, y), limits)
             y += sum(row.height for row in rows)
         for x, panel in zip(starts, axes, strict=True):
             panel.tick_params(axis="x", labelbottom=True, length=3)
             middle = x + self.layout.plot / 2
-            page.write(middle, y + AXIS, self.foot, SMALL, ha="center")
+            canvas.write(middle, y + AXIS, self.foot, SMALL, ha="center")
         return y + AXIS + LINE * SMALL * len(self.foot) + 0.05
 
     def _panel(
         self,
-        page: Page,
+        canvas: Canvas,
         rows: Sequence[_Row],
         at: tuple[Sequence[float], float],
         limits: Limits,
@@ -571,15 +571,15 @@ class _Block:
         height = sum(row.height for row in rows)
         every = []
         for i, x in zip(self.columns, starts, strict=True):
-            axes = page.axes(x, y, plot, height)
+            axes = canvas.axes(x, y, plot, height)
             _dress(axes, limits[i], (y + height, y), self.response, self.layout.ticks)
             every.append(axes)
         for row in rows:
-            write_label(page, row.label, (starts[0], y), row.height, self.layout)
+            write_label(canvas, row.label, (starts[0], y), row.height, self.layout)
             for i, x, axes in zip(self.columns, starts, every, strict=True):
                 if cell := row.cells[i]:
                     room = y + row.head, row.height - row.head
-                    _write(page, cell, x + plot + GAP, *room)
+                    _write(canvas, cell, x + plot + GAP, *room)
                     _draw_cell(axes, cell, *room)
             y += row.height
         return every
@@ -605,11 +605,11 @@ def _dress(
     axes.tick_params(axis="x", labelbottom=False, length=0)
 
 
-def _write(page: Page, cell: _Cell, x: float, y: float, height: float) -> None:
+def _write(canvas: Canvas, cell: _Cell, x: float, y: float, height: float) -> None:
     """The effect with its verdict, the interval and the notes, in the middle."""
     color = VERDICTS[cell.arm.verdict][0]
-    y = page.write(x, y + (height - cell.height) / 2, cell.effect, BODY, color=color)
-    page.write(x, y, cell.notes, SMALL, color=GREY)
+    y = canvas.write(x, y + (height - cell.height) / 2, cell.effect, BODY, color=color)
+    canvas.write(x, y, cell.notes, SMALL, color=GREY)
 
 
 def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:

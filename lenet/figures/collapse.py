@@ -19,8 +19,8 @@ from lenet.figures.canvas import (
     SMALL,
     Look,
     plain_axes,
-    sheet,
     text_width,
+    titled_canvas,
     wrap,
 )
 from lenet.figures.level_names import Words
@@ -75,23 +75,23 @@ def lost_shares(
         body, said = sum(row.height for row in rows), _caption(losses, drawn, layout)
         foot = wrap(AXIS, layout.plot if layout.above else 3.0, BODY)
         height = body + 0.8 + LINE * BODY * (len(foot) - 1)
-        page, top = sheet(width, height, title, said, origin, look)
-        page.legend(top, _handles())
+        canvas, top = titled_canvas(width, height, title, said, origin, look)
+        canvas.legend(top, _handles())
         top += 0.3
-        axes = page.axes(left, top, layout.plot, body)
+        axes = canvas.axes(left, top, layout.plot, body)
         most = 100 * max(drawn["high"].max(), drawn["high_reference"].max())
         axes.set(xlim=(-0.03 * most, 1.05 * most), yticks=[], ylim=(top + body, top))
         plain_axes(axes)
         y = top
         for row in rows:
-            write_label(page, row.label, (left, y), row.height, layout)
+            write_label(canvas, row.label, (left, y), row.height, layout)
             room = row.height - row.head
             above = y + row.head + (room - LINE * SMALL * len(row.lines)) / 2
-            page.write(left + layout.plot + GAP, above, row.lines, SMALL)
+            canvas.write(left + layout.plot + GAP, above, row.lines, SMALL)
             _draw(axes, row.loss, y + row.head + room / 2)
             y += row.height
-        page.write(left + layout.plot / 2, y + 0.27, foot, BODY, ha="center")
-    return page.figure
+        canvas.write(left + layout.plot / 2, y + 0.27, foot, BODY, ha="center")
+    return canvas.figure
 
 
 def _rows(losses: pd.DataFrame, words: Words, look: Look) -> tuple[list[_Row], Layout]:

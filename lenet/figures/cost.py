@@ -22,12 +22,12 @@ from lenet.figures.canvas import (
     PALE,
     SCREEN,
     SMALL,
+    Canvas,
     Look,
-    Page,
     TooNarrow,
     runs_in_words,
-    sheet,
     text_width,
+    titled_canvas,
     wrap,
 )
 from lenet.figures.learning_curves import rungs
@@ -130,20 +130,20 @@ def error_against_cost(
         lines = [[key] for key in PANELS] if look.narrow else [[*PANELS]]
         height = len(lines) * (body + 0.65) + (len(lines) - 1) * BETWEEN
         texts = title or finding(costs, reference), _caption(costs, hardware)
-        page, top = sheet(width, height, *texts, origin, look)
+        canvas, top = titled_canvas(width, height, *texts, origin, look)
         for keys in lines:
-            page.write(look.margin, top, ["test error, %"], SMALL, color=GREY)
+            canvas.write(look.margin, top, ["test error, %"], SMALL, color=GREY)
             top += 0.2
             panels = {}
             for at, key in zip([x, x + wide + between], keys, strict=False):
-                panels[key] = page.axes(at, top, wide, body)
+                panels[key] = canvas.axes(at, top, wide, body)
                 _draw(panels[key], costs, key, reference, right=at > x)
                 at, foot = at + wide / 2, top + body + 0.25
-                page.write(at, foot, [PANELS[key]], BODY, ha="center")
+                canvas.write(at, foot, [PANELS[key]], BODY, ha="center")
             place = x + wide + between / 2, column, top, body
-            _connect(page, panels, costs, labels, place, reference)
+            _connect(canvas, panels, costs, labels, place, reference)
             top += body + 0.45 + BETWEEN
-    return page.figure
+    return canvas.figure
 
 
 class _Layout(NamedTuple):
@@ -235,7 +235,7 @@ def _tick(value: float, _: int) -> str:
 
 
 def _connect(
-    page: Page,
+    canvas: Canvas,
     panels: Mapping[str, Axes],
     costs: pd.DataFrame,
     labels: list[list[str]],
@@ -244,8 +244,8 @@ def _connect(
 ) -> None:
     """Write the names between the panels and draw a line from each to its points."""
     middle, column, top, body = place
-    # From the coordinates of the data to shares of the page, where the names stand.
-    turned = page.figure.transFigure.inverted()
+    # From the coordinates of the data to shares of the canvas, where the names stand.
+    turned = canvas.figure.transFigure.inverted()
     points = [
         [
             turned.transform(
@@ -255,7 +255,7 @@ def _connect(
         ]
         for row in costs.itertuples(index=False)
     ]
-    wanted = [(1 - ends[0][1]) * page.height for ends in points]
+    wanted = [(1 - ends[0][1]) * canvas.height for ends in points]
     heights = list(map(_height, labels))
     middles = _apart(wanted, heights, top, body)
     for name, ends, lines, y, height in zip(
@@ -263,15 +263,15 @@ def _connect(
     ):
         weight = "bold" if name == reference else "normal"
         at = y - height / 2 + 0.02
-        page.write(middle, at, lines, SMALL, ha="center", weight=weight)
-        level = 1 - y / page.height
+        canvas.write(middle, at, lines, SMALL, ha="center", weight=weight)
+        level = 1 - y / canvas.height
         widest = max(text_width(line, SMALL, weight) for line in lines)
         for (x, end), side in zip(ends, (-1, 1)[: len(ends)], strict=True):
-            start = (middle + side * (widest / 2 + 0.04)) / page.width
-            edge = (middle + side * (column / 2 + 0.08)) / page.width
+            start = (middle + side * (widest / 2 + 0.04)) / canvas.width
+            edge = (middle + side * (column / 2 + 0.08)) / canvas.width
             line = Line2D([start, edge, x], [level, level, end])
             line.set(color=LIGHT_GREY, linewidth=0.5, zorder=1)
-            page.figure.add_artist(line)
+            canvas.figure.add_artist(line)
 
 
 def _height(lines: list[str]) -> float:

@@ -31,7 +31,7 @@ from lenet.figures.canvas import (
     SKY,
     SMALL,
     STYLE,
-    sheet,
+    titled_canvas,
 )
 from lenet.figures.level_names import NETWORKS
 from lenet.interpret.sanity import area
@@ -134,7 +134,7 @@ def probe_chart(
     names = [["error of a linear probe, %", "selectivity, percentage points"]]
     title = probe_finding(accuracy)
     with matplotlib.style.context(["default", STYLE]):
-        figure, [panels] = panel_page(names, title, caption, origin, handles)
+        figure, [panels] = panel_canvas(names, title, caption, origin, handles)
         clean = selectivity[selectivity["images"] == "clean"]
         for axes, table in zip(panels, (wrong, clean), strict=True):
             for key, line in table.groupby(["network", "weights", "images"]):
@@ -188,7 +188,7 @@ def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figu
     ]
     with matplotlib.style.context(["default", STYLE]):
         title = sae_finding(table, layer)
-        figure, [panels] = panel_page(names, title, caption, origin, handles)
+        figure, [panels] = panel_canvas(names, title, caption, origin, handles)
         for axes, value in zip(panels, ("fvu", "error", "dead"), strict=True):
             rows = seed_means(table, keys, value)
             rows = rows.assign(l0=seed_means(table, keys, "l0")["mean"])
@@ -262,7 +262,7 @@ def sanity_chart(
     )
     with matplotlib.style.context(["default", STYLE]):
         title = sanity_finding(faithful)
-        figure, panels = panel_page(names, title, caption, origin, handles)
+        figure, panels = panel_canvas(names, title, caption, origin, handles)
         for network, row in zip(networks, panels, strict=True):
             chosen = faithful[faithful["network"] == network]
             for axes, (test, (_, below)) in zip(row, TESTS.items(), strict=False):
@@ -330,33 +330,33 @@ def swatch(label: str, color: str, dash: str = "-", marker: str = "") -> Line2D:
     return Line2D([], [], color=color, ls=dash, marker=marker, ms=3.5, label=label)
 
 
-def panel_page(
+def panel_canvas(
     names: Sequence[Sequence[str]],
     title: str,
     caption: str,
     origin: Origin,
     handles: list[Any],
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A page of panels with these names above them, and a legend."""
+    """A canvas of panels with these names above them, and a legend."""
     width = 2 * MARGIN + len(names[0]) * (LEFT + WIDTH)
     body = 0.3 + len(names) * (ABOVE + HEIGHT + BELOW)
-    page, top = sheet(width, body, title, caption, origin)
-    page.legend(top, handles)
+    canvas, top = titled_canvas(width, body, title, caption, origin)
+    canvas.legend(top, handles)
     panels: list[list[Axes]] = []
     for i, row in enumerate(names):
         y = top + 0.3 + i * (ABOVE + HEIGHT + BELOW)
         panels.append([])
         for j, name in enumerate(row):
             x = MARGIN + LEFT + j * (LEFT + WIDTH)
-            page.write(x, y, [name], BODY)
-            axes = page.axes(x, y + ABOVE, WIDTH, HEIGHT)
+            canvas.write(x, y, [name], BODY)
+            axes = canvas.axes(x, y + ABOVE, WIDTH, HEIGHT)
             axes.grid(color=PALE, linewidth=0.4)
             axes.set_axisbelow(True)
             axes.spines[["right", "top"]].set_visible(False)
             axes.tick_params(labelsize=SMALL, length=2)
             axes.xaxis.label.set_fontsize(SMALL)
             panels[-1].append(axes)
-    return page.figure, panels
+    return canvas.figure, panels
 
 
 def logarithmic(axes: Axes, which: str) -> None:

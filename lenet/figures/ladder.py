@@ -32,14 +32,14 @@ from lenet.figures.canvas import (
     SCREEN,
     SMALL,
     VERDICTS,
+    Canvas,
     Look,
-    Page,
     interval,
     plain_axes,
     points,
     runs_in_words,
-    sheet,
     text_width,
+    titled_canvas,
     wrap,
 )
 from lenet.figures.level_names import Words
@@ -127,14 +127,14 @@ def waterfall(
         timed = wrap(SECONDS, cost + 0.2, BODY) if cost else []
         height = body + 0.75 + LINE * BODY * (len(timed) > 1)
         texts = title or finding(effects, ends, words), _caption(effects, order)
-        page, top = sheet(width, height, *texts, origin, look)
+        canvas, top = titled_canvas(width, height, *texts, origin, look)
         what = f"{measured_as(effects)}, %"
-        foot = _draw(page, rungs, layout, (left, x, top), what)
+        foot = _draw(canvas, rungs, layout, (left, x, top), what)
         if timed:
             x = x + layout.notes + GAP
-            _draw_cost(page.axes(x, top + 0.2, cost, body), rungs, costs)
-            page.write(x + cost / 2, foot, timed, BODY, ha="center")
-    return page.figure
+            _draw_cost(canvas.axes(x, top + 0.2, cost, body), rungs, costs)
+            canvas.write(x + cost / 2, foot, timed, BODY, ha="center")
+    return canvas.figure
 
 
 def finding(effects: pd.DataFrame, ends: Ends, words: Words | None = None) -> str:
@@ -225,7 +225,7 @@ def _lines(step: Any, layout: Layout) -> list[str]:
 
 
 def _draw(
-    page: Page,
+    canvas: Canvas,
     rungs: list[_Rung],
     layout: Layout,
     at: tuple[float, float, float],
@@ -236,39 +236,39 @@ def _draw(
     `at` is where bars begin, where notes begin, and the y of what heads these.
     """
     left, x, top = at
-    start, said = (page.margin, HEAD_BELOW) if layout.above else (x, HEAD)
-    page.write(start, top, [said], SMALL, color=GREY)
+    start, said = (canvas.margin, HEAD_BELOW) if layout.above else (x, HEAD)
+    canvas.write(start, top, [said], SMALL, color=GREY)
     top += 0.2
     y, body = top, sum(rung.height for rung in rungs)
-    axes = page.axes(left, top, layout.plot, body)
+    axes = canvas.axes(left, top, layout.plot, body)
     axes.set(xlim=_limits(rungs), ylim=(top + body, top), yticks=[])
     plain_axes(axes)
     for i, rung in enumerate(rungs):
         middle = y + rung.middle
         weight = "normal" if rung.step else "bold"
-        _label(page, rung, left, y, weight)
+        _label(canvas, rung, left, y, weight)
         above = middle - LINE * (BODY + SMALL * (len(rung.lines) - 1)) / 2
-        above = page.write(x, above, rung.lines[:1], BODY, weight=weight)
+        above = canvas.write(x, above, rung.lines[:1], BODY, weight=weight)
         color = VERDICTS[rung.step.verdict][0] if rung.step else GREY
-        page.write(x, above, rung.lines[1:], SMALL, color=color)
+        canvas.write(x, above, rung.lines[1:], SMALL, color=color)
         _draw_rung(axes, rung, middle)
         if i + 1 < len(rungs):
             link = [middle, y + rung.height + rungs[i + 1].middle]
             axes.plot([100 * rung.end] * 2, link, color=GREY, linewidth=0.7, zorder=1)
         y += rung.height
     foot = top + body + 0.27
-    page.write(left + layout.plot / 2, foot, [what], BODY, ha="center")
+    canvas.write(left + layout.plot / 2, foot, [what], BODY, ha="center")
     return foot
 
 
-def _label(page: Page, rung: _Rung, left: float, y: float, weight: str) -> None:
+def _label(canvas: Canvas, rung: _Rung, left: float, y: float, weight: str) -> None:
     """Beside the bar, or above it from the left margin."""
     if rung.above:
         style = {"weight": weight, "bbox": ON_PAPER}
-        page.write(page.margin, y + 0.04, rung.label, BODY, **style)
+        canvas.write(canvas.margin, y + 0.04, rung.label, BODY, **style)
         return
     y = y + rung.middle - LINE * BODY * len(rung.label) / 2
-    page.write(left - GAP, y, rung.label, BODY, ha="right", weight=weight)
+    canvas.write(left - GAP, y, rung.label, BODY, ha="right", weight=weight)
 
 
 def _draw_rung(axes: Axes, rung: _Rung, y: float) -> None:

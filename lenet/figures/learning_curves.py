@@ -24,7 +24,7 @@ from lenet.figures.canvas import (
     Look,
     legend_lines,
     runs_in_words,
-    sheet,
+    titled_canvas,
     wrap,
 )
 from lenet.records.record_types import Record
@@ -99,20 +99,20 @@ def learning_curves(
         key = 0.13 + KEY * rows
         body = key + sum(heads) + len(lines) * (high + BELOW) + 0.15
         title = title or finding(curves, reference, lost)
-        page, top = sheet(width, body, title, _caption(curves), origin, look)
-        page.legend(top, handles, beside)
+        canvas, top = titled_canvas(width, body, title, _caption(curves), origin, look)
+        canvas.legend(top, handles, beside)
         y, tables = top + key, dict(list(curves.groupby("treatment")))
         for row, head in zip(lines, heads, strict=True):
             for i, name in enumerate(row):
                 x = look.margin + LEFT + i * (LEFT + wide)
                 below = y + head - LINE * SMALL * len(labels[name])
-                page.write(x, below, labels[name], SMALL)
-                axes = page.axes(x, y + head, wide, high)
+                canvas.write(x, below, labels[name], SMALL)
+                axes = canvas.axes(x, y + head, wide, high)
                 _draw(axes, tables[name], tables.get(reference, curves[:0]))
                 _dress(axes, curves)
             y += head + high + BELOW
-        page.write(width / 2, y - 0.02, ["epoch"], BODY, ha="center")
-    return page.figure
+        canvas.write(width / 2, y - 0.02, ["epoch"], BODY, ha="center")
+    return canvas.figure
 
 
 def _panels(look: Look, treatments: int) -> tuple[int, float, float]:

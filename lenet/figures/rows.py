@@ -11,8 +11,8 @@ from lenet.figures.canvas import (
     GAP,
     LINE,
     WHITE,
+    Canvas,
     Look,
-    Page,
     TooNarrow,
     text_width,
     wrap,
@@ -87,7 +87,7 @@ def head(label: Sequence[str], above: bool) -> float:
 
 
 def write_label(
-    page: Page,
+    canvas: Canvas,
     label: list[str],
     at: tuple[float, float],
     height: float,
@@ -97,7 +97,7 @@ def write_label(
     y, or above it from the margin."""
     left, y = at
     if layout.above:
-        page.write(page.margin, y + 0.04, label, BODY, bbox=ON_PAPER)
+        canvas.write(canvas.margin, y + 0.04, label, BODY, bbox=ON_PAPER)
         return
     middle = y + (height - LINE * BODY * len(label)) / 2
-    page.write(left - GAP, middle, label, BODY, ha="right")
+    canvas.write(left - GAP, middle, label, BODY, ha="right")

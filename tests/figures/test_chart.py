@@ -58,8 +58,8 @@ def draw(effects, **parts):
         several=True,
     ),
 )
-def test_texts_do_not_overlap_or_leave_the_page(arms, per_panel, name):
-    """No two texts overlap and none leaves the page, for few or many, short or long."""
+def test_texts_do_not_overlap_or_leave_the_canvas(arms, per_panel, name):
+    """No two texts overlap and none leaves the canvas, few or many, short or long."""
     effects = make_effects(arms, name=name, per_panel=per_panel)
     effects.table.loc[0, ["left_out", "reason"]] = [2, "3 of 12 seeds missing; " * 3]
     figure = draw(effects, origin=Origin("3 of 84 runs missing", "MNIST " * 30))
@@ -196,7 +196,7 @@ def test_seed_dots_and_intervals_are_where_the_tables_say():
 
 
 def test_chart_says_reference_years_family_data_and_code():
-    """The reference, the years and the caption's facts are on the page."""
+    """The reference, the years and the caption's facts are on the canvas."""
     effects = make_effects(4)
     figure = draw(
         effects,
