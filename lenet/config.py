@@ -314,7 +314,7 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
     most = max(int(number_of(flat.get(key, 0))) for key in held_out)
     if data in TRAINING:
         check_split(data, TRAINING[data], train_size, most)  # type: ignore[arg-type]  # checked by check_number
-    check_head(str(flat["head"]), CLASSES.get(data, 10), data)
+    refuse_unfit_head(str(flat["head"]), CLASSES.get(data, 10), data)
     return [Config(flat, seed + i) for i in range(int(replicates))], places
 
 
@@ -345,7 +345,7 @@ def check_records(text: Any) -> str:
     return "+".join(sorted(set(text.split("+"))))
 
 
-def check_head(head: str, classes: int, name: str) -> None:
+def refuse_unfit_head(head: str, classes: int, name: str) -> None:
     """Refuse the fixed units of 1998, which are drawings of ten digits, for others."""
     if head != "softmax" and classes != 10:
         raise Refusal(
@@ -473,7 +473,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
                 f"{short_text(text)!r} cannot be read: {readable()}"
             ) from None
     for override in parsed:
-        check_override(override)
+        refuse_bad_override(override)
     return parsed
 
 
@@ -490,11 +490,11 @@ def readable() -> str:
     )
 
 
-def check_override(override: Override) -> None:
+def refuse_bad_override(override: Override) -> None:
     """Refuse an unknown key, a key that is added or removed, and interpolation."""
     key, text = override.key_or_group, short_text(str(override.input_line))
     if key.startswith(("hydra.", "hydra/")):
-        check_hydra(override)
+        refuse_hydra_override(override)
         return
     if key not in typed_keys():
         raise Refusal(unknown_key(short_text(key)))
@@ -531,7 +531,7 @@ OUTSIDE = re.compile(
 )  # an interpolation of what is not Hydra's
 
 
-def check_hydra(override: Override) -> None:
+def refuse_hydra_override(override: Override) -> None:
     """Refuse a setting of Hydra's that changes what runs, or copies the environment
     into its files."""
     key, line = override.key_or_group, str(override.input_line)
@@ -584,7 +584,7 @@ def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
                 "optuna of lenet train, with -m"
             )
     if any(override.key_or_group.startswith("hydra") for override in parsed):
-        check_with_hydra(overrides)
+        refuse_uncomposable(overrides)
     return resolve(tree(parsed))
 
 
@@ -644,7 +644,7 @@ def tree(overrides: Sequence[Override]) -> dict[str, Any]:
     return composed_tree
 
 
-def check_with_hydra(overrides: Sequence[str]) -> None:
+def refuse_uncomposable(overrides: Sequence[str]) -> None:
     """Refuse settings of Hydra's own that it cannot compose."""
     try:
         with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):

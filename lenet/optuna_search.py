@@ -81,7 +81,7 @@ class Search:
         return json.dumps([sorted(lines), sorted(space), self.sampler, EDITION])
 
 
-def asked(overrides: Sequence[str]) -> bool:
+def is_search(overrides: Sequence[str]) -> bool:
     """Whether a command line means a search."""
     return any(text.startswith(f"{SWEEPER}=") for text in overrides) and any(
         o.key_or_group == SWEEPER and o.value() == "optuna" for o in parse(overrides)
@@ -146,7 +146,7 @@ def checked_space(space: Sequence[Override], fixed: Sequence[str]) -> Places:
                     "validation_size=0: say validation_size=5000 (200 of data=digits); "
                     "the test images take no part in a search"
                 )
-    store.check_output_dir(places.output_dir)
+    store.refuse_unusable_output_dir(places.output_dir)
     return places
 
 
@@ -214,7 +214,7 @@ def run_search(search: Search, train: Train) -> Said:
                 f"best {percent(study.best_value)}",
                 file=sys.stderr,
             )
-        return best_settings(study, search)
+        return write_best_settings(study, search)
 
 
 @contextlib.contextmanager
@@ -297,7 +297,7 @@ def objective(records: Sequence[Record]) -> float:
     return math.fsum(NOTHING if e is None else e for e in errors) / len(errors)
 
 
-def best_settings(study: "optuna.Study", search: Search) -> Said:
+def write_best_settings(study: "optuna.Study", search: Search) -> Said:
     """The best settings, with a file of them as Hydra's sweeper writes it."""
     best, count = study.best_trial, completed(study)
     params: Mapping[str, Any] = best.params

@@ -38,11 +38,11 @@ from lenet.config import (
     Places,
     Refusal,
     alternatives,
-    check_head,
     composed,
     group_levels,
     names,
     parse,
+    refuse_unfit_head,
     resolve,
 )
 from lenet.known_data import Known
@@ -166,7 +166,7 @@ def attempt(
     # All that may be refused is refused before the first run is trained.
     for config in missing.values():
         dataset = data[str(config.treatment["data"])]
-        check_head(config.level("head"), dataset.classes, dataset.name)
+        refuse_unfit_head(config.level("head"), dataset.classes, dataset.name)
         teachers(config, dataset, places.output_dir)  # refused before any run trains
     store.prepare(places.output_dir)
     if choose_device(places.device).type == "cpu":
@@ -185,7 +185,7 @@ def attempt(
     return records
 
 
-def check_data_files(configs: Iterable[Config], places: Places) -> None:
+def refuse_unusable_data(configs: Iterable[Config], places: Places) -> None:
     """A Refusal if the files of a data set of these runs are not there, or damaged."""
     for name in data_set_names([*configs]) - {"digits"}:  # which are no files
         load_one(name, replace(places, device="cpu"))
@@ -366,7 +366,7 @@ def result_values(records: Sequence[Record], places: Places) -> dict[str, Any]:
 def refuse_mistyped(arguments: Sequence[str]) -> None:
     """Refuse a command line that means anything but runs, before Hydra takes over."""
     parser = get_args_parser()
-    parser.error = unreadable  # type: ignore[method-assign]  # or it prints the usage
+    parser.error = refuse_unreadable  # type: ignore[method-assign]  # or it prints the usage
     parsed, unknown = parser.parse_known_args(list(arguments))
     flags = [text for text in unknown if text.startswith("-")]
     if flags:
@@ -381,14 +381,14 @@ def refuse_mistyped(arguments: Sequence[str]) -> None:
         raise Refusal("--resolve and --package go with --cfg")
     if parsed.info or parsed.hydra_help or parsed.shell_completion:
         return
-    if parsed.multirun and optuna_search.asked(parsed.overrides):
+    if parsed.multirun and optuna_search.is_search(parsed.overrides):
         optuna_search.read_search(parsed.overrides)
         return
     lines = alternatives(parsed.overrides) if parsed.multirun else [parsed.overrides]
     if len(lines) > MANY:
         print(f"note: {len(lines):,} command lines are checked first", file=sys.stderr)
     for line in lines:
-        store.check_output_dir(composed(line)[1].output_dir)
+        store.refuse_unusable_output_dir(composed(line)[1].output_dir)
 
 
 def settings_first(arguments: Sequence[str]) -> list[str]:
@@ -397,7 +397,7 @@ def settings_first(arguments: Sequence[str]) -> list[str]:
     return sorted(arguments, key=lambda text: text.startswith("-") or "=" not in text)
 
 
-def unreadable(message: str) -> NoReturn:
+def refuse_unreadable(message: str) -> NoReturn:
     """Refuse what the parser of Hydra's flags cannot read."""
     raise Refusal(f"{message}; see --help")
 
@@ -408,7 +408,7 @@ def main() -> None:
     as_json = len(arguments) + 1 < len(sys.argv)
     refuse_mistyped(arguments)
     overrides = [text for text in arguments if not text.startswith("-")]
-    if {"-m", "--multirun"} & {*arguments} and optuna_search.asked(overrides):
+    if {"-m", "--multirun"} & {*arguments} and optuna_search.is_search(overrides):
         records = optuna_search.run_search(
             optuna_search.read_search(overrides), train_missing
         )

@@ -78,7 +78,7 @@ def main() -> None:
     """The entry point."""
     given = typed(sys.argv[1:], {"output_dir": "outputs"})
     path = Path(given["output_dir"]) / "architecture" / "architecture"
-    say("\n".join(map(str, study_report.save(architecture(), path))))
+    say("\n".join(map(str, study_report.write_figure(architecture(), path))))
 
 
 def architecture() -> Figure:
@@ -100,14 +100,14 @@ def architecture() -> Figure:
         "for each place. Python: lenet.training.model.table.",
         NOWHERE,
     )
-    picture(canvas.axes(0, top, WIDTH, HEIGHT), rows["paper"])
+    draw_picture(canvas.axes(0, top, WIDTH, HEIGHT), rows["paper"])
     for name, layers in rows.items():
-        counts(canvas, top + HEIGHT, name, levels[name], layers)
+        draw_counts(canvas, top + HEIGHT, name, levels[name], layers)
         top += BLOCK + 0.1
     return canvas.figure
 
 
-def counts(
+def draw_counts(
     canvas: Canvas, y: float, preset: str, levels: dict[str, str], rows: Sequence[Row]
 ) -> None:
     """Three lines: what a preset has for its layers, parameters and connections."""
@@ -136,7 +136,7 @@ def counts(
     canvas.write(TOTAL, y, ["total"], SMALL, ha="center", color=GREY)
 
 
-def picture(axes: Axes, rows: Sequence[Row]) -> None:
+def draw_picture(axes: Axes, rows: Sequence[Row]) -> None:
     """The layers from left to right, and what one unit of each sees of the last."""
     axes.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0))
     axes.axis("off")
@@ -151,9 +151,9 @@ def picture(axes: Axes, rows: Sequence[Row]) -> None:
             else draw_units(axes, at, size, tint)
         )
         if before:
-            field(axes, before, front)
+            draw_receptive_field(axes, before, front)
         else:
-            digit(axes, front)
+            draw_digit(axes, front)
         before = front
         axes.text(at, 0.14, name, ha="center", weight="bold", fontsize=BODY + 1)
         label = shape.replace("x", "×").replace("×", " @ ", 1).removeprefix("1 @ ")
@@ -188,7 +188,7 @@ def draw_units(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
     return Front(x, y, width, height, 1)
 
 
-def field(axes: Axes, before: Front, now: Front) -> None:
+def draw_receptive_field(axes: Axes, before: Front, now: Front) -> None:
     """A unit of a layer and lines to what it sees of the layer before."""
     kernel = 2 if before.cells == 2 * now.cells else before.cells - now.cells + 1
     unit = now.x + PLACE[0] * now.width, now.y + PLACE[1] * now.height
@@ -204,7 +204,7 @@ def field(axes: Axes, before: Front, now: Front) -> None:
     axes.plot(*unit, "o", ms=2, **style)
 
 
-def digit(axes: Axes, front: Front) -> None:
+def draw_digit(axes: Axes, front: Front) -> None:
     """A digit on the input map: with its border, as the network sees it."""
     image = np.pad(data.load_data("digits", None).train_images[SAMPLE].numpy(), 2)
     extent = (front.x, front.x + front.width, front.y + front.height, front.y)

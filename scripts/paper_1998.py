@@ -394,7 +394,7 @@ def main() -> None:
         **{f"{k}/readings": figure_readings(table) for k, table in readings.items()},
     }
     for name, figure in figures.items():
-        say("\n".join(map(str, study_report.save(figure, output / name))))
+        say("\n".join(map(str, study_report.write_figure(figure, output / name))))
     tables = {
         "paper_1998/figures": rows(followed, sizes),
         **{f"{name}/readings": table for name, table in readings.items()},

@@ -43,7 +43,7 @@ def by_squash(folder: Path) -> dict[str, list[Record]]:
     return {name: chosen for name, chosen in read.items() if chosen}
 
 
-def table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.DataFrame:
+def log_table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.DataFrame:
     """The log's rows with ours: errors in %, means over n seeds; of 1/(mu + h) the
     least and the largest over the seeds."""
     joined = published.set_index("pass")[["test_error_percent", "inverse_min"]]
@@ -63,7 +63,7 @@ def table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.DataFram
     return joined.reset_index()
 
 
-def draw_log(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
+def log_figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
     """Test error and the smallest 1/(mu + h) by pass, the log's as circles."""
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     error, least = drawn.subplots(1, 2)
@@ -93,8 +93,12 @@ def main() -> None:
     output = Path(given["output_dir"])
     folder = output / given["study"]
     runs = by_squash(folder)
-    rows = table(pd.read_csv(output / LOG), runs)
-    say("\n".join(map(str, study_report.save(draw_log(rows, runs), folder / "log"))))
+    rows = log_table(pd.read_csv(output / LOG), runs)
+    say(
+        "\n".join(
+            map(str, study_report.write_figure(log_figure(rows, runs), folder / "log"))
+        )
+    )
     rows.to_csv(folder / "log.csv", index=False, float_format="%.4f")
     say(rows.to_string(index=False, float_format=decimals))
 

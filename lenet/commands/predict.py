@@ -80,4 +80,6 @@ def draw_layers(net: "Trained", seen: "Prediction", picture: Path) -> list[Path]
     )
     own = net.record["treatment"]["data"] in OWN  # where a .png is one more picture
     forms = ["svg"] if own else ["svg", "png"]
-    return study_report.save(figure, picture.with_name(f"{picture.stem}_layers"), forms)
+    return study_report.write_figure(
+        figure, picture.with_name(f"{picture.stem}_layers"), forms
+    )

@@ -333,8 +333,8 @@ def write_results(
     }
     for name, text in files.items():
         replace(folder / name, text.encode())
-    drawn = study_report.save(chart, folder / f"{begin}_chart")
-    drawn += study_report.save(second, folder / f"{begin}_atlas")
+    drawn = study_report.write_figure(chart, folder / f"{begin}_chart")
+    drawn += study_report.write_figure(second, folder / f"{begin}_atlas")
     return [*(folder / name for name in files), *drawn]
 
 
@@ -361,7 +361,7 @@ def redrawn(given: Mapping[str, str], chosen: Study) -> list[Path]:
         rows, effects, smallest, reference=str(rows["treatment"].iloc[0]),
         about=re.sub(r"\\(.)", r"\1", about), origin=chosen.origin,
     )  # fmt: skip
-    return study_report.save(figure, folder / f"{begin}_chart")
+    return study_report.write_figure(figure, folder / f"{begin}_chart")
 
 
 def stem(given: Mapping[str, str]) -> str:

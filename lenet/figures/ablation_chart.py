@@ -48,7 +48,7 @@ from lenet.figures.canvas import (
     wrap,
 )
 from lenet.figures.level_names import Words, in_words
-from lenet.figures.rows import Layout, fitted_layout, head, write_label
+from lenet.figures.rows import RowLayout, fitted_layout, head, write_label
 from lenet.studies.effect import ALONE, GUESSING, TEST_ERROR, Response
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.statistics import blocks_needed
@@ -82,9 +82,9 @@ class Side(NamedTuple):
 
 # By the number of sides: texts keep 11 pixels where 1 or 2 sides are 830 pixels wide,
 # and where the narrow chart is 380.
-WIDE = {1: Layout(2.3, 3.3, 2.2), 2: Layout(1.9, 1.55, 1.22)}
-WIDER = Layout(2.3, 1.9, 1.3)
-NARROW = Layout(3.15, 1.95, 1.2, above=True)
+WIDE = {1: RowLayout(2.3, 3.3, 2.2), 2: RowLayout(1.9, 1.55, 1.22)}
+WIDER = RowLayout(2.3, 1.9, 1.3)
+NARROW = RowLayout(3.15, 1.95, 1.2, above=True)
 # In a paper: whether labels stand above, and the inches of the numbers.
 BESIDE, BELOW = ((False, 1.55), (False, 1.2), (True, 0.95)), ((True, 1.2),)
 
@@ -167,7 +167,7 @@ def ablation_chart(
     return canvas.figure
 
 
-def _layout(look: Look, sides: Sequence[Side], words: Words) -> Layout:
+def _layout(look: Look, sides: Sequence[Side], words: Words) -> RowLayout:
     """The layout of a look, for as many sides as stand beside each other."""
     if look.width is None:
         return NARROW if look.narrow else WIDE.get(len(sides), WIDER)
@@ -182,7 +182,7 @@ def _layout(look: Look, sides: Sequence[Side], words: Words) -> Layout:
 
 
 def _widths(
-    look: Look, layout: Layout, rows: Sequence[_Row], sides: int
+    look: Look, layout: RowLayout, rows: Sequence[_Row], sides: int
 ) -> tuple[float, float]:
     """Inches from the left edge to the first plot, and of the canvas."""
     if look.width:
@@ -192,7 +192,7 @@ def _widths(
     return left, left + sides * layout.side - GAP + look.margin
 
 
-def turned(side: Side) -> Side:
+def reversed_side(side: Side) -> Side:
     """The same effects measured the other way, as if from the other level."""
     table, dots = side.effects, side.differences
     old = {key[:2]: key[2] for key in effect_keys(table)}
@@ -398,7 +398,7 @@ def _panel(key: _Key) -> str:
     return "" if "+" in key[1] else key[0]
 
 
-def _panels(sides: Sequence[Side], words: Words, layout: Layout) -> Panels:
+def _panels(sides: Sequence[Side], words: Words, layout: RowLayout) -> Panels:
     """Rows in the order of the chart, by the heading of their panel."""
     cells: dict[_Key, list[_Cell | None]] = {}
     places = {key: place for place, key in enumerate(order(sides))}
@@ -503,7 +503,7 @@ class _Block:
         panels: Panels,
         columns: Sequence[int],
         sides: Sequence[Side],
-        layout: Layout,
+        layout: RowLayout,
         inner: float,
         response: Response,
     ) -> None:

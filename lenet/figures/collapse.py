@@ -24,7 +24,7 @@ from lenet.figures.canvas import (
     wrap,
 )
 from lenet.figures.level_names import Words
-from lenet.figures.rows import Layout, fitted_layout, head, write_label
+from lenet.figures.rows import RowLayout, fitted_layout, head, write_label
 from lenet.rounding import decimals
 from lenet.studies.effect import GUESSING
 from lenet.studies.origin import NOWHERE, Origin
@@ -47,7 +47,7 @@ class _Row(NamedTuple):
         return self.head + 0.1 + LINE * max(label, SMALL * len(self.lines))
 
 
-WIDE = Layout(2.6, 3.6, 2.9)
+WIDE = RowLayout(2.6, 3.6, 2.9)
 # In a paper: whether labels stand above, and the inches of the counts.
 BESIDE, BELOW = ((False, 2.1),), ((True, 1.35),)
 AXIS = "share of the level's runs that are lost, %"
@@ -94,7 +94,9 @@ def lost_shares(
     return canvas.figure
 
 
-def _rows(losses: pd.DataFrame, words: Words, look: Look) -> tuple[list[_Row], Layout]:
+def _rows(
+    losses: pd.DataFrame, words: Words, look: Look
+) -> tuple[list[_Row], RowLayout]:
     """The rows, and how they are laid out."""
     arms = list(losses.itertuples(index=False))
     names, layout = list(map(words.change, arms)), WIDE
@@ -116,7 +118,7 @@ def finding(status: pd.Series) -> str:
     return f"Of {len(status):,} runs {' and '.join(said) or 'none is lost'}"
 
 
-def _said(row: Any, layout: Layout) -> list[str]:
+def _said(row: Any, layout: RowLayout) -> list[str]:
     """The counts of a level and of its reference, and the p of the pairs.
 
     In a column there is no room for names: the first is the level's, as of the dots.
@@ -151,7 +153,7 @@ def _handles() -> list[Line2D]:
     return [level, reference]
 
 
-def _caption(losses: pd.DataFrame, drawn: pd.DataFrame, layout: Layout) -> str:
+def _caption(losses: pd.DataFrame, drawn: pd.DataFrame, layout: RowLayout) -> str:
     others = len(losses) - len(drawn)
     without = f" The other {others} levels and their references lose none."
     first = "First the level, then its reference. " if layout.above else ""

@@ -141,9 +141,9 @@ def probe_chart(
                 at = [LAYERS.index(layer) for layer in line["layer"]]
                 color = COLORS[networks.index(key[0])]
                 style = STYLES.get(key[1], STYLES.get(key[2], "-"))
-                band(axes, at, as_percent(line), color, style)
+                draw_band(axes, at, as_percent(line), color, style)
             axes.set_xticks(range(len(LAYERS)), LAYERS)
-        logarithmic(panels[0], "y")
+        make_logarithmic(panels[0], "y")
     return figure
 
 
@@ -200,13 +200,13 @@ def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figu
                 if (value, method) == ("error", "itself"):
                     axes.axhline(line["mean"].iloc[0], color=color, lw=0.6)
                 elif method in KINDS and (value, method) != ("dead", "pca"):
-                    by_l0(axes, line, color, weights, method)
+                    draw_by_l0(axes, line, color, weights, method)
             if value != "dead":
-                logarithmic(axes, "y")
+                make_logarithmic(axes, "y")
     return figure
 
 
-def by_l0(
+def draw_by_l0(
     axes: Axes, line: pd.DataFrame, color: str, weights: str, method: str
 ) -> None:
     """One line of `sae_chart`."""
@@ -215,9 +215,9 @@ def by_l0(
         (":" if weights == "untrained" else "-"),
         1.4 - 0.7 * (method == "pca"),
     )
-    band(axes, line["l0"], line, color, dash, KINDS[method][1], width)
+    draw_band(axes, line["l0"], line, color, dash, KINDS[method][1], width)
     axes.set_xlabel("L0")
-    logarithmic(axes, "x")
+    make_logarithmic(axes, "x")
 
 
 def sae_finding(table: pd.DataFrame, layer: str) -> str:
@@ -270,17 +270,17 @@ def sanity_chart(
                 tested = chosen[chosen["test"] == test]
                 lines = seed_means(tested, ["order", "share"], "kept")
                 for order, line in lines.groupby("order", sort=False):
-                    band(
+                    draw_band(
                         axes, 100 * line["share"], as_percent(line), colors[order], "-"
                     )
             randomised = random[random["network"] == network]
             for axes, (measure, (_, below)) in zip(row[2:], LIKE.items(), strict=True):
                 axes.set_xlabel(below)
-                randomised_panel(axes, randomised, measure, colors)
+                draw_randomised_panel(axes, randomised, measure, colors)
     return figure
 
 
-def randomised_panel(
+def draw_randomised_panel(
     axes: Axes, table: pd.DataFrame, measure: str, colors: Mapping[str, str]
 ) -> None:
     """How alike maps stay, by the lowest layer that is randomised."""
@@ -289,7 +289,7 @@ def randomised_panel(
         "method"
     ):
         at = [order.index(layer) for layer in line["layer"]]
-        band(axes, at, line, colors[method], "-")
+        draw_band(axes, at, line, colors[method], "-")
     if measure == "magnitude":
         for method, line in seed_means(table, ["method"], "ink").groupby("method"):
             axes.axhline(line["mean"].iloc[0], color=colors[method], lw=0.5)
@@ -359,7 +359,7 @@ def panel_canvas(
     return canvas.figure, panels
 
 
-def logarithmic(axes: Axes, which: str) -> None:
+def make_logarithmic(axes: Axes, which: str) -> None:
     """A logarithmic axis, x or y, with plain numbers."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -368,7 +368,7 @@ def logarithmic(axes: Axes, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def band(
+def draw_band(
     axes: Axes,
     at: Any,
     line: pd.DataFrame,

@@ -106,29 +106,29 @@ def layers(
     )
     with matplotlib.style.context(["default", STYLE]):
         canvas, top = titled_canvas(9.6, 7.35, title, caption, origin)
-        bold_line(canvas, top, "image")
+        write_bold_line(canvas, top, "image")
         ink_axes(canvas, MARGIN, top + 0.2, 1.0, image)
-        first_maps(canvas, maps, top)
-        second_maps(canvas, maps, top + 1.75)
+        draw_first_maps(canvas, maps, top)
+        draw_second_maps(canvas, maps, top + 1.75)
         draw_last_layers(canvas, maps, top + 5.9, names)
     return canvas.figure
 
 
-def first_maps(canvas: Canvas, maps: Mapping[str, Array], y: float) -> None:
+def draw_first_maps(canvas: Canvas, maps: Mapping[str, Array], y: float) -> None:
     """C1's kernels over its maps, and S2."""
-    bold_line(canvas, y, "C1: kernels and maps", 1.4)
+    write_bold_line(canvas, y, "C1: kernels and maps", 1.4)
     for i, kernel in enumerate(maps["C1 kernels"]):
         tile(canvas, 1.4 + 0.9 * i, y + 0.2, 0.4, kernel[0])
         tile(canvas, 1.4 + 0.9 * i, y + 0.65, 0.85, maps["C1"][i])
-    bold_line(canvas, y, "S2", 7.1)
+    write_bold_line(canvas, y, "S2", 7.1)
     for i, values in enumerate(maps["S2"]):
         tile(canvas, 7.1 + 0.8 * (i % 3), y + 0.2 + 0.7 * (i // 3), 0.65, values)
 
 
-def second_maps(canvas: Canvas, maps: Mapping[str, Array], y: float) -> None:
+def draw_second_maps(canvas: Canvas, maps: Mapping[str, Array], y: float) -> None:
     """C3's kernels over its maps, and S4 below."""
-    bold_line(canvas, y, "C3: kernels by map of S2, and maps")
-    bold_line(canvas, y + 3.3, "S4")
+    write_bold_line(canvas, y, "C3: kernels by map of S2, and maps")
+    write_bold_line(canvas, y + 3.3, "S4")
     for i, kernels in enumerate(maps["C3 kernels"]):
         x = MARGIN + 0.58 * i
         for k, kernel in enumerate(kernels):
@@ -143,9 +143,9 @@ def draw_last_layers(
 ) -> None:
     """Draw C5, F6 and the output."""
     for name, left, size in (("C5", MARGIN, 1.2), ("F6", 1.6, 0.7)):
-        bold_line(canvas, y, name, left)
+        write_bold_line(canvas, y, name, left)
         tile(canvas, left, y + 0.2, size, maps[name].reshape(GRIDS[name]))
-    bold_line(canvas, y, "output, by class", 2.6)
+    write_bold_line(canvas, y, "output, by class", 2.6)
     axes = canvas.axes(2.9, y + 0.2, 3.5, 1.0)
     axes.bar(range(len(names)), maps["output"], color=GREY)
     name_ticks(axes.xaxis, names, 3.5)
@@ -153,7 +153,7 @@ def draw_last_layers(
     axes.spines[["right", "top"]].set_visible(False)
 
 
-def bold_line(canvas: Canvas, y: float, text: str, x: float = MARGIN) -> None:
+def write_bold_line(canvas: Canvas, y: float, text: str, x: float = MARGIN) -> None:
     """A bold line above something."""
     canvas.write(x, y, [text], BODY, weight="bold")
 
@@ -234,7 +234,7 @@ def latents(
         )
         for i, (_, latent) in enumerate(shown.iterrows()):
             at = MARGIN + width * (i % 2), top + height * (i // 2)
-            portrait(canvas, *at, latent, images, (rows, columns))
+            draw_portrait(canvas, *at, latent, images, (rows, columns))
     return canvas.figure
 
 
@@ -245,7 +245,7 @@ def numbered_names(names: Sequence[str]) -> str:
     return ", ".join(f"{i} {name}" for i, name in enumerate(names))
 
 
-def portrait(
+def draw_portrait(
     canvas: Canvas,
     x: float,
     y: float,

@@ -43,7 +43,7 @@ from lenet.figures.canvas import (
     wrap,
 )
 from lenet.figures.level_names import Words
-from lenet.figures.rows import ON_PAPER, Layout, fitted_layout, head
+from lenet.figures.rows import ON_PAPER, RowLayout, fitted_layout, head
 from lenet.rounding import decimals
 from lenet.studies.origin import NOWHERE, Origin
 
@@ -51,7 +51,7 @@ HEAD = "step [95 % interval], verdict"  # what is written beside the bars
 HEAD_BELOW = "step, verdict [95 % interval]"  # the interval stands below the step
 
 
-WIDE, COST = Layout(2.6, 4.2, 2.0), 1.5  # inches
+WIDE, COST = RowLayout(2.6, 4.2, 2.0), 1.5  # inches
 # In a paper: whether labels stand above, and the inches of what is written.
 BESIDE, BELOW = ((False, 1.6),), ((True, 1.2),)
 SECONDS = "seconds to train a run"
@@ -163,7 +163,7 @@ def _labels(effects: pd.DataFrame, ends: Ends, words: Words) -> list[str]:
 
 def _layout(
     look: Look, labels: Sequence[str], seconds: Sequence[float]
-) -> tuple[Layout, float]:
+) -> tuple[RowLayout, float]:
     """The layout, and the inches of the costs: in a column they are written instead."""
     if look.width is None:
         return WIDE, COST if len(seconds) else 0.0
@@ -179,7 +179,7 @@ def _rungs(
     differences: pd.DataFrame,
     ends: Ends,
     labels: Sequence[str],
-    layout: Layout,
+    layout: RowLayout,
 ) -> list[_Rung]:
     """The old end, the steps and what they pass, and the new end."""
     dots = dict(list(differences.groupby(["factor", "level"])["difference"]))
@@ -212,7 +212,7 @@ def _timed(rungs: Sequence[_Rung], costs: Sequence[float]) -> list[_Rung]:
     ]
 
 
-def _lines(step: Any, layout: Layout) -> list[str]:
+def _lines(step: Any, layout: RowLayout) -> list[str]:
     """What is written beside the bar of a step: number, interval, verdict, reason."""
     number, limits = points(step.mean), interval(step.low, step.high)
     if layout.above:
@@ -227,7 +227,7 @@ def _lines(step: Any, layout: Layout) -> list[str]:
 def _draw(
     canvas: Canvas,
     rungs: list[_Rung],
-    layout: Layout,
+    layout: RowLayout,
     at: tuple[float, float, float],
     what: str,
 ) -> float:

@@ -23,7 +23,7 @@ LEAST = 1.0  # inches of a plot in a paper
 ON_PAPER = {"facecolor": WHITE, "edgecolor": "none", "pad": 0.5}  # over a grid
 
 
-class Layout(NamedTuple):
+class RowLayout(NamedTuple):
     """Inches of a label's lines, a plot and what is written beside it; labels may stand
     above. ticks: the parts that an axis has at most.
     """
@@ -51,7 +51,7 @@ def fitted_layout(
     tried: Sequence[tuple[bool, float]],
     sides: int = 1,
     beyond: float = 0.0,
-) -> Layout:
+) -> RowLayout:
     """The layout in a paper: as many plots as sides have the inches that the rest
     leaves.
 
@@ -60,11 +60,11 @@ def fitted_layout(
     figure needs besides. A `TooNarrow` if none will do.
     """
 
-    def layout(look: Look) -> Layout | None:
+    def layout(look: Look) -> RowLayout | None:
         inner = (look.width or 0.0) - 2 * look.margin
         label = max(widest(labels, inner * (0.28 if sides == 1 else 0.22)), 0.8)
         for above, notes in tried:
-            placed = Layout(inner if above else label, 0.0, notes, above)
+            placed = RowLayout(inner if above else label, 0.0, notes, above)
             room = inner - beyond - placed.left(label) + GAP
             plot = room / sides - 2 * GAP - notes
             if plot >= LEAST:
@@ -91,7 +91,7 @@ def write_label(
     label: list[str],
     at: tuple[float, float],
     height: float,
-    layout: Layout,
+    layout: RowLayout,
 ) -> None:
     """Write a label in the middle of its row, which begins at the plot's left end and
     y, or above it from the margin."""

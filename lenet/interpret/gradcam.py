@@ -21,9 +21,9 @@ from lenet.interpret.layer_outputs import (
     Classes,
     Images,
     Pictures,
-    check_layer,
     explained_classes,
     readable_images,
+    refuse_unknown_layer,
 )
 from lenet.training.factor.pooling import stride
 from lenet.training.model import LeNet5
@@ -40,7 +40,7 @@ class GradCam:
     stretch: bool = False
 
     def __post_init__(self) -> None:
-        check_layer(self.layer, MAPS)
+        refuse_unknown_layer(self.layer, MAPS)
 
 
 class Field(NamedTuple):
@@ -61,7 +61,7 @@ def receptive_field(model: LeNet5, layer: str) -> Field:
 
     A window of k inputs that are `jump` pixels apart adds (k - 1) jump to the size.
     """
-    check_layer(layer, MAPS)
+    refuse_unknown_layer(layer, MAPS)
     window = 1 if model.S2.reduce is stride else 2
     # Cell 0 of C1 begins in the padding, so before pixel 0.
     start, jump, size = -PADDING, 1, 1

@@ -46,7 +46,7 @@ def explained_classes(model: LeNet5, images: Images, classes: Any) -> Classes:
     return checked_classes(classes, images, class_count(model), len(model.input.scale))
 
 
-def check_layer(layer: str, known: Iterable[str] = LAYERS) -> None:
+def refuse_unknown_layer(layer: str, known: Iterable[str] = LAYERS) -> None:
     """Refuse the name of a layer that is none of these."""
     if layer not in known:
         raise Refusal(suggest(layer, known, "layer", "layers"))
@@ -75,7 +75,7 @@ def features(
 ) -> Float[Tensor, "run batch feature"]:
     """What a layer gives for every image, its maps laid out in a row."""
     images = readable_images(model, images)
-    check_layer(layer)
+    refuse_unknown_layer(layer)
     seen = [model.activations(chunk)[layer].flatten(2) for chunk in chunks(images)]
     return torch.cat(seen, 1)
 

@@ -22,11 +22,11 @@ from torch import Tensor
 from lenet.config import Refusal
 from lenet.interpret.images import checked_labels
 from lenet.interpret.layer_outputs import (
-    check_layer,
     class_count,
     features,
     onward,
     readable_images,
+    refuse_unknown_layer,
 )
 from lenet.training import draws
 from lenet.training.model import LAYERS, LeNet5
@@ -54,7 +54,7 @@ class Sae:
     shown: int = 8  # `active` of the autoencoder whose latents are shown
 
     def __post_init__(self) -> None:
-        check_layer(self.layer, LAYERS[:-1])
+        refuse_unknown_layer(self.layer, LAYERS[:-1])
         whole = (self.expansion, self.train, self.test, self.steps, self.batch)
         if (
             min(*whole, *self.active, self.shown) < 1

@@ -27,7 +27,7 @@ def run_content(
     published: the records among which others of its treatment are looked for.
     """
     return {
-        "name": name(record),
+        "name": visitor_name(record),
         "run": record["run_id"],
         "seed": record["seed"],
         "data": record["treatment"]["data"],
@@ -41,7 +41,7 @@ def run_content(
     }
 
 
-def name(record: Record) -> str:
+def visitor_name(record: Record) -> str:
     """What a visitor calls a run: its preset's year, and what it has of its own."""
     nearest, changes = difference(record["treatment"])
     own = ", ".join(f"{factor} {level}" for factor, level in changes.items())

@@ -206,7 +206,9 @@ def mend(folder: Path) -> dict[str, Record]:
     return known
 
 
-def failed(output_dir: str, runs: Sequence[str], cause: str, said: str) -> None:
+def write_failure_note(
+    output_dir: str, runs: Sequence[str], cause: str, said: str
+) -> None:
     """Write down an attempt at some runs that failed, and why."""
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     attempt: Attempt = {

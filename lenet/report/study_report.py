@@ -61,7 +61,7 @@ ORDERS = {  # what a caption says of those whose order no year decides
 }
 
 
-def save(
+def write_figure(
     figure: Figure, path: Path, formats: Sequence[str] = ("svg", "png")
 ) -> list[Path]:
     """The files written: `path` with the suffix of each format."""
@@ -71,7 +71,7 @@ def save(
     return paths
 
 
-def ablation(folder: Path) -> list[Path]:
+def write_study(folder: Path) -> list[Path]:
     """Write a published study's effects, figures, tables and page; their paths."""
     return write_report(folder, [published_study(folder)])
 
@@ -202,7 +202,7 @@ def sides(study: Study, effects: Effects) -> list[ablation_chart.Side]:
         for estimand in chosen
     ]
     if not study.factorial and level_names.puts_back(study):
-        return [ablation_chart.turned(side) for side in sides]
+        return [ablation_chart.reversed_side(side) for side in sides]
     return sides
 
 

@@ -203,10 +203,10 @@ def compared(
     rows = table if isinstance(table, pd.DataFrame) else read_table(table)
     rows = rows.reset_index(drop=True)
     for column, what in ((response, "response"), (seed, "seed")):
-        require(rows, column, what)
+        refuse_missing_column(rows, column, what)
     if factors is not None:
         for column in factors:
-            require(rows, column, "factors")
+            refuse_missing_column(rows, column, "factors")
     notes: list[str] = []
     # Runs that failed go first: their cells tell nothing of what may be a factor.
     rows = ended(rows, notes)
@@ -233,13 +233,13 @@ def compared(
     runs[response] = answer
     meant = Response(response, lower, margin)
     base = reference_level(runs, columns, levels, reference or {})
-    single(runs, list(columns), rows, seed, factors is None)
+    refuse_duplicate_runs(runs, list(columns), rows, seed, factors is None)
     notes += missing_seeds(runs, base, seed, blocks)
     comparison = Comparison(runs, meant, columns, base, blocks, notes)
     return with_cells(comparison)
 
 
-def require(rows: pd.DataFrame, column: str, what: str) -> None:
+def refuse_missing_column(rows: pd.DataFrame, column: str, what: str) -> None:
     """A ValueError unless the table has a column, with what it has."""
     if column not in rows.columns:
         near = difflib.get_close_matches(column, list(rows.columns), n=1, cutoff=0.5)
@@ -471,7 +471,7 @@ def equal(value: Level, wanted: Level) -> bool:
         return False
 
 
-def single(
+def refuse_duplicate_runs(
     runs: pd.DataFrame, factors: list[str], rows: pd.DataFrame, seed: str, guessed: bool
 ) -> None:
     """A ValueError if two runs have one treatment and seed, with the rows and in which

@@ -203,7 +203,7 @@ def load_design(name: str, overrides: Sequence[str], yes: bool = False) -> Desig
         for key in {key for settings in tried.values() for key in settings} & named:
             of = "" if key == factor else f" (in {factor})"
             raise Refusal(f"{key}={of} is what design={name} varies: leave it out")
-    check_factors(name, content["kind"], factors)
+    refuse_contradictions(name, content["kind"], factors)
     settings = content["base"].items()
     base = [f"{key}={as_typed(value)}" for key, value in settings if key not in named]
     base += overrides
@@ -246,7 +246,7 @@ def named_preset(base: Sequence[str]) -> str:
     return named[-1] if named else "modern"
 
 
-def check_factors(name: str, kind: str, factors: Mapping[str, Levels]) -> None:
+def refuse_contradictions(name: str, kind: str, factors: Mapping[str, Levels]) -> None:
     """Refuse factors that contradict each other or do not fit the kind of design."""
     if kind in ALONE:
         return

@@ -49,7 +49,7 @@ def launch_all(
                 n for n in todo[line] if not store.finished_record(places.output_dir, n)
             ]
             if lost:
-                plan.failed(places.output_dir, lost, cause, " ".join(line))
+                plan.write_failure_note(places.output_dir, lost, cause, " ".join(line))
                 causes |= dict.fromkeys(lost, cause)
         left = {
             n: c

@@ -108,7 +108,7 @@ def carry_out(
     that trains in their place. A Refusal (1) names the runs that failed.
     """
     folder = Path(places.output_dir) / plan["study"]
-    store.check_output_dir(places.output_dir)
+    store.refuse_unusable_output_dir(places.output_dir)
     if engine:
         hydra_launcher.refuse_missing_launcher(engine)
     earlier = plans.mend(folder)
@@ -122,14 +122,14 @@ def carry_out(
     records |= plans.kept(folder, runs.keys() - records.keys(), earlier)
     missing = {name: config for name, config in runs.items() if name not in records}
     if not engine:  # what is wrong with the data is said before a file is made
-        train.check_data_files(missing.values(), places)
+        train.refuse_unusable_data(missing.values(), places)
     store.prepare(places.output_dir)
     # Before anything is trained: whatever ends this process, the folder says what the
     # study is to be.
     if kept is plan:
         atomic_files.replace(folder / plans.PLAN, plans.sealed_text(plan))
     plan = kept
-    agree(records, earlier, missing)
+    refuse_conflicts(records, earlier, missing)
     with tracker.mirroring(places, plan["study"], list(runs)):
         if engine and missing:
             failures = hydra_launcher.launch_all(
@@ -176,7 +176,7 @@ def recorded(
     return records
 
 
-def agree(
+def refuse_conflicts(
     records: Mapping[str, Record],
     earlier: Mapping[str, Record],
     missing: Mapping[str, Config],

@@ -271,7 +271,7 @@ def factorial_of(tmp_path, **other):
     records = sealed_studies.factorial(folder, factors, range(6), **other)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exhibit_files, "FORMATS", {"svg": FORMATS["svg"]})
-        study_report.ablation(folder)
+        study_report.write_study(folder)
     return folder, records
 
 
