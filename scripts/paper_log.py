@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lenet.config import Refusal
-from lenet.figures.canvas import BLUE, ORANGE
+from lenet.figures.canvas import BLUE, INK, ORANGE
 from lenet.records.record_types import Record
 from lenet.report import study_report
 from lenet.rounding import decimals
@@ -67,8 +67,8 @@ def log_figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
     """Test error and the smallest 1/(mu + h) by pass, the log's as circles."""
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     error, least = drawn.subplots(1, 2)
-    error.plot(rows["pass"], rows["log_test"], "o", mfc="none", color="black")
-    least.plot(rows["pass"], rows["log_least"], "o", mfc="none", color="black")
+    error.plot(rows["pass"], rows["log_test"], "o", mfc="none", color=INK)
+    least.plot(rows["pass"], rows["log_least"], "o", mfc="none", color=INK)
     for (name, chosen), color in zip(runs.items(), (BLUE, ORANGE), strict=False):
         squash = name.replace(" ", "_")
         label = f"{name}, mean of {len(chosen)} seeds"

@@ -15,6 +15,7 @@ from torch import Tensor
 from lenet.figures.canvas import (
     BODY,
     GREY,
+    INK,
     LINE,
     MARGIN,
     MID_GREY,
@@ -112,7 +113,7 @@ def _logits(axes: Axes, row: Row) -> None:
     places = np.arange(len(row.names))
     axes.bar(places - 0.2, row.logits.numpy(), 0.4, color=BEFORE)
     axes.bar(places + 0.2, row.attacked.logits.view(-1).numpy(), 0.4, color=AFTER)
-    axes.axhline(0, color="black", linewidth=0.7)
+    axes.axhline(0, color=INK, linewidth=0.7)
     name_ticks(axes.xaxis, row.names, LOGITS)
     axes.tick_params(labelsize=SMALL, length=0, pad=2)
     axes.spines[["right", "top", "bottom"]].set_visible(False)

@@ -233,8 +233,8 @@ def marker(verdict: str, x: list[float], y: list[float], label: str = "") -> Lin
     color, shape, filled = VERDICTS[verdict]
     line = Line2D(x, y, linewidth=0, color=color, marker=shape, markersize=7.5)
     crossed = shape == "x"  # has no face
-    line.set(label=label, zorder=5, markerfacecolor=color if filled else "white")
-    line.set_markeredgecolor("white" if filled and not crossed else color)
+    line.set(label=label, zorder=5, markerfacecolor=color if filled else WHITE)
+    line.set_markeredgecolor(WHITE if filled and not crossed else color)
     line.set_markeredgewidth(1.6 if crossed else 0.9)
     return line
 

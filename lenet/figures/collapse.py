@@ -17,6 +17,7 @@ from lenet.figures.canvas import (
     ORANGE,
     SCREEN,
     SMALL,
+    WHITE,
     Look,
     plain_axes,
     text_width,
@@ -136,7 +137,7 @@ def _said(row: Any, layout: RowLayout) -> list[str]:
 
 def _draw(axes: Axes, row: Any, y: float) -> None:
     """Two points with their intervals, the level's above its reference's."""
-    for end, at, face in (("", y - 0.07, ORANGE), ("_reference", y + 0.07, "white")):
+    for end, at, face in (("", y - 0.07, ORANGE), ("_reference", y + 0.07, WHITE)):
         share, low, high = (
             100 * getattr(row, f"{key}{end}") for key in ("share", "low", "high")
         )
@@ -149,7 +150,7 @@ def _draw(axes: Axes, row: Any, y: float) -> None:
 def _handles() -> list[Line2D]:
     level = Line2D([], [], color=ORANGE, marker="o", markersize=5, label="level")
     reference = Line2D([], [], color=GREY, marker="o", markersize=5)
-    reference.set(label="its reference", markerfacecolor="white")
+    reference.set(label="its reference", markerfacecolor=WHITE)
     return [level, reference]
 
 

@@ -17,11 +17,13 @@ from lenet.figures.canvas import (
     BODY,
     GAP,
     GREY,
+    INK,
     LIGHT_GREY,
     LINE,
     PALE,
     SCREEN,
     SMALL,
+    WHITE,
     Canvas,
     Look,
     TooNarrow,
@@ -201,12 +203,12 @@ def _draw(
     """The points of a panel; right: its numbers stand on its right side."""
     for row in costs.itertuples(index=False):
         x = getattr(row, key)
-        color = "black" if row.treatment == reference else BLUE
+        color = INK if row.treatment == reference else BLUE
         limits = [100 * max(row.low, 1e-5), 100 * row.high]
         axes.plot([x, x], limits, color=color, linewidth=1, alpha=0.7, zorder=3)
         dot = axes.plot(x, 100 * row.mean, "o", color=color, markersize=4.5)[0]
         front = 5 if row.treatment == reference else 4
-        dot.set(markeredgecolor="white", markeredgewidth=0.6, zorder=front)
+        dot.set(markeredgecolor=WHITE, markeredgewidth=0.6, zorder=front)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

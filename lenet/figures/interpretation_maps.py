@@ -18,11 +18,13 @@ from lenet.figures.canvas import (
     BLUE,
     BODY,
     GREY,
+    INK,
     LINE,
     MARGIN,
     PALE,
     SMALL,
     STYLE,
+    WHITE,
     Canvas,
     text_width,
     titled_canvas,
@@ -190,7 +192,7 @@ def ten_digits(
                 y, values = top + 0.17 + (side + 0.04) * row, maps[name][i]
                 axes = tile(canvas, x, y, side, values)
                 axes.contour(
-                    image, levels=[image.max() / 2], colors="k", linewidths=0.4
+                    image, levels=[image.max() / 2], colors=INK, linewidths=0.4
                 )
                 if not values.any():
                     axes.text(14, 14, "empty", ha="center", fontsize=SMALL)
@@ -266,7 +268,7 @@ def draw_portrait(
     axes.set(ylim=(0, 1), yticks=[], xticks=[])
     axes.spines[["left", "right", "top"]].set_visible(False)
     for c in np.flatnonzero(shares > 0.2).tolist():
-        axes.text(c, 0.02, str(c), fontsize=SMALL - 1, ha="center", color="w")
+        axes.text(c, 0.02, str(c), fontsize=SMALL - 1, ha="center", color=WHITE)
     direction = latent.filter(like="unit_").to_numpy(float).reshape(shape)
     tile(canvas, x + 4.72, y, min(0.6, side * shape[1] / shape[0]), direction)
 
@@ -289,7 +291,7 @@ def confusion_matrix(
         axes.imshow(wrong, cmap="Oranges", vmax=max(wrong.max() * 1.4, 1))
         for (i, j), count in np.ndenumerate(counts):
             if count and len(names) <= FEW:
-                color = GREY if i == j else "black"
+                color = GREY if i == j else INK
                 axes.text(
                     j,
                     i,

@@ -27,6 +27,7 @@ from lenet.figures.canvas import (
     BODY,
     GAP,
     GREY,
+    INK,
     LINE,
     PALE,
     SCREEN,
@@ -285,7 +286,7 @@ def _draw_rung(axes: Axes, rung: _Rung, y: float) -> None:
     ):
         if math.isfinite(low) and math.isfinite(high):
             limits = [start + 100 * low, start + 100 * high]
-            line = axes.plot(limits, [y] * 2, color="black", marker=cap)[0]
+            line = axes.plot(limits, [y] * 2, color=INK, marker=cap)[0]
             line.set(linewidth=width, zorder=4, markersize=6, solid_capstyle="butt")
     draw_dots(axes, [start + 100 * d for d in rung.dots], y + 0.14, GREY)
 
