@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lenet.config import Refusal, Value, suggest
 from lenet.interpret.images import checked_classes, checked_images
+from lenet.training.loops.sizes import C1_SIDE, C3_SIDE, S2_SIDE, S4_SIDE
 from lenet.training.model import LAYERS, Convolution, Dense, LeNet5
 
 Images = Float[Tensor, "*run batch 28 28"]
@@ -86,7 +87,7 @@ def onward(
     """The logits if a layer gave these features: the layers after it, on them."""
     signal = features
     if layer in MAPS:
-        side = {"C1": 28, "S2": 14, "C3": 10, "S4": 5}[layer]
+        side = {"C1": C1_SIDE, "S2": S2_SIDE, "C3": C3_SIDE, "S4": S4_SIDE}[layer]
         signal = features.unflatten(2, (-1, side, side))
     for name in LAYERS[LAYERS.index(layer) + 1 :]:
         signal = getattr(model, name)(signal)
