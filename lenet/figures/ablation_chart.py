@@ -138,6 +138,22 @@ def ablation_chart(
 
     Thick is the 95 % interval on this test set, thin for new digits. In a narrow look
     the sides stand below each other.
+
+    sides: of `effect.Effects`, the rows of one estimand each (else a ValueError), with
+    `effect.COLUMNS`; a `TooNarrow` where the look's width leaves no plot. title: what
+    was found, where none is given. words: what factors and levels are called; the names
+    that the effects have, where none are given. origin: what the caption says of the
+    runs. response: what was measured, which way is better, its unit.
+
+    >>> from lenet.studies.effect import arms
+    >>> levels = ["relu"] * 6 + ["tanh"] * 6
+    >>> errors = [0.010, 0.011, 0.012] * 2 + [0.020, 0.022, 0.021] * 2
+    >>> columns = {"activation": levels, "seed": [*range(6)] * 2, "test_error": errors}
+    >>> runs = pd.DataFrame(columns).assign(status="finished")
+    >>> effects = arms(runs, {"activation": "relu"})
+    >>> side = Side(effects.table, effects.differences)
+    >>> ablation_chart(side, title="Tanh hurts").texts[0].get_text()
+    'Tanh hurts'
     """
     if any(side.effects["estimand"].nunique() != 1 for side in sides):
         raise ValueError("a chart shows one estimand: select its rows of the effects")

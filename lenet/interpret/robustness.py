@@ -171,7 +171,11 @@ def accuracy_curve(
 
     images, labels: [n, 28, 28] in [0, 1] and [n], as `images.checked_images` and
     `images.checked_labels` take them. keys: [n], of the random starts; None
-    takes the images' places. epsilons: radii in units of a pixel (1 is black to white).
+    takes the images' places. epsilons: radii in units of a pixel (1 is black to white)
+    and in the norm, linf or l2. effort: how hard the attack tries, one of EFFORTS or
+    an own; of it the counts of images, and of those of the atlas, say nothing here. A
+    Refusal of images and labels that would be misread. `Curve` says what comes back: a
+    row for each run and radius, and which images withstand.
 
     The largest radius comes first. What withstands there is taken to withstand at all
     smaller ones, whose balls lie in this one; so an image meets one attack that fails,

@@ -64,7 +64,16 @@ ORDERS = {  # what a caption says of those whose order no year decides
 def write_figure(
     figure: Figure, path: Path, formats: Sequence[str] = ("svg", "png")
 ) -> list[Path]:
-    """The files written: `path` with the suffix of each format."""
+    """The files written: `path`, which has no suffix, with that of each format.
+
+    formats: of `canvas.FORMATS`, svg, png and pdf; a KeyError of another. The same
+    figure gives the same bytes. A folder that is missing is made.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> [path.name for path in write_figure(Figure(), folder / "chart", ["svg", "pdf"])]
+    ['chart.svg', 'chart.pdf']
+    """
     paths = [Path(f"{path}.{form}") for form in formats]
     for target, form in zip(paths, formats, strict=True):
         replace(target, rendered(figure, form))

@@ -260,7 +260,7 @@ def shortened_list(words: Sequence[Any], most: int = SHOWN) -> str:
 
 
 def ended(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """The rows of runs that came to their end, where a tracker says of each whether."""
+    """The rows of runs that finished, if the table has a column of their states."""
     for name in STATES:
         if name not in rows:
             continue
