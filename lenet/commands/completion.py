@@ -79,6 +79,7 @@ def known_keys(verb: str) -> set[str]:
 def possible_values(key: str, typed: Sequence[str]) -> list[str]:
     """What a key may be: a group's levels, designs, studies, runs, networks."""
     from lenet.commands import status
+    from lenet.records import plan
     from lenet.sweep import design
 
     places = [
@@ -86,7 +87,7 @@ def possible_values(key: str, typed: Sequence[str]) -> list[str]:
     ]
     root = Path(places[-1] if places else "outputs").expanduser()
     if key == "study":
-        return sorted(path.parent.name for path in root.glob("*/plan.json"))
+        return plan.study_names(root)
     if key == "run":
         runs = sorted(path.parent.name for path in root.glob("runs/*/record.json"))
         return [*(net["network"] for net in status.nets()), *runs]

@@ -93,7 +93,8 @@ def main(arguments: Sequence[str]) -> Said:
     """Do what the arguments mean; the files."""
     given = checked_arguments(arguments)
     reuse_memory()
-    chosen = chosen_study(given)
+    partial = given["allow_partial"] == "true"
+    chosen = study.open_study(given["study"], given["output_dir"], partial)
     if given["redraw"] == "true":
         return Said.of_files(redrawn(given, chosen))
     task, kept = prepared(given, chosen), attacked_folder(given)
@@ -160,18 +161,6 @@ def checked_arguments(arguments: Sequence[str]) -> dict[str, str]:
         if given[key] not in ("true", "false"):
             raise Refusal(f"write {key}=true or {key}=false")
     return given if given["epsilon"] else given | {"epsilon": EPSILONS[given["norm"]]}
-
-
-def chosen_study(given: Mapping[str, str]) -> Study:
-    """The study, if its folder has one."""
-    root = Path(given["output_dir"])
-    known = sorted(path.parent.name for path in root.glob("*/plan.json"))
-    if given["study"] not in known:
-        listed = ", ".join(known) or "none"
-        raise Refusal(f"study={given['study'] or '?'}: those in {root} are: {listed}")
-    return study.published_study(
-        root / given["study"], given["allow_partial"] == "true"
-    )
 
 
 def comparable(chosen: Study) -> dict[str, list[Record]]:

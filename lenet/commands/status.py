@@ -123,14 +123,14 @@ def nets() -> list[dict[str, Any]]:
 def study_folders(root: Path) -> list[dict[str, Any]]:
     """Each study: its name, how many of its runs are done, and published weights."""
     rows = []
-    for path in sorted(root.glob("*/plan.json")):
-        study = path.parent
+    for name in plan.study_names(root):
+        study = root / name
         planned = plan.read_plan(study)
         states = [run.state for run in plan.run_states(str(root), planned)]
         done = states.count("done") + states.count("diverged")
         weights = len(list((study / "weights").glob("*.safetensors")))
-        said = f"study {study.name}: {done} of {len(states)} runs done"
+        said = f"study {name}: {done} of {len(states)} runs done"
         said += f", weights of {weights} published" if weights else ""
-        about = {"study": study.name, "done": done, "runs": len(states)}
+        about = {"study": name, "done": done, "runs": len(states)}
         rows.append({**about, "weights": weights, "said": said})
     return rows

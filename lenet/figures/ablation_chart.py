@@ -11,6 +11,7 @@ number stands beside it.
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
@@ -48,7 +49,7 @@ from lenet.figures.canvas import (
     wrap,
 )
 from lenet.figures.level_names import Words, in_words
-from lenet.figures.rows import RowLayout, fitted_layout, head, write_label
+from lenet.figures.rows import LabelledRow, RowLayout, fitted_layout, write_label
 from lenet.studies.effect import ALONE, GUESSING, TEST_ERROR, Response
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.statistics import blocks_needed
@@ -104,15 +105,9 @@ class _Cell(NamedTuple):
         return LINE * (BODY * len(self.effect) + SMALL * len(self.notes))
 
 
-class _Row(NamedTuple):
-    label: list[str]
+@dataclass(frozen=True)
+class _Row(LabelledRow):
     cells: list[_Cell | None]
-    above: bool
-
-    @property
-    def head(self) -> float:
-        """Inches of the label, where it stands above."""
-        return head(self.label, self.above)
 
     @property
     def height(self) -> float:
@@ -431,7 +426,7 @@ def _panels(sides: Sequence[Side], words: Words, layout: RowLayout) -> Panels:
     for key in order(sides):
         arm = next(cell for cell in cells[key] if cell).arm
         heading, label = _labels(arm, words, sides)
-        drawn = _Row(wrap(label, layout.label, BODY), cells[key], layout.above)
+        drawn = _Row(wrap(label, layout.label, BODY), layout.above, cells[key])
         panels.setdefault(heading, []).append(drawn)
     return panels
 

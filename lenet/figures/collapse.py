@@ -1,7 +1,8 @@
 """How often runs are lost, by level: those that diverge, and those that collapse, which
 come to their end and err like a guess."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.style
 import pandas as pd
@@ -25,27 +26,22 @@ from lenet.figures.canvas import (
     wrap,
 )
 from lenet.figures.level_names import Words
-from lenet.figures.rows import RowLayout, fitted_layout, head, write_label
+from lenet.figures.rows import LabelledRow, RowLayout, fitted_layout, write_label
 from lenet.rounding import decimals
 from lenet.studies.effect import GUESSING
 from lenet.studies.origin import NOWHERE, Origin
 
 
-class _Row(NamedTuple):
-    label: list[str]
+@dataclass(frozen=True)
+class _Row(LabelledRow):
     lines: list[str]  # beside the plot
     loss: Any  # a row of losses
-    above: bool
-
-    @property
-    def head(self) -> float:
-        """Inches of the label, where it stands above."""
-        return head(self.label, self.above)
 
     @property
     def height(self) -> float:
-        label = 0.0 if self.above else BODY * len(self.label)
-        return self.head + 0.1 + LINE * max(label, SMALL * len(self.lines))
+        """Inches: the taller of the label and of what is written beside the plot."""
+        written = max(self.label_points, SMALL * len(self.lines))
+        return self.head + 0.1 + LINE * written
 
 
 WIDE = RowLayout(2.6, 3.6, 2.9)
@@ -106,7 +102,7 @@ def _rows(
             "collapse", look, names, BELOW if look.narrow else BESIDE
         )
     return [
-        _Row(wrap(name, layout.label, BODY), _said(row, layout), row, layout.above)
+        _Row(wrap(name, layout.label, BODY), layout.above, _said(row, layout), row)
         for name, row in zip(names, arms, strict=True)
     ], layout
 

@@ -7,6 +7,7 @@ the second from where the first ends, are one.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ from lenet.figures.canvas import (
     wrap,
 )
 from lenet.figures.level_names import Words
-from lenet.figures.rows import ON_PAPER, RowLayout, fitted_layout, head
+from lenet.figures.rows import ON_PAPER, LabelledRow, RowLayout, fitted_layout
 from lenet.rounding import decimals
 from lenet.studies.origin import NOWHERE, Origin
 
@@ -69,26 +70,20 @@ class Ends(NamedTuple):
     passed: Mapping[int, str] = {}
 
 
-class _Rung(NamedTuple):
-    label: list[str]
+@dataclass(frozen=True)
+class _Rung(LabelledRow):
     lines: list[str]  # beside the bar
     step: Any  # a row of effects; None where the rung is a treatment
     start: float
     end: float
     dots: Sequence[float]
-    above: bool
     steps: int  # that lead here
 
     @property
-    def head(self) -> float:
-        """Inches of the label, where it stands above."""
-        return head(self.label, self.above)
-
-    @property
     def height(self) -> float:
-        label = 0.0 if self.above else BODY * len(self.label)
+        """Inches: the taller of the label and of what is written beside the bar."""
         lines = BODY + SMALL * (len(self.lines) - 1)
-        return self.head + max(0.34, 0.12 + LINE * max(label, lines))
+        return self.head + max(0.34, 0.12 + LINE * max(self.label_points, lines))
 
     @property
     def middle(self) -> float:
@@ -189,7 +184,7 @@ def _rungs(
     def stop(name: str, at: float, steps: int) -> _Rung:
         lines = wrap(name, layout.label, BODY, "bold")
         said = [f"{decimals(100 * at)} %"]
-        return _Rung(lines, said, None, 0, at, [], layout.above, steps)
+        return _Rung(lines, layout.above, said, None, 0, at, [], steps)
 
     rungs = [stop(ends.old, ends.start, 0)]
     for i, step in enumerate(effects.itertuples(index=False)):
@@ -197,7 +192,7 @@ def _rungs(
         seen = sorted(dots.get((step.factor, step.level), []))
         ends_of = sums[i], sums[i + 1]
         lines = _lines(step, layout)
-        rungs.append(_Rung(label, lines, step, *ends_of, seen, layout.above, i + 1))
+        rungs.append(_Rung(label, layout.above, lines, step, *ends_of, seen, i + 1))
         if name := ends.passed.get(i + 1):
             rungs.append(stop(name, sums[i + 1], i + 1))
     return [*rungs, stop(ends.new, ends.end, len(effects))]
@@ -208,7 +203,7 @@ def _timed(rungs: Sequence[_Rung], costs: Sequence[float]) -> list[_Rung]:
     if not costs:
         return list(rungs)
     return [
-        rung._replace(lines=[*rung.lines, f"{second:.3g} s to train"])
+        replace(rung, lines=[*rung.lines, f"{second:.3g} s to train"])
         for rung, second in zip(rungs, costs, strict=True)
     ]
 

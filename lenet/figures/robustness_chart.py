@@ -34,7 +34,7 @@ from lenet.interpret.robustness import LIMITS
 from lenet.rounding import decimals
 from lenet.studies.effect import Effects, Response, arms
 from lenet.studies.origin import NOWHERE, Origin
-from lenet.studies.statistics import t_interval
+from lenet.studies.statistics import mean_interval
 
 WIDTH, HEIGHT, BELOW, LEFT = 2.1, 1.4, 0.65, 0.55  # inches of a panel and around it
 COLUMNS, SQUARE = 4, 2.0
@@ -83,22 +83,22 @@ def accuracy_table(cells: pd.DataFrame) -> pd.DataFrame:
     ):
         counts = {name: int(group[name].sum()) for name in (*raised.columns, "any")}
         about = {"treatment": treatment, "epsilon": epsilon}
-        row = {**about, **mean_interval(group["accuracy"]), **counts}
+        row = {**about, **interval_of_shares(group["accuracy"]), **counts}
         if "gain" in group:
             row["gain"] = group["gain"].mean()
         if "auto_attack" in group:
-            strongest = mean_interval(group["auto_attack"])
+            strongest = interval_of_shares(group["auto_attack"])
             row["auto_attack"] = strongest["mean"]
             row |= {f"auto_attack_{end}": strongest[end] for end in ("low", "high")}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def mean_interval(values: pd.Series) -> dict[str, float]:
+def interval_of_shares(values: pd.Series) -> dict[str, float]:
     """n, the mean and its 95 % t interval within [0, 1]: all of it for n = 1."""
-    low, high = t_interval(values)
-    ends = {"low": max(0.0, low), "high": min(1.0, high)}  # of NaN: 0 and 1
-    return {"n": len(values), "mean": float(values.mean()), **ends}
+    found = mean_interval(values)
+    ends = {"low": max(0.0, found["low"]), "high": min(1.0, found["high"])}  # NaN: 0, 1
+    return found | ends
 
 
 def differences(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
@@ -134,7 +134,7 @@ def smallest(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
     effects = table.set_index("level")[columns].add_prefix("difference_")
     alive = runs[runs["status"] == "finished"].groupby("treatment", sort=False)
     rows = [
-        {"treatment": name, **mean_interval(values)}
+        {"treatment": name, **interval_of_shares(values)}
         for name, values in alive["smallest_epsilon"]
     ]
     return pd.DataFrame(rows).join(effects, on="treatment")

@@ -4,6 +4,7 @@ In a column of a paper the label stands above the other two.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from lenet.figures.canvas import (
@@ -21,6 +22,24 @@ from lenet.figures.canvas import (
 INDENT = 0.15  # inches of a plot below its label: half of its first number
 LEAST = 1.0  # inches of a plot in a paper
 ON_PAPER = {"facecolor": WHITE, "edgecolor": "none", "pad": 0.5}  # over a grid
+
+
+@dataclass(frozen=True)
+class LabelledRow:
+    """A row and the lines of its label, which stands beside the plot or above it."""
+
+    label: list[str]
+    above: bool
+
+    @property
+    def head(self) -> float:
+        """Inches of the label, where it stands above."""
+        return LINE * BODY * len(self.label) + 0.04 if self.above else 0.0
+
+    @property
+    def label_points(self) -> float:
+        """Points of height of the label, where it stands beside."""
+        return 0.0 if self.above else BODY * len(self.label)
 
 
 class RowLayout(NamedTuple):
@@ -79,11 +98,6 @@ def fitted_layout(
 def widest(texts: Sequence[str], most: float) -> float:
     """Inches of the longest line of texts that are wrapped to `most` inches."""
     return max(text_width(line) for text in texts for line in wrap(text, most, BODY))
-
-
-def head(label: Sequence[str], above: bool) -> float:
-    """Inches that a label takes above its row."""
-    return LINE * BODY * len(label) + 0.04 if above else 0.0
 
 
 def write_label(

@@ -63,6 +63,11 @@ def current_name(match: re.Match[str]) -> str:
     return f"{factor}{between}{RENAMED[factor, 'paper']}"
 
 
+def study_names(root: Path) -> list[str]:
+    """The names of the studies in a folder: of the folders in it that have a plan."""
+    return sorted(path.parent.name for path in root.glob(f"*/{PLAN}"))
+
+
 def read_plan(folder: Path) -> Plan:
     """The plan of a study, its seal checked; its levels by their names of today."""
     path = folder / PLAN
@@ -70,10 +75,8 @@ def read_plan(folder: Path) -> Plan:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         root = folder.parent
-        studies = sorted(path.parent.name for path in root.glob("*/plan.json"))
-        raise Refusal(
-            f"{folder} holds no plan; studies in {root}: {', '.join(studies) or 'none'}"
-        ) from None
+        listed = ", ".join(study_names(root)) or "none"
+        raise Refusal(f"{folder} holds no plan; studies in {root}: {listed}") from None
     except OSError as problem:
         raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
     # The seal is of the text as it was written, so it is checked before old names are

@@ -296,7 +296,7 @@ def open_study(
     ['rbf', 'worse']
     """
     root = Path(output_dir).expanduser()
-    known = sorted(path.parent.name for path in root.glob("*/plan.json"))
+    known = plans.study_names(root)
     if name not in known:
         listed = ", ".join(known) or "none"
         raise Refusal(f"study={name or '?'}: the studies in {root} are: {listed}")
