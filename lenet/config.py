@@ -220,7 +220,9 @@ def current(treatment: Mapping[str, Value]) -> dict[str, Value]:
     >>> now["schedule"], now["mix"], now["teacher"]
     ('steps_1998', 'mixup', 'none')
     """
-    named = {k: RENAMED.get((k, str(v)), v) for k, v in treatment.items()}
+    named = {
+        key: RENAMED.get((key, str(value)), value) for key, value in treatment.items()
+    }
     for (factor, level), numbers in SETTINGS.items():
         if named.get(factor) == level:
             # An older level's settings of today come first, so that what a record says
@@ -287,7 +289,11 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
             # that have no range are about the level: its label, its year, its source.
             flat[key] = check_level(key, value)
             numbers = {f"{key}.{name}": number for name, number in value.items()}
-            flat |= {k: check_number(k, v) for k, v in numbers.items() if k in RANGES}
+            flat |= {
+                key: check_number(key, value)
+                for key, value in numbers.items()
+                if key in RANGES
+            }
             if RECORDS in numbers:
                 flat[RECORDS] = check_records(numbers[RECORDS])
         elif key in RANGES:
@@ -302,7 +308,7 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
             raise Refusal(f"{low}={flat[low]} is above {high}={flat[high]}: swap them")
     flat.pop("optimizer.batch_size")  # the default of batch_size, no number of its own
     seed, replicates = int(number_of(flat.pop("seed"))), number_of(flat["replicates"])
-    places = Places(**{k: flat.pop(k) for k in PLACES if k != "replicates"})  # type: ignore[arg-type]  # checked by check_place
+    places = Places(**{key: flat.pop(key) for key in PLACES if key != "replicates"})  # type: ignore[arg-type]  # checked by check_place
     flat.pop("replicates")
     if seed + replicates - 1 not in RANGES["seed"]:
         raise Refusal(
@@ -615,11 +621,13 @@ def tree(overrides: Sequence[Override]) -> dict[str, Any]:
     """
     values = {override.key_or_group: override.value() for override in overrides}
     own = read_conf("config.yaml")
-    chosen = {k: v for entry in own["defaults"] if isinstance(entry, dict)
-              for k, v in entry.items() if k in GROUPS}  # fmt: skip
+    chosen = {key: value for entry in own["defaults"] if isinstance(entry, dict)
+              for key, value in entry.items() if key in GROUPS}  # fmt: skip
     preset = read_conf(f"preset/{values.get('preset', chosen['preset'])}.yaml")
     for default in preset["defaults"]:
-        chosen |= {key.removeprefix("override /"): v for key, v in default.items()}
+        chosen |= {
+            key.removeprefix("override /"): value for key, value in default.items()
+        }
     chosen |= {key: values[key] for key in values.keys() & chosen.keys()}
     del chosen["preset"]
     composed_tree = {key: own[key] for key in own.keys() - {"defaults", "hydra"}}

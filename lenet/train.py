@@ -131,7 +131,10 @@ def train_missing(
 def run_ids(configs: Sequence[Config], places: Places) -> list[str]:
     """The ids of these runs, in order; reads the data sets that no hash is known of."""
     data = identities(configs, places)
-    return [run_record.run_id(c, data[str(c.treatment["data"])]) for c in configs]
+    return [
+        run_record.run_id(config, data[str(config.treatment["data"])])
+        for config in configs
+    ]
 
 
 def identities(
@@ -139,7 +142,8 @@ def identities(
 ) -> "Mapping[str, Known | Data]":
     """What identifies each data set of these runs, by name."""
     return {
-        n: known_data.known(n) or load_one(n, places) for n in data_set_names(configs)
+        name: known_data.known(name) or load_one(name, places)
+        for name in data_set_names(configs)
     }
 
 
@@ -157,7 +161,11 @@ def attempt(
     """
     ids = run_ids(configs, places)
     records = {name: store.finished_record(places.output_dir, name) for name in ids}
-    missing = {n: c for n, c in zip(ids, configs, strict=True) if not records[n]}
+    missing = {
+        name: config
+        for name, config in zip(ids, configs, strict=True)
+        if not records[name]
+    }
     if not missing:
         return records
     reuse_memory()
@@ -246,7 +254,9 @@ def stacks(
 def progress_bar(console: Console) -> Iterator[Begin]:
     """One bar for the stack in training, or plain lines where there is no terminal."""
     columns = ("{task.description}", BarColumn(20), TimeRemainingColumn())
-    shown = [TextColumn(c) if isinstance(c, str) else c for c in columns]
+    shown = [
+        TextColumn(column) if isinstance(column, str) else column for column in columns
+    ]
     with Bar(*shown, console=console, disable=not console.is_terminal) as bar:
 
         def begin(stack: Sequence[Config]) -> "Report":
@@ -274,7 +284,11 @@ def progress_bar(console: Console) -> Iterator[Begin]:
 
 def result_line(records: Sequence[Record], places: Places) -> str:
     """One line: the mean test error, over how many runs, the time, and where."""
-    errors = [run_record.test_error(r) for r in records if r["status"] == "finished"]
+    errors = [
+        run_record.test_error(record)
+        for record in records
+        if record["status"] == "finished"
+    ]
     mean = result_message.error_text(errors) if errors else "no run finished"
     diverged = len(records) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
@@ -282,7 +296,7 @@ def result_line(records: Sequence[Record], places: Places) -> str:
         overfitting(record["curve"]) is not None for record in records
     ):
         lost += f", {overfitted} overfitted catastrophically to the adversary"
-    seconds = sum(r["seconds"] for r in records)
+    seconds = sum(record["seconds"] for record in records)
     where = store.run_folder(places.output_dir, records[0]["run_id"])
     n = len(records)
     others = f" and {n - 1} more" if n > 1 else ""
@@ -314,7 +328,9 @@ def preset_help(name: str) -> list[str]:
     text = (CONF / "preset" / f"{name}.yaml").read_text()
     _, about, *_ = text.splitlines()
     chosen = {
-        k: v for entry in yaml.safe_load(text)["defaults"] for k, v in entry.items()
+        key: value
+        for entry in yaml.safe_load(text)["defaults"]
+        for key, value in entry.items()
     }
     levels = " ".join(f"{factor}={chosen[f'override /{factor}']}" for factor in FACTORS)
     return [
@@ -424,7 +440,11 @@ def main() -> None:
 
 def charted(overrides: Sequence[str]) -> str:
     """What comes after a multirun."""
-    swept = [o.key_or_group for o in parse(overrides) if o.is_sweep_override()]
+    swept = [
+        override.key_or_group
+        for override in parse(overrides)
+        if override.is_sweep_override()
+    ]
     (first, *_), places = composed(alternatives(overrides)[0])
     return result_message.of_multirun(first.treatment, swept, places.output_dir)
 

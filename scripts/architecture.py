@@ -85,7 +85,8 @@ def architecture() -> Figure:
     """The network of 1998 as stacks of maps, above the counts of both presets."""
     treatments = preset_treatments()
     levels = {
-        name: {f: str(treatments[name][f]) for f in STRUCTURE} for name in PRESETS
+        name: {factor: str(treatments[name][factor]) for factor in STRUCTURE}
+        for name in PRESETS
     }
     rows = {name: table(**chosen) for name, chosen in levels.items()}
     old, new = (sum(row[2] for row in layers) for layers in rows.values())
@@ -192,7 +193,9 @@ def draw_receptive_field(axes: Axes, before: Front, now: Front) -> None:
     """A unit of a layer and lines to what it sees of the layer before."""
     kernel = 2 if before.cells == 2 * now.cells else before.cells - now.cells + 1
     unit = now.x + PLACE[0] * now.width, now.y + PLACE[1] * now.height
-    width, height = (kernel / before.cells * n for n in (before.width, before.height))
+    width, height = (
+        kernel / before.cells * side for side in (before.width, before.height)
+    )
     x = before.x + PLACE[0] * (before.width - width)
     y = before.y + PLACE[1] * (before.height - height)
     style: dict[str, Any] = {"color": SEEN, "lw": 0.8, "zorder": 5}

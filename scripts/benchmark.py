@@ -153,8 +153,8 @@ def compared_cases(device: str) -> list[dict[str, Any]]:
     """What is compared; a plain loop comes before what is measured by it."""
     if device == "cuda":
         sizes = (1, 16, 64, 256, 1024)
-        return [{"loop": "ours", "batch": 64, "runs": r, "threads": 1, "affine": False,
-                 "processes": 1} for r in sizes]  # fmt: skip
+        alone = {"batch": 64, "threads": 1, "affine": False, "processes": 1}
+        return [{"loop": "ours", "runs": runs, **alone} for runs in sizes]
     cases: list[dict[str, Any]] = []
     for batch, affine in ((64, False), (64, True), (1, False)):
         about: dict[str, Any] = {"batch": batch, "affine": affine, "processes": 1}

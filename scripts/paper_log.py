@@ -35,7 +35,9 @@ def by_squash(folder: Path) -> dict[str, list[Record]]:
         record["run_id"]: record for record in records if record["status"] == "finished"
     }
     read = {
-        arm["levels"].get("squash", "tanh"): [runs[i] for i in arm["runs"] if i in runs]
+        arm["levels"].get("squash", "tanh"): [
+            runs[run_id] for run_id in arm["runs"] if run_id in runs
+        ]
         for arm in plan["arms"]
     }
     if not any(read.values()):
@@ -52,11 +54,17 @@ def log_table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.Data
         squash = name.replace(" ", "_")
         rate = chosen[0]["treatment"]["optimizer.lr"]
         for kind in ("test", "train"):
-            curves = [[dict(point) for point in r["curve"]] for r in chosen]
-            errors = [[100 * float(str(p[f"{kind}_error"])) for p in c] for c in curves]
+            curves = [[dict(point) for point in record["curve"]] for record in chosen]
+            errors = [
+                [100 * float(str(point[f"{kind}_error"])) for point in curve]
+                for curve in curves
+            ]
             passes = range(1, len(errors[0]) + 1)
             joined[f"{squash}_{kind}"] = pd.Series(np.mean(errors, 0), passes)
-        steps = [[p["least_step"] / rate for p in r["curve"]] for r in chosen]
+        steps = [
+            [point["least_step"] / rate for point in record["curve"]]
+            for record in chosen
+        ]
         before = range(len(steps[0]))
         joined[f"{squash}_least_low"] = pd.Series(np.min(steps, 0), before)
         joined[f"{squash}_least_high"] = pd.Series(np.max(steps, 0), before)

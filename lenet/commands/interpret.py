@@ -157,7 +157,9 @@ def settings(arm: PlannedArm) -> list[dict[str, str]]:
 def arm_title(arm: PlannedArm, plan: Plan) -> str:
     """What a treatment is called: its levels, or the name of the base."""
     levels, changes = settings(arm)
-    parts = [f"{k}={v}" if k in changes else v for k, v in levels.items()]
+    parts = [
+        f"{key}={level}" if key in changes else level for key, level in levels.items()
+    ]
     return ", ".join(parts) or plan["preset"]
 
 

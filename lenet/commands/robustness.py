@@ -341,7 +341,7 @@ def redrawn(given: Mapping[str, str], chosen: Study) -> list[Path]:
                 "without redraw=true, which attacks the runs"
             )
     rows, effects, smallest = (
-        effect_tables.read_effects(folder / n) for n in names[:3]
+        effect_tables.read_effects(folder / name) for name in names[:3]
     )
     numbers = [f"difference_{end}" for end in ("mean", "low", "high")]
     smallest[numbers] = smallest[numbers].apply(pd.to_numeric)  # the reference has none

@@ -103,9 +103,17 @@ def changes(
 ) -> dict[str, Value]:
     """The settings in which a treatment differs from a base, levels first; numbers of
     levels that are not the base's are their own."""
-    unlike = {k: v for k, v in treatment.items() if k not in base or base[k] != v}
-    chosen = {k: v for k, v in unlike.items() if k in FACTORS}
-    rest = {k: v for k, v in unlike.items() if k.partition(".")[0] not in chosen}
+    unlike = {
+        key: value
+        for key, value in treatment.items()
+        if key not in base or base[key] != value
+    }
+    chosen = {key: value for key, value in unlike.items() if key in FACTORS}
+    rest = {
+        key: value
+        for key, value in unlike.items()
+        if key.partition(".")[0] not in chosen
+    }
     return chosen | rest
 
 

@@ -149,7 +149,8 @@ def plan_or_train(
 
     if "design" not in given:
         raise Refusal(f"say design=<name>; designs: {', '.join(design.available())}")
-    count, engine = workers(given), [o for o in overrides if o.startswith(HYDRA)]
+    count = workers(given)
+    engine = [override for override in overrides if override.startswith(HYDRA)]
     if count and engine:
         raise Refusal(
             f"workers={count} and {engine[0]} both say who trains: choose one"

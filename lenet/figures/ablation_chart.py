@@ -260,7 +260,9 @@ def _of_one(side: Side, words: Words) -> str:
         low = ordered.iloc[0]
         lowest = f"{words.change(low)} {effect_in_brackets(low)}"
         return f"{_too_few(effects)}; of {total} the lowest is {lowest}"
-    said = ", ".join(f"{count[v]} {v}" for v in VERDICTS if v in count)
+    said = ", ".join(
+        f"{count[verdict]} {verdict}" for verdict in VERDICTS if verdict in count
+    )
     for verdict, verb in (("better", "helps"), ("worse", "hurts")):
         if verdict in count:
             chosen = ordered[ordered["verdict"] == verdict]
@@ -285,7 +287,9 @@ def _of_several(sides: Sequence[Side], words: Words) -> str:
     named = [key for key in order(sides) if len(verdicts[key]) == len(sides)]
     total = f"Of {len(named)} changes"
     for verdict, verb in (("better", "help"), ("worse", "hurt")):
-        every = [words.change(arms[k]) for k in named if {*verdicts[k]} == {verdict}]
+        every = [
+            words.change(arms[key]) for key in named if {*verdicts[key]} == {verdict}
+        ]
         if every:
             many = f"{len(every)} {verb}{'s' * (len(every) == 1)}"
             which = in_words(every[:3]) if len(every) < 4 else f"most of all {every[0]}"
@@ -461,10 +465,14 @@ def _beside(arm: Any, brief: bool, width: float) -> tuple[list[str], list[str]]:
     has.
     """
     reasons = str(arm.reason).split("; ") if arm.reason else []
-    kept = [r for r in reasons if not r.startswith(OVERSTATED)]
+    kept = [reason for reason in reasons if not reason.startswith(OVERSTATED)]
     mark = DAGGER if len(kept) < len(reasons) else ""
     if brief:
-        kept = [r for r in kept if not any(word in r for word in IN_THE_TABLE)]
+        kept = [
+            reason
+            for reason in kept
+            if not any(word in reason for word in IN_THE_TABLE)
+        ]
     unit = unit_of(arm)
     said = filter(None, [interval(arm.low, arm.high, unit), "; ".join(kept)])
     effect = wrap(f"{points(arm.mean, unit)} {arm.verdict}{mark}", width, BODY)
@@ -742,6 +750,8 @@ def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
         f"\N{PLUS-MINUS SIGN}{scale(response.unit) * response.margin:g} "
         f"{response.unit or 'points'} (dotted, if apart).",
         lost(effects),
-        "The axes differ in scale." if any(a != b for a, b in pairwise(limits)) else "",
+        "The axes differ in scale."
+        if any(limit != other for limit, other in pairwise(limits))
+        else "",
     ]
     return " ".join(filter(None, parts))

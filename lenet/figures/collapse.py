@@ -111,7 +111,9 @@ def finding(status: pd.Series) -> str:
     """One sentence: how many of all runs are lost, and how."""
     verbs = {"collapsed": "collapse", "diverged": "diverge"}
     counts = {verb: int((status == kind).sum()) for kind, verb in verbs.items()}
-    said = [f"{k} {verb}{'s' * (k == 1)}" for verb, k in counts.items() if k]
+    said = [
+        f"{count} {verb}{'s' * (count == 1)}" for verb, count in counts.items() if count
+    ]
     return f"Of {len(status):,} runs {' and '.join(said) or 'none is lost'}"
 
 

@@ -171,7 +171,7 @@ def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figu
     """
     networks = list(dict.fromkeys(table["network"]))
     handles = [swatch(called(name), COLORS[i]) for i, name in enumerate(networks)]
-    handles += [swatch(name, GREY, marker=m) for name, m in KINDS.values()]
+    handles += [swatch(name, GREY, marker=sign) for name, sign in KINDS.values()]
     handles.append(swatch("untrained network", GREY, ":"))
     keys = ["network", "weights", "method", "setting"]
     n, train = int(table["n"].iloc[0]), int(table["n_train"].iloc[0])

@@ -133,8 +133,8 @@ def draw_second_maps(canvas: Canvas, maps: Mapping[str, Array], y: float) -> Non
     write_bold_line(canvas, y + 3.3, "S4")
     for i, kernels in enumerate(maps["C3 kernels"]):
         x = MARGIN + 0.58 * i
-        for k, kernel in enumerate(kernels):
-            axes = tile(canvas, x + 0.1, y + 0.2 + 0.4 * k, 0.36, kernel)
+        for row, kernel in enumerate(kernels):
+            axes = tile(canvas, x + 0.1, y + 0.2 + 0.4 * row, 0.36, kernel)
             axes.set_facecolor(PALE)
         tile(canvas, x, y + 2.65, 0.56, maps["C3"][i])
         tile(canvas, x, y + 3.5, 0.56, maps["S4"][i])
@@ -267,8 +267,8 @@ def draw_portrait(
     axes.bar(range(len(shares)), shares, color=BLUE, width=0.8)
     axes.set(ylim=(0, 1), yticks=[], xticks=[])
     axes.spines[["left", "right", "top"]].set_visible(False)
-    for c in np.flatnonzero(shares > 0.2).tolist():
-        axes.text(c, 0.02, str(c), fontsize=SMALL - 1, ha="center", color=WHITE)
+    for label in np.flatnonzero(shares > 0.2).tolist():
+        axes.text(label, 0.02, str(label), fontsize=SMALL - 1, ha="center", color=WHITE)
     direction = latent.filter(like="unit_").to_numpy(float).reshape(shape)
     tile(canvas, x + 4.72, y, min(0.6, side * shape[1] / shape[0]), direction)
 

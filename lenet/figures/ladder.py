@@ -283,7 +283,7 @@ def _draw_rung(axes: Axes, rung: _Rung, y: float) -> None:
             limits = [start + 100 * low, start + 100 * high]
             line = axes.plot(limits, [y] * 2, color=INK, marker=cap)[0]
             line.set(linewidth=width, zorder=4, markersize=6, solid_capstyle="butt")
-    draw_dots(axes, [start + 100 * d for d in rung.dots], y + 0.14, GREY)
+    draw_dots(axes, [start + 100 * dot for dot in rung.dots], y + 0.14, GREY)
 
 
 def _limits(rungs: list[_Rung]) -> tuple[float, float]:
@@ -297,7 +297,7 @@ def _limits(rungs: list[_Rung]) -> tuple[float, float]:
             step = rung.step
             limits = [step.low, step.high, step.low_digits, step.high_digits]
             reached = filter(math.isfinite, [*limits, *rung.dots])
-            tips += [100 * (rung.start + s) for s in reached]
+            tips += [100 * (rung.start + limit) for limit in reached]
     # Bars are always whole; a wide interval may be cut, or bars would be too small to
     # read.
     least, most = max(min(tips), low - reach), min(max(tips), high + reach)

@@ -92,7 +92,7 @@ def learning_curves(
         columns, wide, high = _panels(look, len(names))
         labels = {name: _label(name, lost.get(name, 0), wide) for name in names}
         lines = [names[i : i + columns] for i in range(0, len(names), columns)]
-        heads = [max(LINE * SMALL * len(labels[n]) for n in row) for row in lines]
+        heads = [max(LINE * SMALL * len(labels[name]) for name in row) for row in lines]
         width = look.width or look.margin + columns * (LEFT + wide) + 2 * look.margin
         handles = _handles(_other(reference, look), curves)
         rows, beside = legend_lines(handles, look)
@@ -199,8 +199,17 @@ def _dress(axes: Axes, curves: pd.DataFrame) -> None:
 
 def _ticks(first: int, last: int) -> list[int]:
     """The first epoch, and whole ones at even steps up to the last."""
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 500) if (last - first) / s <= 5)
-    return [first, *(e for e in range(step, last + 1, step) if 2 * (e - first) >= step)]
+    step = next(
+        size for size in (1, 2, 5, 10, 20, 50, 100, 500) if (last - first) / size <= 5
+    )
+    return [
+        first,
+        *(
+            epoch
+            for epoch in range(step, last + 1, step)
+            if 2 * (epoch - first) >= step
+        ),
+    ]
 
 
 def _other(reference: str, look: Look) -> str:

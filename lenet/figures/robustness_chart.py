@@ -155,8 +155,8 @@ def smallest_shown(rows: pd.DataFrame) -> pd.DataFrame:
         {
             "treatment": rows["treatment"],
             "n": rows["n"],
-            "smallest epsilon": [text(r, "", "") for _, r in rows.iterrows()],
-            "difference": [text(r, "difference_", "+") for _, r in rows.iterrows()],
+            "smallest epsilon": [text(row, "", "") for _, row in rows.iterrows()],
+            "difference": [text(row, "difference_", "+") for _, row in rows.iterrows()],
             "verdict": rows["difference_verdict"].fillna(""),
         }
     )
@@ -192,7 +192,9 @@ def robustness_chart(
         labels = {name: wrap(name, WIDTH, SMALL) for name in names}
         columns = min(COLUMNS, len(names))
         lines = [names[i : i + columns] for i in range(0, len(names), columns)]
-        heads = [max(LINE * SMALL * len(labels[n]) for n in line) for line in lines]
+        heads = [
+            max(LINE * SMALL * len(labels[name]) for name in line) for line in lines
+        ]
         panel = 2 * HEIGHT + BELOW
         width = MARGIN + max(3, columns) * (LEFT + WIDTH) + MARGIN
         top = ROW * len(smallest) + BELOW
@@ -337,7 +339,7 @@ def _handles(
         hatched = Patch(facecolor="none", edgecolor=MID_GREY, hatch="////", lw=0)
         hatched.set_label("the attack may be too weak")
         handles.append(hatched)
-    present = [v for v in VERDICTS if v in set(effects["verdict"])]
+    present = [verdict for verdict in VERDICTS if verdict in set(effects["verdict"])]
     for verdict in present:
         handles.append(Patch(color=VERDICTS[verdict][0], label=verdict))
     return handles
@@ -384,7 +386,9 @@ def atlas_chart(
         lines = [names[i : i + columns] for i in range(0, len(names), columns)]
         cell = 2 * (SQUARE + 0.75)
         labels = {name: wrap(name, cell - 0.4, SMALL) for name in names}
-        heads = [max(LINE * SMALL * len(labels[n]) for n in line) for line in lines]
+        heads = [
+            max(LINE * SMALL * len(labels[name]) for name in line) for line in lines
+        ]
         body = 0.1 + sum(heads) + len(lines) * (SQUARE + 0.75)
         width = 2 * MARGIN + 2 * cell
         title, said = atlas_finding(rows, classes), f"{about} {_atlas_caption(rows)}"

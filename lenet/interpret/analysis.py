@@ -92,7 +92,7 @@ class Subject(NamedTuple):
 def first_of_each(labels: Tensor) -> Tensor:
     """The place of the first image of each class, of the first SHOWN that have one."""
     classes = labels.unique()[:SHOWN]
-    return torch.stack([(labels == c).nonzero()[0, 0] for c in classes])
+    return torch.stack([(labels == label).nonzero()[0, 0] for label in classes])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,9 @@ def of_sanity(subject: Subject, specs: Specs) -> Result:
     images, _ = subject.test(specs["sanity"].images)
     classes = predictions(subject.model, images)
     methods = sanity.explainers(specs["saliency"], specs["gradcam"], subject.seed)
-    maps = {name: f(subject.model, images, classes) for name, f in methods.items()}
+    maps = {
+        name: method(subject.model, images, classes) for name, method in methods.items()
+    }
     ranked = sanity.orders(maps, images, subject.seed)
     networks = subject.model, subject.random
     return {

@@ -288,7 +288,7 @@ def portraits(
     codes = auto.encode(seen)[0].T  # [latent, image]
     mass = codes.sum(1)
     every = range(class_count(model))
-    classes = torch.stack([codes[:, labels == c].sum(1) for c in every], 1)
+    classes = torch.stack([codes[:, labels == label].sum(1) for label in every], 1)
     top = codes.topk(min(TOP, codes.shape[1]), 1)
     parts = {
         "class": classes / mass.clamp(min=1e-12)[:, None],

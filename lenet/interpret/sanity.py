@@ -77,7 +77,10 @@ def orders(
     like = next(iter(maps.values()))
     places = torch.arange(like.shape[1] * PICTURE_SIZE, device=like.device)
     keys = draws.fold(draws.stream([seed], "pixel order", like.device), places)
-    ranked = {k: v.abs() if k in SLOPES else v for k, v in maps.items()}
+    ranked = {
+        name: values.abs() if name in SLOPES else values
+        for name, values in maps.items()
+    }
     ranked["ink"] = images.expand_as(like)
     ranked["random"] = draws.uniform(keys).view(like.shape[1:]).expand_as(like)
     return ranked

@@ -166,7 +166,7 @@ def atlas(
     with checked_problem(model, images, labels, keys) as problem:
         labels, count = problem.labels, told_apart(model, problem.images)
         # The place of each image among those of its class: the first few are taken.
-        rank = torch.stack([(labels == c).cumsum(0) for c in range(count)])
+        rank = torch.stack([(labels == label).cumsum(0) for label in range(count)])
         few = (rank.gather(0, labels[None])[0] <= effort.atlas).nonzero()[:, 0]
         sources, targets = few.repeat_interleave(count - 1), torch.arange(1, count)
         # label + 1, ..., label + count - 1, around: every class but the label.

@@ -122,8 +122,8 @@ def elsewhere(folder: Path) -> dict[str, Record]:
                 records |= published_records(path.parent)
     torch = metadata.version("torch")
     return {
-        n: record
-        for n, record in records.items()
+        name: record
+        for name, record in records.items()
         if record["versions"]["torch"] == torch
     }
 
@@ -265,7 +265,9 @@ def shown_runs(plan: Plan) -> set[str]:
 def run_states(output_dir: str, plan: Plan) -> list[Run]:
     """Every run of a plan with its state."""
     failures = attempts(output_dir)
-    done = {n: brief(whole) for n in plan["runs"] if (whole := peek(output_dir, n))}
+    done = {
+        name: brief(whole) for name in plan["runs"] if (whole := peek(output_dir, name))
+    }
     # One's own records first; what was published fills the rest, so that a fresh clone
     # is as complete as the sweep left it.
     folder, others = Path(output_dir) / plan["study"], dict[str, Record]()

@@ -318,7 +318,9 @@ def finished_runs(output_dir: str) -> list[str]:
         names = os.listdir(Path(output_dir) / "runs")
     except OSError:
         return []
-    return sorted(n for n in names if os.path.exists(record_path(output_dir, n)))
+    return sorted(
+        name for name in names if os.path.exists(record_path(output_dir, name))
+    )
 
 
 def finished_records(output_dir: str) -> Iterator[Record]:

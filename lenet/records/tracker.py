@@ -202,7 +202,9 @@ def write_tensorboard(copy: Copy) -> bool:
             for name, value in point_numbers(point).items():
                 writer.add_scalar(name, value, point["epoch"])
         results = tracked_result(copy.record)
-        settings = {k: v for k, v in copy.config.items() if v is not None}
+        settings = {
+            key: value for key, value in copy.config.items() if value is not None
+        }
         # add_hparams would make a run of its own of them, beside this one
         for part in hparams(settings, dict.fromkeys(results, 0)):
             writer.file_writer.add_summary(part)
@@ -214,12 +216,16 @@ def write_tensorboard(copy: Copy) -> bool:
 
 def tracked_result(record: Record) -> dict[str, float]:
     """What was measured of a run, by name; of one that diverged nothing."""
-    return {k: float(str(v)) for k, v in record["response"].items() if v is not None}
+    return {
+        key: float(str(value))
+        for key, value in record["response"].items()
+        if value is not None
+    }
 
 
 def point_numbers(point: Point) -> dict[str, float]:
     """What is measured at a point of a curve, by name."""
-    return {k: float(str(v)) for k, v in point.items() if k != "epoch"}
+    return {key: float(str(value)) for key, value in point.items() if key != "epoch"}
 
 
 def write_mlflow(copy: Copy) -> bool:

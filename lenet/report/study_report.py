@@ -268,8 +268,8 @@ def steps(studies: Sequence[Study], effects: Sequence[Effects], kind: str) -> Ex
     rows, seen = (pd.concat(of_each, ignore_index=True) for of_each in tables)
     first, last = studies[0], studies[-1]
     start = reference_error(first, parts[0][1]["seed"])
-    old, new = (level_names.end_network(s, end)
-                for s, end in ((first, first.base), (last, last.new)))  # fmt: skip
+    old, new = (level_names.end_network(study, end)
+                for study, end in ((first, first.base), (last, last.new)))  # fmt: skip
     order, passed = ORDERS.get(kind, first.order), {}
     seconds = ladder_seconds(first, parts[0][0], kind)
     if len(studies) > 1:
@@ -390,7 +390,10 @@ def listed_treatments(study: Study) -> list[dict[str, Any]]:
 def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The learning curves of the treatments."""
     rows = learning_curves.curve_table(runs)
-    lost = {n: sum(not converged(record) for record in r) for n, r in runs.items()}
+    lost = {
+        name: sum(not converged(record) for record in trained)
+        for name, trained in runs.items()
+    }
     base = level_names.study_network(study)
     said = learning_curves.finding(rows, base, lost)
     draw = partial(

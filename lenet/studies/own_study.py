@@ -66,7 +66,9 @@ class Comparison:
         """The reference and the other level of each factor, if each has just two."""
         pairs = {}
         for factor, old in self.reference.items():
-            other = [v for v in unique(self.runs[factor].tolist()) if v != old]
+            other = [
+                level for level in unique(self.runs[factor].tolist()) if level != old
+            ]
             if len(other) != 1:
                 return {}
             pairs[factor] = (old, other[0])
@@ -117,7 +119,11 @@ class Comparison:
 
     def changed(self, treatment: Mapping[str, Level]) -> set[str]:
         """The factors in which a treatment differs from the reference."""
-        return {f for f, level in treatment.items() if level != self.reference[f]}
+        return {
+            factor
+            for factor, level in treatment.items()
+            if level != self.reference[factor]
+        }
 
 
 def effects(
@@ -386,7 +392,7 @@ def in_unit(comparison: Comparison, unit: str = "") -> Comparison:
     low, high = float(answers.min()), float(answers.max())
     most = {"share": 1, "percent": 100}
     if not unit:
-        fits = [u for u, end in most.items() if 0 <= low <= high <= end]
+        fits = [unit for unit, end in most.items() if 0 <= low <= high <= end]
         own = words_of(name) & set(NO_SHARE) or not fits
         unit = name.replace("_", " ") if own else fits[0]
     if unit not in most:
@@ -440,13 +446,15 @@ def reference_level(
             )
         same = [equal(value, level) for value in levels[name]]
         if not any(same):
-            offered = shortened_list(unique([level_text(v) for v in levels[name]]))
+            offered = shortened_list(
+                unique([level_text(level) for level in levels[name]])
+            )
             raise ValueError(f"reference: no run has {name}={level}; levels: {offered}")
         fits &= pd.Series(same, runs.index)
     treatments = runs.loc[fits, list(columns)].drop_duplicates()
     if len(treatments) != 1:
         offered = ",".join(
-            f"{name}={'|'.join(unique([level_text(v) for v in column])[:SHOWN])}"
+            f"{name}={'|'.join(unique(map(level_text, column))[:SHOWN])}"
             for name, column in levels.items()
         )
         raise ValueError(
@@ -482,7 +490,7 @@ def refuse_duplicate_runs(
     first = runs[again].iloc[0]
     same = (runs[[*factors, "seed"]] == first[[*factors, "seed"]]).all(axis=1)
     alike = rows.loc[same[same].index]
-    differ = [c for c in alike if alike[c].astype(str).nunique() > 1]
+    differ = [name for name in alike if alike[name].astype(str).nunique() > 1]
     where = shortened_list((same[same].index + 1).tolist())
     levels = treatment_text(factors, [first[factor] for factor in factors])
     hint = (
@@ -561,7 +569,10 @@ def with_cells(comparison: Comparison) -> Comparison:
         # Without one whole block no contrast of all its cells can be taken.
         if not (counts == tried).any():
             lost = shortened_list(
-                [f"{comparison.blocks[i]} has {n}" for i, n in enumerate(counts)]
+                [
+                    f"{comparison.blocks[i]} has {count}"
+                    for i, count in enumerate(counts)
+                ]
             )
             raise ValueError(
                 f"a {kind} needs one block with all {tried} treatments: {lost}"

@@ -36,7 +36,8 @@ def make(design: Design) -> tuple[Plan, dict[str, Config]]:
     """The plan of a design, and its runs by run id; nothing is written."""
     data = train.identities(design.runs, design.places)
     runs = {
-        run_record.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs
+        run_record.run_id(config, data[str(config.treatment["data"])]): config
+        for config in design.runs
     }
     # `design.runs` lists every arm with all its seeds, then the search of every arm:
     # the ids are cut in that order.
@@ -184,9 +185,13 @@ def refuse_conflicts(
     """A Refusal where one run has two results, or where what is missing would be
     trained with another torch than the rest."""
     twice = [
-        n for n, record in records.items() if n in earlier and earlier[n] != record
+        name
+        for name, record in records.items()
+        if name in earlier and earlier[name] != record
     ]
-    if unlike := [n for n in twice if run_record.different(records[n], earlier[n])]:
+    if unlike := [
+        name for name in twice if run_record.different(records[name], earlier[name])
+    ]:
         raise Refusal(
             f"{len(unlike)} runs have one result in runs/ and another among the "
             f"published records, such as {unlike[0]}: training was not deterministic. "
@@ -195,9 +200,11 @@ def refuse_conflicts(
             4,
         )
     own, kept = run_record.versions()["torch"], records.values()
-    others = {r["versions"]["torch"] for r in kept if not run_record.portable(r)} - {
-        own
-    }
+    others = {
+        record["versions"]["torch"]
+        for record in kept
+        if not run_record.portable(record)
+    } - {own}
     if missing and others:
         raise Refusal(
             f"the runs that are done are of torch {', '.join(sorted(others))}, this is "
@@ -390,7 +397,7 @@ def take_message(
         state.worked += cost(job) * len(done) / len(job.runs)
         # Runs that another process is training. They are asked for again in a while,
         # when they have records or nobody holds them any more.
-        others = {n: c for n, c in job.runs.items() if n not in done}
+        others = {name: config for name, config in job.runs.items() if name not in done}
         if others:
             told = run_lock.holders(places.output_dir, others)
             if told != state.told:
