@@ -216,18 +216,7 @@ def compared(
     notes: list[str] = []
     # Runs that failed go first: their cells tell nothing of what may be a factor.
     rows = ended(rows, notes)
-    chosen = (
-        list(factors)
-        if factors is not None
-        else candidates(rows, {response, seed}, notes)
-    )
-    levels = {name: level_values(rows[name]) for name in chosen}
-    levels = {name: column for name, column in levels.items() if column.nunique() > 1}
-    if not levels:
-        raise ValueError(
-            f"no column but {response} and {seed} differs from run to run in a way "
-            "that could be a factor: say factors=[column,...]"
-        )
+    levels = varied_levels(rows, factors, (response, seed), notes)
     columns = joined_columns(levels)
     blocks, codes = numbered_blocks(rows[seed])
     runs = pd.DataFrame({ROW: rows.index + 1, "seed": codes})
@@ -243,6 +232,27 @@ def compared(
     notes += missing_seeds(runs, base, seed, blocks)
     comparison = Comparison(runs, meant, columns, base, blocks, notes)
     return with_cells(comparison)
+
+
+def varied_levels(
+    rows: pd.DataFrame,
+    factors: Sequence[str] | None,
+    others: tuple[str, str],
+    notes: list[str],
+) -> dict[str, pd.Series]:
+    """The level of each run, for each factor that differs from run to run: of the
+    columns that are named, or of those that can be factors, `others` aside. A
+    ValueError if none differs."""
+    chosen = candidates(rows, {*others}, notes) if factors is None else factors
+    levels = {name: level_values(rows[name]) for name in chosen}
+    levels = {name: column for name, column in levels.items() if column.nunique() > 1}
+    if not levels:
+        response, seed = others
+        raise ValueError(
+            f"no column but {response} and {seed} differs from run to run in a way "
+            "that could be a factor: say factors=[column,...]"
+        )
+    return levels
 
 
 def refuse_missing_column(rows: pd.DataFrame, column: str, what: str) -> None:

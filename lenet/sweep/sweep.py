@@ -147,13 +147,18 @@ def carry_out(
             raise Refusal(failure_table(failures, runs, len(runs)), 1)
         if lost := len(runs) - len(records):
             raise Refusal(f"{lost} records were lost meanwhile: run it again", 1)
-        for name in shown & records.keys():  # of a published record there may be none
-            if store.weights_path(places.output_dir, name).exists():
-                content = store.weights(places.output_dir, records[name])
-                atomic_files.replace(
-                    folder / "weights" / f"{name}.safetensors", content
-                )
+        chosen = {name: records[name] for name in shown & records.keys()}
+        write_weights(folder, places.output_dir, chosen)
     return folder
+
+
+def write_weights(folder: Path, output_dir: str, records: Mapping[str, Record]) -> None:
+    """Write the weights of these runs beside their study; of a record that was
+    published by others there may be none."""
+    for name, record in records.items():
+        if store.weights_path(output_dir, name).exists():
+            content = store.weights(output_dir, record)
+            atomic_files.replace(folder / "weights" / f"{name}.safetensors", content)
 
 
 @seal.without_garbage_collection()
