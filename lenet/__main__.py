@@ -7,30 +7,15 @@ lenet chart table=runs.csv response=accuracy "reference=[optimizer=sgd]"
                                                  the ablation chart of anybody's runs
 """
 
-import ast
 import importlib
 import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-VERBS = {
-    "train": "commands/train",
-    "sweep": "commands/sweep",
-    "status": "commands/status",
-    "verify": "commands/verify",
-    "chart": "commands/chart",
-    "attack": "commands/attack",
-    "robustness": "commands/robustness",
-    "interpret": "commands/interpret",
-    "predict": "commands/predict",
-    "export": "commands/export",
-    "page": "commands/page",
-    "completion": "commands/completion",
-}
+from lenet.commands import VERBS, module_docstring
+
 EXPLAINING = ("train", "sweep", "interpret")  # whose help also lists what there is
 HELP = ("--help", "-h")
 
@@ -47,15 +32,9 @@ def explain() -> str:
     )
 
 
-def module_docstring(verb: str) -> str:
-    """The docstring of a command's module."""
-    source = (HERE / f"{VERBS[verb]}.py").read_text(encoding="utf-8")
-    return ast.get_docstring(ast.parse(source)) or ""
-
-
 def verb_module(verb: str) -> Any:
     """The module of a command, imported."""
-    return importlib.import_module(f"lenet.{VERBS[verb].replace('/', '.')}")
+    return importlib.import_module(f"lenet.commands.{verb}")
 
 
 def explain_verb(verb: str) -> str:

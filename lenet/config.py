@@ -220,7 +220,9 @@ def current(treatment: Mapping[str, Value]) -> dict[str, Value]:
     >>> now["schedule"], now["mix"], now["teacher"]
     ('steps_1998', 'mixup', 'none')
     """
-    named = {k: RENAMED.get((k, str(v)), v) for k, v in treatment.items()}
+    named = {
+        key: RENAMED.get((key, str(value)), value) for key, value in treatment.items()
+    }
     for (factor, level), numbers in SETTINGS.items():
         if named.get(factor) == level:
             # An older level's settings of today come first, so that what a record says
@@ -287,7 +289,11 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
             # that have no range are about the level: its label, its year, its source.
             flat[key] = check_level(key, value)
             numbers = {f"{key}.{name}": number for name, number in value.items()}
-            flat |= {k: check_number(k, v) for k, v in numbers.items() if k in RANGES}
+            flat |= {
+                key: check_number(key, value)
+                for key, value in numbers.items()
+                if key in RANGES
+            }
             if RECORDS in numbers:
                 flat[RECORDS] = check_records(numbers[RECORDS])
         elif key in RANGES:
@@ -302,7 +308,7 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
             raise Refusal(f"{low}={flat[low]} is above {high}={flat[high]}: swap them")
     flat.pop("optimizer.batch_size")  # the default of batch_size, no number of its own
     seed, replicates = int(number_of(flat.pop("seed"))), number_of(flat["replicates"])
-    places = Places(**{k: flat.pop(k) for k in PLACES if k != "replicates"})  # type: ignore[arg-type]  # checked by check_place
+    places = Places(**{key: flat.pop(key) for key in PLACES if key != "replicates"})  # type: ignore[arg-type]  # checked by check_place
     flat.pop("replicates")
     if seed + replicates - 1 not in RANGES["seed"]:
         raise Refusal(
@@ -314,7 +320,7 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
     most = max(int(number_of(flat.get(key, 0))) for key in held_out)
     if data in TRAINING:
         check_split(data, TRAINING[data], train_size, most)  # type: ignore[arg-type]  # checked by check_number
-    check_head(str(flat["head"]), CLASSES.get(data, 10), data)
+    refuse_unfit_head(str(flat["head"]), CLASSES.get(data, 10), data)
     return [Config(flat, seed + i) for i in range(int(replicates))], places
 
 
@@ -345,7 +351,7 @@ def check_records(text: Any) -> str:
     return "+".join(sorted(set(text.split("+"))))
 
 
-def check_head(head: str, classes: int, name: str) -> None:
+def refuse_unfit_head(head: str, classes: int, name: str) -> None:
     """Refuse the fixed units of 1998, which are drawings of ten digits, for others."""
     if head != "softmax" and classes != 10:
         raise Refusal(
@@ -473,7 +479,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
                 f"{short_text(text)!r} cannot be read: {readable()}"
             ) from None
     for override in parsed:
-        check_override(override)
+        refuse_bad_override(override)
     return parsed
 
 
@@ -490,11 +496,11 @@ def readable() -> str:
     )
 
 
-def check_override(override: Override) -> None:
+def refuse_bad_override(override: Override) -> None:
     """Refuse an unknown key, a key that is added or removed, and interpolation."""
     key, text = override.key_or_group, short_text(str(override.input_line))
     if key.startswith(("hydra.", "hydra/")):
-        check_hydra(override)
+        refuse_hydra_override(override)
         return
     if key not in typed_keys():
         raise Refusal(unknown_key(short_text(key)))
@@ -531,7 +537,7 @@ OUTSIDE = re.compile(
 )  # an interpolation of what is not Hydra's
 
 
-def check_hydra(override: Override) -> None:
+def refuse_hydra_override(override: Override) -> None:
     """Refuse a setting of Hydra's that changes what runs, or copies the environment
     into its files."""
     key, line = override.key_or_group, str(override.input_line)
@@ -584,7 +590,7 @@ def composed(overrides: Sequence[str]) -> tuple[list[Config], Places]:
                 "optuna of lenet train, with -m"
             )
     if any(override.key_or_group.startswith("hydra") for override in parsed):
-        check_with_hydra(overrides)
+        refuse_uncomposable(overrides)
     return resolve(tree(parsed))
 
 
@@ -615,11 +621,13 @@ def tree(overrides: Sequence[Override]) -> dict[str, Any]:
     """
     values = {override.key_or_group: override.value() for override in overrides}
     own = read_conf("config.yaml")
-    chosen = {k: v for entry in own["defaults"] if isinstance(entry, dict)
-              for k, v in entry.items() if k in GROUPS}  # fmt: skip
+    chosen = {key: value for entry in own["defaults"] if isinstance(entry, dict)
+              for key, value in entry.items() if key in GROUPS}  # fmt: skip
     preset = read_conf(f"preset/{values.get('preset', chosen['preset'])}.yaml")
     for default in preset["defaults"]:
-        chosen |= {key.removeprefix("override /"): v for key, v in default.items()}
+        chosen |= {
+            key.removeprefix("override /"): value for key, value in default.items()
+        }
     chosen |= {key: values[key] for key in values.keys() & chosen.keys()}
     del chosen["preset"]
     composed_tree = {key: own[key] for key in own.keys() - {"defaults", "hydra"}}
@@ -644,7 +652,7 @@ def tree(overrides: Sequence[Override]) -> dict[str, Any]:
     return composed_tree
 
 
-def check_with_hydra(overrides: Sequence[str]) -> None:
+def refuse_uncomposable(overrides: Sequence[str]) -> None:
     """Refuse settings of Hydra's own that it cannot compose."""
     try:
         with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):

@@ -81,26 +81,33 @@ class Search:
         return json.dumps([sorted(lines), sorted(space), self.sampler, EDITION])
 
 
-def asked(overrides: Sequence[str]) -> bool:
+def is_search(overrides: Sequence[str]) -> bool:
     """Whether a command line means a search."""
     return any(text.startswith(f"{SWEEPER}=") for text in overrides) and any(
-        o.key_or_group == SWEEPER and o.value() == "optuna" for o in parse(overrides)
+        override.key_or_group == SWEEPER and override.value() == "optuna"
+        for override in parse(overrides)
     )
 
 
 def read_search(overrides: Sequence[str]) -> Search:
     """The search that a command line means, every value of it checked."""
     parsed = parse(overrides)
-    if other := [o for o in parsed if o.key_or_group.startswith("hydra/launcher")]:
+    if other := [
+        override
+        for override in parsed
+        if override.key_or_group.startswith("hydra/launcher")
+    ]:
         raise Refusal(f"{other[0].input_line}: a search trains here, one trial at a "
                       "time; leave it out")  # fmt: skip
     own = {
-        o.key_or_group.removeprefix(OWN): o.value()
-        for o in parsed
-        if o.key_or_group.startswith(OWN)
+        override.key_or_group.removeprefix(OWN): override.value()
+        for override in parsed
+        if override.key_or_group.startswith(OWN)
     }
-    rest = [o for o in parsed if not o.key_or_group.startswith("hydra")]
-    space = [o for o in rest if o.is_sweep_override()]
+    rest = [
+        override for override in parsed if not override.key_or_group.startswith("hydra")
+    ]
+    space = [override for override in rest if override.is_sweep_override()]
     if not space:
         raise Refusal(
             "hydra/sweeper=optuna needs something to search: activation=relu,tanh or "
@@ -110,9 +117,15 @@ def read_search(overrides: Sequence[str]) -> Search:
         if override.key_or_group in FIXED:
             raise Refusal(f"{override.input_line}: {override.key_or_group} is not "
                           "searched; give it one value")  # fmt: skip
-    fixed = [str(o.input_line) for o in rest if not o.is_sweep_override()]
+    fixed = [
+        str(override.input_line)
+        for override in rest
+        if not override.is_sweep_override()
+    ]
     places = checked_space(space, fixed)
-    numbers = {k: check_number_of(k, own.get(k, NUMBERS[k][0])) for k in NUMBERS}
+    numbers = {
+        key: check_number_of(key, own.get(key, NUMBERS[key][0])) for key in NUMBERS
+    }
     sampler = str(own.get("sampler", "tpe"))
     if sampler not in SAMPLERS:
         raise Refusal(suggest(sampler, SAMPLERS, "hydra.sweeper.sampler", "samplers"))
@@ -146,7 +159,7 @@ def checked_space(space: Sequence[Override], fixed: Sequence[str]) -> Places:
                     "validation_size=0: say validation_size=5000 (200 of data=digits); "
                     "the test images take no part in a search"
                 )
-    store.check_output_dir(places.output_dir)
+    store.refuse_unusable_output_dir(places.output_dir)
     return places
 
 
@@ -214,7 +227,7 @@ def run_search(search: Search, train: Train) -> Said:
                 f"best {percent(study.best_value)}",
                 file=sys.stderr,
             )
-        return best_settings(study, search)
+        return write_best_settings(study, search)
 
 
 @contextlib.contextmanager
@@ -275,7 +288,11 @@ def tried(study: "optuna.Study", search: Search, train: Train) -> float:
     import optuna
     from optuna.samplers import RandomSampler, TPESampler
 
-    left = [t for t in study.get_trials(deepcopy=False) if not t.state.is_finished()]
+    left = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if not trial.state.is_finished()
+    ]
     at = left[0].number if left else len(study.trials)
     kinds = {"tpe": TPESampler, "random": RandomSampler}
     study.sampler = kinds[search.sampler](seed=(search.seed + at) % 2**32)
@@ -294,15 +311,17 @@ def tried(study: "optuna.Study", search: Search, train: Train) -> float:
 def objective(records: Sequence[Record]) -> float:
     """The mean error of the held-out images over the seeds of a treatment."""
     errors = [record["response"].get("validation_error") for record in records]
-    return math.fsum(NOTHING if e is None else e for e in errors) / len(errors)
+    total = math.fsum(NOTHING if error is None else error for error in errors)
+    return total / len(errors)
 
 
-def best_settings(study: "optuna.Study", search: Search) -> Said:
+def write_best_settings(study: "optuna.Study", search: Search) -> Said:
     """The best settings, with a file of them as Hydra's sweeper writes it."""
     best, count = study.best_trial, completed(study)
     params: Mapping[str, Any] = best.params
     line = [
-        f"{k}={v if isinstance(v, str) else as_typed(v)}" for k, v in params.items()
+        f"{key}={value if isinstance(value, str) else as_typed(value)}"
+        for key, value in params.items()
     ]
     result = {"name": "optuna", "best_params": params, "best_value": best.value}
     path = search.folder / "optimization_results.yaml"

@@ -38,11 +38,11 @@ from lenet.config import (
     Places,
     Refusal,
     alternatives,
-    check_head,
     composed,
     group_levels,
     names,
     parse,
+    refuse_unfit_head,
     resolve,
 )
 from lenet.known_data import Known
@@ -131,7 +131,10 @@ def train_missing(
 def run_ids(configs: Sequence[Config], places: Places) -> list[str]:
     """The ids of these runs, in order; reads the data sets that no hash is known of."""
     data = identities(configs, places)
-    return [run_record.run_id(c, data[str(c.treatment["data"])]) for c in configs]
+    return [
+        run_record.run_id(config, data[str(config.treatment["data"])])
+        for config in configs
+    ]
 
 
 def identities(
@@ -139,7 +142,8 @@ def identities(
 ) -> "Mapping[str, Known | Data]":
     """What identifies each data set of these runs, by name."""
     return {
-        n: known_data.known(n) or load_one(n, places) for n in data_set_names(configs)
+        name: known_data.known(name) or load_one(name, places)
+        for name in data_set_names(configs)
     }
 
 
@@ -157,7 +161,11 @@ def attempt(
     """
     ids = run_ids(configs, places)
     records = {name: store.finished_record(places.output_dir, name) for name in ids}
-    missing = {n: c for n, c in zip(ids, configs, strict=True) if not records[n]}
+    missing = {
+        name: config
+        for name, config in zip(ids, configs, strict=True)
+        if not records[name]
+    }
     if not missing:
         return records
     reuse_memory()
@@ -166,7 +174,7 @@ def attempt(
     # All that may be refused is refused before the first run is trained.
     for config in missing.values():
         dataset = data[str(config.treatment["data"])]
-        check_head(config.level("head"), dataset.classes, dataset.name)
+        refuse_unfit_head(config.level("head"), dataset.classes, dataset.name)
         teachers(config, dataset, places.output_dir)  # refused before any run trains
     store.prepare(places.output_dir)
     if choose_device(places.device).type == "cpu":
@@ -185,7 +193,7 @@ def attempt(
     return records
 
 
-def check_data_files(configs: Iterable[Config], places: Places) -> None:
+def refuse_unusable_data(configs: Iterable[Config], places: Places) -> None:
     """A Refusal if the files of a data set of these runs are not there, or damaged."""
     for name in data_set_names([*configs]) - {"digits"}:  # which are no files
         load_one(name, replace(places, device="cpu"))
@@ -246,7 +254,9 @@ def stacks(
 def progress_bar(console: Console) -> Iterator[Begin]:
     """One bar for the stack in training, or plain lines where there is no terminal."""
     columns = ("{task.description}", BarColumn(20), TimeRemainingColumn())
-    shown = [TextColumn(c) if isinstance(c, str) else c for c in columns]
+    shown = [
+        TextColumn(column) if isinstance(column, str) else column for column in columns
+    ]
     with Bar(*shown, console=console, disable=not console.is_terminal) as bar:
 
         def begin(stack: Sequence[Config]) -> "Report":
@@ -274,7 +284,11 @@ def progress_bar(console: Console) -> Iterator[Begin]:
 
 def result_line(records: Sequence[Record], places: Places) -> str:
     """One line: the mean test error, over how many runs, the time, and where."""
-    errors = [run_record.test_error(r) for r in records if r["status"] == "finished"]
+    errors = [
+        run_record.test_error(record)
+        for record in records
+        if record["status"] == "finished"
+    ]
     mean = result_message.error_text(errors) if errors else "no run finished"
     diverged = len(records) - len(errors)
     lost = f", {diverged} diverged" if diverged else ""
@@ -282,7 +296,7 @@ def result_line(records: Sequence[Record], places: Places) -> str:
         overfitting(record["curve"]) is not None for record in records
     ):
         lost += f", {overfitted} overfitted catastrophically to the adversary"
-    seconds = sum(r["seconds"] for r in records)
+    seconds = sum(record["seconds"] for record in records)
     where = store.run_folder(places.output_dir, records[0]["run_id"])
     n = len(records)
     others = f" and {n - 1} more" if n > 1 else ""
@@ -314,7 +328,9 @@ def preset_help(name: str) -> list[str]:
     text = (CONF / "preset" / f"{name}.yaml").read_text()
     _, about, *_ = text.splitlines()
     chosen = {
-        k: v for entry in yaml.safe_load(text)["defaults"] for k, v in entry.items()
+        key: value
+        for entry in yaml.safe_load(text)["defaults"]
+        for key, value in entry.items()
     }
     levels = " ".join(f"{factor}={chosen[f'override /{factor}']}" for factor in FACTORS)
     return [
@@ -366,7 +382,7 @@ def result_values(records: Sequence[Record], places: Places) -> dict[str, Any]:
 def refuse_mistyped(arguments: Sequence[str]) -> None:
     """Refuse a command line that means anything but runs, before Hydra takes over."""
     parser = get_args_parser()
-    parser.error = unreadable  # type: ignore[method-assign]  # or it prints the usage
+    parser.error = refuse_unreadable  # type: ignore[method-assign]  # or it prints the usage
     parsed, unknown = parser.parse_known_args(list(arguments))
     flags = [text for text in unknown if text.startswith("-")]
     if flags:
@@ -381,14 +397,14 @@ def refuse_mistyped(arguments: Sequence[str]) -> None:
         raise Refusal("--resolve and --package go with --cfg")
     if parsed.info or parsed.hydra_help or parsed.shell_completion:
         return
-    if parsed.multirun and optuna_search.asked(parsed.overrides):
+    if parsed.multirun and optuna_search.is_search(parsed.overrides):
         optuna_search.read_search(parsed.overrides)
         return
     lines = alternatives(parsed.overrides) if parsed.multirun else [parsed.overrides]
     if len(lines) > MANY:
         print(f"note: {len(lines):,} command lines are checked first", file=sys.stderr)
     for line in lines:
-        store.check_output_dir(composed(line)[1].output_dir)
+        store.refuse_unusable_output_dir(composed(line)[1].output_dir)
 
 
 def settings_first(arguments: Sequence[str]) -> list[str]:
@@ -397,7 +413,7 @@ def settings_first(arguments: Sequence[str]) -> list[str]:
     return sorted(arguments, key=lambda text: text.startswith("-") or "=" not in text)
 
 
-def unreadable(message: str) -> NoReturn:
+def refuse_unreadable(message: str) -> NoReturn:
     """Refuse what the parser of Hydra's flags cannot read."""
     raise Refusal(f"{message}; see --help")
 
@@ -408,7 +424,7 @@ def main() -> None:
     as_json = len(arguments) + 1 < len(sys.argv)
     refuse_mistyped(arguments)
     overrides = [text for text in arguments if not text.startswith("-")]
-    if {"-m", "--multirun"} & {*arguments} and optuna_search.asked(overrides):
+    if {"-m", "--multirun"} & {*arguments} and optuna_search.is_search(overrides):
         records = optuna_search.run_search(
             optuna_search.read_search(overrides), train_missing
         )
@@ -424,7 +440,11 @@ def main() -> None:
 
 def charted(overrides: Sequence[str]) -> str:
     """What comes after a multirun."""
-    swept = [o.key_or_group for o in parse(overrides) if o.is_sweep_override()]
+    swept = [
+        override.key_or_group
+        for override in parse(overrides)
+        if override.is_sweep_override()
+    ]
     (first, *_), places = composed(alternatives(overrides)[0])
     return result_message.of_multirun(first.treatment, swept, places.output_dir)
 

@@ -29,8 +29,8 @@ from lenet.figures.canvas import (
     SEEN,
     SMALL,
     SUBSAMPLING,
-    Page,
-    sheet,
+    Canvas,
+    titled_canvas,
 )
 from lenet.report import study_report
 from lenet.studies.origin import NOWHERE
@@ -78,20 +78,21 @@ def main() -> None:
     """The entry point."""
     given = typed(sys.argv[1:], {"output_dir": "outputs"})
     path = Path(given["output_dir"]) / "architecture" / "architecture"
-    say("\n".join(map(str, study_report.save(architecture(), path))))
+    say("\n".join(map(str, study_report.write_figure(architecture(), path))))
 
 
 def architecture() -> Figure:
     """The network of 1998 as stacks of maps, above the counts of both presets."""
     treatments = preset_treatments()
     levels = {
-        name: {f: str(treatments[name][f]) for f in STRUCTURE} for name in PRESETS
+        name: {factor: str(treatments[name][factor]) for factor in STRUCTURE}
+        for name in PRESETS
     }
     rows = {name: table(**chosen) for name, chosen in levels.items()}
     old, new = (sum(row[2] for row in layers) for layers in rows.values())
     wires = sum(row[3] for row in rows["paper"])
     title = f"LeNet-5: {old:,} parameters and {wires:,} connections in 1998, "
-    page, top = sheet(
+    canvas, top = titled_canvas(
         WIDTH,
         HEIGHT + 2 * BLOCK + 0.1,
         f"{title}{new:,} parameters today",
@@ -100,43 +101,43 @@ def architecture() -> Figure:
         "for each place. Python: lenet.training.model.table.",
         NOWHERE,
     )
-    picture(page.axes(0, top, WIDTH, HEIGHT), rows["paper"])
+    draw_picture(canvas.axes(0, top, WIDTH, HEIGHT), rows["paper"])
     for name, layers in rows.items():
-        counts(page, top + HEIGHT, name, levels[name], layers)
+        draw_counts(canvas, top + HEIGHT, name, levels[name], layers)
         top += BLOCK + 0.1
-    return page.figure
+    return canvas.figure
 
 
-def counts(
-    page: Page, y: float, preset: str, levels: dict[str, str], rows: Sequence[Row]
+def draw_counts(
+    canvas: Canvas, y: float, preset: str, levels: dict[str, str], rows: Sequence[Row]
 ) -> None:
     """Three lines: what a preset has for its layers, parameters and connections."""
     line = LINE * BODY
     patch = Rectangle(
-        (MARGIN / page.width, 1 - (y + BLOCK) / page.height),
-        1 - 2 * MARGIN / page.width,
-        BLOCK / page.height,
+        (MARGIN / canvas.width, 1 - (y + BLOCK) / canvas.height),
+        1 - 2 * MARGIN / canvas.width,
+        BLOCK / canvas.height,
         color=BAND,
         linewidth=0,
     )
-    page.figure.add_artist(patch)
+    canvas.figure.add_artist(patch)
     heads = [f"{PRESETS[preset]}, preset={preset}", "parameters", "connections"]
     y += 0.2 * line
-    page.write(MARGIN + 0.08, y, heads[:1], BODY, weight="bold", color=INK)
-    page.write(MARGIN + 0.08, y + line, heads[1:], BODY, color=INK)
+    canvas.write(MARGIN + 0.08, y, heads[:1], BODY, weight="bold", color=INK)
+    canvas.write(MARGIN + 0.08, y + line, heads[1:], BODY, color=INK)
     for at, (name, _, parameters, connections) in zip(CENTERS[1:], rows, strict=True):
         factor = CHOSEN.get(name)
         label = f"{factor}={levels[factor]}" if factor else ""
-        page.write(at, y, [label], SMALL, ha="center", color=GREY)
+        canvas.write(at, y, [label], SMALL, ha="center", color=GREY)
         numbers = [f"{parameters:,}", f"{connections:,}"]
-        page.write(at, y + line, numbers, BODY, ha="center")
+        canvas.write(at, y + line, numbers, BODY, ha="center")
     _, _, *columns = zip(*rows, strict=True)
     sums = [f"{sum(column):,}" for column in columns]
-    page.write(TOTAL, y + line, sums, BODY, ha="center", weight="bold")
-    page.write(TOTAL, y, ["total"], SMALL, ha="center", color=GREY)
+    canvas.write(TOTAL, y + line, sums, BODY, ha="center", weight="bold")
+    canvas.write(TOTAL, y, ["total"], SMALL, ha="center", color=GREY)
 
 
-def picture(axes: Axes, rows: Sequence[Row]) -> None:
+def draw_picture(axes: Axes, rows: Sequence[Row]) -> None:
     """The layers from left to right, and what one unit of each sees of the last."""
     axes.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0))
     axes.axis("off")
@@ -151,9 +152,9 @@ def picture(axes: Axes, rows: Sequence[Row]) -> None:
             else draw_units(axes, at, size, tint)
         )
         if before:
-            field(axes, before, front)
+            draw_receptive_field(axes, before, front)
         else:
-            digit(axes, front)
+            draw_digit(axes, front)
         before = front
         axes.text(at, 0.14, name, ha="center", weight="bold", fontsize=BODY + 1)
         label = shape.replace("x", "×").replace("×", " @ ", 1).removeprefix("1 @ ")
@@ -188,11 +189,13 @@ def draw_units(axes: Axes, at: float, size: Sequence[int], tint: str) -> Front:
     return Front(x, y, width, height, 1)
 
 
-def field(axes: Axes, before: Front, now: Front) -> None:
+def draw_receptive_field(axes: Axes, before: Front, now: Front) -> None:
     """A unit of a layer and lines to what it sees of the layer before."""
     kernel = 2 if before.cells == 2 * now.cells else before.cells - now.cells + 1
     unit = now.x + PLACE[0] * now.width, now.y + PLACE[1] * now.height
-    width, height = (kernel / before.cells * n for n in (before.width, before.height))
+    width, height = (
+        kernel / before.cells * side for side in (before.width, before.height)
+    )
     x = before.x + PLACE[0] * (before.width - width)
     y = before.y + PLACE[1] * (before.height - height)
     style: dict[str, Any] = {"color": SEEN, "lw": 0.8, "zorder": 5}
@@ -204,7 +207,7 @@ def field(axes: Axes, before: Front, now: Front) -> None:
     axes.plot(*unit, "o", ms=2, **style)
 
 
-def digit(axes: Axes, front: Front) -> None:
+def draw_digit(axes: Axes, front: Front) -> None:
     """A digit on the input map: with its border, as the network sees it."""
     image = np.pad(data.load_data("digits", None).train_images[SAMPLE].numpy(), 2)
     extent = (front.x, front.x + front.width, front.y + front.height, front.y)

@@ -102,7 +102,7 @@ def training(level: str, plain: bool = True) -> Callable[[], object]:
     return run
 
 
-def best(cases: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+def least_seconds(cases: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """The processor seconds of each, all in turn, so that they share the machine's
     mood; the first time warms up."""
     least = dict.fromkeys(cases, float("inf"))
@@ -120,11 +120,11 @@ def main() -> None:
     typed(sys.argv[1:], {})
     torch.set_num_threads(1)
     reuse_memory()
-    attacks()
-    adversaries()
+    print_attacks()
+    print_adversaries()
 
 
-def attacks() -> None:
+def print_attacks() -> None:
     """The table of PGD."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(IMAGES, 28, 28, generator=generator)
@@ -136,7 +136,7 @@ def attacks() -> None:
         for name, net in (("ours", model), ("ours, compiled loops", loops)):
             sizes[f"{name}, R = {runs}"] = runs
             cases[f"{name}, R = {runs}"] = our_attack(net, images, labels)
-    least = best(cases)
+    least = least_seconds(cases)
     print("| attack | ms per image and network | of foolbox |\n|---|---|---|")
     for name, seconds in least.items():
         own = seconds / sizes.get(name, 1)
@@ -144,10 +144,12 @@ def attacks() -> None:
         print(f"| {name} | {1e3 * own / IMAGES:.3f} | {share:.2f} |")
 
 
-def adversaries() -> None:
+def print_adversaries() -> None:
     """The table of training."""
     cases = {f"{level}, plain loop": training(level) for level in LEVELS}
-    least = best({**cases, "none, compiled loop": training("none", plain=False)})
+    least = least_seconds(
+        {**cases, "none, compiled loop": training("none", plain=False)}
+    )
     print("\n| adversary | s per epoch and run | of none, plain |\n|---|---|---|")
     for name, seconds in least.items():
         each, share = (

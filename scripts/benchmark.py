@@ -47,7 +47,7 @@ def tutorial_network() -> nn.Module:
     )  # fmt: skip
 
 
-def step(
+def take_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor
 ) -> None:
     """One step of the usual loop."""
@@ -74,7 +74,7 @@ def dataloader(
 
     def run() -> None:
         for x, y in loader:
-            step(model, optimizer, x, y)
+            take_step(model, optimizer, x, y)
 
     return run
 
@@ -87,7 +87,7 @@ def in_memory(data: datasets.Data, count: int, batch: int) -> Callable[[], None]
 
     def run() -> None:
         for index in torch.randperm(count, device=x.device).split(batch):
-            step(model, optimizer, x[index], y[index])
+            take_step(model, optimizer, x[index], y[index])
 
     return run
 
@@ -111,7 +111,7 @@ def our_training(
     return run
 
 
-def measure(case: dict[str, Any], given: dict[str, Any]) -> float:
+def measured_seconds(case: dict[str, Any], given: dict[str, Any]) -> float:
     """The seconds that 60,000 images and one run take in this process."""
     torch.set_num_threads(case["threads"])
     device = torch.device(given["device"])
@@ -149,12 +149,12 @@ def sgemm(threads: int) -> float:
     return 2 * 2048**3 / best / 1e6
 
 
-def cases(device: str) -> list[dict[str, Any]]:
+def compared_cases(device: str) -> list[dict[str, Any]]:
     """What is compared; a plain loop comes before what is measured by it."""
     if device == "cuda":
         sizes = (1, 16, 64, 256, 1024)
-        return [{"loop": "ours", "batch": 64, "runs": r, "threads": 1, "affine": False,
-                 "processes": 1} for r in sizes]  # fmt: skip
+        alone = {"batch": 64, "threads": 1, "affine": False, "processes": 1}
+        return [{"loop": "ours", "runs": runs, **alone} for runs in sizes]
     cases: list[dict[str, Any]] = []
     for batch, affine in ((64, False), (64, True), (1, False)):
         about: dict[str, Any] = {"batch": batch, "affine": affine, "processes": 1}
@@ -192,7 +192,7 @@ def time_case(case: dict[str, Any], arguments: Sequence[str]) -> float:
     return sum(seconds) / len(seconds) ** 2
 
 
-def name(case: dict[str, Any]) -> str:
+def case_name(case: dict[str, Any]) -> str:
     """A case in words."""
     words = [case["loop"]]
     words += [f"{case['workers']} workers"] if "workers" in case else []
@@ -205,9 +205,9 @@ def name(case: dict[str, Any]) -> str:
 def main() -> None:
     """The entry point."""
     arguments = sys.argv[1:]
-    given = checked(typed(arguments, TYPED))
+    given = checked_arguments(typed(arguments, TYPED))
     if given["child"]:
-        print(measure(case_of(given), given))
+        print(measured_seconds(case_of(given), given))
         return
     datasets.load_data("mnist", given["data_dir"] or None)  # or say what is missing
     rate = {threads: sgemm(threads) for threads in (1, 2)}
@@ -220,8 +220,8 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|---|")
     plain: dict[int, float] = {}
-    for case in cases(given["device"]):
-        if given["cases"] not in name(case):
+    for case in compared_cases(given["device"]):
+        if given["cases"] not in case_name(case):
             continue
         seconds, threads = (
             time_case(case, arguments),
@@ -235,7 +235,7 @@ def main() -> None:
         )
 
 
-def checked(given: dict[str, str]) -> dict[str, str]:
+def checked_arguments(given: dict[str, str]) -> dict[str, str]:
     """What was typed, if it can be measured; a Refusal if not."""
     for key, least, most in (("images", 640, EPOCH), ("repeats", 1, 1000)):
         text = given[key]
@@ -247,15 +247,19 @@ def checked(given: dict[str, str]) -> dict[str, str]:
         raise Refusal(suggest(given["device"], DEVICES, "device", "devices"))
     if given["device"] == "cuda":
         choose_device("cuda")
-    if not any(given["cases"] in name(case) for case in cases(given["device"])):
-        listed = ", ".join(dict.fromkeys(map(name, cases(given["device"]))))
+    if not any(
+        given["cases"] in case_name(case) for case in compared_cases(given["device"])
+    ):
+        listed = ", ".join(
+            dict.fromkeys(map(case_name, compared_cases(given["device"])))
+        )
         raise Refusal(f"cases={given['cases']} fits none of: {listed}")
     return given
 
 
 def case_of(given: dict[str, str]) -> dict[str, Any]:
     """The case that this process is to measure, as its parent wrote it."""
-    for case in cases(given["device"]):
+    for case in compared_cases(given["device"]):
         if json.dumps(case) == given["child"]:
             return case
     raise Refusal("child= is for the processes that this program starts: leave it out")
@@ -273,7 +277,7 @@ def row_cells(
     times = plain[case["batch"]] / seconds if case["batch"] in plain else None
     share = MFLOP * EPOCH / seconds / rate[min(threads, 2)]
     return [
-        name(case),
+        case_name(case),
         str(case["batch"]),
         "yes" if case["affine"] else "no",
         str(threads),

@@ -195,7 +195,7 @@ def by_reading(output: Path, studies: Iterable[str]) -> dict[str, list[Record]]:
             if record["status"] == "finished"
         }
         for arm in plan["arms"]:
-            chosen = [runs[i] for i in arm["runs"] if i in runs]
+            chosen = [runs[run_id] for run_id in arm["runs"] if run_id in runs]
             read.setdefault(arm["levels"].get("reading", "4 h"), chosen)
     return {name: runs for name, runs in read.items() if runs}
 
@@ -362,7 +362,7 @@ def records(
         "60,000 distorted": group(others, augmentation="affine_1998"),
         "distorted by half": group(half, augmentation="affine_1998"),
     }
-    if empty := [k for k, runs in {**followed, **sizes}.items() if len(runs) < 2]:
+    if empty := [name for name, runs in {**followed, **sizes}.items() if len(runs) < 2]:
         raise Refusal(f"{output} has too few runs of: {', '.join(empty)}")
     return followed, sizes
 
@@ -391,10 +391,13 @@ def main() -> None:
         },
         "paper_1998/figure_6": figure_6(sizes),
         "paper_1998/figure_8": figure_8(followed["eq. 8"], given["data_dir"] or None),
-        **{f"{k}/readings": figure_readings(table) for k, table in readings.items()},
+        **{
+            f"{name}/readings": figure_readings(table)
+            for name, table in readings.items()
+        },
     }
     for name, figure in figures.items():
-        say("\n".join(map(str, study_report.save(figure, output / name))))
+        say("\n".join(map(str, study_report.write_figure(figure, output / name))))
     tables = {
         "paper_1998/figures": rows(followed, sizes),
         **{f"{name}/readings": table for name, table in readings.items()},

@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lenet.config import Refusal
-from lenet.figures.canvas import BLUE, ORANGE
+from lenet.figures.canvas import BLUE, INK, ORANGE
 from lenet.records.record_types import Record
 from lenet.report import study_report
 from lenet.rounding import decimals
@@ -35,7 +35,9 @@ def by_squash(folder: Path) -> dict[str, list[Record]]:
         record["run_id"]: record for record in records if record["status"] == "finished"
     }
     read = {
-        arm["levels"].get("squash", "tanh"): [runs[i] for i in arm["runs"] if i in runs]
+        arm["levels"].get("squash", "tanh"): [
+            runs[run_id] for run_id in arm["runs"] if run_id in runs
+        ]
         for arm in plan["arms"]
     }
     if not any(read.values()):
@@ -43,7 +45,7 @@ def by_squash(folder: Path) -> dict[str, list[Record]]:
     return {name: chosen for name, chosen in read.items() if chosen}
 
 
-def table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.DataFrame:
+def log_table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.DataFrame:
     """The log's rows with ours: errors in %, means over n seeds; of 1/(mu + h) the
     least and the largest over the seeds."""
     joined = published.set_index("pass")[["test_error_percent", "inverse_min"]]
@@ -52,23 +54,29 @@ def table(published: pd.DataFrame, runs: dict[str, list[Record]]) -> pd.DataFram
         squash = name.replace(" ", "_")
         rate = chosen[0]["treatment"]["optimizer.lr"]
         for kind in ("test", "train"):
-            curves = [[dict(point) for point in r["curve"]] for r in chosen]
-            errors = [[100 * float(str(p[f"{kind}_error"])) for p in c] for c in curves]
+            curves = [[dict(point) for point in record["curve"]] for record in chosen]
+            errors = [
+                [100 * float(str(point[f"{kind}_error"])) for point in curve]
+                for curve in curves
+            ]
             passes = range(1, len(errors[0]) + 1)
             joined[f"{squash}_{kind}"] = pd.Series(np.mean(errors, 0), passes)
-        steps = [[p["least_step"] / rate for p in r["curve"]] for r in chosen]
+        steps = [
+            [point["least_step"] / rate for point in record["curve"]]
+            for record in chosen
+        ]
         before = range(len(steps[0]))
         joined[f"{squash}_least_low"] = pd.Series(np.min(steps, 0), before)
         joined[f"{squash}_least_high"] = pd.Series(np.max(steps, 0), before)
     return joined.reset_index()
 
 
-def draw_log(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
+def log_figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
     """Test error and the smallest 1/(mu + h) by pass, the log's as circles."""
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     error, least = drawn.subplots(1, 2)
-    error.plot(rows["pass"], rows["log_test"], "o", mfc="none", color="black")
-    least.plot(rows["pass"], rows["log_least"], "o", mfc="none", color="black")
+    error.plot(rows["pass"], rows["log_test"], "o", mfc="none", color=INK)
+    least.plot(rows["pass"], rows["log_least"], "o", mfc="none", color=INK)
     for (name, chosen), color in zip(runs.items(), (BLUE, ORANGE), strict=False):
         squash = name.replace(" ", "_")
         label = f"{name}, mean of {len(chosen)} seeds"
@@ -93,8 +101,12 @@ def main() -> None:
     output = Path(given["output_dir"])
     folder = output / given["study"]
     runs = by_squash(folder)
-    rows = table(pd.read_csv(output / LOG), runs)
-    say("\n".join(map(str, study_report.save(draw_log(rows, runs), folder / "log"))))
+    rows = log_table(pd.read_csv(output / LOG), runs)
+    say(
+        "\n".join(
+            map(str, study_report.write_figure(log_figure(rows, runs), folder / "log"))
+        )
+    )
     rows.to_csv(folder / "log.csv", index=False, float_format="%.4f")
     say(rows.to_string(index=False, float_format=decimals))
 

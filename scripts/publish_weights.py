@@ -10,18 +10,17 @@ import sys
 from lenet.config import SAFE, Refusal
 from lenet.interpret import trained_network
 from lenet.records import store
-from lenet.terminal import command, say
+from lenet.terminal import command, pair, say
 
 
 def main() -> None:
     """The entry point."""
-    pairs = [text.partition("=") for text in sys.argv[1:]]
-    given = {key: value for key, _, value in pairs}
+    given = dict(map(pair, sys.argv[1:]))
     output_dir = given.pop("output_dir", "outputs")
     if not given:
         raise Refusal("name what to publish, <name>=<the start of a run id>")
     for name, run in given.items():
-        if not set(name) <= set(SAFE) or not run:
+        if not set(name) <= set(SAFE):
             raise Refusal(f"{name}={run}: write <name>=<the start of a run id>")
         record = store.select(run, output_dir)
         for path in trained_network.publish_network(

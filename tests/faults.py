@@ -81,7 +81,7 @@ def carry_out(planned: Plan, output_dir: Path) -> int:
     changed: list[tuple[ModuleType, str, object]] = [
         (stack, "train", stub),
         (sweep, "train_all", here),
-        (study_report, "ablation", lambda folder: []),
+        (study_report, "write_study", lambda folder: []),
     ]
     kept = [(module, name, getattr(module, name)) for module, name, _ in changed]
     for module, name, new in changed:

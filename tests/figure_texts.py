@@ -39,7 +39,7 @@ def content(figure):
 
 
 def check_texts(figure):
-    """Fail where two texts overlap or one leaves the page."""
+    """Fail where two texts overlap or one leaves the canvas."""
     width, height = figure.get_size_inches() * figure.dpi
     texts, boxes = zip(*visible_texts(figure), strict=True)
     x0, y0, x1, y1 = np.array([box.extents for box in boxes]).T

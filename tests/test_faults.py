@@ -414,7 +414,7 @@ def test_damage_to_notes_is_found_and_stops_nothing(
     faults.carry_out(planned, tmp_path)
     note = {"attempts": "a.json", "reruns": "a/record.json"}[pattern]
     path = tmp_path / pattern / note
-    plans.failed(str(tmp_path), [*planned[1]][:1], "why", "said")
+    plans.write_failure_note(str(tmp_path), [*planned[1]][:1], "why", "said")
     path.parent.mkdir(parents=True, exist_ok=True)
     for content in damages(b'{"runs": []}', b"x").values():
         path.write_bytes(content)

@@ -12,7 +12,7 @@ import pytest
 
 import lenet
 from lenet import __main__ as program
-from lenet.commands import completion
+from lenet.commands import VERBS, completion, module_docstring
 from lenet.config import Refusal
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +54,7 @@ def test_help_lists_every_command_at_once() -> None:
     spent = after.children_user + after.children_system
     spent -= before.children_user + before.children_system
     assert done.returncode == 0 and spent < 0.3
-    for verb in program.VERBS:
+    for verb in VERBS:
         assert f"\n  {verb} " in done.stdout
     assert started().stdout == done.stdout
     assert imports("from lenet import __main__; __main__.explain()") == set()
@@ -75,7 +75,7 @@ def test_help_whose_reader_is_gone_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("verb", program.VERBS)
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_command_explains_itself(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,7 +83,7 @@ def test_every_command_explains_itself(
     monkeypatch.setattr(sys, "argv", ["lenet", verb, "--help"])
     program.main()
     out = capsys.readouterr().out
-    first = program.module_docstring(verb).splitlines()[0]
+    first = module_docstring(verb).splitlines()[0]
     assert len(first) <= 88 and (first in out or verb == "train")
 
 

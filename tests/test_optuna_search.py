@@ -15,7 +15,7 @@ from lenet.config import Config, Places, Refusal, composed
 from lenet.optuna_search import read_search, run_search
 from lenet.records.record_types import Record
 
-pytest.importorskip("optuna")
+pytest.importorskip("optuna", reason="the extra optuna is not installed")
 
 SPACE = ("optimizer.lr=tag(log,interval(1e-4,1e-1))", "activation=relu,tanh")
 FIXED = ("data=digits", "validation_size=200", "hydra/sweeper=optuna")

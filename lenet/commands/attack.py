@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> Said:
         "added ink, blue is ink taken away, on one scale.",
         origin=origin(record),
     )
-    return Said.of_files(study_report.save(figure, place / stem(given)))
+    return Said.of_files(study_report.write_figure(figure, place / stem(given)))
 
 
 def stem(given: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from lenet.commands import VERBS, module_docstring
 from lenet.config import CONF, Refusal, suggest, typed_keys
 from lenet.terminal import Said
 
@@ -56,8 +57,6 @@ def main(arguments: Sequence[str]) -> Said:
 
 def words(typed: Sequence[str]) -> list[str]:
     """What the last word may become: a command, a key=, or a key=value."""
-    from lenet.__main__ import VERBS
-
     last = typed[-1] if typed else ""
     if len(typed) < 2:
         return [verb for verb in VERBS if verb.startswith(last)]
@@ -71,8 +70,6 @@ def words(typed: Sequence[str]) -> list[str]:
 
 def known_keys(verb: str) -> set[str]:
     """The keys of a command: those that its help names, and those of a run."""
-    from lenet.__main__ import VERBS, module_docstring
-
     if verb not in VERBS:
         return set()
     named = set(re.findall(r"\b([a-z_]+)=", module_docstring(verb)))
@@ -82,6 +79,7 @@ def known_keys(verb: str) -> set[str]:
 def possible_values(key: str, typed: Sequence[str]) -> list[str]:
     """What a key may be: a group's levels, designs, studies, runs, networks."""
     from lenet.commands import status
+    from lenet.records import plan
     from lenet.sweep import design
 
     places = [
@@ -89,7 +87,7 @@ def possible_values(key: str, typed: Sequence[str]) -> list[str]:
     ]
     root = Path(places[-1] if places else "outputs").expanduser()
     if key == "study":
-        return sorted(path.parent.name for path in root.glob("*/plan.json"))
+        return plan.study_names(root)
     if key == "run":
         runs = sorted(path.parent.name for path in root.glob("runs/*/record.json"))
         return [*(net["network"] for net in status.nets()), *runs]

@@ -85,8 +85,8 @@ def main(arguments: Sequence[str]) -> Said:
         runs_with_weights(group, given.get(PARTIAL) == "true") for group in groups
     ]
     runs = list(analyse(groups, methods, specs, given.get("data_dir")))
-    drawn = figures(runs, folder, specs, given.get("data_dir"))
-    return Said.of_files([*tables(runs, folder), *drawn])
+    drawn = write_figures(runs, folder, specs, given.get("data_dir"))
+    return Said.of_files([*write_tables(runs, folder), *drawn])
 
 
 def typed_specs(arguments: Sequence[str]) -> tuple[dict[str, str], analysis.Specs]:
@@ -157,7 +157,9 @@ def settings(arm: PlannedArm) -> list[dict[str, str]]:
 def arm_title(arm: PlannedArm, plan: Plan) -> str:
     """What a treatment is called: its levels, or the name of the base."""
     levels, changes = settings(arm)
-    parts = [f"{k}={v}" if k in changes else v for k, v in levels.items()]
+    parts = [
+        f"{key}={level}" if key in changes else level for key, level in levels.items()
+    ]
     return ", ".join(parts) or plan["preset"]
 
 
@@ -267,7 +269,7 @@ def of_differences(probes: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return differences
 
 
-def tables(runs: Sequence[Analysed], folder: Path) -> Iterator[Path]:
+def write_tables(runs: Sequence[Analysed], folder: Path) -> Iterator[Path]:
     """Write the tables that the figures are drawn from."""
     written: dict[str, pd.DataFrame] = {}
     methods = runs[0].results
@@ -296,7 +298,7 @@ def tables(runs: Sequence[Analysed], folder: Path) -> Iterator[Path]:
         yield path
 
 
-def figures(
+def write_figures(
     runs: Sequence[Analysed], folder: Path, specs: analysis.Specs, data_dir: str | None
 ) -> Iterator[Path]:
     """Draw the curves of all runs, and pictures of the first run of each network."""
@@ -322,14 +324,16 @@ def figures(
         )
         drawn["sanity"] = interpretation_curves.sanity_chart(faithful, random, origin)
     for stem, figure in drawn.items():
-        yield from study_report.save(figure, folder / stem)
+        yield from study_report.write_figure(figure, folder / stem)
     first = {run.network: run for run in reversed(runs)}
     for network, run in first.items():
         word = "".join(letter if letter in SAFE else "_" for letter in network)
         ending = "" if len(first) == 1 else f"_{word}"
         data = loaded(str(run.record["treatment"]["data"]), data_dir)
         for stem, figure in portrayed(run, data, specs, origin).items():
-            yield from study_report.save(figure, folder / f"{stem}{ending}", ["png"])
+            yield from study_report.write_figure(
+                figure, folder / f"{stem}{ending}", ["png"]
+            )
 
 
 def of_images(spec: probe.Probe) -> str:

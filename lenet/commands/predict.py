@@ -27,7 +27,9 @@ KEYS = {"run": "modern", "output_dir": "outputs", "draw": "true"}
 def main(arguments: Sequence[str]) -> Said:
     """What is read in each picture that is named."""
     known = {f"{key}=" for key in KEYS}
-    names = [t for t in arguments if not any(t.startswith(key) for key in known)]
+    names = [
+        text for text in arguments if not any(text.startswith(key) for key in known)
+    ]
     given = typed([text for text in arguments if text not in names], KEYS)
     if given["draw"] not in ("true", "false"):
         raise Refusal(f"draw={given['draw']}: say draw=true or draw=false")
@@ -80,4 +82,6 @@ def draw_layers(net: "Trained", seen: "Prediction", picture: Path) -> list[Path]
     )
     own = net.record["treatment"]["data"] in OWN  # where a .png is one more picture
     forms = ["svg"] if own else ["svg", "png"]
-    return study_report.save(figure, picture.with_name(f"{picture.stem}_layers"), forms)
+    return study_report.write_figure(
+        figure, picture.with_name(f"{picture.stem}_layers"), forms
+    )

@@ -93,7 +93,8 @@ def main(arguments: Sequence[str]) -> Said:
     """Do what the arguments mean; the files."""
     given = checked_arguments(arguments)
     reuse_memory()
-    chosen = chosen_study(given)
+    partial = given["allow_partial"] == "true"
+    chosen = study.open_study(given["study"], given["output_dir"], partial)
     if given["redraw"] == "true":
         return Said.of_files(redrawn(given, chosen))
     task, kept = prepared(given, chosen), attacked_folder(given)
@@ -160,18 +161,6 @@ def checked_arguments(arguments: Sequence[str]) -> dict[str, str]:
         if given[key] not in ("true", "false"):
             raise Refusal(f"write {key}=true or {key}=false")
     return given if given["epsilon"] else given | {"epsilon": EPSILONS[given["norm"]]}
-
-
-def chosen_study(given: Mapping[str, str]) -> Study:
-    """The study, if its folder has one."""
-    root = Path(given["output_dir"])
-    known = sorted(path.parent.name for path in root.glob("*/plan.json"))
-    if given["study"] not in known:
-        listed = ", ".join(known) or "none"
-        raise Refusal(f"study={given['study'] or '?'}: those in {root} are: {listed}")
-    return study.published_study(
-        root / given["study"], given["allow_partial"] == "true"
-    )
 
 
 def comparable(chosen: Study) -> dict[str, list[Record]]:
@@ -333,8 +322,8 @@ def write_results(
     }
     for name, text in files.items():
         replace(folder / name, text.encode())
-    drawn = study_report.save(chart, folder / f"{begin}_chart")
-    drawn += study_report.save(second, folder / f"{begin}_atlas")
+    drawn = study_report.write_figure(chart, folder / f"{begin}_chart")
+    drawn += study_report.write_figure(second, folder / f"{begin}_atlas")
     return [*(folder / name for name in files), *drawn]
 
 
@@ -352,7 +341,7 @@ def redrawn(given: Mapping[str, str], chosen: Study) -> list[Path]:
                 "without redraw=true, which attacks the runs"
             )
     rows, effects, smallest = (
-        effect_tables.read_effects(folder / n) for n in names[:3]
+        effect_tables.read_effects(folder / name) for name in names[:3]
     )
     numbers = [f"difference_{end}" for end in ("mean", "low", "high")]
     smallest[numbers] = smallest[numbers].apply(pd.to_numeric)  # the reference has none
@@ -361,7 +350,7 @@ def redrawn(given: Mapping[str, str], chosen: Study) -> list[Path]:
         rows, effects, smallest, reference=str(rows["treatment"].iloc[0]),
         about=re.sub(r"\\(.)", r"\1", about), origin=chosen.origin,
     )  # fmt: skip
-    return study_report.save(figure, folder / f"{begin}_chart")
+    return study_report.write_figure(figure, folder / f"{begin}_chart")
 
 
 def stem(given: Mapping[str, str]) -> str:

@@ -103,9 +103,17 @@ def changes(
 ) -> dict[str, Value]:
     """The settings in which a treatment differs from a base, levels first; numbers of
     levels that are not the base's are their own."""
-    unlike = {k: v for k, v in treatment.items() if k not in base or base[k] != v}
-    chosen = {k: v for k, v in unlike.items() if k in FACTORS}
-    rest = {k: v for k, v in unlike.items() if k.partition(".")[0] not in chosen}
+    unlike = {
+        key: value
+        for key, value in treatment.items()
+        if key not in base or base[key] != value
+    }
+    chosen = {key: value for key, value in unlike.items() if key in FACTORS}
+    rest = {
+        key: value
+        for key, value in unlike.items()
+        if key.partition(".")[0] not in chosen
+    }
     return chosen | rest
 
 
@@ -123,14 +131,14 @@ def nets() -> list[dict[str, Any]]:
 def study_folders(root: Path) -> list[dict[str, Any]]:
     """Each study: its name, how many of its runs are done, and published weights."""
     rows = []
-    for path in sorted(root.glob("*/plan.json")):
-        study = path.parent
+    for name in plan.study_names(root):
+        study = root / name
         planned = plan.read_plan(study)
         states = [run.state for run in plan.run_states(str(root), planned)]
         done = states.count("done") + states.count("diverged")
         weights = len(list((study / "weights").glob("*.safetensors")))
-        said = f"study {study.name}: {done} of {len(states)} runs done"
+        said = f"study {name}: {done} of {len(states)} runs done"
         said += f", weights of {weights} published" if weights else ""
-        about = {"study": study.name, "done": done, "runs": len(states)}
+        about = {"study": name, "done": done, "runs": len(states)}
         rows.append({**about, "weights": weights, "said": said})
     return rows

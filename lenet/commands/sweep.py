@@ -91,11 +91,11 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]
         )
     if given.get("yes", "false") not in ("true", "false"):
         raise Refusal(f"yes={short_text(given['yes'])}: say yes=true, or leave it out")
-    check_keys(given, overrides)
+    refuse_unread_keys(given, overrides)
     return given, overrides
 
 
-def check_keys(given: Mapping[str, str], overrides: Sequence[str]) -> None:
+def refuse_unread_keys(given: Mapping[str, str], overrides: Sequence[str]) -> None:
     """Refuse a key that the action would not look at."""
     action = given.get("action", "run")
     known = ACTIONS[action]
@@ -145,11 +145,12 @@ def plan_or_train(
     """The plan of a study, or the files of one that was carried out."""
     from lenet.studies import statistics  # with torch, for which `status` need not wait
     from lenet.sweep import forecast, sweep
-    from lenet.sweep.progress import board
+    from lenet.sweep.progress import progress_display
 
     if "design" not in given:
         raise Refusal(f"say design=<name>; designs: {', '.join(design.available())}")
-    count, engine = workers(given), [o for o in overrides if o.startswith(HYDRA)]
+    count = workers(given)
+    engine = [override for override in overrides if override.startswith(HYDRA)]
     if count and engine:
         raise Refusal(
             f"workers={count} and {engine[0]} both say who trains: choose one"
@@ -164,7 +165,7 @@ def plan_or_train(
         return Said(text, {"plan": text.splitlines()})
     if len(planned["seeds"]) < statistics.blocks_needed():
         print(f"note: {forecast.verdict(planned, None)}", file=sys.stderr)
-    with board(Console(stderr=True)) as show:
+    with progress_display(Console(stderr=True)) as show:
         places = chosen.places
         folder = sweep.carry_out(planned, runs, places, count, show, engine=engine)
     return Said.of_files(draw_study(folder))
@@ -177,7 +178,7 @@ def draw_study(folder: Path) -> list[Path]:
 
     with plan.held(folder):  # against another sweep, with more seeds, of this study
         if plan.read_plan(folder)["factors"]:
-            return [*study_report.ablation(folder), index.write_index(folder.parent)]
+            return [*study_report.write_study(folder), index.write_index(folder.parent)]
     return [folder / plan.RECORDS]
 
 

@@ -147,10 +147,10 @@ def network_facts(net: Trained) -> dict[str, Any]:
     }
 
 
-def onnx(net: Trained, path: Path) -> None:
+def write_onnx(net: Trained, path: Path) -> None:
     """Write an ONNX file of opset 18, any batch size."""
     try:
-        import onnx as format_
+        import onnx
     except ImportError:
         raise Refusal(
             "ONNX needs its packages: pip install 'lenet[export]' (onnx, onnxscript, "
@@ -171,7 +171,7 @@ def onnx(net: Trained, path: Path) -> None:
     for key, value in network_facts(net).items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value)
-    format_.checker.check_model(proto)
+    onnx.checker.check_model(proto)
     atomic_files.replace(path, proto.SerializeToString())
 
 
@@ -182,12 +182,12 @@ def exported_program(net: Trained) -> torch.export.ExportedProgram:
     return torch.export.export(Plain(net).eval(), (example,), dynamic_shapes=shapes)
 
 
-def exported(net: Trained, path: Path) -> None:
+def write_exported(net: Trained, path: Path) -> None:
     """Write a program of torch.export, for torch.export.load."""
     torch.export.save(exported_program(net), str(path))
 
 
-def torchscript(net: Trained, path: Path) -> None:
+def write_torchscript(net: Trained, path: Path) -> None:
     """Write a traced program, for torch.jit.load, which torch would rather retire."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -195,7 +195,7 @@ def torchscript(net: Trained, path: Path) -> None:
         torch.jit.save(traced, str(path))
 
 
-def safetensors(net: Trained, path: Path) -> None:
+def write_safetensors(net: Trained, path: Path) -> None:
     """Write the weights by the paper's names, as a run keeps them, with its record."""
     weights = {
         name: tensor[0].contiguous() for name, tensor in net.model.state_dict().items()
@@ -204,7 +204,7 @@ def safetensors(net: Trained, path: Path) -> None:
     atomic_files.replace(path, save_tensors(weights, said))
 
 
-def c(net: Trained, path: Path) -> None:
+def write_c(net: Trained, path: Path) -> None:
     """Write a C99 file of one function, lenet5(image, logits), and its weights."""
     from lenet.export.c_source import c_program
 
@@ -215,11 +215,11 @@ def c(net: Trained, path: Path) -> None:
 
 
 FORMATS: Mapping[str, tuple[str, Callable[[Trained, Path], None]]] = {
-    "onnx": (".onnx", onnx),
-    "torchscript": (".pt", torchscript),
-    "exported": (".pt2", exported),
-    "safetensors": (".safetensors", safetensors),
-    "c": (".c", c),
+    "onnx": (".onnx", write_onnx),
+    "torchscript": (".pt", write_torchscript),
+    "exported": (".pt2", write_exported),
+    "safetensors": (".safetensors", write_safetensors),
+    "c": (".c", write_c),
 }
 
 

@@ -28,9 +28,8 @@ def chosen_records(output_dir: str, study: str | None) -> list[Record]:
             raise Refusal(f"{Path(output_dir) / 'runs'} has no finished run")
         return every
     folder = Path(output_dir) / study
-    if not (folder / "plan.json").is_file():
-        root = Path(output_dir).glob("*/plan.json")
-        listed = ", ".join(sorted(path.parent.name for path in root)) or "none"
+    if not (folder / plans.PLAN).is_file():
+        listed = ", ".join(plans.study_names(Path(output_dir))) or "none"
         raise Refusal(f"study={study}: the studies in {output_dir} are: {listed}")
     plan, published = plans.read_plan(folder), plans.published_records(folder)
     loose = (

@@ -3,7 +3,7 @@
 A row per change, a panel per factor that has several levels, the effect in percentage
 points, or in the response's own unit; better is on one side everywhere. Sides share
 their rows: what a change does to one network stands beside what it does to another, and
-a main effect beside the simple effects at both ends. On a narrow page the sides stand
+a main effect beside the simple effects at both ends. On a narrow canvas the sides stand
 below each other. What is too far out for the axis is an arrow at its edge, and the
 number stands beside it.
 """
@@ -11,6 +11,7 @@ number stands beside it.
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
@@ -33,8 +34,8 @@ from lenet.figures.canvas import (
     SCREEN,
     SMALL,
     VERDICTS,
+    Canvas,
     Look,
-    Page,
     interval,
     legend_lines,
     marker,
@@ -42,13 +43,13 @@ from lenet.figures.canvas import (
     points,
     runs_in_words,
     scale,
-    sheet,
     text_width,
+    titled_canvas,
     unit_of,
     wrap,
 )
 from lenet.figures.level_names import Words, in_words
-from lenet.figures.rows import Layout, fitted_layout, head, write_label
+from lenet.figures.rows import LabelledRow, RowLayout, fitted_layout, write_label
 from lenet.studies.effect import ALONE, GUESSING, TEST_ERROR, Response
 from lenet.studies.origin import NOWHERE, Origin
 from lenet.studies.statistics import blocks_needed
@@ -82,9 +83,9 @@ class Side(NamedTuple):
 
 # By the number of sides: texts keep 11 pixels where 1 or 2 sides are 830 pixels wide,
 # and where the narrow chart is 380.
-WIDE = {1: Layout(2.3, 3.3, 2.2), 2: Layout(1.9, 1.55, 1.22)}
-WIDER = Layout(2.3, 1.9, 1.3)
-NARROW = Layout(3.15, 1.95, 1.2, above=True)
+WIDE = {1: RowLayout(2.3, 3.3, 2.2), 2: RowLayout(1.9, 1.55, 1.22)}
+WIDER = RowLayout(2.3, 1.9, 1.3)
+NARROW = RowLayout(3.15, 1.95, 1.2, above=True)
 # In a paper: whether labels stand above, and the inches of the numbers.
 BESIDE, BELOW = ((False, 1.55), (False, 1.2), (True, 0.95)), ((True, 1.2),)
 
@@ -104,15 +105,9 @@ class _Cell(NamedTuple):
         return LINE * (BODY * len(self.effect) + SMALL * len(self.notes))
 
 
-class _Row(NamedTuple):
-    label: list[str]
+@dataclass(frozen=True)
+class _Row(LabelledRow):
     cells: list[_Cell | None]
-    above: bool
-
-    @property
-    def head(self) -> float:
-        """Inches of the label, where it stands above."""
-        return head(self.label, self.above)
 
     @property
     def height(self) -> float:
@@ -138,6 +133,22 @@ def ablation_chart(
 
     Thick is the 95 % interval on this test set, thin for new digits. In a narrow look
     the sides stand below each other.
+
+    sides: of `effect.Effects`, the rows of one estimand each (else a ValueError), with
+    `effect.COLUMNS`; a `TooNarrow` where the look's width leaves no plot. title: what
+    was found, where none is given. words: what factors and levels are called; the names
+    that the effects have, where none are given. origin: what the caption says of the
+    runs. response: what was measured, which way is better, its unit.
+
+    >>> from lenet.studies.effect import arms
+    >>> levels = ["relu"] * 6 + ["tanh"] * 6
+    >>> errors = [0.010, 0.011, 0.012] * 2 + [0.020, 0.022, 0.021] * 2
+    >>> columns = {"activation": levels, "seed": [*range(6)] * 2, "test_error": errors}
+    >>> runs = pd.DataFrame(columns).assign(status="finished")
+    >>> effects = arms(runs, {"activation": "relu"})
+    >>> side = Side(effects.table, effects.differences)
+    >>> ablation_chart(side, title="Tanh hurts").texts[0].get_text()
+    'Tanh hurts'
     """
     if any(side.effects["estimand"].nunique() != 1 for side in sides):
         raise ValueError("a chart shows one estimand: select its rows of the effects")
@@ -159,15 +170,15 @@ def ablation_chart(
         body = sum(part.height for part in parts) + KEY * lines
         said = _caption(sides, limits, response)
         title = title or finding(*sides, words=words)
-        page, y = sheet(width, body, title, said, origin, look)
-        page.legend(y, handles, columns, numpoints=2)
+        canvas, y = titled_canvas(width, body, title, said, origin, look)
+        canvas.legend(y, handles, columns, numpoints=2)
         y += KEY * lines
         for part in parts:
-            y = part.draw(page, (left, y), limits)
-    return page.figure
+            y = part.draw(canvas, (left, y), limits)
+    return canvas.figure
 
 
-def _layout(look: Look, sides: Sequence[Side], words: Words) -> Layout:
+def _layout(look: Look, sides: Sequence[Side], words: Words) -> RowLayout:
     """The layout of a look, for as many sides as stand beside each other."""
     if look.width is None:
         return NARROW if look.narrow else WIDE.get(len(sides), WIDER)
@@ -182,9 +193,9 @@ def _layout(look: Look, sides: Sequence[Side], words: Words) -> Layout:
 
 
 def _widths(
-    look: Look, layout: Layout, rows: Sequence[_Row], sides: int
+    look: Look, layout: RowLayout, rows: Sequence[_Row], sides: int
 ) -> tuple[float, float]:
-    """Inches from the left edge to the first plot, and of the page."""
+    """Inches from the left edge to the first plot, and of the canvas."""
     if look.width:
         return look.margin + layout.left(layout.label), look.width
     label = max(text_width(line) for row in rows for line in row.label)
@@ -192,7 +203,7 @@ def _widths(
     return left, left + sides * layout.side - GAP + look.margin
 
 
-def turned(side: Side) -> Side:
+def reversed_side(side: Side) -> Side:
     """The same effects measured the other way, as if from the other level."""
     table, dots = side.effects, side.differences
     old = {key[:2]: key[2] for key in effect_keys(table)}
@@ -249,7 +260,9 @@ def _of_one(side: Side, words: Words) -> str:
         low = ordered.iloc[0]
         lowest = f"{words.change(low)} {effect_in_brackets(low)}"
         return f"{_too_few(effects)}; of {total} the lowest is {lowest}"
-    said = ", ".join(f"{count[v]} {v}" for v in VERDICTS if v in count)
+    said = ", ".join(
+        f"{count[verdict]} {verdict}" for verdict in VERDICTS if verdict in count
+    )
     for verdict, verb in (("better", "helps"), ("worse", "hurts")):
         if verdict in count:
             chosen = ordered[ordered["verdict"] == verdict]
@@ -274,7 +287,9 @@ def _of_several(sides: Sequence[Side], words: Words) -> str:
     named = [key for key in order(sides) if len(verdicts[key]) == len(sides)]
     total = f"Of {len(named)} changes"
     for verdict, verb in (("better", "help"), ("worse", "hurt")):
-        every = [words.change(arms[k]) for k in named if {*verdicts[k]} == {verdict}]
+        every = [
+            words.change(arms[key]) for key in named if {*verdicts[key]} == {verdict}
+        ]
         if every:
             many = f"{len(every)} {verb}{'s' * (len(every) == 1)}"
             which = in_words(every[:3]) if len(every) < 4 else f"most of all {every[0]}"
@@ -398,7 +413,7 @@ def _panel(key: _Key) -> str:
     return "" if "+" in key[1] else key[0]
 
 
-def _panels(sides: Sequence[Side], words: Words, layout: Layout) -> Panels:
+def _panels(sides: Sequence[Side], words: Words, layout: RowLayout) -> Panels:
     """Rows in the order of the chart, by the heading of their panel."""
     cells: dict[_Key, list[_Cell | None]] = {}
     places = {key: place for place, key in enumerate(order(sides))}
@@ -415,7 +430,7 @@ def _panels(sides: Sequence[Side], words: Words, layout: Layout) -> Panels:
     for key in order(sides):
         arm = next(cell for cell in cells[key] if cell).arm
         heading, label = _labels(arm, words, sides)
-        drawn = _Row(wrap(label, layout.label, BODY), cells[key], layout.above)
+        drawn = _Row(wrap(label, layout.label, BODY), layout.above, cells[key])
         panels.setdefault(heading, []).append(drawn)
     return panels
 
@@ -450,10 +465,14 @@ def _beside(arm: Any, brief: bool, width: float) -> tuple[list[str], list[str]]:
     has.
     """
     reasons = str(arm.reason).split("; ") if arm.reason else []
-    kept = [r for r in reasons if not r.startswith(OVERSTATED)]
+    kept = [reason for reason in reasons if not reason.startswith(OVERSTATED)]
     mark = DAGGER if len(kept) < len(reasons) else ""
     if brief:
-        kept = [r for r in kept if not any(word in r for word in IN_THE_TABLE)]
+        kept = [
+            reason
+            for reason in kept
+            if not any(word in reason for word in IN_THE_TABLE)
+        ]
     unit = unit_of(arm)
     said = filter(None, [interval(arm.low, arm.high, unit), "; ".join(kept)])
     effect = wrap(f"{points(arm.mean, unit)} {arm.verdict}{mark}", width, BODY)
@@ -503,7 +522,7 @@ class _Block:
         panels: Panels,
         columns: Sequence[int],
         sides: Sequence[Side],
-        layout: Layout,
+        layout: RowLayout,
         inner: float,
         response: Response,
     ) -> None:
@@ -538,30 +557,30 @@ class _Block:
         )
         return self.above + panels + rows + AXIS + LINE * SMALL * len(self.foot) + 0.05
 
-    def draw(self, page: Page, at: tuple[float, float], limits: Limits) -> float:
+    def draw(self, canvas: Canvas, at: tuple[float, float], limits: Limits) -> float:
         """Draw downwards from `at`; returns where it ends."""
         left, y = at
         starts = [left + i * self.layout.side for i in range(len(self.columns))]
         for x, lines in zip(starts, self.heads, strict=True):
             start = y + self.above - 0.05 - LINE * BODY * len(lines)
-            page.write(x, start, lines, BODY, weight="bold")
+            canvas.write(x, start, lines, BODY, weight="bold")
         y += self.above
         axes: list[Axes] = []
         for heading, rows in self.panels.items():
             lines = wrap(heading, self.inner, BODY, "bold")
-            page.write(page.margin, y + 0.05, lines, BODY, weight="bold")
+            canvas.write(canvas.margin, y + 0.05, lines, BODY, weight="bold")
             y += _headed(lines)
-            axes = self._panel(page, rows, (starts, y), limits)
+            axes = self._panel(canvas, rows, (starts, y), limits)
             y += sum(row.height for row in rows)
         for x, panel in zip(starts, axes, strict=True):
             panel.tick_params(axis="x", labelbottom=True, length=3)
             middle = x + self.layout.plot / 2
-            page.write(middle, y + AXIS, self.foot, SMALL, ha="center")
+            canvas.write(middle, y + AXIS, self.foot, SMALL, ha="center")
         return y + AXIS + LINE * SMALL * len(self.foot) + 0.05
 
     def _panel(
         self,
-        page: Page,
+        canvas: Canvas,
         rows: Sequence[_Row],
         at: tuple[Sequence[float], float],
         limits: Limits,
@@ -571,15 +590,15 @@ class _Block:
         height = sum(row.height for row in rows)
         every = []
         for i, x in zip(self.columns, starts, strict=True):
-            axes = page.axes(x, y, plot, height)
+            axes = canvas.axes(x, y, plot, height)
             _dress(axes, limits[i], (y + height, y), self.response, self.layout.ticks)
             every.append(axes)
         for row in rows:
-            write_label(page, row.label, (starts[0], y), row.height, self.layout)
+            write_label(canvas, row.label, (starts[0], y), row.height, self.layout)
             for i, x, axes in zip(self.columns, starts, every, strict=True):
                 if cell := row.cells[i]:
                     room = y + row.head, row.height - row.head
-                    _write(page, cell, x + plot + GAP, *room)
+                    _write(canvas, cell, x + plot + GAP, *room)
                     _draw_cell(axes, cell, *room)
             y += row.height
         return every
@@ -605,11 +624,11 @@ def _dress(
     axes.tick_params(axis="x", labelbottom=False, length=0)
 
 
-def _write(page: Page, cell: _Cell, x: float, y: float, height: float) -> None:
+def _write(canvas: Canvas, cell: _Cell, x: float, y: float, height: float) -> None:
     """The effect with its verdict, the interval and the notes, in the middle."""
     color = VERDICTS[cell.arm.verdict][0]
-    y = page.write(x, y + (height - cell.height) / 2, cell.effect, BODY, color=color)
-    page.write(x, y, cell.notes, SMALL, color=GREY)
+    y = canvas.write(x, y + (height - cell.height) / 2, cell.effect, BODY, color=color)
+    canvas.write(x, y, cell.notes, SMALL, color=GREY)
 
 
 def _draw_cell(axes: Axes, cell: _Cell, y: float, height: float) -> None:
@@ -731,6 +750,8 @@ def _caption(sides: Sequence[Side], limits: Limits, response: Response) -> str:
         f"\N{PLUS-MINUS SIGN}{scale(response.unit) * response.margin:g} "
         f"{response.unit or 'points'} (dotted, if apart).",
         lost(effects),
-        "The axes differ in scale." if any(a != b for a, b in pairwise(limits)) else "",
+        "The axes differ in scale."
+        if any(limit != other for limit, other in pairwise(limits))
+        else "",
     ]
     return " ".join(filter(None, parts))

@@ -15,6 +15,7 @@ from torch import Tensor
 from lenet.figures.canvas import (
     BODY,
     GREY,
+    INK,
     LINE,
     MARGIN,
     MID_GREY,
@@ -22,8 +23,8 @@ from lenet.figures.canvas import (
     SMALL,
     STYLE,
     VERDICTS,
-    Page,
-    sheet,
+    Canvas,
+    titled_canvas,
 )
 from lenet.figures.level_names import DIGITS, cut_to_width, name_ticks
 from lenet.interpret.robustness import distances
@@ -54,13 +55,13 @@ def attack_picture(
     with matplotlib.style.context(["default", STYLE]):
         width = 2 * MARGIN + 3 * (SIDE + SPACE) + LOGITS + 0.5
         body = len(rows) * (SIDE + HEAD) + 0.2
-        page, y = sheet(width, body, finding(rows, epsilon), caption, origin)
+        canvas, y = titled_canvas(width, body, finding(rows, epsilon), caption, origin)
         scale = max(float(row.attacked.perturbation.abs().max()) for row in rows)
         for row in rows:
-            _draw(page, y, row, scale or 1.0)
+            _draw(canvas, y, row, scale or 1.0)
             y += SIDE + HEAD
-        _scale(page, y - 0.22, scale or 1.0)
-    return page.figure
+        _scale(canvas, y - 0.22, scale or 1.0)
+    return canvas.figure
 
 
 def finding(rows: Sequence[Row], epsilon: float) -> str:
@@ -73,7 +74,7 @@ def finding(rows: Sequence[Row], epsilon: float) -> str:
     )
 
 
-def _draw(page: Page, y: float, row: Row, scale: float) -> None:
+def _draw(canvas: Canvas, y: float, row: Row, scale: float) -> None:
     x, step = MARGIN, SIDE + SPACE
     label, before, after = (
         row.names[int(at)]
@@ -82,7 +83,7 @@ def _draw(page: Page, y: float, row: Row, scale: float) -> None:
     change = row.attacked.perturbation.view(28, 28)
     size = {name: float(norm) for name, norm in distances(change[None]).items()}
     goal = "goal reached" if bool(row.attacked.reached.all()) else "goal not reached"
-    page.write(x, y, [f"{row.name}: {goal}"], BODY, weight="bold")
+    canvas.write(x, y, [f"{row.name}: {goal}"], BODY, weight="bold")
     words = f"L1 {decimals(size['l1'], 1)}, L2 {decimals(size['l2'])}, "
     words += f"L-infinity {decimals(size['linf'])}"
     titles = (
@@ -93,16 +94,18 @@ def _draw(page: Page, y: float, row: Row, scale: float) -> None:
     y += LINE * BODY + 0.04
     pictures = (row.image, change, row.attacked.images.view(28, 28))
     for i, (title, picture) in enumerate(zip(titles, pictures, strict=True)):
-        page.write(x + i * step, y, [title], SMALL, color=GREY)
-        axes = page.axes(x + i * step, y + LINE * SMALL + 0.03, SIDE, SIDE)
+        canvas.write(x + i * step, y, [title], SMALL, color=GREY)
+        axes = canvas.axes(x + i * step, y + LINE * SMALL + 0.03, SIDE, SIDE)
         span = (-scale, scale) if i == 1 else (0.0, 1.0)
         colors = "RdBu_r" if i == 1 else "gray_r"
         axes.imshow(picture.numpy(), cmap=colors, vmin=span[0], vmax=span[1])
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(color=PALE)
     left = x + 3 * step + 0.35
-    page.write(left, y, ["logits before (grey) and after (orange)"], SMALL, color=GREY)
-    _logits(page.axes(left, y + LINE * SMALL + 0.03, LOGITS, SIDE - 0.12), row)
+    canvas.write(
+        left, y, ["logits before (grey) and after (orange)"], SMALL, color=GREY
+    )
+    _logits(canvas.axes(left, y + LINE * SMALL + 0.03, LOGITS, SIDE - 0.12), row)
 
 
 def _logits(axes: Axes, row: Row) -> None:
@@ -110,16 +113,16 @@ def _logits(axes: Axes, row: Row) -> None:
     places = np.arange(len(row.names))
     axes.bar(places - 0.2, row.logits.numpy(), 0.4, color=BEFORE)
     axes.bar(places + 0.2, row.attacked.logits.view(-1).numpy(), 0.4, color=AFTER)
-    axes.axhline(0, color="black", linewidth=0.7)
+    axes.axhline(0, color=INK, linewidth=0.7)
     name_ticks(axes.xaxis, row.names, LOGITS)
     axes.tick_params(labelsize=SMALL, length=0, pad=2)
     axes.spines[["right", "top", "bottom"]].set_visible(False)
 
 
-def _scale(page: Page, y: float, scale: float) -> None:
+def _scale(canvas: Canvas, y: float, scale: float) -> None:
     """The colours of the perturbations, once for all rows."""
-    place = page.axes(MARGIN + SIDE + SPACE, y, SIDE, 0.07)
+    place = canvas.axes(MARGIN + SIDE + SPACE, y, SIDE, 0.07)
     shared = ScalarMappable(Normalize(-scale, scale), "RdBu_r")
-    bar = page.figure.colorbar(shared, cax=place, orientation="horizontal")
+    bar = canvas.figure.colorbar(shared, cax=place, orientation="horizontal")
     bar.ax.tick_params(labelsize=SMALL - 1, length=2, pad=1)
     bar.outline.set_visible(False)

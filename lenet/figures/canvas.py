@@ -1,8 +1,9 @@
-"""What every figure is drawn on: a page in inches, measured texts, and its bytes.
+"""What every figure is drawn on: a canvas in inches, measured texts, and its bytes.
 
 Every text is measured and given its own space before anything is drawn, so nothing
 overlaps whatever the names are. A `Look` says for which medium: letters have the same
-size in points on a screen and in a paper, so that a narrower page has less beside them.
+size in points on a screen and in a paper, so that a narrower canvas has less beside
+them.
 """
 
 import io
@@ -62,7 +63,7 @@ MINUS = "\N{MINUS SIGN}"
 class Look:
     """How a figure is laid out: as wide as it comes, or as a paper has room for.
 
-    width: inches of the page; None is as wide as it comes. columns: of a two-column
+    width: inches of the canvas; None is as wide as it comes. columns: of a two-column
     page that it spans; in one, labels stand above what they name, and parts below each
     other. title, caption: whether they stand on the figure.
     """
@@ -113,7 +114,7 @@ class TooNarrow(Refusal):
         )
 
 
-class Page(NamedTuple):
+class Canvas(NamedTuple):
     """A figure addressed in inches from its upper left corner."""
 
     figure: Figure
@@ -122,8 +123,8 @@ class Page(NamedTuple):
     margin: float
 
     @classmethod
-    def blank(cls, width: float, height: float, margin: float = MARGIN) -> "Page":
-        """An empty page of this size."""
+    def blank(cls, width: float, height: float, margin: float = MARGIN) -> "Canvas":
+        """An empty canvas of this size."""
         return cls(Figure(figsize=(width, height)), width, height, margin)
 
     def write(
@@ -179,15 +180,15 @@ def legend_lines(handles: Sequence[Any], look: Look) -> tuple[int, int]:
     return len(handles), 1
 
 
-def sheet(
+def titled_canvas(
     width: float,
     body: float,
     title: str,
     caption: str,
     origin: Origin,
     look: Look = SCREEN,
-) -> tuple[Page, float]:
-    """A page with its title, what is missing and its caption; where the body begins.
+) -> tuple[Canvas, float]:
+    """A canvas with its title, what is missing and its caption; where the body begins.
 
     The body is `body` inches high and lies between the title and the caption. What the
     look leaves off is the figure's `left_off`.
@@ -200,14 +201,14 @@ def sheet(
     texts = look.heading * len(heading) + BODY * len(lacking) + SMALL * len(below)
     above, under = 0.05 * (look.title or look.caption), 0.1 * look.caption
     height = LINE * texts + body + 2 * margin + (2 * above + under)
-    page = Page.blank(width, height, margin)
-    y = page.write(margin, margin, heading, look.heading, weight="bold") + above
-    y = page.write(margin, y, lacking, BODY, color=VERDICTS["worse"][0]) + above
-    page.write(margin, y + body + under, below, SMALL, color=GREY)
+    canvas = Canvas.blank(width, height, margin)
+    y = canvas.write(margin, margin, heading, look.heading, weight="bold") + above
+    y = canvas.write(margin, y, lacking, BODY, color=VERDICTS["worse"][0]) + above
+    canvas.write(margin, y + body + under, below, SMALL, color=GREY)
     left = [] if look.title else [title]
     left += [] if look.caption else [origin.lacking, said]
-    page.figure.set_label(" ".join(f"{text.rstrip('.')}." for text in left if text))
-    return page, y
+    canvas.figure.set_label(" ".join(f"{text.rstrip('.')}." for text in left if text))
+    return canvas, y
 
 
 def left_off(figure: Figure) -> str:
@@ -232,8 +233,8 @@ def marker(verdict: str, x: list[float], y: list[float], label: str = "") -> Lin
     color, shape, filled = VERDICTS[verdict]
     line = Line2D(x, y, linewidth=0, color=color, marker=shape, markersize=7.5)
     crossed = shape == "x"  # has no face
-    line.set(label=label, zorder=5, markerfacecolor=color if filled else "white")
-    line.set_markeredgecolor("white" if filled and not crossed else color)
+    line.set(label=label, zorder=5, markerfacecolor=color if filled else WHITE)
+    line.set_markeredgecolor(WHITE if filled and not crossed else color)
     line.set_markeredgewidth(1.6 if crossed else 0.9)
     return line
 

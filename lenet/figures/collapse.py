@@ -1,7 +1,8 @@
 """How often runs are lost, by level: those that diverge, and those that collapse, which
 come to their end and err like a guess."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.style
 import pandas as pd
@@ -17,37 +18,33 @@ from lenet.figures.canvas import (
     ORANGE,
     SCREEN,
     SMALL,
+    WHITE,
     Look,
     plain_axes,
-    sheet,
     text_width,
+    titled_canvas,
     wrap,
 )
 from lenet.figures.level_names import Words
-from lenet.figures.rows import Layout, fitted_layout, head, write_label
+from lenet.figures.rows import LabelledRow, RowLayout, fitted_layout, write_label
 from lenet.rounding import decimals
 from lenet.studies.effect import GUESSING
 from lenet.studies.origin import NOWHERE, Origin
 
 
-class _Row(NamedTuple):
-    label: list[str]
+@dataclass(frozen=True)
+class _Row(LabelledRow):
     lines: list[str]  # beside the plot
     loss: Any  # a row of losses
-    above: bool
-
-    @property
-    def head(self) -> float:
-        """Inches of the label, where it stands above."""
-        return head(self.label, self.above)
 
     @property
     def height(self) -> float:
-        label = 0.0 if self.above else BODY * len(self.label)
-        return self.head + 0.1 + LINE * max(label, SMALL * len(self.lines))
+        """Inches: the taller of the label and of what is written beside the plot."""
+        written = max(self.label_points, SMALL * len(self.lines))
+        return self.head + 0.1 + LINE * written
 
 
-WIDE = Layout(2.6, 3.6, 2.9)
+WIDE = RowLayout(2.6, 3.6, 2.9)
 # In a paper: whether labels stand above, and the inches of the counts.
 BESIDE, BELOW = ((False, 2.1),), ((True, 1.35),)
 AXIS = "share of the level's runs that are lost, %"
@@ -75,26 +72,28 @@ def lost_shares(
         body, said = sum(row.height for row in rows), _caption(losses, drawn, layout)
         foot = wrap(AXIS, layout.plot if layout.above else 3.0, BODY)
         height = body + 0.8 + LINE * BODY * (len(foot) - 1)
-        page, top = sheet(width, height, title, said, origin, look)
-        page.legend(top, _handles())
+        canvas, top = titled_canvas(width, height, title, said, origin, look)
+        canvas.legend(top, _handles())
         top += 0.3
-        axes = page.axes(left, top, layout.plot, body)
+        axes = canvas.axes(left, top, layout.plot, body)
         most = 100 * max(drawn["high"].max(), drawn["high_reference"].max())
         axes.set(xlim=(-0.03 * most, 1.05 * most), yticks=[], ylim=(top + body, top))
         plain_axes(axes)
         y = top
         for row in rows:
-            write_label(page, row.label, (left, y), row.height, layout)
+            write_label(canvas, row.label, (left, y), row.height, layout)
             room = row.height - row.head
             above = y + row.head + (room - LINE * SMALL * len(row.lines)) / 2
-            page.write(left + layout.plot + GAP, above, row.lines, SMALL)
+            canvas.write(left + layout.plot + GAP, above, row.lines, SMALL)
             _draw(axes, row.loss, y + row.head + room / 2)
             y += row.height
-        page.write(left + layout.plot / 2, y + 0.27, foot, BODY, ha="center")
-    return page.figure
+        canvas.write(left + layout.plot / 2, y + 0.27, foot, BODY, ha="center")
+    return canvas.figure
 
 
-def _rows(losses: pd.DataFrame, words: Words, look: Look) -> tuple[list[_Row], Layout]:
+def _rows(
+    losses: pd.DataFrame, words: Words, look: Look
+) -> tuple[list[_Row], RowLayout]:
     """The rows, and how they are laid out."""
     arms = list(losses.itertuples(index=False))
     names, layout = list(map(words.change, arms)), WIDE
@@ -103,7 +102,7 @@ def _rows(losses: pd.DataFrame, words: Words, look: Look) -> tuple[list[_Row], L
             "collapse", look, names, BELOW if look.narrow else BESIDE
         )
     return [
-        _Row(wrap(name, layout.label, BODY), _said(row, layout), row, layout.above)
+        _Row(wrap(name, layout.label, BODY), layout.above, _said(row, layout), row)
         for name, row in zip(names, arms, strict=True)
     ], layout
 
@@ -112,11 +111,13 @@ def finding(status: pd.Series) -> str:
     """One sentence: how many of all runs are lost, and how."""
     verbs = {"collapsed": "collapse", "diverged": "diverge"}
     counts = {verb: int((status == kind).sum()) for kind, verb in verbs.items()}
-    said = [f"{k} {verb}{'s' * (k == 1)}" for verb, k in counts.items() if k]
+    said = [
+        f"{count} {verb}{'s' * (count == 1)}" for verb, count in counts.items() if count
+    ]
     return f"Of {len(status):,} runs {' and '.join(said) or 'none is lost'}"
 
 
-def _said(row: Any, layout: Layout) -> list[str]:
+def _said(row: Any, layout: RowLayout) -> list[str]:
     """The counts of a level and of its reference, and the p of the pairs.
 
     In a column there is no room for names: the first is the level's, as of the dots.
@@ -134,7 +135,7 @@ def _said(row: Any, layout: Layout) -> list[str]:
 
 def _draw(axes: Axes, row: Any, y: float) -> None:
     """Two points with their intervals, the level's above its reference's."""
-    for end, at, face in (("", y - 0.07, ORANGE), ("_reference", y + 0.07, "white")):
+    for end, at, face in (("", y - 0.07, ORANGE), ("_reference", y + 0.07, WHITE)):
         share, low, high = (
             100 * getattr(row, f"{key}{end}") for key in ("share", "low", "high")
         )
@@ -147,11 +148,11 @@ def _draw(axes: Axes, row: Any, y: float) -> None:
 def _handles() -> list[Line2D]:
     level = Line2D([], [], color=ORANGE, marker="o", markersize=5, label="level")
     reference = Line2D([], [], color=GREY, marker="o", markersize=5)
-    reference.set(label="its reference", markerfacecolor="white")
+    reference.set(label="its reference", markerfacecolor=WHITE)
     return [level, reference]
 
 
-def _caption(losses: pd.DataFrame, drawn: pd.DataFrame, layout: Layout) -> str:
+def _caption(losses: pd.DataFrame, drawn: pd.DataFrame, layout: RowLayout) -> str:
     others = len(losses) - len(drawn)
     without = f" The other {others} levels and their references lose none."
     first = "First the level, then its reference. " if layout.above else ""

@@ -17,17 +17,19 @@ from lenet.figures.canvas import (
     BODY,
     GAP,
     GREY,
+    INK,
     LIGHT_GREY,
     LINE,
     PALE,
     SCREEN,
     SMALL,
+    WHITE,
+    Canvas,
     Look,
-    Page,
     TooNarrow,
     runs_in_words,
-    sheet,
     text_width,
+    titled_canvas,
     wrap,
 )
 from lenet.figures.learning_curves import rungs
@@ -130,20 +132,20 @@ def error_against_cost(
         lines = [[key] for key in PANELS] if look.narrow else [[*PANELS]]
         height = len(lines) * (body + 0.65) + (len(lines) - 1) * BETWEEN
         texts = title or finding(costs, reference), _caption(costs, hardware)
-        page, top = sheet(width, height, *texts, origin, look)
+        canvas, top = titled_canvas(width, height, *texts, origin, look)
         for keys in lines:
-            page.write(look.margin, top, ["test error, %"], SMALL, color=GREY)
+            canvas.write(look.margin, top, ["test error, %"], SMALL, color=GREY)
             top += 0.2
             panels = {}
             for at, key in zip([x, x + wide + between], keys, strict=False):
-                panels[key] = page.axes(at, top, wide, body)
+                panels[key] = canvas.axes(at, top, wide, body)
                 _draw(panels[key], costs, key, reference, right=at > x)
                 at, foot = at + wide / 2, top + body + 0.25
-                page.write(at, foot, [PANELS[key]], BODY, ha="center")
+                canvas.write(at, foot, [PANELS[key]], BODY, ha="center")
             place = x + wide + between / 2, column, top, body
-            _connect(page, panels, costs, labels, place, reference)
+            _connect(canvas, panels, costs, labels, place, reference)
             top += body + 0.45 + BETWEEN
-    return page.figure
+    return canvas.figure
 
 
 class _Layout(NamedTuple):
@@ -201,12 +203,12 @@ def _draw(
     """The points of a panel; right: its numbers stand on its right side."""
     for row in costs.itertuples(index=False):
         x = getattr(row, key)
-        color = "black" if row.treatment == reference else BLUE
+        color = INK if row.treatment == reference else BLUE
         limits = [100 * max(row.low, 1e-5), 100 * row.high]
         axes.plot([x, x], limits, color=color, linewidth=1, alpha=0.7, zorder=3)
         dot = axes.plot(x, 100 * row.mean, "o", color=color, markersize=4.5)[0]
         front = 5 if row.treatment == reference else 4
-        dot.set(markeredgecolor="white", markeredgewidth=0.6, zorder=front)
+        dot.set(markeredgecolor=WHITE, markeredgewidth=0.6, zorder=front)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -235,7 +237,7 @@ def _tick(value: float, _: int) -> str:
 
 
 def _connect(
-    page: Page,
+    canvas: Canvas,
     panels: Mapping[str, Axes],
     costs: pd.DataFrame,
     labels: list[list[str]],
@@ -244,8 +246,8 @@ def _connect(
 ) -> None:
     """Write the names between the panels and draw a line from each to its points."""
     middle, column, top, body = place
-    # From the coordinates of the data to shares of the page, where the names stand.
-    turned = page.figure.transFigure.inverted()
+    # From the coordinates of the data to shares of the canvas, where the names stand.
+    turned = canvas.figure.transFigure.inverted()
     points = [
         [
             turned.transform(
@@ -255,7 +257,7 @@ def _connect(
         ]
         for row in costs.itertuples(index=False)
     ]
-    wanted = [(1 - ends[0][1]) * page.height for ends in points]
+    wanted = [(1 - ends[0][1]) * canvas.height for ends in points]
     heights = list(map(_height, labels))
     middles = _apart(wanted, heights, top, body)
     for name, ends, lines, y, height in zip(
@@ -263,15 +265,15 @@ def _connect(
     ):
         weight = "bold" if name == reference else "normal"
         at = y - height / 2 + 0.02
-        page.write(middle, at, lines, SMALL, ha="center", weight=weight)
-        level = 1 - y / page.height
+        canvas.write(middle, at, lines, SMALL, ha="center", weight=weight)
+        level = 1 - y / canvas.height
         widest = max(text_width(line, SMALL, weight) for line in lines)
         for (x, end), side in zip(ends, (-1, 1)[: len(ends)], strict=True):
-            start = (middle + side * (widest / 2 + 0.04)) / page.width
-            edge = (middle + side * (column / 2 + 0.08)) / page.width
+            start = (middle + side * (widest / 2 + 0.04)) / canvas.width
+            edge = (middle + side * (column / 2 + 0.08)) / canvas.width
             line = Line2D([start, edge, x], [level, level, end])
             line.set(color=LIGHT_GREY, linewidth=0.5, zorder=1)
-            page.figure.add_artist(line)
+            canvas.figure.add_artist(line)
 
 
 def _height(lines: list[str]) -> float:

@@ -24,14 +24,14 @@ from lenet.figures.canvas import (
     SCREEN,
     SMALL,
     VERDICTS,
+    Canvas,
     Look,
-    Page,
     TooNarrow,
     interval,
     points,
     runs_in_words,
-    sheet,
     text_width,
+    titled_canvas,
     unit_of,
     wrap,
 )
@@ -64,17 +64,19 @@ def heat_map(
         left = look.margin + label + GAP
         width = look.width or max(left + cell * len(factors) + look.margin, 6.5)
         body, title = LOW * len(factors), title or finding(pairs, reference)
-        page, top = sheet(width, body + 0.35, title, _caption(effects), origin, look)
+        canvas, top = titled_canvas(
+            width, body + 0.35, title, _caption(effects), origin, look
+        )
         most = max(float(pairs["mean"].abs().max()), 1e-9)
-        _draw(page, main, pairs, (left, top, cell), most)
+        _draw(canvas, main, pairs, (left, top, cell), most)
         for i, factor in enumerate(factors):
             lines = wrap(factor, label, letters, "bold")
             y = top + LOW * (i + 0.5) - LINE * letters * len(lines) / 2
-            page.write(left - GAP, y, lines, letters, ha="right", weight="bold")
+            canvas.write(left - GAP, y, lines, letters, ha="right", weight="bold")
             lines = wrap(factor, cell - 0.1, SMALL)[:2]
             x = left + cell * (i + 0.5)
-            page.write(x, top + body + 0.05, lines, SMALL, ha="center", color=GREY)
-    return page.figure
+            canvas.write(x, top + body + 0.05, lines, SMALL, ha="center", color=GREY)
+    return canvas.figure
 
 
 def finding(pairs: pd.DataFrame, reference: str) -> str:
@@ -140,7 +142,7 @@ def _texts(row: Any) -> list[tuple[str, float, str]]:
 
 
 def _draw(
-    page: Page,
+    canvas: Canvas,
     main: pd.DataFrame,
     pairs: pd.DataFrame,
     at: tuple[float, float, float],
@@ -148,26 +150,26 @@ def _draw(
 ) -> None:
     factors, (left, top, cell) = main["factor"].tolist(), at
     for i, row in enumerate(main.itertuples(index=False)):
-        _cell(page, row, (left + cell * i, top + LOW * i, cell), PLAIN)
+        _cell(canvas, row, (left + cell * i, top + LOW * i, cell), PLAIN)
     for row in pairs.itertuples(index=False):
         j, i = sorted(factors.index(name) for name in row.factor.split(":"))
         color = VERDICTS[row.verdict][0], 0.7 * abs(row.mean) / most
         color = color if row.verdict in WORDS else PLAIN
-        _cell(page, row, (left + cell * j, top + LOW * i, cell), color)
+        _cell(canvas, row, (left + cell * j, top + LOW * i, cell), color)
 
 
 def _cell(
-    page: Page, row: Any, at: tuple[float, float, float], color: tuple[str, float]
+    canvas: Canvas, row: Any, at: tuple[float, float, float], color: tuple[str, float]
 ) -> None:
     x, y, width = at
-    corner = (x + 0.015) / page.width, 1 - (y + LOW - 0.015) / page.height
-    inner = (width - 0.03) / page.width, (LOW - 0.03) / page.height
+    corner = (x + 0.015) / canvas.width, 1 - (y + LOW - 0.015) / canvas.height
+    inner = (width - 0.03) / canvas.width, (LOW - 0.03) / canvas.height
     box = Rectangle(corner, *inner, facecolor=color, edgecolor="none")
-    page.figure.add_artist(box)
+    canvas.figure.add_artist(box)
     y += 0.08
     for text, letters, weight in _texts(row):
         style = {"ha": "center", "weight": weight, "color": INK}
-        y = page.write(x + width / 2, y, [text], letters, **style)
+        y = canvas.write(x + width / 2, y, [text], letters, **style)
 
 
 def _caption(effects: pd.DataFrame) -> str:

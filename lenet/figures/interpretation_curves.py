@@ -31,7 +31,7 @@ from lenet.figures.canvas import (
     SKY,
     SMALL,
     STYLE,
-    sheet,
+    titled_canvas,
 )
 from lenet.figures.level_names import NETWORKS
 from lenet.interpret.sanity import area
@@ -134,16 +134,16 @@ def probe_chart(
     names = [["error of a linear probe, %", "selectivity, percentage points"]]
     title = probe_finding(accuracy)
     with matplotlib.style.context(["default", STYLE]):
-        figure, [panels] = panel_page(names, title, caption, origin, handles)
+        figure, [panels] = panel_canvas(names, title, caption, origin, handles)
         clean = selectivity[selectivity["images"] == "clean"]
         for axes, table in zip(panels, (wrong, clean), strict=True):
             for key, line in table.groupby(["network", "weights", "images"]):
                 at = [LAYERS.index(layer) for layer in line["layer"]]
                 color = COLORS[networks.index(key[0])]
                 style = STYLES.get(key[1], STYLES.get(key[2], "-"))
-                band(axes, at, as_percent(line), color, style)
+                draw_band(axes, at, as_percent(line), color, style)
             axes.set_xticks(range(len(LAYERS)), LAYERS)
-        logarithmic(panels[0], "y")
+        make_logarithmic(panels[0], "y")
     return figure
 
 
@@ -171,7 +171,7 @@ def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figu
     """
     networks = list(dict.fromkeys(table["network"]))
     handles = [swatch(called(name), COLORS[i]) for i, name in enumerate(networks)]
-    handles += [swatch(name, GREY, marker=m) for name, m in KINDS.values()]
+    handles += [swatch(name, GREY, marker=sign) for name, sign in KINDS.values()]
     handles.append(swatch("untrained network", GREY, ":"))
     keys = ["network", "weights", "method", "setting"]
     n, train = int(table["n"].iloc[0]), int(table["n_train"].iloc[0])
@@ -188,7 +188,7 @@ def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figu
     ]
     with matplotlib.style.context(["default", STYLE]):
         title = sae_finding(table, layer)
-        figure, [panels] = panel_page(names, title, caption, origin, handles)
+        figure, [panels] = panel_canvas(names, title, caption, origin, handles)
         for axes, value in zip(panels, ("fvu", "error", "dead"), strict=True):
             rows = seed_means(table, keys, value)
             rows = rows.assign(l0=seed_means(table, keys, "l0")["mean"])
@@ -200,13 +200,13 @@ def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figu
                 if (value, method) == ("error", "itself"):
                     axes.axhline(line["mean"].iloc[0], color=color, lw=0.6)
                 elif method in KINDS and (value, method) != ("dead", "pca"):
-                    by_l0(axes, line, color, weights, method)
+                    draw_by_l0(axes, line, color, weights, method)
             if value != "dead":
-                logarithmic(axes, "y")
+                make_logarithmic(axes, "y")
     return figure
 
 
-def by_l0(
+def draw_by_l0(
     axes: Axes, line: pd.DataFrame, color: str, weights: str, method: str
 ) -> None:
     """One line of `sae_chart`."""
@@ -215,9 +215,9 @@ def by_l0(
         (":" if weights == "untrained" else "-"),
         1.4 - 0.7 * (method == "pca"),
     )
-    band(axes, line["l0"], line, color, dash, KINDS[method][1], width)
+    draw_band(axes, line["l0"], line, color, dash, KINDS[method][1], width)
     axes.set_xlabel("L0")
-    logarithmic(axes, "x")
+    make_logarithmic(axes, "x")
 
 
 def sae_finding(table: pd.DataFrame, layer: str) -> str:
@@ -262,7 +262,7 @@ def sanity_chart(
     )
     with matplotlib.style.context(["default", STYLE]):
         title = sanity_finding(faithful)
-        figure, panels = panel_page(names, title, caption, origin, handles)
+        figure, panels = panel_canvas(names, title, caption, origin, handles)
         for network, row in zip(networks, panels, strict=True):
             chosen = faithful[faithful["network"] == network]
             for axes, (test, (_, below)) in zip(row, TESTS.items(), strict=False):
@@ -270,17 +270,17 @@ def sanity_chart(
                 tested = chosen[chosen["test"] == test]
                 lines = seed_means(tested, ["order", "share"], "kept")
                 for order, line in lines.groupby("order", sort=False):
-                    band(
+                    draw_band(
                         axes, 100 * line["share"], as_percent(line), colors[order], "-"
                     )
             randomised = random[random["network"] == network]
             for axes, (measure, (_, below)) in zip(row[2:], LIKE.items(), strict=True):
                 axes.set_xlabel(below)
-                randomised_panel(axes, randomised, measure, colors)
+                draw_randomised_panel(axes, randomised, measure, colors)
     return figure
 
 
-def randomised_panel(
+def draw_randomised_panel(
     axes: Axes, table: pd.DataFrame, measure: str, colors: Mapping[str, str]
 ) -> None:
     """How alike maps stay, by the lowest layer that is randomised."""
@@ -289,7 +289,7 @@ def randomised_panel(
         "method"
     ):
         at = [order.index(layer) for layer in line["layer"]]
-        band(axes, at, line, colors[method], "-")
+        draw_band(axes, at, line, colors[method], "-")
     if measure == "magnitude":
         for method, line in seed_means(table, ["method"], "ink").groupby("method"):
             axes.axhline(line["mean"].iloc[0], color=colors[method], lw=0.5)
@@ -330,36 +330,36 @@ def swatch(label: str, color: str, dash: str = "-", marker: str = "") -> Line2D:
     return Line2D([], [], color=color, ls=dash, marker=marker, ms=3.5, label=label)
 
 
-def panel_page(
+def panel_canvas(
     names: Sequence[Sequence[str]],
     title: str,
     caption: str,
     origin: Origin,
     handles: list[Any],
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A page of panels with these names above them, and a legend."""
+    """A canvas of panels with these names above them, and a legend."""
     width = 2 * MARGIN + len(names[0]) * (LEFT + WIDTH)
     body = 0.3 + len(names) * (ABOVE + HEIGHT + BELOW)
-    page, top = sheet(width, body, title, caption, origin)
-    page.legend(top, handles)
+    canvas, top = titled_canvas(width, body, title, caption, origin)
+    canvas.legend(top, handles)
     panels: list[list[Axes]] = []
     for i, row in enumerate(names):
         y = top + 0.3 + i * (ABOVE + HEIGHT + BELOW)
         panels.append([])
         for j, name in enumerate(row):
             x = MARGIN + LEFT + j * (LEFT + WIDTH)
-            page.write(x, y, [name], BODY)
-            axes = page.axes(x, y + ABOVE, WIDTH, HEIGHT)
+            canvas.write(x, y, [name], BODY)
+            axes = canvas.axes(x, y + ABOVE, WIDTH, HEIGHT)
             axes.grid(color=PALE, linewidth=0.4)
             axes.set_axisbelow(True)
             axes.spines[["right", "top"]].set_visible(False)
             axes.tick_params(labelsize=SMALL, length=2)
             axes.xaxis.label.set_fontsize(SMALL)
             panels[-1].append(axes)
-    return page.figure, panels
+    return canvas.figure, panels
 
 
-def logarithmic(axes: Axes, which: str) -> None:
+def make_logarithmic(axes: Axes, which: str) -> None:
     """A logarithmic axis, x or y, with plain numbers."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -368,7 +368,7 @@ def logarithmic(axes: Axes, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def band(
+def draw_band(
     axes: Axes,
     at: Any,
     line: pd.DataFrame,

@@ -18,14 +18,16 @@ from lenet.figures.canvas import (
     BLUE,
     BODY,
     GREY,
+    INK,
     LINE,
     MARGIN,
     PALE,
     SMALL,
     STYLE,
-    Page,
-    sheet,
+    WHITE,
+    Canvas,
     text_width,
+    titled_canvas,
 )
 from lenet.figures.interpretation_curves import NAMES
 from lenet.figures.level_names import (
@@ -62,24 +64,24 @@ CAPTION = (
 GRIDS = {"C5": (10, 12), "F6": (12, 7)}  # F6 as the bitmaps of the RBF units
 
 
-def tile(page: Page, x: float, y: float, size: float, values: Array) -> Axes:
+def tile(canvas: Canvas, x: float, y: float, size: float, values: Array) -> Axes:
     """Signed values as an image whose width is `size` inches."""
-    axes = bare_axes(page, x, y, size, values)
+    axes = bare_axes(canvas, x, y, size, values)
     most = np.nanmax(np.abs(values), initial=0) or 1.0
     axes.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
     return axes
 
 
-def ink_axes(page: Page, x: float, y: float, size: float, image: Array) -> Axes:
+def ink_axes(canvas: Canvas, x: float, y: float, size: float, image: Array) -> Axes:
     """Pixels from 0 (paper) to their largest value (ink)."""
-    axes = bare_axes(page, x, y, size, image)
+    axes = bare_axes(canvas, x, y, size, image)
     axes.imshow(image, cmap="gray_r", vmin=0, interpolation="nearest")
     return axes
 
 
-def bare_axes(page: Page, x: float, y: float, size: float, values: Array) -> Axes:
+def bare_axes(canvas: Canvas, x: float, y: float, size: float, values: Array) -> Axes:
     """Axes without ticks, in the shape of an image."""
-    axes = page.axes(x, y, size, size * values.shape[0] / values.shape[1])
+    axes = canvas.axes(x, y, size, size * values.shape[0] / values.shape[1])
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(color=PALE, linewidth=0.5)
     return axes
@@ -105,57 +107,57 @@ def layers(
         "F6 as 12 rows of 7, as the bitmaps of 1998."
     )
     with matplotlib.style.context(["default", STYLE]):
-        page, top = sheet(9.6, 7.35, title, caption, origin)
-        bold_line(page, top, "image")
-        ink_axes(page, MARGIN, top + 0.2, 1.0, image)
-        first_maps(page, maps, top)
-        second_maps(page, maps, top + 1.75)
-        draw_last_layers(page, maps, top + 5.9, names)
-    return page.figure
+        canvas, top = titled_canvas(9.6, 7.35, title, caption, origin)
+        write_bold_line(canvas, top, "image")
+        ink_axes(canvas, MARGIN, top + 0.2, 1.0, image)
+        draw_first_maps(canvas, maps, top)
+        draw_second_maps(canvas, maps, top + 1.75)
+        draw_last_layers(canvas, maps, top + 5.9, names)
+    return canvas.figure
 
 
-def first_maps(page: Page, maps: Mapping[str, Array], y: float) -> None:
+def draw_first_maps(canvas: Canvas, maps: Mapping[str, Array], y: float) -> None:
     """C1's kernels over its maps, and S2."""
-    bold_line(page, y, "C1: kernels and maps", 1.4)
+    write_bold_line(canvas, y, "C1: kernels and maps", 1.4)
     for i, kernel in enumerate(maps["C1 kernels"]):
-        tile(page, 1.4 + 0.9 * i, y + 0.2, 0.4, kernel[0])
-        tile(page, 1.4 + 0.9 * i, y + 0.65, 0.85, maps["C1"][i])
-    bold_line(page, y, "S2", 7.1)
+        tile(canvas, 1.4 + 0.9 * i, y + 0.2, 0.4, kernel[0])
+        tile(canvas, 1.4 + 0.9 * i, y + 0.65, 0.85, maps["C1"][i])
+    write_bold_line(canvas, y, "S2", 7.1)
     for i, values in enumerate(maps["S2"]):
-        tile(page, 7.1 + 0.8 * (i % 3), y + 0.2 + 0.7 * (i // 3), 0.65, values)
+        tile(canvas, 7.1 + 0.8 * (i % 3), y + 0.2 + 0.7 * (i // 3), 0.65, values)
 
 
-def second_maps(page: Page, maps: Mapping[str, Array], y: float) -> None:
+def draw_second_maps(canvas: Canvas, maps: Mapping[str, Array], y: float) -> None:
     """C3's kernels over its maps, and S4 below."""
-    bold_line(page, y, "C3: kernels by map of S2, and maps")
-    bold_line(page, y + 3.3, "S4")
+    write_bold_line(canvas, y, "C3: kernels by map of S2, and maps")
+    write_bold_line(canvas, y + 3.3, "S4")
     for i, kernels in enumerate(maps["C3 kernels"]):
         x = MARGIN + 0.58 * i
-        for k, kernel in enumerate(kernels):
-            axes = tile(page, x + 0.1, y + 0.2 + 0.4 * k, 0.36, kernel)
+        for row, kernel in enumerate(kernels):
+            axes = tile(canvas, x + 0.1, y + 0.2 + 0.4 * row, 0.36, kernel)
             axes.set_facecolor(PALE)
-        tile(page, x, y + 2.65, 0.56, maps["C3"][i])
-        tile(page, x, y + 3.5, 0.56, maps["S4"][i])
+        tile(canvas, x, y + 2.65, 0.56, maps["C3"][i])
+        tile(canvas, x, y + 3.5, 0.56, maps["S4"][i])
 
 
 def draw_last_layers(
-    page: Page, maps: Mapping[str, Array], y: float, names: Sequence[str]
+    canvas: Canvas, maps: Mapping[str, Array], y: float, names: Sequence[str]
 ) -> None:
     """Draw C5, F6 and the output."""
     for name, left, size in (("C5", MARGIN, 1.2), ("F6", 1.6, 0.7)):
-        bold_line(page, y, name, left)
-        tile(page, left, y + 0.2, size, maps[name].reshape(GRIDS[name]))
-    bold_line(page, y, "output, by class", 2.6)
-    axes = page.axes(2.9, y + 0.2, 3.5, 1.0)
+        write_bold_line(canvas, y, name, left)
+        tile(canvas, left, y + 0.2, size, maps[name].reshape(GRIDS[name]))
+    write_bold_line(canvas, y, "output, by class", 2.6)
+    axes = canvas.axes(2.9, y + 0.2, 3.5, 1.0)
     axes.bar(range(len(names)), maps["output"], color=GREY)
     name_ticks(axes.xaxis, names, 3.5)
     axes.tick_params(labelsize=SMALL, length=2)
     axes.spines[["right", "top"]].set_visible(False)
 
 
-def bold_line(page: Page, y: float, text: str, x: float = MARGIN) -> None:
+def write_bold_line(canvas: Canvas, y: float, text: str, x: float = MARGIN) -> None:
     """A bold line above something."""
-    page.write(x, y, [text], BODY, weight="bold")
+    canvas.write(x, y, [text], BODY, weight="bold")
 
 
 def ten_digits(
@@ -177,27 +179,27 @@ def ten_digits(
         width = left + (side + 0.04) * len(images) + MARGIN
         body = 0.2 + (side + 0.04) * (len(named) + 1)
         caption = about_images(CAPTION, names)
-        page, top = sheet(width, body, title, caption, origin)
+        canvas, top = titled_canvas(width, body, title, caption, origin)
         for i, image in enumerate(images):
             x = left + (side + 0.04) * i
             seen = names[maps["classes"][i]]
             said = f"{names[labels[i]]}, read as {seen}"
             if text_width(said, SMALL) > side:
                 said = f"{names[labels[i]]} as {seen}"
-            page.write(x, top, [cut_to_width(said, side)], SMALL)
-            ink_axes(page, x, top + 0.17, side, image)
+            canvas.write(x, top, [cut_to_width(said, side)], SMALL)
+            ink_axes(canvas, x, top + 0.17, side, image)
             for row, name in enumerate(named, 1):
                 y, values = top + 0.17 + (side + 0.04) * row, maps[name][i]
-                axes = tile(page, x, y, side, values)
+                axes = tile(canvas, x, y, side, values)
                 axes.contour(
-                    image, levels=[image.max() / 2], colors="k", linewidths=0.4
+                    image, levels=[image.max() / 2], colors=INK, linewidths=0.4
                 )
                 if not values.any():
                     axes.text(14, 14, "empty", ha="center", fontsize=SMALL)
         for row, name in enumerate(["image", *named.values()]):
             y = top + 0.17 + (side + 0.04) * row + side / 2 - LINE * BODY / 2
-            page.write(MARGIN, y, [name], BODY)
-    return page.figure
+            canvas.write(MARGIN, y, [name], BODY)
+    return canvas.figure
 
 
 def latents(
@@ -229,11 +231,13 @@ def latents(
     width, height = 5.42, 0.62
     with matplotlib.style.context(["default", STYLE]):
         body = height * -(-len(shown) // 2)
-        page, top = sheet(2 * MARGIN + 2 * width, body, title, caption, origin)
+        canvas, top = titled_canvas(
+            2 * MARGIN + 2 * width, body, title, caption, origin
+        )
         for i, (_, latent) in enumerate(shown.iterrows()):
             at = MARGIN + width * (i % 2), top + height * (i // 2)
-            portrait(page, *at, latent, images, (rows, columns))
-    return page.figure
+            draw_portrait(canvas, *at, latent, images, (rows, columns))
+    return canvas.figure
 
 
 def numbered_names(names: Sequence[str]) -> str:
@@ -243,8 +247,8 @@ def numbered_names(names: Sequence[str]) -> str:
     return ", ".join(f"{i} {name}" for i, name in enumerate(names))
 
 
-def portrait(
-    page: Page,
+def draw_portrait(
+    canvas: Canvas,
     x: float,
     y: float,
     latent: pd.Series,
@@ -253,20 +257,20 @@ def portrait(
 ) -> None:
     """One latent, a row of `sae.portraits`: digits, classes, direction."""
     said = f"latent {latent['latent']:.0f}: fires on {percent(latent['fires'], 1)}"
-    page.write(x, y, [said], SMALL)
+    canvas.write(x, y, [said], SMALL)
     side, y = 0.42, y + 0.15
     for j, place in enumerate(latent.filter(like="image_").astype(int)):
         if place >= 0:
-            ink_axes(page, x + (side + 0.02) * j, y, side, images[place])
+            ink_axes(canvas, x + (side + 0.02) * j, y, side, images[place])
     shares = latent.filter(like="class_").astype(float)
-    axes = page.axes(x + 3.62, y, 0.9, side)
+    axes = canvas.axes(x + 3.62, y, 0.9, side)
     axes.bar(range(len(shares)), shares, color=BLUE, width=0.8)
     axes.set(ylim=(0, 1), yticks=[], xticks=[])
     axes.spines[["left", "right", "top"]].set_visible(False)
-    for c in np.flatnonzero(shares > 0.2).tolist():
-        axes.text(c, 0.02, str(c), fontsize=SMALL - 1, ha="center", color="w")
+    for label in np.flatnonzero(shares > 0.2).tolist():
+        axes.text(label, 0.02, str(label), fontsize=SMALL - 1, ha="center", color=WHITE)
     direction = latent.filter(like="unit_").to_numpy(float).reshape(shape)
-    tile(page, x + 4.72, y, min(0.6, side * shape[1] / shape[0]), direction)
+    tile(canvas, x + 4.72, y, min(0.6, side * shape[1] / shape[0]), direction)
 
 
 def confusion_matrix(
@@ -282,12 +286,12 @@ def confusion_matrix(
     over = f", {runs} runs added up" if runs > 1 else ""
     caption = f"Counts of test images{over}; the colour is that of the mistakes alone."
     with matplotlib.style.context(["default", STYLE]):
-        page, top = sheet(5.4, 5.0, title, caption, origin)
-        axes = page.axes(0.75, top + 0.1, 4.4, 4.4)
+        canvas, top = titled_canvas(5.4, 5.0, title, caption, origin)
+        axes = canvas.axes(0.75, top + 0.1, 4.4, 4.4)
         axes.imshow(wrong, cmap="Oranges", vmax=max(wrong.max() * 1.4, 1))
         for (i, j), count in np.ndenumerate(counts):
             if count and len(names) <= FEW:
-                color = GREY if i == j else "black"
+                color = GREY if i == j else INK
                 axes.text(
                     j,
                     i,
@@ -303,7 +307,7 @@ def confusion_matrix(
         axes.set_xlabel("answer", labelpad=1)
         axes.tick_params(length=0, labelsize=BODY)
         axes.spines[:].set_visible(False)
-    return page.figure
+    return canvas.figure
 
 
 def gallery(
@@ -329,13 +333,15 @@ def gallery(
     with matplotlib.style.context(["default", STYLE]):
         rows = -(-len(shown) // across)
         width = 2 * MARGIN + across * (side + 0.08)
-        page, top = sheet(width, (side + 0.42) * max(rows, 1), title, caption, origin)
+        canvas, top = titled_canvas(
+            width, (side + 0.42) * max(rows, 1), title, caption, origin
+        )
         for i, row in enumerate(shown.to_dict("records")):
             x = MARGIN + (side + 0.08) * (i % across)
             y = top + (side + 0.42) * (i // across)
             said = f"{names[row['label']]} > {names[row['answer']]}"
             said += f"  {percent(row['probability'], 0)}"
-            page.write(x, y, [cut_to_width(said, side + 0.06)], SMALL)
-            ink_axes(page, x, y + 0.15, side, images[row["image"]])
-            page.write(x, y + side + 0.17, [str(row["image"])], SMALL - 1, color=GREY)
-    return page.figure
+            canvas.write(x, y, [cut_to_width(said, side + 0.06)], SMALL)
+            ink_axes(canvas, x, y + 0.15, side, images[row["image"]])
+            canvas.write(x, y + side + 0.17, [str(row["image"])], SMALL - 1, color=GREY)
+    return canvas.figure

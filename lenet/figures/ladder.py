@@ -7,6 +7,7 @@ the second from where the first ends, are one.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -27,23 +28,24 @@ from lenet.figures.canvas import (
     BODY,
     GAP,
     GREY,
+    INK,
     LINE,
     PALE,
     SCREEN,
     SMALL,
     VERDICTS,
+    Canvas,
     Look,
-    Page,
     interval,
     plain_axes,
     points,
     runs_in_words,
-    sheet,
     text_width,
+    titled_canvas,
     wrap,
 )
 from lenet.figures.level_names import Words
-from lenet.figures.rows import ON_PAPER, Layout, fitted_layout, head
+from lenet.figures.rows import ON_PAPER, LabelledRow, RowLayout, fitted_layout
 from lenet.rounding import decimals
 from lenet.studies.origin import NOWHERE, Origin
 
@@ -51,7 +53,7 @@ HEAD = "step [95 % interval], verdict"  # what is written beside the bars
 HEAD_BELOW = "step, verdict [95 % interval]"  # the interval stands below the step
 
 
-WIDE, COST = Layout(2.6, 4.2, 2.0), 1.5  # inches
+WIDE, COST = RowLayout(2.6, 4.2, 2.0), 1.5  # inches
 # In a paper: whether labels stand above, and the inches of what is written.
 BESIDE, BELOW = ((False, 1.6),), ((True, 1.2),)
 SECONDS = "seconds to train a run"
@@ -68,26 +70,20 @@ class Ends(NamedTuple):
     passed: Mapping[int, str] = {}
 
 
-class _Rung(NamedTuple):
-    label: list[str]
+@dataclass(frozen=True)
+class _Rung(LabelledRow):
     lines: list[str]  # beside the bar
     step: Any  # a row of effects; None where the rung is a treatment
     start: float
     end: float
     dots: Sequence[float]
-    above: bool
     steps: int  # that lead here
 
     @property
-    def head(self) -> float:
-        """Inches of the label, where it stands above."""
-        return head(self.label, self.above)
-
-    @property
     def height(self) -> float:
-        label = 0.0 if self.above else BODY * len(self.label)
+        """Inches: the taller of the label and of what is written beside the bar."""
         lines = BODY + SMALL * (len(self.lines) - 1)
-        return self.head + max(0.34, 0.12 + LINE * max(label, lines))
+        return self.head + max(0.34, 0.12 + LINE * max(self.label_points, lines))
 
     @property
     def middle(self) -> float:
@@ -127,14 +123,14 @@ def waterfall(
         timed = wrap(SECONDS, cost + 0.2, BODY) if cost else []
         height = body + 0.75 + LINE * BODY * (len(timed) > 1)
         texts = title or finding(effects, ends, words), _caption(effects, order)
-        page, top = sheet(width, height, *texts, origin, look)
+        canvas, top = titled_canvas(width, height, *texts, origin, look)
         what = f"{measured_as(effects)}, %"
-        foot = _draw(page, rungs, layout, (left, x, top), what)
+        foot = _draw(canvas, rungs, layout, (left, x, top), what)
         if timed:
             x = x + layout.notes + GAP
-            _draw_cost(page.axes(x, top + 0.2, cost, body), rungs, costs)
-            page.write(x + cost / 2, foot, timed, BODY, ha="center")
-    return page.figure
+            _draw_cost(canvas.axes(x, top + 0.2, cost, body), rungs, costs)
+            canvas.write(x + cost / 2, foot, timed, BODY, ha="center")
+    return canvas.figure
 
 
 def finding(effects: pd.DataFrame, ends: Ends, words: Words | None = None) -> str:
@@ -163,7 +159,7 @@ def _labels(effects: pd.DataFrame, ends: Ends, words: Words) -> list[str]:
 
 def _layout(
     look: Look, labels: Sequence[str], seconds: Sequence[float]
-) -> tuple[Layout, float]:
+) -> tuple[RowLayout, float]:
     """The layout, and the inches of the costs: in a column they are written instead."""
     if look.width is None:
         return WIDE, COST if len(seconds) else 0.0
@@ -179,7 +175,7 @@ def _rungs(
     differences: pd.DataFrame,
     ends: Ends,
     labels: Sequence[str],
-    layout: Layout,
+    layout: RowLayout,
 ) -> list[_Rung]:
     """The old end, the steps and what they pass, and the new end."""
     dots = dict(list(differences.groupby(["factor", "level"])["difference"]))
@@ -188,7 +184,7 @@ def _rungs(
     def stop(name: str, at: float, steps: int) -> _Rung:
         lines = wrap(name, layout.label, BODY, "bold")
         said = [f"{decimals(100 * at)} %"]
-        return _Rung(lines, said, None, 0, at, [], layout.above, steps)
+        return _Rung(lines, layout.above, said, None, 0, at, [], steps)
 
     rungs = [stop(ends.old, ends.start, 0)]
     for i, step in enumerate(effects.itertuples(index=False)):
@@ -196,7 +192,7 @@ def _rungs(
         seen = sorted(dots.get((step.factor, step.level), []))
         ends_of = sums[i], sums[i + 1]
         lines = _lines(step, layout)
-        rungs.append(_Rung(label, lines, step, *ends_of, seen, layout.above, i + 1))
+        rungs.append(_Rung(label, layout.above, lines, step, *ends_of, seen, i + 1))
         if name := ends.passed.get(i + 1):
             rungs.append(stop(name, sums[i + 1], i + 1))
     return [*rungs, stop(ends.new, ends.end, len(effects))]
@@ -207,12 +203,12 @@ def _timed(rungs: Sequence[_Rung], costs: Sequence[float]) -> list[_Rung]:
     if not costs:
         return list(rungs)
     return [
-        rung._replace(lines=[*rung.lines, f"{second:.3g} s to train"])
+        replace(rung, lines=[*rung.lines, f"{second:.3g} s to train"])
         for rung, second in zip(rungs, costs, strict=True)
     ]
 
 
-def _lines(step: Any, layout: Layout) -> list[str]:
+def _lines(step: Any, layout: RowLayout) -> list[str]:
     """What is written beside the bar of a step: number, interval, verdict, reason."""
     number, limits = points(step.mean), interval(step.low, step.high)
     if layout.above:
@@ -225,9 +221,9 @@ def _lines(step: Any, layout: Layout) -> list[str]:
 
 
 def _draw(
-    page: Page,
+    canvas: Canvas,
     rungs: list[_Rung],
-    layout: Layout,
+    layout: RowLayout,
     at: tuple[float, float, float],
     what: str,
 ) -> float:
@@ -236,39 +232,39 @@ def _draw(
     `at` is where bars begin, where notes begin, and the y of what heads these.
     """
     left, x, top = at
-    start, said = (page.margin, HEAD_BELOW) if layout.above else (x, HEAD)
-    page.write(start, top, [said], SMALL, color=GREY)
+    start, said = (canvas.margin, HEAD_BELOW) if layout.above else (x, HEAD)
+    canvas.write(start, top, [said], SMALL, color=GREY)
     top += 0.2
     y, body = top, sum(rung.height for rung in rungs)
-    axes = page.axes(left, top, layout.plot, body)
+    axes = canvas.axes(left, top, layout.plot, body)
     axes.set(xlim=_limits(rungs), ylim=(top + body, top), yticks=[])
     plain_axes(axes)
     for i, rung in enumerate(rungs):
         middle = y + rung.middle
         weight = "normal" if rung.step else "bold"
-        _label(page, rung, left, y, weight)
+        _label(canvas, rung, left, y, weight)
         above = middle - LINE * (BODY + SMALL * (len(rung.lines) - 1)) / 2
-        above = page.write(x, above, rung.lines[:1], BODY, weight=weight)
+        above = canvas.write(x, above, rung.lines[:1], BODY, weight=weight)
         color = VERDICTS[rung.step.verdict][0] if rung.step else GREY
-        page.write(x, above, rung.lines[1:], SMALL, color=color)
+        canvas.write(x, above, rung.lines[1:], SMALL, color=color)
         _draw_rung(axes, rung, middle)
         if i + 1 < len(rungs):
             link = [middle, y + rung.height + rungs[i + 1].middle]
             axes.plot([100 * rung.end] * 2, link, color=GREY, linewidth=0.7, zorder=1)
         y += rung.height
     foot = top + body + 0.27
-    page.write(left + layout.plot / 2, foot, [what], BODY, ha="center")
+    canvas.write(left + layout.plot / 2, foot, [what], BODY, ha="center")
     return foot
 
 
-def _label(page: Page, rung: _Rung, left: float, y: float, weight: str) -> None:
+def _label(canvas: Canvas, rung: _Rung, left: float, y: float, weight: str) -> None:
     """Beside the bar, or above it from the left margin."""
     if rung.above:
         style = {"weight": weight, "bbox": ON_PAPER}
-        page.write(page.margin, y + 0.04, rung.label, BODY, **style)
+        canvas.write(canvas.margin, y + 0.04, rung.label, BODY, **style)
         return
     y = y + rung.middle - LINE * BODY * len(rung.label) / 2
-    page.write(left - GAP, y, rung.label, BODY, ha="right", weight=weight)
+    canvas.write(left - GAP, y, rung.label, BODY, ha="right", weight=weight)
 
 
 def _draw_rung(axes: Axes, rung: _Rung, y: float) -> None:
@@ -285,9 +281,9 @@ def _draw_rung(axes: Axes, rung: _Rung, y: float) -> None:
     ):
         if math.isfinite(low) and math.isfinite(high):
             limits = [start + 100 * low, start + 100 * high]
-            line = axes.plot(limits, [y] * 2, color="black", marker=cap)[0]
+            line = axes.plot(limits, [y] * 2, color=INK, marker=cap)[0]
             line.set(linewidth=width, zorder=4, markersize=6, solid_capstyle="butt")
-    draw_dots(axes, [start + 100 * d for d in rung.dots], y + 0.14, GREY)
+    draw_dots(axes, [start + 100 * dot for dot in rung.dots], y + 0.14, GREY)
 
 
 def _limits(rungs: list[_Rung]) -> tuple[float, float]:
@@ -301,7 +297,7 @@ def _limits(rungs: list[_Rung]) -> tuple[float, float]:
             step = rung.step
             limits = [step.low, step.high, step.low_digits, step.high_digits]
             reached = filter(math.isfinite, [*limits, *rung.dots])
-            tips += [100 * (rung.start + s) for s in reached]
+            tips += [100 * (rung.start + limit) for limit in reached]
     # Bars are always whole; a wide interval may be cut, or bars would be too small to
     # read.
     least, most = max(min(tips), low - reach), min(max(tips), high + reach)

@@ -24,7 +24,7 @@ from lenet.figures.canvas import (
     Look,
     legend_lines,
     runs_in_words,
-    sheet,
+    titled_canvas,
     wrap,
 )
 from lenet.records.record_types import Record
@@ -92,27 +92,27 @@ def learning_curves(
         columns, wide, high = _panels(look, len(names))
         labels = {name: _label(name, lost.get(name, 0), wide) for name in names}
         lines = [names[i : i + columns] for i in range(0, len(names), columns)]
-        heads = [max(LINE * SMALL * len(labels[n]) for n in row) for row in lines]
+        heads = [max(LINE * SMALL * len(labels[name]) for name in row) for row in lines]
         width = look.width or look.margin + columns * (LEFT + wide) + 2 * look.margin
         handles = _handles(_other(reference, look), curves)
         rows, beside = legend_lines(handles, look)
         key = 0.13 + KEY * rows
         body = key + sum(heads) + len(lines) * (high + BELOW) + 0.15
         title = title or finding(curves, reference, lost)
-        page, top = sheet(width, body, title, _caption(curves), origin, look)
-        page.legend(top, handles, beside)
+        canvas, top = titled_canvas(width, body, title, _caption(curves), origin, look)
+        canvas.legend(top, handles, beside)
         y, tables = top + key, dict(list(curves.groupby("treatment")))
         for row, head in zip(lines, heads, strict=True):
             for i, name in enumerate(row):
                 x = look.margin + LEFT + i * (LEFT + wide)
                 below = y + head - LINE * SMALL * len(labels[name])
-                page.write(x, below, labels[name], SMALL)
-                axes = page.axes(x, y + head, wide, high)
+                canvas.write(x, below, labels[name], SMALL)
+                axes = canvas.axes(x, y + head, wide, high)
                 _draw(axes, tables[name], tables.get(reference, curves[:0]))
                 _dress(axes, curves)
             y += head + high + BELOW
-        page.write(width / 2, y - 0.02, ["epoch"], BODY, ha="center")
-    return page.figure
+        canvas.write(width / 2, y - 0.02, ["epoch"], BODY, ha="center")
+    return canvas.figure
 
 
 def _panels(look: Look, treatments: int) -> tuple[int, float, float]:
@@ -199,8 +199,17 @@ def _dress(axes: Axes, curves: pd.DataFrame) -> None:
 
 def _ticks(first: int, last: int) -> list[int]:
     """The first epoch, and whole ones at even steps up to the last."""
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 500) if (last - first) / s <= 5)
-    return [first, *(e for e in range(step, last + 1, step) if 2 * (e - first) >= step)]
+    step = next(
+        size for size in (1, 2, 5, 10, 20, 50, 100, 500) if (last - first) / size <= 5
+    )
+    return [
+        first,
+        *(
+            epoch
+            for epoch in range(step, last + 1, step)
+            if 2 * (epoch - first) >= step
+        ),
+    ]
 
 
 def _other(reference: str, look: Look) -> str:

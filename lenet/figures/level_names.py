@@ -125,7 +125,7 @@ def study_words(study: Study) -> Words:
         joints.setdefault(factor, {})[name] = joint(parts)
     # A name that a design gives, such as "1998", tells nothing by itself: its factor
     # must stand before it, unless all that it joins have labels.
-    designed = {f for f, labels in joints.items() if not all(labels.values())}
+    designed = {factor for factor, labels in joints.items() if not all(labels.values())}
     for factor, labels in joints.items():
         if factor not in designed:
             names.setdefault(factor, {}).update(labels)
@@ -174,8 +174,8 @@ def treatment(study: Study, levels: Mapping[str, Any]) -> str:
             label = known.label(factor, name)
             return f"{factor}: {label}" if label == name else label
     arms = [
-        SimpleNamespace(factor=f, level=value, reference=study.reference[f])
-        for f, value in changed.items()
+        SimpleNamespace(factor=factor, level=value, reference=study.reference[factor])
+        for factor, value in changed.items()
     ]
     return ", ".join(known.change(arm) for arm in arms)
 

@@ -23,10 +23,10 @@ from lenet.figures.canvas import (
     SMALL,
     STYLE,
     VERDICTS,
-    Page,
+    Canvas,
     marker,
     runs_in_words,
-    sheet,
+    titled_canvas,
     wrap,
 )
 from lenet.figures.level_names import DIGITS, name_ticks
@@ -34,7 +34,7 @@ from lenet.interpret.robustness import LIMITS
 from lenet.rounding import decimals
 from lenet.studies.effect import Effects, Response, arms
 from lenet.studies.origin import NOWHERE, Origin
-from lenet.studies.statistics import t_interval
+from lenet.studies.statistics import mean_interval
 
 WIDTH, HEIGHT, BELOW, LEFT = 2.1, 1.4, 0.65, 0.55  # inches of a panel and around it
 COLUMNS, SQUARE = 4, 2.0
@@ -83,22 +83,22 @@ def accuracy_table(cells: pd.DataFrame) -> pd.DataFrame:
     ):
         counts = {name: int(group[name].sum()) for name in (*raised.columns, "any")}
         about = {"treatment": treatment, "epsilon": epsilon}
-        row = {**about, **mean_interval(group["accuracy"]), **counts}
+        row = {**about, **interval_of_shares(group["accuracy"]), **counts}
         if "gain" in group:
             row["gain"] = group["gain"].mean()
         if "auto_attack" in group:
-            strongest = mean_interval(group["auto_attack"])
+            strongest = interval_of_shares(group["auto_attack"])
             row["auto_attack"] = strongest["mean"]
             row |= {f"auto_attack_{end}": strongest[end] for end in ("low", "high")}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def mean_interval(values: pd.Series) -> dict[str, float]:
+def interval_of_shares(values: pd.Series) -> dict[str, float]:
     """n, the mean and its 95 % t interval within [0, 1]: all of it for n = 1."""
-    low, high = t_interval(values)
-    ends = {"low": max(0.0, low), "high": min(1.0, high)}  # of NaN: 0 and 1
-    return {"n": len(values), "mean": float(values.mean()), **ends}
+    found = mean_interval(values)
+    ends = {"low": max(0.0, found["low"]), "high": min(1.0, found["high"])}  # NaN: 0, 1
+    return found | ends
 
 
 def differences(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
@@ -134,7 +134,7 @@ def smallest(runs: pd.DataFrame, reference: str, study: str) -> pd.DataFrame:
     effects = table.set_index("level")[columns].add_prefix("difference_")
     alive = runs[runs["status"] == "finished"].groupby("treatment", sort=False)
     rows = [
-        {"treatment": name, **mean_interval(values)}
+        {"treatment": name, **interval_of_shares(values)}
         for name, values in alive["smallest_epsilon"]
     ]
     return pd.DataFrame(rows).join(effects, on="treatment")
@@ -155,8 +155,8 @@ def smallest_shown(rows: pd.DataFrame) -> pd.DataFrame:
         {
             "treatment": rows["treatment"],
             "n": rows["n"],
-            "smallest epsilon": [text(r, "", "") for _, r in rows.iterrows()],
-            "difference": [text(r, "difference_", "+") for _, r in rows.iterrows()],
+            "smallest epsilon": [text(row, "", "") for _, row in rows.iterrows()],
+            "difference": [text(row, "difference_", "+") for _, row in rows.iterrows()],
             "verdict": rows["difference_verdict"].fillna(""),
         }
     )
@@ -192,44 +192,48 @@ def robustness_chart(
         labels = {name: wrap(name, WIDTH, SMALL) for name in names}
         columns = min(COLUMNS, len(names))
         lines = [names[i : i + columns] for i in range(0, len(names), columns)]
-        heads = [max(LINE * SMALL * len(labels[n]) for n in line) for line in lines]
+        heads = [
+            max(LINE * SMALL * len(labels[name]) for name in line) for line in lines
+        ]
         panel = 2 * HEIGHT + BELOW
         width = MARGIN + max(3, columns) * (LEFT + WIDTH) + MARGIN
         top = ROW * len(smallest) + BELOW
         body = top + 0.35 + sum(heads) + len(lines) * panel
         caption = f"{about} {_caption(rows)}"
-        page, y = sheet(width, body, finding(smallest, reference), caption, origin)
-        _radii(page, y, smallest, width)
+        canvas, y = titled_canvas(
+            width, body, finding(smallest, reference), caption, origin
+        )
+        _radii(canvas, y, smallest, width)
         y += top
-        page.legend(y, _handles(reference, rows, effects))
+        canvas.legend(y, _handles(reference, rows, effects))
         y += 0.35
         for line, head in zip(lines, heads, strict=True):
             for i, name in enumerate(line):
                 x = MARGIN + LEFT + i * (LEFT + WIDTH)
                 below = y + head - LINE * SMALL * len(labels[name])
-                page.write(x, below, labels[name], SMALL, weight="bold")
-                _panel(page, (x, y + head), rows, effects, name, reference, i == 0)
+                canvas.write(x, below, labels[name], SMALL, weight="bold")
+                _panel(canvas, (x, y + head), rows, effects, name, reference, i == 0)
             y += head + panel
-    return page.figure
+    return canvas.figure
 
 
-def _radii(page: Page, y: float, smallest: pd.DataFrame, width: float) -> None:
+def _radii(canvas: Canvas, y: float, smallest: pd.DataFrame, width: float) -> None:
     """A row per treatment: its name, mean and interval of the median smallest radius,
     and its difference from the reference with the verdict's sign."""
     left, right = MARGIN + NAMES, width - MARGIN - NUMBERS
-    axes = page.axes(left, y, right - left, ROW * len(smallest))
+    axes = canvas.axes(left, y, right - left, ROW * len(smallest))
     shown = smallest_shown(smallest)
     for place, row in enumerate(smallest.itertuples(index=False)):
         middle = y + (place + 0.5) * ROW - 0.5 * LINE * SMALL
         lines = wrap(row.treatment, NAMES - 0.1, SMALL)[:2]
         at = middle - 0.5 * LINE * SMALL * (len(lines) - 1)
-        page.write(MARGIN, at, lines, SMALL)
+        canvas.write(MARGIN, at, lines, SMALL)
         verdict = row.difference_verdict
         color = VERDICTS[verdict][0] if verdict in VERDICTS else INK
         axes.plot([row.low, row.high], [place] * 2, color=color, linewidth=2.2)
         axes.plot(row.mean, place, color=color, marker="o", ms=4)
         said = shown["difference"][place]
-        page.write(right + 0.08, middle, [said], SMALL, color=color)
+        canvas.write(right + 0.08, middle, [said], SMALL, color=color)
     axes.set(ylim=(len(smallest) - 0.5, -0.5), yticks=[])
     axes.tick_params(labelsize=SMALL, length=2)
     axes.grid(axis="x", color=PALE, linewidth=0.5)
@@ -239,7 +243,7 @@ def _radii(page: Page, y: float, smallest: pd.DataFrame, width: float) -> None:
 
 
 def _panel(
-    page: Page,
+    canvas: Canvas,
     at: tuple[float, float],
     rows: pd.DataFrame,
     effects: pd.DataFrame,
@@ -249,8 +253,8 @@ def _panel(
 ) -> None:
     """A treatment's accuracy, and under it the difference to the reference."""
     x, y = at
-    accuracy = page.axes(x, y, WIDTH, HEIGHT)
-    difference = page.axes(x, y + HEIGHT + 0.12, WIDTH, HEIGHT)
+    accuracy = canvas.axes(x, y, WIDTH, HEIGHT)
+    difference = canvas.axes(x, y + HEIGHT + 0.12, WIDTH, HEIGHT)
     mine = rows[rows["treatment"] == name]
     base = rows[rows["treatment"] == reference]
     accuracy.plot(base["epsilon"], 100 * base["mean"], color=MID_GREY, lw=1.1)
@@ -335,7 +339,7 @@ def _handles(
         hatched = Patch(facecolor="none", edgecolor=MID_GREY, hatch="////", lw=0)
         hatched.set_label("the attack may be too weak")
         handles.append(hatched)
-    present = [v for v in VERDICTS if v in set(effects["verdict"])]
+    present = [verdict for verdict in VERDICTS if verdict in set(effects["verdict"])]
     for verdict in present:
         handles.append(Patch(color=VERDICTS[verdict][0], label=verdict))
     return handles
@@ -382,20 +386,22 @@ def atlas_chart(
         lines = [names[i : i + columns] for i in range(0, len(names), columns)]
         cell = 2 * (SQUARE + 0.75)
         labels = {name: wrap(name, cell - 0.4, SMALL) for name in names}
-        heads = [max(LINE * SMALL * len(labels[n]) for n in line) for line in lines]
+        heads = [
+            max(LINE * SMALL * len(labels[name]) for name in line) for line in lines
+        ]
         body = 0.1 + sum(heads) + len(lines) * (SQUARE + 0.75)
         width = 2 * MARGIN + 2 * cell
         title, said = atlas_finding(rows, classes), f"{about} {_atlas_caption(rows)}"
-        page, y = sheet(width, body, title, said, origin)
+        canvas, y = titled_canvas(width, body, title, said, origin)
         for line, head in zip(lines, heads, strict=True):
             for i, name in enumerate(line):
                 x = MARGIN + 0.35 + i * cell
                 below = y + head - LINE * SMALL * len(labels[name])
-                page.write(x, below, labels[name], SMALL, weight="bold")
+                canvas.write(x, below, labels[name], SMALL, weight="bold")
                 mine = rows[rows["treatment"] == name]
-                _maps(page, (x, y + head + 0.22), mine, epsilon, classes)
+                _maps(canvas, (x, y + head + 0.22), mine, epsilon, classes)
             y += head + SQUARE + 0.75
-    return page.figure
+    return canvas.figure
 
 
 def atlas_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -426,7 +432,7 @@ def atlas_finding(rows: pd.DataFrame, classes: Sequence[str] = DIGITS) -> str:
 
 
 def _maps(
-    page: Page,
+    canvas: Canvas,
     at: tuple[float, float],
     mine: pd.DataFrame,
     epsilon: float,
@@ -445,7 +451,7 @@ def _maps(
         square = square.reindex(index=every, columns=every)
         square = square.replace(math.inf, 9.0)  # drawn as the end of the scale
         left = x + i * (SQUARE + 0.75)
-        axes = page.axes(left, y, SQUARE, SQUARE)
+        axes = canvas.axes(left, y, SQUARE, SQUARE)
         image = axes.imshow(square, cmap=colors, vmin=0, vmax=top)
         for pair in table[table["unreached"] > 0].itertuples():
             corner = pair.target - 0.5, pair.source - 0.5
@@ -458,8 +464,8 @@ def _maps(
         axes.tick_params(labelsize=SMALL - 1, length=0, pad=2)
         axes.set_xlabel("target", fontsize=SMALL, labelpad=1)
         axes.set_ylabel("source", fontsize=SMALL, labelpad=1)
-        bar = page.figure.colorbar(
-            image, cax=page.axes(left + SQUARE + 0.06, y, 0.08, SQUARE)
+        bar = canvas.figure.colorbar(
+            image, cax=canvas.axes(left + SQUARE + 0.06, y, 0.08, SQUARE)
         )
         bar.ax.tick_params(labelsize=SMALL - 1, length=2, pad=2)
         bar.outline.set_visible(False)

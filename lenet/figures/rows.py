@@ -4,6 +4,7 @@ In a column of a paper the label stands above the other two.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from lenet.figures.canvas import (
@@ -11,8 +12,8 @@ from lenet.figures.canvas import (
     GAP,
     LINE,
     WHITE,
+    Canvas,
     Look,
-    Page,
     TooNarrow,
     text_width,
     wrap,
@@ -23,7 +24,25 @@ LEAST = 1.0  # inches of a plot in a paper
 ON_PAPER = {"facecolor": WHITE, "edgecolor": "none", "pad": 0.5}  # over a grid
 
 
-class Layout(NamedTuple):
+@dataclass(frozen=True)
+class LabelledRow:
+    """A row and the lines of its label, which stands beside the plot or above it."""
+
+    label: list[str]
+    above: bool
+
+    @property
+    def head(self) -> float:
+        """Inches of the label, where it stands above."""
+        return LINE * BODY * len(self.label) + 0.04 if self.above else 0.0
+
+    @property
+    def label_points(self) -> float:
+        """Points of height of the label, where it stands beside."""
+        return 0.0 if self.above else BODY * len(self.label)
+
+
+class RowLayout(NamedTuple):
     """Inches of a label's lines, a plot and what is written beside it; labels may stand
     above. ticks: the parts that an axis has at most.
     """
@@ -51,7 +70,7 @@ def fitted_layout(
     tried: Sequence[tuple[bool, float]],
     sides: int = 1,
     beyond: float = 0.0,
-) -> Layout:
+) -> RowLayout:
     """The layout in a paper: as many plots as sides have the inches that the rest
     leaves.
 
@@ -60,11 +79,11 @@ def fitted_layout(
     figure needs besides. A `TooNarrow` if none will do.
     """
 
-    def layout(look: Look) -> Layout | None:
+    def layout(look: Look) -> RowLayout | None:
         inner = (look.width or 0.0) - 2 * look.margin
         label = max(widest(labels, inner * (0.28 if sides == 1 else 0.22)), 0.8)
         for above, notes in tried:
-            placed = Layout(inner if above else label, 0.0, notes, above)
+            placed = RowLayout(inner if above else label, 0.0, notes, above)
             room = inner - beyond - placed.left(label) + GAP
             plot = room / sides - 2 * GAP - notes
             if plot >= LEAST:
@@ -81,23 +100,18 @@ def widest(texts: Sequence[str], most: float) -> float:
     return max(text_width(line) for text in texts for line in wrap(text, most, BODY))
 
 
-def head(label: Sequence[str], above: bool) -> float:
-    """Inches that a label takes above its row."""
-    return LINE * BODY * len(label) + 0.04 if above else 0.0
-
-
 def write_label(
-    page: Page,
+    canvas: Canvas,
     label: list[str],
     at: tuple[float, float],
     height: float,
-    layout: Layout,
+    layout: RowLayout,
 ) -> None:
     """Write a label in the middle of its row, which begins at the plot's left end and
     y, or above it from the margin."""
     left, y = at
     if layout.above:
-        page.write(page.margin, y + 0.04, label, BODY, bbox=ON_PAPER)
+        canvas.write(canvas.margin, y + 0.04, label, BODY, bbox=ON_PAPER)
         return
     middle = y + (height - LINE * BODY * len(label)) / 2
-    page.write(left - GAP, middle, label, BODY, ha="right")
+    canvas.write(left - GAP, middle, label, BODY, ha="right")

@@ -92,7 +92,7 @@ class Subject(NamedTuple):
 def first_of_each(labels: Tensor) -> Tensor:
     """The place of the first image of each class, of the first SHOWN that have one."""
     classes = labels.unique()[:SHOWN]
-    return torch.stack([(labels == c).nonzero()[0, 0] for c in classes])
+    return torch.stack([(labels == label).nonzero()[0, 0] for label in classes])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,9 @@ def of_sanity(subject: Subject, specs: Specs) -> Result:
     images, _ = subject.test(specs["sanity"].images)
     classes = predictions(subject.model, images)
     methods = sanity.explainers(specs["saliency"], specs["gradcam"], subject.seed)
-    maps = {name: f(subject.model, images, classes) for name, f in methods.items()}
+    maps = {
+        name: method(subject.model, images, classes) for name, method in methods.items()
+    }
     ranked = sanity.orders(maps, images, subject.seed)
     networks = subject.model, subject.random
     return {
@@ -321,11 +323,11 @@ def result(
     own = store.run_folder(root, record["run_id"])
     place = own / "interpretation" / f"{method}-{key[:16]}"
     if place.is_dir():
-        return kept_result(place), True
+        return read_result(place), True
     result = METHODS[method].result(load(), specs)
     # Read back, so that the first call returns just what every later one will.
-    keep_result(place, result)
-    return kept_result(place), False
+    write_result(place, result)
+    return read_result(place), False
 
 
 def analysis_code() -> str:
@@ -351,7 +353,7 @@ def is_text(node: ast.AST) -> bool:
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
-def keep_result(place: Path, result: Result) -> None:
+def write_result(place: Path, result: Result) -> None:
     """Write a result so that its folder is there whole or not at all."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -372,7 +374,7 @@ def keep_result(place: Path, result: Result) -> None:
         raise Refusal(f"{place} cannot be written: {problem.strerror}", 3) from None
 
 
-def kept_result(place: Path) -> Result:
+def read_result(place: Path) -> Result:
     """A result that was kept."""
     result: Result = {
         path.stem: np.load(path, allow_pickle=False)

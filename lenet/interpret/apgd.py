@@ -179,8 +179,22 @@ def apgd(
 ) -> Walk:
     """One walk for each image, from a random point of its ball, or from itself.
 
-    images: those of every run. epsilon: the radius of all balls, or of each. keys: of
-    the random points. The walk ends when every image has reached the goal.
+    images: those of every run, [run, n, 28, 28] in [0, 1], which are not checked here;
+    `robustness.accuracy_curve` and `adversarial.adversarial` check what they are given.
+    goal: `attack.Targeted`, or one of `Past` and `PastAny`. epsilon: the radius of all
+    balls, or of each [run, n], in units of a pixel (1 is black to white) and in the
+    norm, linf or l2. steps: at most; the walk ends when every image has reached the
+    goal. keys: [run, n], of the random points; None begins at the images.
+
+    >>> from lenet.interpret.trained_network import load
+    >>> image = torch.zeros(1, 1, 28, 28)
+    >>> image[..., 5:23, 13:16] = 1  # a one
+    >>> goal = PastAny(torch.tensor([1]))
+    >>> walk = apgd(load("modern").model, image, goal, epsilon=0.4, steps=10)
+    >>> walk.reached.tolist(), walk.points.shape
+    ([[True]], torch.Size([1, 1, 28, 28]))
+    >>> bool((walk.points - image).abs().max() <= 0.4 + 1e-6)
+    True
     """
     terrain = Terrain(model, images, goal, NORMS[norm], epsilon)
     with as_found(model), torch.no_grad():

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet.config import Refusal
+from lenet.training.loops.sizes import PICTURE_SIDE
 
 Whole = NDArray[np.int64]
-SIDE, BOX = 28, 20
+BOX = 20
 
 
 def as_mnist(image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -75,13 +76,13 @@ def windows(count: int, to: int) -> Whole:
 
 def centred_drawing(small: Whole) -> Whole:
     """A small image in 28x28, its centre of mass (rounded) at row and column 14."""
-    placed = np.zeros((SIDE, SIDE), np.int64)
+    placed = np.zeros((PICTURE_SIDE, PICTURE_SIDE), np.int64)
     height, width = small.shape
     mass = small.sum()
-    top = SIDE // 2 - divided(small.sum(1) @ np.arange(height), mass)
-    left = SIDE // 2 - divided(small.sum(0) @ np.arange(width), mass)
+    top = PICTURE_SIDE // 2 - divided(small.sum(1) @ np.arange(height), mass)
+    left = PICTURE_SIDE // 2 - divided(small.sum(0) @ np.arange(width), mass)
     # A stroke far from the centre of mass would lie outside: the image is moved less.
-    top = min(max(top, 0), SIDE - height)
-    left = min(max(left, 0), SIDE - width)
+    top = min(max(top, 0), PICTURE_SIDE - height)
+    left = min(max(left, 0), PICTURE_SIDE - width)
     placed[top : top + height, left : left + width] = small
     return placed

@@ -21,15 +21,15 @@ from lenet.interpret.layer_outputs import (
     Classes,
     Images,
     Pictures,
-    check_layer,
     explained_classes,
     readable_images,
+    refuse_unknown_layer,
 )
 from lenet.training.factor.pooling import stride
+from lenet.training.loops.sizes import EDGE, PICTURE_SIDE
 from lenet.training.model import LeNet5
 
 Cells = Float[Tensor, "run batch height width"]
-PADDING, SIDE = 2, 28
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class GradCam:
     stretch: bool = False
 
     def __post_init__(self) -> None:
-        check_layer(self.layer, MAPS)
+        refuse_unknown_layer(self.layer, MAPS)
 
 
 class Field(NamedTuple):
@@ -61,10 +61,10 @@ def receptive_field(model: LeNet5, layer: str) -> Field:
 
     A window of k inputs that are `jump` pixels apart adds (k - 1) jump to the size.
     """
-    check_layer(layer, MAPS)
+    refuse_unknown_layer(layer, MAPS)
     window = 1 if model.S2.reduce is stride else 2
     # Cell 0 of C1 begins in the padding, so before pixel 0.
-    start, jump, size = -PADDING, 1, 1
+    start, jump, size = -EDGE, 1, 1
     for name in MAPS[: MAPS.index(layer) + 1]:
         convolution = name.startswith("C")
         size += ((5 if convolution else window) - 1) * jump
@@ -100,14 +100,14 @@ def normalised(signed: Float[Tensor, "run batch *place"]) -> Tensor:
 
 def map_on_image(signed: Cells, field: Field) -> Pictures:
     """The map on the image, linear between the middles of what the cells see."""
-    at = torch.arange(SIDE, device=signed.device)
+    at = torch.arange(PICTURE_SIDE, device=signed.device)
     return between_cells(signed, (at - field.middle) / field.jump)
 
 
 def stretched(signed: Cells) -> Pictures:
     """The map stretched over the image, as other programs draw it."""
-    at = torch.arange(SIDE, device=signed.device)
-    return between_cells(signed, (at + 0.5) * signed.shape[-1] / SIDE - 0.5)
+    at = torch.arange(PICTURE_SIDE, device=signed.device)
+    return between_cells(signed, (at + 0.5) * signed.shape[-1] / PICTURE_SIDE - 0.5)
 
 
 def between_cells(signed: Cells, at: Float[Tensor, "28"]) -> Pictures:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from lenet.config import Refusal
 from lenet.training import draws
+from lenet.training.loops.sizes import PICTURE_SIDE
 
-SIDE = 28
 PACE = 2.5  # radii that the steps of plain PGD add up to (Madry et al., 2018)
 SHAPES = "[28, 28], [n, 28, 28] or [n, 1, 28, 28]"
 INTEGERS = (
@@ -74,7 +74,7 @@ def checked_images(
 def without_channel(pixels: Tensor, runs: int) -> Tensor:
     """The pixels as [n, 28, 28] or [run, n, 28, 28]."""
     shape = list(pixels.shape)
-    if shape[-2:] != [SIDE, SIDE] or len(shape) > 5:
+    if shape[-2:] != [PICTURE_SIDE, PICTURE_SIDE] or len(shape) > 5:
         raise Refusal(f"images have the shape {shape}: give {SHAPES}")
     if len(shape) == 2:
         return pixels[None]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lenet.config import Refusal, Value, suggest
 from lenet.interpret.images import checked_classes, checked_images
+from lenet.training.loops.sizes import C1_SIDE, C3_SIDE, S2_SIDE, S4_SIDE
 from lenet.training.model import LAYERS, Convolution, Dense, LeNet5
 
 Images = Float[Tensor, "*run batch 28 28"]
@@ -46,7 +47,7 @@ def explained_classes(model: LeNet5, images: Images, classes: Any) -> Classes:
     return checked_classes(classes, images, class_count(model), len(model.input.scale))
 
 
-def check_layer(layer: str, known: Iterable[str] = LAYERS) -> None:
+def refuse_unknown_layer(layer: str, known: Iterable[str] = LAYERS) -> None:
     """Refuse the name of a layer that is none of these."""
     if layer not in known:
         raise Refusal(suggest(layer, known, "layer", "layers"))
@@ -75,7 +76,7 @@ def features(
 ) -> Float[Tensor, "run batch feature"]:
     """What a layer gives for every image, its maps laid out in a row."""
     images = readable_images(model, images)
-    check_layer(layer)
+    refuse_unknown_layer(layer)
     seen = [model.activations(chunk)[layer].flatten(2) for chunk in chunks(images)]
     return torch.cat(seen, 1)
 
@@ -86,7 +87,7 @@ def onward(
     """The logits if a layer gave these features: the layers after it, on them."""
     signal = features
     if layer in MAPS:
-        side = {"C1": 28, "S2": 14, "C3": 10, "S4": 5}[layer]
+        side = {"C1": C1_SIDE, "S2": S2_SIDE, "C3": C3_SIDE, "S4": S4_SIDE}[layer]
         signal = features.unflatten(2, (-1, side, side))
     for name in LAYERS[LAYERS.index(layer) + 1 :]:
         signal = getattr(model, name)(signal)

@@ -99,10 +99,26 @@ def probes(
 ) -> pd.DataFrame:
     """Accuracies of the probes, a row per run, layer, task and kind of test images.
 
-    tests: the test images by kind, such as clean and attacked, of one order, with their
-    labels; the probes are learned on `train`. The seed shuffles the control's labels.
-    Columns: run, layer, features, task (class | control), images, accuracy and
-    train_accuracy (fractions), n_train, n_test, converged.
+    train: images and labels that the probes are learned on; tests: the test images by
+    kind, such as clean and attacked, of one order; labels: of the test images. Images
+    are [n, 28, 28], or [run, n, 28, 28] where each run has its own, in [0, 1], labels
+    [n]; what would be misread is a Refusal. The seed shuffles the control's labels.
+    Columns: run, layer, features, task (class | control), images (the kind), accuracy
+    and train_accuracy (fractions), n_train, n_test, converged.
+
+    >>> from lenet.interpret.trained_network import load
+    >>> images = torch.zeros(20, 28, 28)
+    >>> images[:10, 5:23, 13:16] = 1  # upright and lying strokes
+    >>> images[10:, 13:16, 5:23] = 1
+    >>> labels = torch.arange(20) // 10
+    >>> model = load("modern").model
+    >>> table = probes(model, (images, labels), {"clean": images}, labels)
+    >>> table[["layer", "task", "images"]].values.tolist()[0]
+    ['C1', 'class', 'clean']
+    >>> float(table["accuracy"][0])
+    1.0
+    >>> len(table) == len(LAYERS) * 2  # of one run and one kind, two tasks
+    True
     """
     images = next(iter(tests.values()))
     answers = [

@@ -25,6 +25,7 @@ from lenet.interpret.apgd import Past, PastAny, apgd
 from lenet.interpret.images import checked_images, checked_labels, gradients
 from lenet.training import draws
 from lenet.training.attack import NORMS, Model, PerImage, as_found
+from lenet.training.loops.sizes import PICTURE_SIDE
 
 Batch = Float[Tensor, "image 28 28"]
 PerRun = Bool[Tensor, "run image"]
@@ -35,7 +36,7 @@ AT_ONCE = 128  # images of each run: no larger batch is faster
 LONG, CLOSEST = 5, 3  # see Tries
 QUERIES = 20  # random points of the ball's surface that the black-box check tries
 BLACK_BOX = 2**32  # where their draws begin; restarts count from 0
-WHOLE = {"linf": 1.0, "l2": 28.0}  # radii of balls around [0, 1]^784
+WHOLE = {"linf": 1.0, "l2": float(PICTURE_SIDE)}  # radii of balls around [0, 1]^784
 LIMITS = {
     **{"flat": 0.01, "falling": 0.05, "unbounded": 0.0, "black_box": 0.0},
     "stronger": 0.01,
@@ -170,7 +171,11 @@ def accuracy_curve(
 
     images, labels: [n, 28, 28] in [0, 1] and [n], as `images.checked_images` and
     `images.checked_labels` take them. keys: [n], of the random starts; None
-    takes the images' places. epsilons: radii in units of a pixel (1 is black to white).
+    takes the images' places. epsilons: radii in units of a pixel (1 is black to white)
+    and in the norm, linf or l2. effort: how hard the attack tries, one of EFFORTS or
+    an own; of it the counts of images, and of those of the atlas, say nothing here. A
+    Refusal of images and labels that would be misread. `Curve` says what comes back: a
+    row for each run and radius, and which images withstand.
 
     The largest radius comes first. What withstands there is taken to withstand at all
     smaller ones, whose balls lie in this one; so an image meets one attack that fails,

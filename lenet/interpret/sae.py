@@ -22,11 +22,11 @@ from torch import Tensor
 from lenet.config import Refusal
 from lenet.interpret.images import checked_labels
 from lenet.interpret.layer_outputs import (
-    check_layer,
     class_count,
     features,
     onward,
     readable_images,
+    refuse_unknown_layer,
 )
 from lenet.training import draws
 from lenet.training.model import LAYERS, LeNet5
@@ -54,7 +54,7 @@ class Sae:
     shown: int = 8  # `active` of the autoencoder whose latents are shown
 
     def __post_init__(self) -> None:
-        check_layer(self.layer, LAYERS[:-1])
+        refuse_unknown_layer(self.layer, LAYERS[:-1])
         whole = (self.expansion, self.train, self.test, self.steps, self.batch)
         if (
             min(*whole, *self.active, self.shown) < 1
@@ -212,8 +212,19 @@ def sparsity_curve(
     method: topk, l1, pca (the first `setting` components), mean (of the training
     features), itself (nothing is replaced). l0: latents at work per image; fvu:
     fraction of variance unexplained; dead: share of latents, on the training images;
-    error: of the network on the n test images with the layer rebuilt; n_train.
-    train, test: images; labels: of the test images.
+    error: of the network on the n test images with the layer rebuilt, a fraction;
+    n_train. train, test: images [n, 28, 28], or [run, n, 28, 28] where each run has its
+    own, in [0, 1]; labels: [n], of the test images. What would be misread is a Refusal.
+    The seed draws the first directions and the order of the images.
+
+    >>> from lenet.interpret.trained_network import load
+    >>> images = torch.rand(40, 28, 28, generator=torch.Generator().manual_seed(0))
+    >>> spec = Sae(steps=2, batch=8, expansion=1, active=(4,), penalty=(1.0,))
+    >>> table = sparsity_curve(load("modern").model, images, images, [1] * 40, spec)
+    >>> table["method"].tolist()
+    ['mean', 'itself', 'pca', 'topk', 'l1']
+    >>> table["fvu"].round(6).tolist()[:2]  # of the mean, and of what was given
+    [1.0, 0.0]
     """
     labels = checked_labels(labels, readable_images(model, test), class_count(model))
     given, seen = (features(model, images, spec.layer) for images in (train, test))
@@ -256,10 +267,20 @@ def portraits(
 ) -> pd.DataFrame:
     """The latents of the first run's TopK autoencoder, the most used ones first.
 
+    Arguments and errors as for `sparsity_curve`; of `spec` the autoencoder has the
+    layer, the training and as many active latents as `shown` says.
+
     latent; fires, the share of the test images; mass, the latent's share of all that
     latents give; class_0, class_1 ..., the shares of its mass by label; image_0 to
     image_7, the test images that activate it most, -1 where it fires on fewer;
     unit_0 ..., its direction in D.
+
+    >>> from lenet.interpret.trained_network import load
+    >>> images = torch.rand(40, 28, 28, generator=torch.Generator().manual_seed(0))
+    >>> spec = Sae(steps=2, batch=8, expansion=1, shown=4)
+    >>> table = portraits(load("modern").model, images, images, [1] * 40, spec)
+    >>> len(table), float(table["fires"].max()) <= 1  # a latent for each unit of F6
+    (84, True)
     """
     labels = checked_labels(labels, readable_images(model, test), class_count(model))
     given, seen = (features(model, images, spec.layer)[:1] for images in (train, test))
@@ -267,7 +288,7 @@ def portraits(
     codes = auto.encode(seen)[0].T  # [latent, image]
     mass = codes.sum(1)
     every = range(class_count(model))
-    classes = torch.stack([codes[:, labels == c].sum(1) for c in every], 1)
+    classes = torch.stack([codes[:, labels == label].sum(1) for label in every], 1)
     top = codes.topk(min(TOP, codes.shape[1]), 1)
     parts = {
         "class": classes / mass.clamp(min=1e-12)[:, None],

@@ -22,6 +22,7 @@ from lenet.interpret.layer_outputs import (
     readable_images,
 )
 from lenet.training import draws
+from lenet.training.loops.sizes import PICTURE_SIDE, PICTURE_SIZE
 from lenet.training.model import LeNet5
 
 
@@ -96,7 +97,8 @@ def smooth_grad(
     The noise is normal and the same for every image and run: keyed by the seed.
     """
     key = draws.stream([seed], "smoothgrad", images.device)
-    places = torch.arange(784, device=images.device).view(28, 28)
+    places = torch.arange(PICTURE_SIZE, device=images.device)
+    places = places.view(PICTURE_SIDE, PICTURE_SIDE)
     total = torch.zeros((), dtype=images.dtype, device=images.device)
     for sample in range(spec.samples):
         noise = spec.noise * draws.normal(draws.fold(draws.fold(key, sample), places))

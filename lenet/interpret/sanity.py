@@ -33,6 +33,7 @@ from lenet.interpret.layer_outputs import (
 )
 from lenet.interpret.saliency import METHODS, SLOPES, Saliency
 from lenet.training import draws
+from lenet.training.loops.sizes import PICTURE_SIZE
 from lenet.training.model import LAYERS, LeNet5
 
 Explainer = Callable[[LeNet5, Images, Classes], Pictures]
@@ -46,8 +47,8 @@ class Sanity:
     steps: int = 28
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= 784 or self.images < 1:
-            raise Refusal(f"{self}: steps is 1 to 784, images 1 or more")
+        if not 1 <= self.steps <= PICTURE_SIZE or self.images < 1:
+            raise Refusal(f"{self}: steps is 1 to {PICTURE_SIZE}, images 1 or more")
 
 
 def explainers(saliency: Saliency, cam: GradCam, seed: int) -> dict[str, Explainer]:
@@ -74,9 +75,12 @@ def orders(
     Slopes rank by size; what adds up to the score ranks by its signed value.
     """
     like = next(iter(maps.values()))
-    places = torch.arange(like.shape[1] * 784, device=like.device)
+    places = torch.arange(like.shape[1] * PICTURE_SIZE, device=like.device)
     keys = draws.fold(draws.stream([seed], "pixel order", like.device), places)
-    ranked = {k: v.abs() if k in SLOPES else v for k, v in maps.items()}
+    ranked = {
+        name: values.abs() if name in SLOPES else values
+        for name, values in maps.items()
+    }
     ranked["ink"] = images.expand_as(like)
     ranked["random"] = draws.uniform(keys).view(like.shape[1:]).expand_as(like)
     return ranked
@@ -104,7 +108,7 @@ def faithfulness(
         # pixel has.
         ranks = flat.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
         for step in range(spec.steps + 1):
-            count = round(784 * step / spec.steps)
+            count = round(PICTURE_SIZE * step / spec.steps)
             first = (ranks < count).view(values.shape)
             for test, mask in (("deletion", ~first), ("insertion", first)):
                 seen = logits(model, images * mask)
@@ -113,7 +117,7 @@ def faithfulness(
                 sure = shares.double().mean((1, 2))
                 pairs = zip(kept.tolist(), sure.tolist(), strict=True)
                 rows += [
-                    (run, name, test, count / 784, *two)
+                    (run, name, test, count / PICTURE_SIZE, *two)
                     for run, two in enumerate(pairs)
                 ]
     columns = ["run", "order", "test", "share", "kept", "probability"]

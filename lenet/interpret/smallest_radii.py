@@ -46,13 +46,26 @@ def smallest_radii(
     effort: Effort,
     norm: str = "linf",
 ) -> Radii:
-    """The smallest radius that is known to turn each image, so that a run's median over
-    images is exact to 1/32 of the interval of the curve in which it lies.
+    """The smallest radius [run, image] that is known to turn each image, so that a
+    run's median is exact to 1/32 of the interval of the curve in which it lies.
 
+    images, labels, keys, effort, norm: those with which `accuracy_curve` gave the
+    curve. Radii are in units of a pixel (1 is black to white), in the norm.
     0 for what is wrong without an attack, inf for what withstood at every radius. Where
     more than half of a run's images withstand at the curve's largest radius, the radius
     is doubled until they do not, or until the ball holds all images. A Refusal of a
-    curve without a radius above 0.
+    curve without a radius above 0, and of images or labels that would be misread.
+
+    >>> from lenet.interpret.robustness import Tries, accuracy_curve
+    >>> from lenet.interpret.trained_network import load
+    >>> images = torch.zeros(1, 28, 28)
+    >>> images[:, 5:23, 13:16] = 1  # a one
+    >>> effort = Effort(images=1, tries=Tries(steps=5, restarts=1), sample=1, atlas=0)
+    >>> one = (load("modern").model, images, [1], None)
+    >>> curve = accuracy_curve(*one, [0, 0.5], effort)
+    >>> radii = smallest_radii(*one, curve, effort)
+    >>> radii.shape, bool(0 < radii[0, 0] <= 0.5)
+    (torch.Size([1, 1]), True)
     """
     epsilons = sorted(curve.cells["epsilon"].unique())
     if not any(epsilons):
@@ -88,7 +101,7 @@ def smallest_radii(
 
 
 def middle(radii: Radii) -> Float[Tensor, "run 2"]:
-    """The two radii, or the one twice, whose mean is the median of a run."""
+    """The two middle radii of each run, or its one twice: their mean is its median."""
     count = radii.shape[1]
     return radii.sort(1).values[:, [(count - 1) // 2, count // 2]]
 
@@ -153,7 +166,7 @@ def atlas(
     with checked_problem(model, images, labels, keys) as problem:
         labels, count = problem.labels, told_apart(model, problem.images)
         # The place of each image among those of its class: the first few are taken.
-        rank = torch.stack([(labels == c).cumsum(0) for c in range(count)])
+        rank = torch.stack([(labels == label).cumsum(0) for label in range(count)])
         few = (rank.gather(0, labels[None])[0] <= effort.atlas).nonzero()[:, 0]
         sources, targets = few.repeat_interleave(count - 1), torch.arange(1, count)
         # label + 1, ..., label + count - 1, around: every class but the label.

@@ -56,14 +56,14 @@ def page_text(runs: Sequence[str], output_dir: str, data_dir: str | None) -> str
         for record, run in zip(records, [*runs] or [""] * len(records), strict=True)
     ]
     content = {
-        "networks": apart(networks),
+        "networks": with_distinct_names(networks),
         "digits": picks(data, Path(output_dir), published),
         "ablation": published_factorial(Path(output_dir) / FACTORIAL),
     }
     return single_file(content)
 
 
-def apart(networks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_distinct_names(networks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The networks, with their seeds in their names where those are the same."""
     if len({network["name"] for network in networks}) == len(networks):
         return list(networks)

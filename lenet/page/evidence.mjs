@@ -1,6 +1,6 @@
 // Understand: which pixels speak for an answer, and where in a layer its evidence lies.
 import { gradCam } from "./gradcam.mjs";
-import { make } from "./markup.mjs";
+import { make, pairCard } from "./markup.mjs";
 import { answer, forward } from "./network.mjs";
 import { blank, largestOf, paint, paintOver } from "./picture.mjs";
 import { METHODS } from "./saliency.mjs";
@@ -49,17 +49,10 @@ function mapsCard(run) {
   const saliency = blank(28, 28, "map large");
   const evidence = blank(28, 28, "map large");
   const said = [make("figcaption"), make("figcaption")];
-  const card = make(
-    "article",
-    { class: "card" },
-    make("h4", {}, run.name),
-    make(
-      "div",
-      { class: "pair" },
-      make("figure", {}, saliency, said[0]),
-      make("figure", {}, evidence, said[1]),
-    ),
-  );
+  const card = pairCard(run.name, [
+    [saliency, said[0]],
+    [evidence, said[1]],
+  ]);
   /**
    * @param {number} chosen
    * @param {Signal} image

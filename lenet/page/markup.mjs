@@ -18,6 +18,19 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 /**
+ * A network's card: its name, two pictures side by side, each over its caption, and what
+ * stands below them.
+ * @param {string} name
+ * @param {[Node, Node][]} pictures
+ * @param {...Node} below
+ */
+export function pairCard(name, pictures, ...below) {
+  const figures = pictures.map((parts) => make("figure", {}, ...parts));
+  const pair = make("div", { class: "pair" }, ...figures);
+  return make("article", { class: "card" }, make("h4", {}, name), pair, ...below);
+}
+
+/**
  * The element of the page that has this id and kind.
  * @template {HTMLElement} Kind
  * @param {string} id

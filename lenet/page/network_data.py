@@ -11,7 +11,7 @@ from lenet.config import FACTORS, Refusal, Value, current, preset_treatments
 from lenet.records.record_types import Record
 from lenet.records.run_record import test_error
 from lenet.studies import study
-from lenet.studies.statistics import t_interval
+from lenet.studies.statistics import mean_interval
 from lenet.training.factor.connection import LEVELS as CONNECTIONS
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.model import STRUCTURE, LeNet5
@@ -27,7 +27,7 @@ def run_content(
     published: the records among which others of its treatment are looked for.
     """
     return {
-        "name": name(record),
+        "name": visitor_name(record),
         "run": record["run_id"],
         "seed": record["seed"],
         "data": record["treatment"]["data"],
@@ -41,7 +41,7 @@ def run_content(
     }
 
 
-def name(record: Record) -> str:
+def visitor_name(record: Record) -> str:
     """What a visitor calls a run: its preset's year, and what it has of its own."""
     nearest, changes = difference(record["treatment"])
     own = ", ".join(f"{factor} {level}" for factor, level in changes.items())
@@ -109,9 +109,6 @@ def itself(record: Record) -> dict[str, float]:
 
 
 def mean_with_interval(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean of n values, and the limits of its 95 % interval by Student's t."""
-    count, mean = len(values), float(np.mean(values))
-    if count < 2:
-        return {"n": count, "mean": mean, "low": None, "high": None}
-    low, high = t_interval(values)
-    return {"n": count, "mean": mean, "low": low, "high": high}
+    """`mean_interval` as JSON has it: None where one value gives no interval."""
+    found = mean_interval(values)
+    return {key: None if np.isnan(value) else value for key, value in found.items()}

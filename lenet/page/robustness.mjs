@@ -1,6 +1,6 @@
 // Understand: how little turns an answer, and which network withstands more.
 import { ATTACKS, GREY, LARGEST, smallest } from "./attack.mjs";
-import { choices, decimals, make, number } from "./markup.mjs";
+import { choices, decimals, make, number, pairCard } from "./markup.mjs";
 import { answer, forward } from "./network.mjs";
 import { blank, largestOf, paint } from "./picture.mjs";
 
@@ -142,16 +142,12 @@ function attackCard(run) {
   const after = blank(28, 28, "map large");
   const said = make("p", { class: "turned" });
   const least = make("p", { class: "least" });
-  const card = make(
-    "article",
-    { class: "card" },
-    make("h4", {}, run.name),
-    make(
-      "div",
-      { class: "pair" },
-      make("figure", {}, change, make("figcaption", {}, "the change: ink added, or taken (blue)")),
-      make("figure", {}, after, make("figcaption", {}, "the digit with it")),
-    ),
+  const card = pairCard(
+    run.name,
+    [
+      [change, make("figcaption", {}, "the change: ink added, or taken (blue)")],
+      [after, make("figcaption", {}, "the digit with it")],
+    ],
     said,
     least,
   );

@@ -63,6 +63,11 @@ def current_name(match: re.Match[str]) -> str:
     return f"{factor}{between}{RENAMED[factor, 'paper']}"
 
 
+def study_names(root: Path) -> list[str]:
+    """The names of the studies in a folder: of the folders in it that have a plan."""
+    return sorted(path.parent.name for path in root.glob(f"*/{PLAN}"))
+
+
 def read_plan(folder: Path) -> Plan:
     """The plan of a study, its seal checked; its levels by their names of today."""
     path = folder / PLAN
@@ -70,10 +75,8 @@ def read_plan(folder: Path) -> Plan:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         root = folder.parent
-        studies = sorted(path.parent.name for path in root.glob("*/plan.json"))
-        raise Refusal(
-            f"{folder} holds no plan; studies in {root}: {', '.join(studies) or 'none'}"
-        ) from None
+        listed = ", ".join(study_names(root)) or "none"
+        raise Refusal(f"{folder} holds no plan; studies in {root}: {listed}") from None
     except OSError as problem:
         raise Refusal(f"{path} cannot be read: {problem.strerror}", 3) from None
     # The seal is of the text as it was written, so it is checked before old names are
@@ -119,8 +122,8 @@ def elsewhere(folder: Path) -> dict[str, Record]:
                 records |= published_records(path.parent)
     torch = metadata.version("torch")
     return {
-        n: record
-        for n, record in records.items()
+        name: record
+        for name, record in records.items()
         if record["versions"]["torch"] == torch
     }
 
@@ -206,7 +209,9 @@ def mend(folder: Path) -> dict[str, Record]:
     return known
 
 
-def failed(output_dir: str, runs: Sequence[str], cause: str, said: str) -> None:
+def write_failure_note(
+    output_dir: str, runs: Sequence[str], cause: str, said: str
+) -> None:
     """Write down an attempt at some runs that failed, and why."""
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     attempt: Attempt = {
@@ -260,7 +265,9 @@ def shown_runs(plan: Plan) -> set[str]:
 def run_states(output_dir: str, plan: Plan) -> list[Run]:
     """Every run of a plan with its state."""
     failures = attempts(output_dir)
-    done = {n: brief(whole) for n in plan["runs"] if (whole := peek(output_dir, n))}
+    done = {
+        name: brief(whole) for name in plan["runs"] if (whole := peek(output_dir, name))
+    }
     # One's own records first; what was published fills the rest, so that a fresh clone
     # is as complete as the sweep left it.
     folder, others = Path(output_dir) / plan["study"], dict[str, Record]()

@@ -173,7 +173,10 @@ def shape_keys(shape: Any) -> list[tuple[str, bool, Fits]]:
     value read from JSON is of a key's type. Made once: ten thousand records have half a
     million values."""
     kinds = get_type_hints(shape)
-    return [(n, n in shape.__required_keys__, value_check(k)) for n, k in kinds.items()]
+    return [
+        (name, name in shape.__required_keys__, value_check(kind))
+        for name, kind in kinds.items()
+    ]
 
 
 def value_check(kind: Any) -> Fits:

@@ -344,5 +344,8 @@ def bits(record: Record, key: str) -> Any:
     """What must be the same when a run is trained again: all but the time it took."""
     if key == "curve":
         points = record["curve"]
-        return [{k: v for k, v in point.items() if k != "seconds"} for point in points]
+        return [
+            {key: value for key, value in point.items() if key != "seconds"}
+            for point in points
+        ]
     return dict(record).get(key)  # edition 1 has no answers

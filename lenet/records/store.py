@@ -45,7 +45,7 @@ def record_path(output_dir: str, name: str) -> str:
     return f"{output_dir}/runs/{name}/record.json"
 
 
-def check_output_dir(output_dir: str) -> None:
+def refuse_unusable_output_dir(output_dir: str) -> None:
     """A Refusal unless this folder is, or may become, a place for runs."""
     try:
         place = Path(output_dir).expanduser().resolve()
@@ -81,7 +81,7 @@ def prepare(output_dir: str) -> None:
 
     Everything that writing a run takes is tried here, where no training is lost by it.
     """
-    check_output_dir(output_dir)
+    refuse_unusable_output_dir(output_dir)
     place = Path(output_dir) / "runs"
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -318,7 +318,9 @@ def finished_runs(output_dir: str) -> list[str]:
         names = os.listdir(Path(output_dir) / "runs")
     except OSError:
         return []
-    return sorted(n for n in names if os.path.exists(record_path(output_dir, n)))
+    return sorted(
+        name for name in names if os.path.exists(record_path(output_dir, name))
+    )
 
 
 def finished_records(output_dir: str) -> Iterator[Record]:

@@ -150,7 +150,7 @@ class Copy:
         return {**self.record["treatment"], "seed": self.record["seed"]}
 
 
-def wandb(copy: Copy) -> bool:
+def write_wandb(copy: Copy) -> bool:
     """Config, curve and result as a W&B run: group, the study; job type, the treatment;
     tags, the levels. Offline unless WANDB_MODE or a key says otherwise; the project is
     WANDB_PROJECT, or lenet. Whether there is a copy: not under WANDB_MODE=disabled.
@@ -202,7 +202,9 @@ def write_tensorboard(copy: Copy) -> bool:
             for name, value in point_numbers(point).items():
                 writer.add_scalar(name, value, point["epoch"])
         results = tracked_result(copy.record)
-        settings = {k: v for k, v in copy.config.items() if v is not None}
+        settings = {
+            key: value for key, value in copy.config.items() if value is not None
+        }
         # add_hparams would make a run of its own of them, beside this one
         for part in hparams(settings, dict.fromkeys(results, 0)):
             writer.file_writer.add_summary(part)
@@ -214,15 +216,19 @@ def write_tensorboard(copy: Copy) -> bool:
 
 def tracked_result(record: Record) -> dict[str, float]:
     """What was measured of a run, by name; of one that diverged nothing."""
-    return {k: float(str(v)) for k, v in record["response"].items() if v is not None}
+    return {
+        key: float(str(value))
+        for key, value in record["response"].items()
+        if value is not None
+    }
 
 
 def point_numbers(point: Point) -> dict[str, float]:
     """What is measured at a point of a curve, by name."""
-    return {k: float(str(v)) for k, v in point.items() if k != "epoch"}
+    return {key: float(str(value)) for key, value in point.items() if key != "epoch"}
 
 
-def mlflow(copy: Copy) -> bool:
+def write_mlflow(copy: Copy) -> bool:
     """Parameters, metrics by epoch and the result as a run of MLflow, in the experiment
     of the study: in MLFLOW_TRACKING_URI, or in <output_dir>/mlruns, with no server."""
     from mlflow.entities import Metric, Param, RunTag
@@ -260,13 +266,13 @@ def mlflow(copy: Copy) -> bool:
 
 LEVELS: dict[str, Callable[[Copy], bool] | None] = {
     "none": None,
-    "wandb": wandb,
+    "wandb": write_wandb,
     "tensorboard": write_tensorboard,
-    "mlflow": mlflow,
+    "mlflow": write_mlflow,
 }
 
 
-def once(tracker: str, copy: Copy) -> None:
+def mirror_once(tracker: str, copy: Copy) -> None:
     """Mirror a run that has no copy yet and that no other process is mirroring."""
     # A mark is made and locked before a copy and written to after it: an empty one that
     # nobody holds is that of a copy that was interrupted.
@@ -302,7 +308,9 @@ def main() -> None:
             record = plan.peek(output_dir, name) or published.get(name)
             if record:
                 waiting.remove(name)
-                once(tracker, Copy(Path(output_dir), record, study, arms.get(name, "")))
+                mirror_once(
+                    tracker, Copy(Path(output_dir), record, study, arms.get(name, ""))
+                )
 
 
 if __name__ == "__main__":

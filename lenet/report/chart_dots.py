@@ -45,7 +45,7 @@ def dot_texts(studies: Sequence[Study], sides: Sequence[Side]) -> Dots:
 
 def runs_of_dots(study: Study) -> dict[tuple[str, str], dict[int, str]]:
     """The run ids of each arm, by its factor and level and by seed."""
-    names = {frozenset(v.items()): key for key, v in study.names.items()}
+    names = {frozenset(change.items()): key for key, change in study.names.items()}
     by_seed = {}
     for treatment in study.treatments:
         if changed := study.changed(treatment):

@@ -234,7 +234,8 @@ def readable_columns(table: pd.DataFrame) -> pd.DataFrame:
                 columns[what] = [interval(low, high, unit) for low, high in pairs]
             else:
                 columns[RANGES["share" if losses and name == "low" else name]] = [
-                    f"{decimals(100 * a)} to {decimals(100 * b)}" for a, b in pairs
+                    f"{decimals(100 * low)} to {decimals(100 * high)}"
+                    for low, high in pairs
                 ]
         elif name in IN_UNIT and effects:
             written = points if name == "mean" else unsigned_text
@@ -258,8 +259,8 @@ def lost_together(table: pd.DataFrame) -> pd.DataFrame:
         pairs = zip(table[f"collapsed{end}"], table[f"diverged{end}"], strict=True)
         counts = [
             [
-                f"{k} {way}"
-                for k, way in zip(pair, ("collapsed", "diverged"), strict=True)
+                f"{count} {way}"
+                for count, way in zip(pair, ("collapsed", "diverged"), strict=True)
             ]
             for pair in pairs
         ]

@@ -76,7 +76,8 @@ class Change(NamedTuple):
         return bool(self.parts) and set(self.parts) <= preset_changes().keys()
 
     def __str__(self) -> str:
-        changed, labels = preset_changes(), {f: labels_of(f) for f in FACTORS}
+        changed = preset_changes()
+        labels = {factor: labels_of(factor) for factor in FACTORS}
         if len(self.parts) > 1:
             return in_words(labels[changed[part]][part[0]] for part in self.parts)
         (part,) = self.parts
@@ -163,7 +164,7 @@ def findings_section(folder: Path) -> Markup:
         return Markup()
     shown = [
         {"name": str(change), "joint": len(change.parts) > 1,
-         "cells": [on_a_line(row[c]) if c in row else "" for c in COLUMNS]}
+         "cells": [on_a_line(row[name]) if name in row else "" for name in COLUMNS]}
         for change, row in rows.items()
     ]  # fmt: skip
     counts = {column: sorted({row[column].n for row in rows.values() if column in row})

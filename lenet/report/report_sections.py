@@ -103,7 +103,10 @@ def provenance(study: Study) -> pd.DataFrame:
             "data": f"{record['treatment']['data']}, SHA-256 {record['data']}",
             "hardware": f"{record['hardware']}, {stack['device']}, "
             f"{stack['threads']} threads",
-            "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
+            "versions": ", ".join(
+                f"{package} {version}"
+                for package, version in record["versions"].items()
+            ),
             "status": record["status"],
         }
         for fact in stated.items():

@@ -61,17 +61,26 @@ ORDERS = {  # what a caption says of those whose order no year decides
 }
 
 
-def save(
+def write_figure(
     figure: Figure, path: Path, formats: Sequence[str] = ("svg", "png")
 ) -> list[Path]:
-    """The files written: `path` with the suffix of each format."""
+    """The files written: `path`, which has no suffix, with that of each format.
+
+    formats: of `canvas.FORMATS`, svg, png and pdf; a KeyError of another. The same
+    figure gives the same bytes. A folder that is missing is made.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> [path.name for path in write_figure(Figure(), folder / "chart", ["svg", "pdf"])]
+    ['chart.svg', 'chart.pdf']
+    """
     paths = [Path(f"{path}.{form}") for form in formats]
     for target, form in zip(paths, formats, strict=True):
         replace(target, rendered(figure, form))
     return paths
 
 
-def ablation(folder: Path) -> list[Path]:
+def write_study(folder: Path) -> list[Path]:
     """Write a published study's effects, figures, tables and page; their paths."""
     return write_report(folder, [published_study(folder)])
 
@@ -202,7 +211,7 @@ def sides(study: Study, effects: Effects) -> list[ablation_chart.Side]:
         for estimand in chosen
     ]
     if not study.factorial and level_names.puts_back(study):
-        return [ablation_chart.turned(side) for side in sides]
+        return [ablation_chart.reversed_side(side) for side in sides]
     return sides
 
 
@@ -259,8 +268,8 @@ def steps(studies: Sequence[Study], effects: Sequence[Effects], kind: str) -> Ex
     rows, seen = (pd.concat(of_each, ignore_index=True) for of_each in tables)
     first, last = studies[0], studies[-1]
     start = reference_error(first, parts[0][1]["seed"])
-    old, new = (level_names.end_network(s, end)
-                for s, end in ((first, first.base), (last, last.new)))  # fmt: skip
+    old, new = (level_names.end_network(study, end)
+                for study, end in ((first, first.base), (last, last.new)))  # fmt: skip
     order, passed = ORDERS.get(kind, first.order), {}
     seconds = ladder_seconds(first, parts[0][0], kind)
     if len(studies) > 1:
@@ -381,7 +390,10 @@ def listed_treatments(study: Study) -> list[dict[str, Any]]:
 def curves(study: Study, runs: Mapping[str, Sequence[Record]]) -> Exhibit:
     """The learning curves of the treatments."""
     rows = learning_curves.curve_table(runs)
-    lost = {n: sum(not converged(record) for record in r) for n, r in runs.items()}
+    lost = {
+        name: sum(not converged(record) for record in trained)
+        for name, trained in runs.items()
+    }
     base = level_names.study_network(study)
     said = learning_curves.finding(rows, base, lost)
     draw = partial(

@@ -231,7 +231,9 @@ def factorial(
             for new in (0, 1)
         )
         name = ":".join(factors[i] for i in chosen)
-        weighted = {c: w for c, w in zip(cells, weights, strict=True) if w}
+        weighted = {
+            cell: weight for cell, weight in zip(cells, weights, strict=True) if weight
+        }
         contrasts.append(_Contrast(estimand, name, new, old, weighted))
     blocks = _blocks(runs, factors, response, seeds)
     _all(blocks, cells, factors)
@@ -279,7 +281,7 @@ def path(
 
     def after(factor: str) -> float:
         new = {*turned, factor}
-        return score[tuple(pair[f in new] for f, pair in levels.items())]
+        return score[tuple(pair[factor in new] for factor, pair in levels.items())]
 
     # `after` is the held-out response once this factor is turned too: greedy, and by no
     # run that the steps are measured on.
@@ -365,13 +367,15 @@ def _blocks(
     blocks = sorted({*map(int, runs["seed"]), *seeds})
     # Numbers before texts: the two have no order between them.
     treatments = sorted(
-        set(keys), key=lambda key: [(isinstance(v, str), v) for v in key]
+        set(keys), key=lambda key: [(isinstance(part, str), part) for part in key]
     )
     shape = (len(blocks), len(treatments))
     values = np.full(shape, np.nan)
     statuses = np.full(shape, "", dtype=object)
     right = np.full(shape, None, dtype=object)
-    row, column = ({key: i for i, key in enumerate(k)} for k in (blocks, treatments))
+    row, column = (
+        {key: i for i, key in enumerate(keys)} for keys in (blocks, treatments)
+    )
     bits = runs["right"].tolist() if "right" in runs else [None] * len(runs)
     triples = zip(
         keys, runs["seed"], runs["status"], runs[response.name], bits, strict=True
@@ -401,7 +405,11 @@ def _blocks(
 def _require(
     blocks: _Blocks, treatments: Iterable[Treatment], factors: list[str]
 ) -> None:
-    absent = [_label(factors, t) for t in treatments if t not in blocks.treatments]
+    absent = [
+        _label(factors, treatment)
+        for treatment in treatments
+        if treatment not in blocks.treatments
+    ]
     if absent:
         raise ValueError(f"no run of {'; '.join(absent)}")
 
@@ -488,8 +496,11 @@ def _estimate(
     together: Sequence[Treatment],
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """A row of the table, lacking what its family decides, and its seed dots."""
-    columns = [blocks.treatments.index(t) for t in contrast.weights]
-    concerned = [blocks.treatments.index(t) for t in {*contrast.weights, *together}]
+    columns = [blocks.treatments.index(treatment) for treatment in contrast.weights]
+    concerned = [
+        blocks.treatments.index(treatment)
+        for treatment in {*contrast.weights, *together}
+    ]
     status = blocks.status[:, concerned]
     # A block counts if all its runs came to their end; one that lost a run is left out,
     # and one of which a run was never trained is missing.
@@ -616,7 +627,9 @@ def _left_out(row: dict[str, Any]) -> str:
     """How many seeds an effect lacks, in words."""
     planned = row["n"] + row["left_out"] + row["missing"]
     counts = {"left out": row["left_out"], "missing": row["missing"]}
-    said = [f"{k} of {planned} seeds {what}" for what, k in counts.items() if k]
+    said = [
+        f"{count} of {planned} seeds {what}" for what, count in counts.items() if count
+    ]
     return "; ".join(said)
 
 
@@ -633,13 +646,15 @@ def _losses(blocks: _Blocks, contrasts: list[_Contrast], study: str) -> pd.DataF
         if contrast.estimand.startswith((PAIR, SHAPLEY)):
             continue
         new, old = (
-            blocks.status[:, [blocks.treatments.index(t) for t in side]]
+            blocks.status[:, [blocks.treatments.index(treatment) for treatment in side]]
             for side in _sides(contrast.weights)
         )
         names = dict(zip(_Contrast._fields[:4], contrast[:4], strict=True))
         # Pairs of which one run was lost and the other not, as in McNemar's test; a
         # pair counts only where both runs are there.
-        gone_new, gone_old = (~np.isin(s, ("", "finished")) for s in (new, old))
+        gone_new, gone_old = (
+            ~np.isin(status, ("", "finished")) for status in (new, old)
+        )
         pairs = (new != "") & (old != "")
         alone, other = (gone_new & ~gone_old & pairs), (gone_old & ~gone_new & pairs)
         row = names | {
@@ -677,7 +692,9 @@ def _of_losses(row: Mapping[str, Any]) -> str:
     """How many runs of a level and of its reference were lost, in words, if any."""
     ends = ("", "_reference")
     verbs = {"collapsed": "collapse", "diverged": "have no finite response"}
-    seen = [v for key, v in verbs.items() if any(row.get(key + end) for end in ends)]
+    seen = [
+        verb for key, verb in verbs.items() if any(row.get(key + end) for end in ends)
+    ]
     if not seen:
         return ""
     gone, other = (sum(row[key + end] for key in verbs) for end in ends)
@@ -693,7 +710,7 @@ def _shapley_weights(signs: npt.NDArray[np.int_], i: int) -> list[float]:
     # Of the k! orders in which the factors can be turned, |S|! (k - |S| - 1)! turn just
     # those of S before factor i: S, the others at their new level in the cell.
     others = (np.delete(signs, i, axis=1) > 0).sum(axis=1).tolist()
-    orders = [math.factorial(s) * math.factorial(k - s - 1) for s in others]
+    orders = [math.factorial(size) * math.factorial(k - size - 1) for size in others]
     return list(signs[:, i] * np.array(orders) / math.factorial(k))
 
 
@@ -704,5 +721,6 @@ def _scored(right: npt.NDArray[np.bool_], response: Response) -> npt.NDArray[np.
 
 def _label(factors: list[str], treatment: Treatment) -> str:
     return " ".join(
-        f"{f}={level_text(level)}" for f, level in zip(factors, treatment, strict=True)
+        f"{factor}={level_text(level)}"
+        for factor, level in zip(factors, treatment, strict=True)
     )

@@ -97,7 +97,9 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
     names = {str(name): short_column(str(name)) for name in rows.columns}
     short = list(names.values())
     # A short name that two columns would share stays long in both.
-    names = {full: s if short.count(s) == 1 else full for full, s in names.items()}
+    names = {
+        full: word if short.count(word) == 1 else full for full, word in names.items()
+    }
     tags = [name for name in names if name.startswith("tags.")]
     rows = rows.set_axis([str(name) for name in rows.columns], axis=1)
     return rows.drop(columns=tags).rename(columns=names)

@@ -66,7 +66,9 @@ class Comparison:
         """The reference and the other level of each factor, if each has just two."""
         pairs = {}
         for factor, old in self.reference.items():
-            other = [v for v in unique(self.runs[factor].tolist()) if v != old]
+            other = [
+                level for level in unique(self.runs[factor].tolist()) if level != old
+            ]
             if len(other) != 1:
                 return {}
             pairs[factor] = (old, other[0])
@@ -117,7 +119,11 @@ class Comparison:
 
     def changed(self, treatment: Mapping[str, Level]) -> set[str]:
         """The factors in which a treatment differs from the reference."""
-        return {f for f, level in treatment.items() if level != self.reference[f]}
+        return {
+            factor
+            for factor, level in treatment.items()
+            if level != self.reference[factor]
+        }
 
 
 def effects(
@@ -203,25 +209,14 @@ def compared(
     rows = table if isinstance(table, pd.DataFrame) else read_table(table)
     rows = rows.reset_index(drop=True)
     for column, what in ((response, "response"), (seed, "seed")):
-        require(rows, column, what)
+        refuse_missing_column(rows, column, what)
     if factors is not None:
         for column in factors:
-            require(rows, column, "factors")
+            refuse_missing_column(rows, column, "factors")
     notes: list[str] = []
     # Runs that failed go first: their cells tell nothing of what may be a factor.
     rows = ended(rows, notes)
-    chosen = (
-        list(factors)
-        if factors is not None
-        else candidates(rows, {response, seed}, notes)
-    )
-    levels = {name: level_values(rows[name]) for name in chosen}
-    levels = {name: column for name, column in levels.items() if column.nunique() > 1}
-    if not levels:
-        raise ValueError(
-            f"no column but {response} and {seed} differs from run to run in a way "
-            "that could be a factor: say factors=[column,...]"
-        )
+    levels = varied_levels(rows, factors, (response, seed), notes)
     columns = joined_columns(levels)
     blocks, codes = numbered_blocks(rows[seed])
     runs = pd.DataFrame({ROW: rows.index + 1, "seed": codes})
@@ -233,13 +228,34 @@ def compared(
     runs[response] = answer
     meant = Response(response, lower, margin)
     base = reference_level(runs, columns, levels, reference or {})
-    single(runs, list(columns), rows, seed, factors is None)
+    refuse_duplicate_runs(runs, list(columns), rows, seed, factors is None)
     notes += missing_seeds(runs, base, seed, blocks)
     comparison = Comparison(runs, meant, columns, base, blocks, notes)
     return with_cells(comparison)
 
 
-def require(rows: pd.DataFrame, column: str, what: str) -> None:
+def varied_levels(
+    rows: pd.DataFrame,
+    factors: Sequence[str] | None,
+    others: tuple[str, str],
+    notes: list[str],
+) -> dict[str, pd.Series]:
+    """The level of each run, for each factor that differs from run to run: of the
+    columns that are named, or of those that can be factors, `others` aside. A
+    ValueError if none differs."""
+    chosen = candidates(rows, {*others}, notes) if factors is None else factors
+    levels = {name: level_values(rows[name]) for name in chosen}
+    levels = {name: column for name, column in levels.items() if column.nunique() > 1}
+    if not levels:
+        response, seed = others
+        raise ValueError(
+            f"no column but {response} and {seed} differs from run to run in a way "
+            "that could be a factor: say factors=[column,...]"
+        )
+    return levels
+
+
+def refuse_missing_column(rows: pd.DataFrame, column: str, what: str) -> None:
     """A ValueError unless the table has a column, with what it has."""
     if column not in rows.columns:
         near = difflib.get_close_matches(column, list(rows.columns), n=1, cutoff=0.5)
@@ -260,7 +276,7 @@ def shortened_list(words: Sequence[Any], most: int = SHOWN) -> str:
 
 
 def ended(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """The rows of runs that came to their end, where a tracker says of each whether."""
+    """The rows of runs that finished, if the table has a column of their states."""
     for name in STATES:
         if name not in rows:
             continue
@@ -386,7 +402,7 @@ def in_unit(comparison: Comparison, unit: str = "") -> Comparison:
     low, high = float(answers.min()), float(answers.max())
     most = {"share": 1, "percent": 100}
     if not unit:
-        fits = [u for u, end in most.items() if 0 <= low <= high <= end]
+        fits = [unit for unit, end in most.items() if 0 <= low <= high <= end]
         own = words_of(name) & set(NO_SHARE) or not fits
         unit = name.replace("_", " ") if own else fits[0]
     if unit not in most:
@@ -440,13 +456,15 @@ def reference_level(
             )
         same = [equal(value, level) for value in levels[name]]
         if not any(same):
-            offered = shortened_list(unique([level_text(v) for v in levels[name]]))
+            offered = shortened_list(
+                unique([level_text(level) for level in levels[name]])
+            )
             raise ValueError(f"reference: no run has {name}={level}; levels: {offered}")
         fits &= pd.Series(same, runs.index)
     treatments = runs.loc[fits, list(columns)].drop_duplicates()
     if len(treatments) != 1:
         offered = ",".join(
-            f"{name}={'|'.join(unique([level_text(v) for v in column])[:SHOWN])}"
+            f"{name}={'|'.join(unique(map(level_text, column))[:SHOWN])}"
             for name, column in levels.items()
         )
         raise ValueError(
@@ -471,7 +489,7 @@ def equal(value: Level, wanted: Level) -> bool:
         return False
 
 
-def single(
+def refuse_duplicate_runs(
     runs: pd.DataFrame, factors: list[str], rows: pd.DataFrame, seed: str, guessed: bool
 ) -> None:
     """A ValueError if two runs have one treatment and seed, with the rows and in which
@@ -482,7 +500,7 @@ def single(
     first = runs[again].iloc[0]
     same = (runs[[*factors, "seed"]] == first[[*factors, "seed"]]).all(axis=1)
     alike = rows.loc[same[same].index]
-    differ = [c for c in alike if alike[c].astype(str).nunique() > 1]
+    differ = [name for name in alike if alike[name].astype(str).nunique() > 1]
     where = shortened_list((same[same].index + 1).tolist())
     levels = treatment_text(factors, [first[factor] for factor in factors])
     hint = (
@@ -561,7 +579,10 @@ def with_cells(comparison: Comparison) -> Comparison:
         # Without one whole block no contrast of all its cells can be taken.
         if not (counts == tried).any():
             lost = shortened_list(
-                [f"{comparison.blocks[i]} has {n}" for i, n in enumerate(counts)]
+                [
+                    f"{comparison.blocks[i]} has {count}"
+                    for i, count in enumerate(counts)
+                ]
             )
             raise ValueError(
                 f"a {kind} needs one block with all {tried} treatments: {lost}"

@@ -197,6 +197,17 @@ def t_interval(values: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, 
     return float(x.mean() - half), float(x.mean() + half)
 
 
+def mean_interval(values: npt.ArrayLike) -> dict[str, float]:
+    """n, mean, low and high of values [n]: the mean and its 95 % t interval.
+
+    >>> mean_interval([3.0])  # one value has no interval
+    {'n': 1, 'mean': 3.0, 'low': nan, 'high': nan}
+    """
+    x = np.asarray(values, dtype=np.float64)
+    low, high = t_interval(x)
+    return {"n": len(x), "mean": float(x.mean()), "low": low, "high": high}
+
+
 def prediction_interval(
     values: npt.ArrayLike, confidence: float = 0.95
 ) -> tuple[float, float]:

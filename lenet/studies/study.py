@@ -85,12 +85,18 @@ class Study:
             return {}
         if self.factorial:
             listed = {
-                f: i for i, f in enumerate(self.plan["levels"] if self.plan else ())
+                factor: at
+                for at, factor in enumerate(self.plan["levels"] if self.plan else ())
             }
-            order.sort(key=lambda f: (self.year(f, pairs[f][1]), listed.get(f, 0)))
+
+            def place(factor: str) -> tuple[int, int]:
+                return self.year(factor, pairs[factor][1]), listed.get(factor, 0)
+
+            order.sort(key=place)
             return {factor: pairs[factor] for factor in order}
         changed = [
-            {f for f in pairs if row[f] != pairs[f][0]} for row in self.treatments
+            {factor for factor in pairs if row[factor] != pairs[factor][0]}
+            for row in self.treatments
         ]
         # A ladder of k factors has k + 1 treatments, which change 0, 1, ..., k of them;
         # and each must keep what the one before has changed.
@@ -100,12 +106,14 @@ class Study:
         steps = list(pairwise(changed))
         if not all(less < more for less, more in steps):
             return {}
-        return {f: pairs[f] for less, more in steps for f in more - less}
+        return {factor: pairs[factor] for less, more in steps for factor in more - less}
 
     @property
     def order(self) -> str:
         """By which rule the rungs follow each other, in a sentence."""
-        years = {f: self.year(f, new) for f, (_, new) in self.rungs.items()}
+        years = {
+            factor: self.year(factor, new) for factor, (_, new) in self.rungs.items()
+        }
         listed = list(years.values())
         if 0 in listed or listed != sorted(listed):
             return "One change at a time, in the order of the design."
@@ -113,7 +121,7 @@ class Study:
             "One change at a time, in the order of the years from which each is known"
         )
         ties = [
-            f"{' before '.join(f for f in years if years[f] == year)} ({year})"
+            f"{' before '.join(name for name in years if years[name] == year)} ({year})"
             for year in unique(listed)
             if listed.count(year) > 1
         ]
@@ -159,7 +167,9 @@ class Study:
         tried, names = self.treatments, {}
         for arm in self.plan["arms"] if self.plan else ():
             factors = self.settings.items()
-            treatment = {f: level(arm["treatment"], keys) for f, keys in factors}
+            treatment = {
+                factor: level(arm["treatment"], keys) for factor, keys in factors
+            }
             if len(arm["levels"]) == 1 and treatment in tried:
                 (name,) = arm["levels"].items()
                 names[name] = self.changed(treatment)
@@ -167,7 +177,11 @@ class Study:
 
     def changed(self, treatment: Mapping[str, Level]) -> dict[str, Level]:
         """What differs from the reference."""
-        return {f: v for f, v in treatment.items() if v != self.reference[f]}
+        return {
+            factor: level
+            for factor, level in treatment.items()
+            if level != self.reference[factor]
+        }
 
     def label(self, treatment: Mapping[str, Level]) -> str:
         """What a treatment is called: as in the plan, or by what differs."""
@@ -177,8 +191,10 @@ class Study:
         for (factor, called), change in self.names.items():
             if change == changed:
                 return f"{factor}: {called}"
-        named = {f: str(v).replace("+", " + ") for f, v in changed.items()}
-        return ", ".join(f"{f}: {v}" for f, v in named.items())
+        named = {
+            factor: str(level).replace("+", " + ") for factor, level in changed.items()
+        }
+        return ", ".join(f"{factor}: {level}" for factor, level in named.items())
 
     def year(self, factor: str, level: Level) -> int:
         """The year from which a level can be had, of its latest part; 0: unknown."""
@@ -186,7 +202,9 @@ class Study:
         values = str(level).split("+") if len(keys) > 1 else [str(level)]
         parts = zip(keys, values, strict=True)
         known = (
-            group_levels(f).get(v, {}).get("year", 0) for f, v in parts if f in FACTORS
+            group_levels(factor).get(level, {}).get("year", 0)
+            for factor, level in parts
+            if factor in FACTORS
         )
         return max(known, default=0)
 
@@ -210,7 +228,11 @@ class Study:
         if self.base not in presets or self.plan is None:
             return {}
         reference, preset = current(self.plan["reference"]), presets[self.base]
-        levels = {f: reference[f] for f in FACTORS if reference[f] != preset[f]}
+        levels = {
+            factor: reference[factor]
+            for factor in FACTORS
+            if reference[factor] != preset[factor]
+        }
         # What the reference would have by its preset and its levels alone.
         typed = (f"{factor}={level}" for factor, level in levels.items())
         usual = composed([f"preset={self.base}", *typed])[0][0].treatment
@@ -296,7 +318,7 @@ def open_study(
     ['rbf', 'worse']
     """
     root = Path(output_dir).expanduser()
-    known = sorted(path.parent.name for path in root.glob("*/plan.json"))
+    known = plans.study_names(root)
     if name not in known:
         listed = ", ".join(known) or "none"
         raise Refusal(f"study={name or '?'}: the studies in {root} are: {listed}")
@@ -397,7 +419,9 @@ def chosen_reference(
         runs = [record for record in records if record["run_id"].startswith(start)]
     else:
         runs = [record for record in records if fits(record, typed)]
-    treatments = {tuple(settings_of(record)[c] for c in columns) for record in runs}
+    treatments = {
+        tuple(settings_of(record)[column] for column in columns) for record in runs
+    }
     if len(treatments) == 1:
         return settings_of(runs[0])
     offered = ", ".join(
@@ -528,7 +552,8 @@ def differing(treatments: Iterable[Mapping[str, Value]]) -> dict[str, list[Value
 
     A number that is settled by the level that it belongs to is left out.
     """
-    rows = list({tuple(sorted(t.items())): t for t in treatments}.values())
+    known = {tuple(sorted(treatment.items())): treatment for treatment in treatments}
+    rows = list(known.values())
     keys = unique(key for row in rows for key in row)
     values = {key: [row.get(key) for row in rows] for key in keys}
     differ = {key: column for key, column in values.items() if len(unique(column)) > 1}

@@ -203,7 +203,7 @@ def load_design(name: str, overrides: Sequence[str], yes: bool = False) -> Desig
         for key in {key for settings in tried.values() for key in settings} & named:
             of = "" if key == factor else f" (in {factor})"
             raise Refusal(f"{key}={of} is what design={name} varies: leave it out")
-    check_factors(name, content["kind"], factors)
+    refuse_contradictions(name, content["kind"], factors)
     settings = content["base"].items()
     base = [f"{key}={as_typed(value)}" for key, value in settings if key not in named]
     base += overrides
@@ -246,7 +246,7 @@ def named_preset(base: Sequence[str]) -> str:
     return named[-1] if named else "modern"
 
 
-def check_factors(name: str, kind: str, factors: Mapping[str, Levels]) -> None:
+def refuse_contradictions(name: str, kind: str, factors: Mapping[str, Levels]) -> None:
     """Refuse factors that contradict each other or do not fit the kind of design."""
     if kind in ALONE:
         return
@@ -296,7 +296,9 @@ def one_after_another(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]
     """
     pairs = {factor: list(tried) for factor, tried in factors.items()}
     for turned in range(len(pairs) + 1):
-        yield {f: pair[i < turned] for i, (f, pair) in enumerate(pairs.items())}
+        yield {
+            factor: pair[i < turned] for i, (factor, pair) in enumerate(pairs.items())
+        }
 
 
 def cross(factors: Mapping[str, Levels]) -> Iterator[dict[str, str]]:
@@ -315,7 +317,9 @@ def arm(
 ) -> DesignArm:
     """The arm that these levels of these factors make of the base."""
     changes = {
-        k: v for f, level in chosen.items() for k, v in factors[f][level].items()
+        key: value
+        for factor, level in chosen.items()
+        for key, value in factors[factor][level].items()
     }
     line = [f"{key}={as_typed(value)}" for key, value in changes.items()]
     runs, _ = composed([*base, *line])
@@ -349,6 +353,8 @@ def search_runs(
     runs, _ = composed([*kept, *line])
     if both := {run.seed for run in runs} & set(seeds):
         raise Refusal(f"seed={min(both)} is one of the search: choose others")
-    changed = {k: v for k, v in runs[0].treatment.items() if k in settings}
+    changed = {
+        key: value for key, value in runs[0].treatment.items() if key in settings
+    }
     treatments = [{**arm.treatment, **changed} for arm in arms]
     return [Config(treatment, run.seed) for treatment in treatments for run in runs]

@@ -53,7 +53,7 @@ def give_up(
     """Record a failed attempt, then try its halves, or one run again, or no more."""
     names = list(job.runs)
     said = f"{message.get('traceback', '')}{said}"
-    plans.failed(places.output_dir, names, message["failed"], said)
+    plans.write_failure_note(places.output_dir, names, message["failed"], said)
     # One bad run takes its whole stack with it. Halved again and again it is soon
     # alone, and the others are trained.
     if len(names) > 1:

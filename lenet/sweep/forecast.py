@@ -108,9 +108,9 @@ def verdict(plan: Plan, sd: float | None) -> str:
     else:
         text += f"a verdict is possible (from n = {needed})"
     if sd:
-        large, small = (seeds_for_power(e, sd, family) for e in EFFECTS)
+        large, small = (seeds_for_power(effect, sd, family) for effect in EFFECTS)
         nothing = seeds_for_equivalence(sd, EFFECTS[1], family)
-        points = [decimals(100 * e) for e in EFFECTS]
+        points = [decimals(100 * effect) for effect in EFFECTS]
         text += (
             f"; at the sd of {decimals(100 * sd)} points in the records, 80 % power "
             f"takes n = {large} for {points[0]} points, {small} for {points[1]}, and "

@@ -46,15 +46,17 @@ def launch_all(
             # What a launcher says of a job explains a failure only where no record came
             # of it.
             lost = [
-                n for n in todo[line] if not store.finished_record(places.output_dir, n)
+                name
+                for name in todo[line]
+                if not store.finished_record(places.output_dir, name)
             ]
             if lost:
-                plan.failed(places.output_dir, lost, cause, " ".join(line))
+                plan.write_failure_note(places.output_dir, lost, cause, " ".join(line))
                 causes |= dict.fromkeys(lost, cause)
         left = {
-            n: c
-            for n, c in left.items()
-            if not store.finished_record(places.output_dir, n)
+            name: config
+            for name, config in left.items()
+            if not store.finished_record(places.output_dir, name)
         }
         if not left:
             return {}
@@ -77,7 +79,7 @@ def watched(
         for name in runs.keys() - done.keys():
             if record := plan.peek(places.output_dir, name):
                 done[name] = record["status"]
-        tell(done, {n: cause for n, cause in causes.items() if n not in done})
+        tell(done, {name: cause for name, cause in causes.items() if name not in done})
 
     def watch() -> None:
         while not ended.wait(LOOK):
@@ -108,7 +110,9 @@ def launcher_jobs(
     where += [f"device={places.device}"]
     treatments: dict[tuple[str, ...], dict[int, str]] = {}
     for name, config in runs.items():
-        line = tuple(f"{k}={as_typed(v)}" for k, v in config.treatment.items())
+        line = tuple(
+            f"{key}={as_typed(value)}" for key, value in config.treatment.items()
+        )
         treatments.setdefault(line, {})[config.seed] = name
     for line, seeds in treatments.items():
         # Seeds that follow each other are all as far from their place in the list.
@@ -143,7 +147,9 @@ def launch(
         done = launcher.launch([list(line) for line in lines], initial_job_idx=0)
         # `return_value` would raise what the job has raised.
         failures = [record._return_value for record in done]
-        causes = [repr(e) if e else "it left no record" for e in failures]
+        causes = [
+            repr(failure) if failure else "it left no record" for failure in failures
+        ]
     except (Exception, SystemExit) as problem:  # whatever an engine may raise
         causes = [f"{type(problem).__name__}: {problem}"] * len(lines)
     finally:

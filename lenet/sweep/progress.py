@@ -69,7 +69,7 @@ def seconds_left(state: State) -> float | None:
 
 
 @contextlib.contextmanager
-def board(console: Console) -> Iterator[Show]:
+def progress_display(console: Console) -> Iterator[Show]:
     """Shows a sweep: lines that change in place, or plain ones without a terminal, the
     first at once."""
     if console.is_terminal:

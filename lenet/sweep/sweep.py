@@ -36,7 +36,8 @@ def make(design: Design) -> tuple[Plan, dict[str, Config]]:
     """The plan of a design, and its runs by run id; nothing is written."""
     data = train.identities(design.runs, design.places)
     runs = {
-        run_record.run_id(c, data[str(c.treatment["data"])]): c for c in design.runs
+        run_record.run_id(config, data[str(config.treatment["data"])]): config
+        for config in design.runs
     }
     # `design.runs` lists every arm with all its seeds, then the search of every arm:
     # the ids are cut in that order.
@@ -108,7 +109,7 @@ def carry_out(
     that trains in their place. A Refusal (1) names the runs that failed.
     """
     folder = Path(places.output_dir) / plan["study"]
-    store.check_output_dir(places.output_dir)
+    store.refuse_unusable_output_dir(places.output_dir)
     if engine:
         hydra_launcher.refuse_missing_launcher(engine)
     earlier = plans.mend(folder)
@@ -122,14 +123,14 @@ def carry_out(
     records |= plans.kept(folder, runs.keys() - records.keys(), earlier)
     missing = {name: config for name, config in runs.items() if name not in records}
     if not engine:  # what is wrong with the data is said before a file is made
-        train.check_data_files(missing.values(), places)
+        train.refuse_unusable_data(missing.values(), places)
     store.prepare(places.output_dir)
     # Before anything is trained: whatever ends this process, the folder says what the
     # study is to be.
     if kept is plan:
         atomic_files.replace(folder / plans.PLAN, plans.sealed_text(plan))
     plan = kept
-    agree(records, earlier, missing)
+    refuse_conflicts(records, earlier, missing)
     with tracker.mirroring(places, plan["study"], list(runs)):
         if engine and missing:
             failures = hydra_launcher.launch_all(
@@ -146,13 +147,18 @@ def carry_out(
             raise Refusal(failure_table(failures, runs, len(runs)), 1)
         if lost := len(runs) - len(records):
             raise Refusal(f"{lost} records were lost meanwhile: run it again", 1)
-        for name in shown & records.keys():  # of a published record there may be none
-            if store.weights_path(places.output_dir, name).exists():
-                content = store.weights(places.output_dir, records[name])
-                atomic_files.replace(
-                    folder / "weights" / f"{name}.safetensors", content
-                )
+        chosen = {name: records[name] for name in shown & records.keys()}
+        write_weights(folder, places.output_dir, chosen)
     return folder
+
+
+def write_weights(folder: Path, output_dir: str, records: Mapping[str, Record]) -> None:
+    """Write the weights of these runs beside their study; of a record that was
+    published by others there may be none."""
+    for name, record in records.items():
+        if store.weights_path(output_dir, name).exists():
+            content = store.weights(output_dir, record)
+            atomic_files.replace(folder / "weights" / f"{name}.safetensors", content)
 
 
 @seal.without_garbage_collection()
@@ -176,7 +182,7 @@ def recorded(
     return records
 
 
-def agree(
+def refuse_conflicts(
     records: Mapping[str, Record],
     earlier: Mapping[str, Record],
     missing: Mapping[str, Config],
@@ -184,9 +190,13 @@ def agree(
     """A Refusal where one run has two results, or where what is missing would be
     trained with another torch than the rest."""
     twice = [
-        n for n, record in records.items() if n in earlier and earlier[n] != record
+        name
+        for name, record in records.items()
+        if name in earlier and earlier[name] != record
     ]
-    if unlike := [n for n in twice if run_record.different(records[n], earlier[n])]:
+    if unlike := [
+        name for name in twice if run_record.different(records[name], earlier[name])
+    ]:
         raise Refusal(
             f"{len(unlike)} runs have one result in runs/ and another among the "
             f"published records, such as {unlike[0]}: training was not deterministic. "
@@ -195,9 +205,11 @@ def agree(
             4,
         )
     own, kept = run_record.versions()["torch"], records.values()
-    others = {r["versions"]["torch"] for r in kept if not run_record.portable(r)} - {
-        own
-    }
+    others = {
+        record["versions"]["torch"]
+        for record in kept
+        if not run_record.portable(record)
+    } - {own}
     if missing and others:
         raise Refusal(
             f"the runs that are done are of torch {', '.join(sorted(others))}, this is "
@@ -390,7 +402,7 @@ def take_message(
         state.worked += cost(job) * len(done) / len(job.runs)
         # Runs that another process is training. They are asked for again in a while,
         # when they have records or nobody holds them any more.
-        others = {n: c for n, c in job.runs.items() if n not in done}
+        others = {name: config for name, config in job.runs.items() if name not in done}
         if others:
             told = run_lock.holders(places.output_dir, others)
             if told != state.told:

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypedDict
 
 from lenet import train
 from lenet.config import Config, Places, Refusal
@@ -30,7 +30,27 @@ if TYPE_CHECKING:
     from lenet.training.stack import Progress
 
 COMMAND = (sys.executable, "-m", "lenet.sweep.worker")
-Message = dict[str, Any]
+
+
+class Assignment(TypedDict):
+    """A job as its worker reads it, a line of JSON."""
+
+    configs: list[dict[str, Any]]
+    fingerprint: str
+    places: dict[str, Any]
+
+
+class Message(TypedDict, total=False):
+    """A line of JSON that a worker says; what it is about is which keys it has."""
+
+    ready: bool  # it has started and waits for a job
+    part: float  # of its job that is done, with the training error there
+    train_error: float
+    done: dict[str, str]  # the status of each run that has a record now, by its id
+    refused: str  # what holds for every run, with the exit code
+    code: int
+    failed: str  # what went wrong with its stack alone, with where
+    traceback: str
 
 
 @dataclass(frozen=True)
@@ -62,14 +82,14 @@ class Worker:
         self.part = 0.0
         # The hash is kept by the sweep's process, so that a worker which starts later,
         # on code that was edited meanwhile, notices.
-        message = {
+        assignment: Assignment = {
             "configs": [dataclasses.asdict(config) for config in job.runs.values()],
             "fingerprint": run_record.fingerprint(),
             "places": dataclasses.asdict(places),
         }
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.write(json.dumps(assignment).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             pass  # it died: its end is read from its output
@@ -123,7 +143,7 @@ def start_worker(threads: int, command: Sequence[str] = COMMAND) -> Worker:
     return Worker(process, errors, time.monotonic())
 
 
-def work(job: Message, tell: Callable[[Message], None]) -> None:
+def work(job: Assignment, tell: Callable[[Message], None]) -> None:
     """Train a job's stack and tell what became of it."""
     configs = [Config(**config) for config in job["configs"]]
 
@@ -152,7 +172,7 @@ def work(job: Message, tell: Callable[[Message], None]) -> None:
         tell({"failed": cause, "traceback": traceback.format_exc()})
 
 
-def read_jobs(lines: IO[str]) -> Iterator[Message]:
+def read_jobs(lines: IO[str]) -> Iterator[Assignment]:
     """The jobs as they come in, one a line; the process ends where the lines do."""
     # Lines are awaited beside the training, so that the end of the sweep ends this
     # process in the middle of a stack too.

@@ -4,6 +4,7 @@ hundred lines share one import."""
 
 import importlib
 import os
+import re
 import signal
 import sys
 import time
@@ -440,3 +441,7 @@ def test_quotes_and_home_mean_the_same_to_every_command(
         assert terminal.pair(typed) == ("output_dir", meant)
         assert sweep.typed_folder([typed], "output_dir", "") == meant
         assert chart.typed_pairs([typed], chart.OWN) == {"output_dir": meant}
+    for script in (ROOT / "scripts").glob("*.py"):  # none reads its arguments itself
+        source = script.read_text(encoding="utf-8")
+        assert not re.search(r"""(split|partition)\(["']=""", source), script
+        assert re.search(r"\b(typed\(|pair, |run_script\()", source), script

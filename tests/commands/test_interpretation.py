@@ -22,9 +22,9 @@ from lenet.interpret import analysis
 from lenet.interpret.analysis import (
     METHODS,
     SPECS,
-    keep_result,
-    kept_result,
+    read_result,
     with_number,
+    write_result,
 )
 from lenet.records import seal, store
 from lenet.studies.statistics import sign_flip
@@ -253,12 +253,12 @@ def test_a_kept_result_is_the_result(tmp_path):
         }
     )
     array = np.arange(6, dtype=np.float32).reshape(2, 3) / 7
-    keep_result(tmp_path / "method-1", {"table": table, "array": array})
-    kept = kept_result(tmp_path / "method-1")
+    write_result(tmp_path / "method-1", {"table": table, "array": array})
+    kept = read_result(tmp_path / "method-1")
     pd.testing.assert_frame_equal(kept["table"], table, check_dtype=False)
     assert np.array_equal(kept["array"], array)
-    keep_result(tmp_path / "method-1", {"table": table})  # the first writer wins
-    assert set(kept_result(tmp_path / "method-1")) == {"table", "array"}
+    write_result(tmp_path / "method-1", {"table": table})  # the first writer wins
+    assert set(read_result(tmp_path / "method-1")) == {"table", "array"}
     assert [path.name for path in tmp_path.iterdir()] == ["method-1"]
 
 

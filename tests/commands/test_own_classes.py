@@ -245,7 +245,7 @@ def test_attacks_and_checks_follow_the_head(classes: int) -> None:
 @pytest.mark.slow
 def test_auto_attack_takes_k_classes() -> None:
     """With as many targets as there are other classes."""
-    pytest.importorskip("pyautoattack")
+    pytest.importorskip("pyautoattack", reason="the extra robust is not installed")
     levels = {"activation": "relu", "pooling": "max", "connection": "full"}
     for classes in (2, 3, 5):
         model = LeNet5(1, **levels, norm="none", head="softmax", classes=classes)
@@ -291,8 +291,8 @@ def test_export_in_whole_numbers_is_of_k_classes(
     pets: Path, run: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With the errors on its own test images, not on others; without advice."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+    for name in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(name, reason="the extra export is not installed")
     typed = [f"run={run}", where(pets)[1], "format=onnx_int8", f"to={tmp_path / 'n'}"]
     result = export.main([*typed, where(pets)[0]])
     assert "misread of 18 test images" in result.text

@@ -58,8 +58,8 @@ def draw(effects, **parts):
         several=True,
     ),
 )
-def test_texts_do_not_overlap_or_leave_the_page(arms, per_panel, name):
-    """No two texts overlap and none leaves the page, for few or many, short or long."""
+def test_texts_do_not_overlap_or_leave_the_canvas(arms, per_panel, name):
+    """No two texts overlap and none leaves the canvas, few or many, short or long."""
     effects = make_effects(arms, name=name, per_panel=per_panel)
     effects.table.loc[0, ["left_out", "reason"]] = [2, "3 of 12 seeds missing; " * 3]
     figure = draw(effects, origin=Origin("3 of 84 runs missing", "MNIST " * 30))
@@ -83,7 +83,7 @@ def two_sides(arms):
 def test_two_sides_share_their_rows_and_do_not_overlap(arms, narrow):
     """Each change is one row of the wide chart, and one of each part of the narrow."""
     first, undone = two_sides(arms)
-    sides = first, ablation_chart.turned(undone)
+    sides = first, ablation_chart.reversed_side(undone)
     figure = ablation_chart.ablation_chart(
         *sides, look=canvas.PHONE if narrow else canvas.SCREEN
     )
@@ -101,7 +101,7 @@ def test_turned_effects_are_those_of_the_other_way():
     table, dots, _ = make_effects(5)
     table.loc[0, "reason"] = "better, but by less than the margin"
     side = ablation_chart.Side(table.assign(p_better=0.25), dots)
-    back = ablation_chart.turned(side)
+    back = ablation_chart.reversed_side(side)
     row, old = back.effects.iloc[0], table.iloc[0]
     assert (row["level"], row["reference"]) == (old["reference"], old["level"])
     assert (row["low"], row["mean"]) == (-old["high"], -old["mean"])
@@ -110,14 +110,14 @@ def test_turned_effects_are_those_of_the_other_way():
     assert row["reason"] == "worse, but by less than the margin"
     assert (back.differences["difference"] == -dots["difference"]).all()
     assert (back.differences["level"] == "old").all()
-    again = ablation_chart.turned(back._replace(differences=dots.iloc[:0]))
+    again = ablation_chart.reversed_side(back._replace(differences=dots.iloc[:0]))
     assert again.effects.equals(side.effects)
 
 
 def test_table_has_the_order_of_the_chart():
     """From the lowest effect, over the sides; levels that are numbers by these."""
     first, undone = two_sides(6)
-    sides = first, ablation_chart.turned(undone)
+    sides = first, ablation_chart.reversed_side(undone)
     rows = ablation_chart.ordered_effects(*sides)
     mean = rows.groupby("level")["mean"].mean().sort_values()
     assert rows["level"].tolist() == [*mean.index] * 2
@@ -196,7 +196,7 @@ def test_seed_dots_and_intervals_are_where_the_tables_say():
 
 
 def test_chart_says_reference_years_family_data_and_code():
-    """The reference, the years and the caption's facts are on the page."""
+    """The reference, the years and the caption's facts are on the canvas."""
     effects = make_effects(4)
     figure = draw(
         effects,

@@ -1,5 +1,6 @@
 """Ladders, interactions, curves and costs say what their tables say, legibly."""
 
+import ast
 import math
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from figure_texts import check_texts, content
 from marks import mostly_slow
+from small_figures import SMALL
 from test_chart import make_effects
 
 from lenet.figures import (
@@ -93,12 +95,77 @@ def make_curves(treatments, name="level{}", epochs=20):
     return pd.DataFrame(rows)
 
 
+def draw_ablation_chart(origin):
+    """Of three arms."""
+    side = ablation_chart.Side(*make_effects(3)[:2])
+    return ablation_chart.ablation_chart(side, origin=origin)
+
+
+def draw_lost_shares(origin):
+    """Of two factors."""
+    _, losses = make_losses()
+    return collapse.lost_shares(losses, title="Some collapse", origin=origin)
+
+
+def draw_ladder(origin):
+    """Of three steps, with their seconds."""
+    rows, dots, ends, seconds = make_steps(3)
+    return ladder.waterfall(
+        rows, dots, ends, order=ORDER, seconds=seconds, origin=origin
+    )
+
+
+CASES = {  # a small case of each function that draws a figure
+    **SMALL,
+    "ablation_chart.ablation_chart": draw_ablation_chart,
+    "collapse.lost_shares": draw_lost_shares,
+    "cost.error_against_cost": lambda origin: cost.error_against_cost(
+        make_costs(3), reference="level0", origin=origin
+    ),
+    "interaction.heat_map": lambda origin: interaction.heat_map(
+        make_factorial(2), reference="paper", origin=origin
+    ),
+    "ladder.waterfall": draw_ladder,
+    "learning_curves.learning_curves": lambda origin: learning_curves.learning_curves(
+        make_curves(3, epochs=3), {"level0": 2}, reference="level0", origin=origin
+    ),
+}
+
+
+def figure_functions():
+    """The public functions of lenet/figures that return a Figure, as module.name."""
+    for path in sorted(Path(canvas.__file__).parent.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                if node.returns and ast.unparse(node.returns) == "Figure":
+                    yield f"{path.stem}.{node.name}"
+
+
+def check_figure(figure):
+    """Its texts keep apart, and it says of which runs it is."""
+    check_texts(figure)
+    said = content(figure)
+    for part in (ORIGIN.missing, "Data: MNIST 0123abcd.", "Code: commit 0123abc."):
+        assert part in said.replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", [*figure_functions()])
+def test_every_figure_keeps_its_texts_apart_and_says_its_origin(name):
+    """Whatever function of lenet/figures returns a Figure: it needs a case in CASES."""
+    check_figure(CASES[name](ORIGIN))
+
+
+def test_no_case_is_of_a_figure_that_is_gone():
+    """And the functions are found: those of every module that draws."""
+    assert set(CASES) == {*figure_functions()}
+
+
 @pytest.mark.parametrize(
     ("arms", "name"),
     mostly_slow([(3, "l{}"), (30, "{} " + LONG)], every=2, several=True),
 )
-def test_texts_do_not_overlap_or_leave_the_page(arms, name):
-    """No figure has texts that overlap or leave, for 3 and 30 arms, short or long."""
+def test_texts_do_not_overlap_or_leave_the_canvas_of_many_arms(arms, name):
+    """Of ladders, curves and costs, for 3 and 30 arms, with short names or long."""
     rows, dots, ends, seconds = make_steps(arms, name)
     first = name.format(0)
     for figure in (
@@ -108,10 +175,7 @@ def test_texts_do_not_overlap_or_leave_the_page(arms, name):
         ),
         cost.error_against_cost(make_costs(arms, name), reference=first, origin=ORIGIN),
     ):
-        check_texts(figure)
-        said = content(figure)
-        for part in (ORIGIN.missing, "Data: MNIST 0123abcd.", "Code: commit 0123abc."):
-            assert part in said
+        check_figure(figure)
 
 
 @pytest.mark.parametrize("factors", mostly_slow([2, 6], every=2))

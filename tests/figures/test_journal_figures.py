@@ -98,33 +98,33 @@ FIGURES = {
 )
 @pytest.mark.parametrize("figure", mostly_slow([*FIGURES], every=3))
 def test_figure_is_as_wide_as_asked_and_legible(figure, arms, name, bare, columns):
-    """Letters have 7 pt or more, no two texts overlap, none leaves the page, and every
-    plot is an inch wide or more."""
+    """Letters have 7 pt or more, no two texts overlap, none leaves the canvas, and
+    every plot is an inch wide or more."""
     look = Look(WIDTHS[columns], columns, title=not bare, caption=not bare)
-    page = FIGURES[figure](arms, name)(origin=ORIGIN, look=look)
-    assert page.get_figwidth() == WIDTHS[columns]
-    check_texts(page)
-    texts = [text for text in page.findobj(Text) if text.get_text()]
+    drawn = FIGURES[figure](arms, name)(origin=ORIGIN, look=look)
+    assert drawn.get_figwidth() == WIDTHS[columns]
+    check_texts(drawn)
+    texts = [text for text in drawn.findobj(Text) if text.get_text()]
     assert min(text.get_fontsize() for text in texts) >= 7
-    for axes in page.axes:
+    for axes in drawn.axes:
         x0, y0, x1, y1 = axes.get_position().extents
-        assert (x1 - x0) * page.get_figwidth() >= 0.99
-        assert (y1 - y0) * page.get_figheight() >= 0.3
+        assert (x1 - x0) * drawn.get_figwidth() >= 0.99
+        assert (y1 - y0) * drawn.get_figheight() >= 0.3
         assert x0 >= 0 and y0 >= 0 and x1 <= 1 and y1 <= 1
 
 
 @pytest.mark.parametrize("figure", mostly_slow([*FIGURES], every=3))
 def test_figure_says_what_it_says_on_a_screen_or_leaves_it_to_the_text(figure):
     """Without title and caption every word is on the figure or in what was left off."""
-    drawn = FIGURES[figure](3, "l{}")
-    screen, page = drawn(origin=ORIGIN), drawn(origin=ORIGIN, look=Look(6.9, 2))
-    assert left_off(screen) == left_off(page) == ""
-    bare = drawn(origin=ORIGIN, look=Look(6.9, 2, title=False, caption=False))
+    draw = FIGURES[figure](3, "l{}")
+    screen, paper = draw(origin=ORIGIN), draw(origin=ORIGIN, look=Look(6.9, 2))
+    assert left_off(screen) == left_off(paper) == ""
+    bare = draw(origin=ORIGIN, look=Look(6.9, 2, title=False, caption=False))
     said = left_off(bare)
     assert ORIGIN.missing in said and ORIGIN.missing not in content(bare)
     assert "Code: commit 0123abc." in said
     told = {word for word in content(screen).split() if re.search("[a-zA-Z]", word)}
-    assert told <= {*content(page).split()}
+    assert told <= {*content(paper).split()}
     assert {word.strip(".") for word in told} <= {
         word.strip(".") for word in f"{content(bare)} {said}".split()
     }

@@ -418,7 +418,7 @@ def test_published_chart_is_redrawn_without_an_attack(tmp_path: Path) -> None:
             (tmp_path / "robustness" / path.name).write_bytes(path.read_bytes())
     line = ["study=robustness", f"output_dir={tmp_path}", "redraw=true"]
     given = script["checked_arguments"]([*line, "epsilon=[0,0.05,0.1,0.15,0.2,0.3]"])
-    chosen = script["chosen_study"](given)
+    chosen = study.open_study("robustness", str(tmp_path))
     with pytest.raises(
         Refusal, match=r"0\.3\.csv is missing: it is written by the same"
     ):

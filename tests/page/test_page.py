@@ -271,7 +271,7 @@ def factorial_of(tmp_path, **other):
     records = sealed_studies.factorial(folder, factors, range(6), **other)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exhibit_files, "FORMATS", {"svg": FORMATS["svg"]})
-        study_report.ablation(folder)
+        study_report.write_study(folder)
     return folder, records
 
 
@@ -361,7 +361,7 @@ def test_a_study_that_is_no_factorial_is_refused(tmp_path):
 def test_a_run_is_named_by_the_nearest_preset(changes, name):
     """And by the levels that it has of its own."""
     treatment = composed(changes)[0][0].treatment
-    assert page_network.name({"treatment": treatment}) == name
+    assert page_network.visitor_name({"treatment": treatment}) == name
 
 
 def test_numbers_of_a_network_are_those_of_its_file():

@@ -211,7 +211,9 @@ def test_mlflow_mirrors_settings_curve_and_result(
     record, place = only(output), Path(output)
     planned(output, "a-study", "activation=relu")
     for _ in range(2):
-        assert tracker.mlflow(tracker.Copy(place, record, "a-study", "activation=relu"))
+        assert tracker.write_mlflow(
+            tracker.Copy(place, record, "a-study", "activation=relu")
+        )
     (row,) = own_runs.mlruns(place / "mlruns").to_dict("records")
     assert row["activation"] == "relu" and row["status"] == "FINISHED"
     assert row["test_error"] == pytest.approx(record["response"]["test_error"])
@@ -314,7 +316,7 @@ def test_sweep_mirrors_its_study(
 ) -> None:
     """Every run of a study lies under its treatment, also if it was finished before."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
-    monkeypatch.setattr(study_report, "ablation", lambda folder: [folder])
+    monkeypatch.setattr(study_report, "write_study", lambda folder: [folder])
     monkeypatch.setattr(sweep, "start_worker", stub_worker.start)
     design, runs = small(2)
     for name in ("none", "tensorboard"):

@@ -33,7 +33,7 @@ def page(tmp_path_factory):
     sealed_studies.one_factor(folder, range(7), tried=THREE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exhibit_files, "FORMATS", {"svg": FORMATS["svg"]})
-        study_report.ablation(folder)
+        study_report.write_study(folder)
     return (folder / "report.html").read_text()
 
 

@@ -70,7 +70,7 @@ def arms(tmp_path_factory):
     lost = {("optimizer=adam", 1)}
     data = {"data": datasets.load_data("digits", None).sha256}
     sealed_studies.one_factor(folder, range(7), tried=THREE, lost=lost, **data)
-    return folder, study_report.ablation(folder)
+    return folder, study_report.write_study(folder)
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_study_whose_runs_all_diverged_is_drawn(tmp_path, svg_alone):
     lost = {(arm, seed) for arm in ("reference", "head=softmax") for seed in range(3)}
     tried = {"head": ["softmax"]}
     sealed_studies.one_factor(tmp_path / "s", range(3), tried=tried, lost=lost)
-    study_report.ablation(tmp_path / "s")
+    study_report.write_study(tmp_path / "s")
     assert (tmp_path / "s" / "report.html").read_text().count("diverged") > 6
 
 
@@ -387,7 +387,7 @@ def test_names_are_escaped_everywhere(tmp_path):
     """A level that is a script, a formula or a command of LaTeX stays a text."""
     tried = {"schedule": [EVIL], "order": ["=1+1"], "input": ["\\input{x}|$"]}
     sealed_studies.one_factor(tmp_path / "s", range(2), tried=tried)
-    paths = study_report.ablation(tmp_path / "s")
+    paths = study_report.write_study(tmp_path / "s")
     page = (tmp_path / "s" / "report.html").read_text()
     assert html.escape(EVIL) in page and "<script>alert" not in page
     assert "'=1+1" in (tmp_path / "s" / "effects.csv").read_text()
@@ -407,7 +407,7 @@ def test_a_factorial_has_ladders_and_interactions(tmp_path):
     sealed_studies.factorial(
         tmp_path / "s", factors, range(4), "path", search=range(90, 92)
     )
-    names = {path.name for path in study_report.ablation(tmp_path / "s")}
+    names = {path.name for path in study_report.write_study(tmp_path / "s")}
     for figure in ("ladder", "path", "shapley", "interactions", "ablation_chart"):
         assert f"{figure}.svg" in names
     effects = effect_tables.read_effects(tmp_path / "s" / "effects.csv")
@@ -427,7 +427,7 @@ def test_a_ladder_has_its_steps_and_their_curves(tmp_path):
     chain = {"reference": {}, "head=softmax": {"head": "softmax"}}
     chain["both"] = {"head": "softmax", "activation": "relu"}
     sealed_studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(3))
-    names = {path.name for path in study_report.ablation(tmp_path / "s")}
+    names = {path.name for path in study_report.write_study(tmp_path / "s")}
     assert "ladder.svg" in names and "ablation_chart.svg" not in names
     drawing = (tmp_path / "s" / "ladder.svg").read_text()
     assert "So few blocks have no 95" in drawing and "Thick line" not in drawing
@@ -449,7 +449,7 @@ def test_lost_run_takes_its_seed_from_every_figure(tmp_path, said):
     a level are lost stands in the table, on the page and in a figure of its own."""
     factors, lost = ("units", "head"), {("units=today head=today", 1): said}
     sealed_studies.factorial(tmp_path / "s", factors, range(6), lost=lost)
-    study_report.ablation(tmp_path / "s")
+    study_report.write_study(tmp_path / "s")
     effects = effect_tables.read_effects(tmp_path / "s" / "effects.csv")
     assert effects["mean"].abs().max() < 0.05
     paper = effects["estimand"] == "simple effect (others as in paper)"
@@ -570,7 +570,7 @@ def test_bad_arguments_are_refused_with_the_fix(arms, typed, said):
 
 def test_save_names_its_files_by_their_formats(tmp_path):
     """A figure of another script is written the same way."""
-    paths = study_report.save(Figure(), tmp_path / "figure", ["svg", "pdf"])
+    paths = study_report.write_figure(Figure(), tmp_path / "figure", ["svg", "pdf"])
     assert [path.name for path in paths] == ["figure.svg", "figure.pdf"]
     assert all(path.stat().st_size > 500 for path in paths)
 

@@ -577,7 +577,7 @@ def test_lines_without_a_terminal_come_at_once_and_every_half_minute(
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress, "say", lambda text, file: lines.append(text))
     state = progress.State(8, 40.0, deque(), 1000.0)
-    with progress.board(Console(file=io.StringIO())) as show:
+    with progress.progress_display(Console(file=io.StringIO())) as show:
         for second in range(70):
             now[0] = 1000.0 + second
             state.done = min(8, second // 8)
