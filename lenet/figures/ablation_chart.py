@@ -476,7 +476,7 @@ def _beside(arm: Any, brief: bool, width: float) -> tuple[list[str], list[str]]:
     unit = unit_of(arm)
     said = filter(None, [interval(arm.low, arm.high, unit), "; ".join(kept)])
     effect = wrap(f"{points(arm.mean, unit)} {arm.verdict}{mark}", width, BODY)
-    return effect, wrap(" ".join(said), width, SMALL)
+    return effect, [line for part in said for line in wrap(part, width, SMALL)]
 
 
 def _limits(rows: list[_Row], sides: int) -> list[tuple[float, float]]:

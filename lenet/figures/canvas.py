@@ -231,11 +231,11 @@ def rendered(figure: Figure, suffix: str, look: Look = SCREEN) -> bytes:
 def marker(verdict: str, x: list[float], y: list[float], label: str = "") -> Line2D:
     """The sign of a verdict, at a place or for a legend."""
     color, shape, filled = VERDICTS[verdict]
-    line = Line2D(x, y, linewidth=0, color=color, marker=shape, markersize=7.5)
+    line = Line2D(x, y, linewidth=0, color=color, marker=shape, markersize=6)
     crossed = shape == "x"  # has no face
     line.set(label=label, zorder=5, markerfacecolor=color if filled else WHITE)
     line.set_markeredgecolor(WHITE if filled and not crossed else color)
-    line.set_markeredgewidth(1.6 if crossed else 0.9)
+    line.set_markeredgewidth(1.4 if crossed else 0.7)
     return line
 
 

@@ -41,7 +41,7 @@ from lenet.studies.origin import NOWHERE, Origin
 PLAIN = FAINT, 1.0  # a color and its strength
 CELL, MOST, LOW = 1.25, 1.9, 0.74  # inches: width of a cell, its most, its height
 DAGGER = "\N{DAGGER}"
-WORDS = {"better": "help each other", "worse": "overlap"}
+WORDS = {"better": "better together", "worse": "worse together"}
 
 
 def heat_map(
@@ -88,10 +88,10 @@ def finding(pairs: pd.DataFrame, reference: str) -> str:
         return f"No proof that any of {len(pairs)} pairs of changes interacts"
     first = proven.loc[proven["mean"].abs().idxmax()]
     first_factor, other = first["factor"].split(":")
-    does = "more" if first["verdict"] == "better" else "less"
     return (
-        f"{len(proven)} of {len(pairs)} pairs of changes to {reference} interact: most "
-        f"of all, {first_factor} helps {does} with {other} {effect_in_brackets(first)}"
+        f"{len(proven)} of {len(pairs)} pairs of changes to {reference} interact. Most "
+        f"of all {first_factor} and {other}: {first['verdict']} together than their "
+        f"effects add up to {effect_in_brackets(first)}"
     )
 
 
@@ -175,8 +175,7 @@ def _cell(
 def _caption(effects: pd.DataFrame) -> str:
     below = (
         "Below: how the effect of the one differs with the other changed too; if that "
-        "is proven, blue: they help each other; orange: they overlap, the two help "
-        "less than their sum."
+        "is proven, blue: better together than their effects add up to; orange: worse."
     )
     digits = effects["low_digits"].notna().any()
     what, unit = measured_as(effects), unit_of(effects.iloc[0])

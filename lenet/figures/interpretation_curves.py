@@ -59,8 +59,8 @@ NAMES = {
 
 # Each test of the maps: what its panels show, and along what.
 TESTS = {
-    "deletion": ("still read alike, % of images", "pixels taken away, %"),
-    "insertion": ("already read alike, % of images", "pixels put in, %"),
+    "deletion": ("still read alike, %", "pixels taken away, %"),
+    "insertion": ("already read alike, %", "pixels put in, %"),
 }
 LIKE = {
     "signed": ("likeness of maps", "randomised down to"),
@@ -148,7 +148,7 @@ def probe_chart(
 
 
 def probe_finding(accuracy: pd.DataFrame) -> str:
-    """One sentence: the best layer of each network, trained and untrained."""
+    """One sentence: the layer of each network with the least error, trained and not."""
     clean = accuracy[accuracy["images"] == "clean"]
     said = []
     for network, rows in clean.groupby("network", sort=False):
@@ -157,11 +157,11 @@ def probe_finding(accuracy: pd.DataFrame) -> str:
             for weights, layers in rows.groupby("weights")
         }
         each = [
-            f"{decimals(100 * layer['mean'], 1)} % at {layer['layer']}"
+            f"{decimals(100 * (1 - layer['mean']), 1)} % at {layer['layer']}"
             for layer in best.values()
         ]
         said.append(f"{called(network)} {each[0]}, untrained {each[1]}")
-    return f"What a linear probe reads at best: {'; '.join(said)}"
+    return f"What a linear probe misreads at best: {'; '.join(said)}"
 
 
 def sae_chart(table: pd.DataFrame, layer: str, origin: Origin = NOWHERE) -> Figure:
@@ -256,7 +256,8 @@ def sanity_chart(
         f"{line_and_band(seed_means(faithful, keys, 'kept'))} "
         f"n = {int(faithful['n'].iloc[0])} test images. A map that shows what matters "
         "falls early where its pixels are taken away, and rises early where they are "
-        "put in. Likeness: rank correlation of a map with that of the trained network, "
+        "put in. Likeness: rank correlation of a map (sizes: of its absolute values) "
+        "with that of the trained network, "
         "as layers are randomised from the output downwards; thin: of the map with the "
         "image alone. A layer without parameters changes nothing."
     )

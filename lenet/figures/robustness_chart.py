@@ -265,10 +265,14 @@ def _panel(
     _strongest(accuracy, mine)
     _hatch(accuracy, mine)
     of_level = effects[effects["level"] == name]
-    reach = of_level[["low", "high", "mean"]].abs().to_numpy()
+    reach = 110 * of_level[["low", "high", "mean"]].to_numpy()
+    reach = reach[np.isfinite(reach)]
     _differences(difference, of_level)
-    limit = max(1.0, *(110 * reach[np.isfinite(reach)]), 1.0)
-    difference.set_ylim(-limit, limit)
+    difference.set_ylim(min([-1.0, *reach]), max([1.0, *reach]))
+    if name == reference:
+        there = difference.transAxes
+        said = difference.text(0.5, 0.55, "the reference", transform=there)
+        said.set(fontsize=SMALL, ha="center")
     difference.axhline(0, color=INK, linewidth=0.9, zorder=1)
     for axes in (accuracy, difference):
         axes.set_xlim(-0.03 * rows["epsilon"].max(), 1.04 * rows["epsilon"].max())

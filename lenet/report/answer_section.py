@@ -19,7 +19,9 @@ MOST = 12  # rows of a table that is not folded
 def answer_section(studies: Sequence[Study], came_out: str) -> Markup:
     """The question, the answer, and the error of every treatment."""
     asked = " ".join(map(question, studies))
-    tables = pd.concat([error_table(study) for study in studies]).drop_duplicates()
+    of_each = {study.name: error_table(study) for study in studies}
+    tables = pd.concat(of_each, names=["study"])
+    tables = tables.reset_index("study", drop=len(studies) == 1)
     return filled(
         "errors",
         asked=asked,
@@ -33,20 +35,21 @@ def question(study: Study) -> str:
     """What the study asked, in a sentence."""
     what = study.response.name.replace("_", " ")
     network, seeds = level_names.study_network(study), study.runs["seed"].nunique()
-    many = f"{len(study.runs):,} runs, {seeds} seeds"
+    many = f"{len(study.runs):,} runs of {seeds} seeds"
     if study.factorial:
         factors, cells = len(study.levels), len(study.treatments)
         return (
             f"What do {factors} changes to {network} do to the {what}, alone and in "
-            f"all {cells} combinations? ({many})"
+            f"all {cells} combinations, in {many}?"
         )
     if study.rungs:
         new = level_names.end_network(study, study.new)
-        return f"What does each step from {network} to {new} do to the {what}? ({many})"
+        way = f"each step from {network} to {new}"
+        return f"What does {way} do to the {what}, in {many}?"
     arms = len(study.treatments) - 1
     return (
-        f"What does each of {arms} changes, alone, do to the {what} of {network}? "
-        f"({many})"
+        f"What does each of {arms} changes, alone, do to the {what} of {network}, in "
+        f"{many}?"
     )
 
 
@@ -64,7 +67,7 @@ def error_table(study: Study) -> pd.DataFrame:
                 "lost": len(runs) - len(kept),
                 f"{study.response.name}, %": decimals_of(kept.mean()),
                 "95 % interval": ranged(low, high),
-                "single runs, %": ranged(kept.min(), kept.max()),
+                "lowest to highest, %": ranged(kept.min(), kept.max()),
             }
         )
     return pd.DataFrame(rows)

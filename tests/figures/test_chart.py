@@ -175,7 +175,7 @@ def test_verdict_has_its_colour_and_its_marker():
     for verdict in VERDICTS:
         color, marker, _ = canvas.VERDICTS[verdict]
         at = [x for x in lines if (x.get_color(), x.get_marker()) == (color, marker)]
-        assert any(line.get_markersize() > 7 for line in at), verdict
+        assert any(line.get_markersize() > 4 for line in at), verdict
         assert verdict in content(figure)
 
 

@@ -197,7 +197,8 @@ def test_heat_map_has_every_pair_once_and_marks_the_proven(factors):
     colored = pairs["verdict"].isin(["better", "worse"]).sum()
     assert sum(len(set(color)) > 1 for color in filled) == colored
     finding = interaction.finding(pairs, "paper")
-    assert "factor0 helps less with factor1" in finding and finding in content(figure)
+    assert "factor0 and factor1: worse together than" in finding
+    assert finding in content(figure)
     row = pairs[pairs["factor"] == "factor0:factor1"].iloc[0]
     assert canvas.interval(row["low"], row["high"]) in content(figure)
     effects = effects.assign(low_digits=-0.00123, high_digits=0.00456)
