@@ -20,8 +20,8 @@ def answer_section(studies: Sequence[Study], came_out: str) -> Markup:
     """The question, the answer, and the error of every treatment."""
     asked = " ".join(map(question, studies))
     of_each = {study.name: error_table(study) for study in studies}
-    tables = pd.concat(of_each, names=["study"])
-    tables = tables.reset_index("study", drop=len(studies) == 1)
+    tables = pd.concat(of_each, names=["of study"])
+    tables = tables.reset_index("of study", drop=len(studies) == 1)
     return filled(
         "errors",
         asked=asked,

@@ -483,6 +483,9 @@ def test_two_studies_stand_side_by_side(tmp_path, capsys):
     assert str(tmp_path / "one-other" / "report.html") in capsys.readouterr().out
     rows = effect_tables.read_effects(tmp_path / "one-other" / "ablation_chart.csv")
     assert rows.groupby("study")["factor"].count().to_dict() == {"one": 3, "other": 3}
+    page = (tmp_path / "one-other" / "report.html").read_text()
+    errors = page[page.index('id="errors"') : page.index('id="ablation_chart"')]
+    assert errors.count("<td>one</td>") == errors.count("<td>other</td>") == 4
 
 
 def climbed(folder, preset, steps, seeds=range(6), **other):
