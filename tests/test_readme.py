@@ -340,6 +340,8 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "docs/interpretation.md": (
         "(n = {interpretation[practice=modern].n} seeds)",
         "learned on {probe.images:,} images",
+        "leaves {sparse[paper]} % of the variance of F6 unexplained in 1998's network "
+        "and {sparse[modern]} % in today's",
         *(
             f"| {words} | {{probe[paper {where}]}} | {{probe[modern {where}]}} |"
             for words, where in (
@@ -698,7 +700,8 @@ class Attacked:
 
 
 class Probed:
-    """Accuracies of outputs/interpretation, in %: network, weights, images, layer."""
+    """What outputs/interpretation says, in % with its interval: the accuracy of a probe
+    by network, weights, images and layer; of F6 what TopK leaves unexplained."""
 
     def __init__(self) -> None:
         folder = OUTPUTS / "interpretation"
@@ -710,8 +713,22 @@ class Probed:
     def __getitem__(self, where: str) -> str:
         keys = ("network", "weights", "images", "layer")
         wanted = dict(zip(keys, where.split(), strict=True))
-        (row,) = (r for r in self.rows.to_dict("records") if fits(r, wanted))
-        return decimals(100 * row["mean"], 1)
+        return self.share(self.rows, wanted)
+
+    def unexplained(self, network: str, latents: int) -> str:
+        """Of the variance of F6, where so many latents may be active."""
+        rows = effect_tables.read_effects(
+            OUTPUTS / "interpretation/sae_unexplained.csv"
+        )
+        keys = {"network": network, "weights": "trained", "method": "topk"}
+        return self.share(rows[rows["setting"] == latents], keys)
+
+    def share(self, rows: pandas.DataFrame, wanted: dict[str, str]) -> str:
+        (row,) = (row for row in rows.to_dict("records") if fits(row, wanted))
+        mean, low, high = (
+            decimals(100 * row[key], 1) for key in ("mean", "low", "high")
+        )
+        return f"{mean} ({low} to {high})"
 
 
 @dataclass(frozen=True)
@@ -790,7 +807,8 @@ def known() -> dict[str, Any]:
     return {
         **studies,
         "attack": Attacked(),
-        "probe": Probed(),
+        "probe": (probed := Probed()),
+        "sparse": {name: probed.unexplained(name, 8) for name in ("paper", "modern")},
         "paper_net": Counts("paper"),
         "modern_net": Counts("modern"),
         "fig5_test": fig5,
