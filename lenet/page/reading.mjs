@@ -103,9 +103,7 @@ function facts(run) {
   const { activation, pooling, head } = run.levels;
   const { n, mean, low, high } = run.like;
   const range =
-    low === null || high === null
-      ? ""
-      : ` (${decimals(100 * low)} to ${decimals(100 * high)})`;
+    low === null || high === null ? "" : ` (${decimals(100 * low)} to ${decimals(100 * high)})`;
   const alike = n > 1 ? [`; mean of ${n} seeds `, number(percent(mean) + range, "interval")] : [];
   return make(
     "div",
