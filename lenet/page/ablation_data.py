@@ -17,7 +17,7 @@ from lenet.config import Refusal, current
 from lenet.page.network_data import mean_with_interval
 from lenet.records.record_types import Plan, PlannedArm
 from lenet.studies import study
-from lenet.studies.effect import GUESSING, MAIN, effects_of_kind
+from lenet.studies.effect import GUESSING, MAIN, TEST_ERROR, effects_of_kind
 from lenet.studies.statistics import sign_flip
 
 # What the page calls factors and levels; others keep the names of the design.
@@ -152,9 +152,9 @@ def rounded(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main_effect(folder: Path, factor: str) -> dict[str, Any]:
-    """A factor's main effect as published."""
+    """A factor's main effect on the test error as published."""
     table = pd.read_csv(folder / "effects.csv")
-    rows = effects_of_kind(table, MAIN)
+    rows = effects_of_kind(table[table["response"] == TEST_ERROR.name], MAIN)
     rows = rows[rows["factor"] == factor]
     if len(rows) != 1:
         raise Refusal(f"{folder} has no main effect of {factor}: draw its chart")

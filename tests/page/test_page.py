@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import sealed_studies
 import small_networks
@@ -301,6 +302,16 @@ def test_switches_are_the_effects_of_arms_and_add_up_to_main_effects(tmp_path):
             for key in ("mean", "low", "high"):
                 expected = arm[key] if np.isfinite(arm[key]) else None
                 assert switch[key] == pytest.approx(expected, abs=2e-6)
+
+
+def test_main_effect_is_that_on_the_labels_as_they_are(tmp_path):
+    """A study gives its effects on the corrected labels in the same table."""
+    folder, _ = factorial_of(tmp_path)
+    told = ablation_data.factorial_content(folder)
+    table = pd.read_csv(folder / "effects.csv")
+    other = table.assign(response="corrected_error", mean=table["mean"] + 1)
+    pd.concat([other, table]).to_csv(folder / "effects.csv", index=False)
+    assert ablation_data.factorial_content(folder) == told
 
 
 def test_cells_are_the_records_errors(tmp_path):
