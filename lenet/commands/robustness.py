@@ -375,7 +375,8 @@ def caption(chosen: Study, task: Task) -> str:
     tries, most = task.effort.tries, robustness.STRONGEST
     long, images = robustness.LONG * tries.steps, len(task.labels)
     about = (
-        f"APGD on the margin in the {task.norm} ball on {images:,} test images, "
+        f"APGD on the margin (from every other start as a share of the logits' spread) "
+        f"in the {task.norm} ball on {images:,} test images, "
         f"{tries.steps} steps towards each other class and {long} towards all at once "
         f"from {tries.restarts} random starts"
     )
