@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -59,18 +59,19 @@ def typed(arguments: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
     """What was typed as key=value, over the defaults of the keys that are known."""
     given = dict(known)
     for text in arguments:
-        key, value = pair(text)
-        if key not in known:
-            raise Refusal(suggest(key, known, "key", "keys"))
+        key, value = pair(text, known)
         given[key] = value
     return given
 
 
-def pair(text: str) -> tuple[str, str]:
-    """The key and the value that were typed; a place as lenet.train would take it."""
+def pair(text: str, known: Collection[str] | None = None) -> tuple[str, str]:
+    """The key, one of those that are known, and the value that were typed; a place as
+    lenet.train would take it."""
     key, _, value = text.partition("=")
+    if known is not None and key not in known:
+        raise Refusal(suggest(short_text(key), known, "key", "keys"))
     if not value or not text.isprintable():
-        raise Refusal(f"{short_text(text)!r}: write {short_text(key)!r}=<value>")
+        raise Refusal(f"{short_text(text)!r}: write {short_text(key)}=<value>")
     if key in ("output_dir", "data_dir"):
         value = typed_place(key, value)
     if key == "data_dir" and not Path(value).is_dir():

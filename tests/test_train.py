@@ -288,7 +288,8 @@ def test_missing_data_is_an_environment_error(
     assert done.code == 3
     assert "or train with data=digits" in done.err  # not every command has that key
     assert "Traceback" not in done.err
-    assert done.err.count("\n") == 1
+    # Older versions of torchvision begin with an empty line.
+    assert done.err.strip().count("\n") == 0
     assert not done.runs
 
 

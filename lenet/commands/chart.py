@@ -88,11 +88,7 @@ def typed_pairs(arguments: Sequence[str], known: Sequence[str]) -> dict[str, str
     """What is typed as key=value, of the keys that are known."""
     given: dict[str, str] = {}
     for text in arguments:
-        key, value = pair(text)
-        if key not in known:
-            raise Refusal(suggest(key, known, "key", "keys"))
-        if not value:
-            raise Refusal(f"{text}: write {key}=<value>")
+        key, value = pair(text, known)
         if key in given:
             raise Refusal(f"{key}= is there twice: say it once")
         if key in ("allow_partial", "mix") and value not in ("true", "false"):

@@ -94,14 +94,11 @@ def typed_specs(arguments: Sequence[str]) -> tuple[dict[str, str], analysis.Spec
     given: dict[str, str] = {}
     specs: analysis.Specs = SPECS
     for text in arguments:
-        key, value = pair(text)
-        if key.partition(".")[0] in SPECS:
-            specs = analysis.with_number(specs, key, value)
+        if text.partition("=")[0].partition(".")[0] in SPECS:
+            specs = analysis.with_number(specs, *pair(text))
         else:
+            key, value = pair(text, [*OWN, *SPECS])
             given[key] = value
-    for key in given:
-        if key not in OWN:
-            raise Refusal(suggest(key, [*OWN, *SPECS], "key", "keys"))
     if ("run" in given) == ("study" in given):
         raise Refusal("say which runs: either run= or study=")
     return given, specs

@@ -141,15 +141,29 @@ def carry_out(
     # Workers write records and tell ids alone: what came out is read, and its seal
     # checked.
     records |= recorded(places.output_dir, missing, set(), {})
+    publish(folder, plan, runs, records, failures)
+    return folder
+
+
+def publish(
+    folder: Path,
+    plan: Plan,
+    runs: Mapping[str, Config],
+    records: Mapping[str, Record],
+    failures: Mapping[str, str],
+) -> None:
+    """Write the study with the records that there are, then its weights.
+
+    A Refusal (1) names the runs that failed.
+    """
     with plans.held(folder):  # against another sweep, with more seeds, of this study
         plans.publish_study(folder, plan, records)
         if failures:
             raise Refusal(failure_table(failures, runs, len(runs)), 1)
         if lost := len(runs) - len(records):
             raise Refusal(f"{lost} records were lost meanwhile: run it again", 1)
-        chosen = {name: records[name] for name in shown & records.keys()}
-        write_weights(folder, places.output_dir, chosen)
-    return folder
+        shown = plans.shown_runs(plan) & records.keys()
+        write_weights(folder, str(folder.parent), {run: records[run] for run in shown})
 
 
 def write_weights(folder: Path, output_dir: str, records: Mapping[str, Record]) -> None:

@@ -91,13 +91,7 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
 
     Both results of a run that came out otherwise are kept: the new one in reruns/.
     """
-    import torch
-    from safetensors.torch import save
-
-    from lenet.training import stack
-
     first = store.select(run, output_dir)
-    config = Config(current(first["treatment"]), first["seed"])
     name = first["run_id"]
     if run_record.edition(first) != EDITION:
         commit = first["code"]["commit"]
@@ -106,18 +100,7 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
             f"is edition {EDITION}: git worktree add ../earlier {commit} has the code "
             "of that one"
         )
-    # With the threads and the kind of device that it had, but alone: a run's bits may
-    # depend on no other run of its stack.
-    alone: StackPlace = {**first["stack"], "size": 1, "position": 0}
-    torch.set_num_threads(alone["threads"])
-    train.reuse_memory()
-    device: Any = alone["device"].split(":")[0]
-    places = Places(data_dir, output_dir, device)
-    data = train.load_data_sets([config], places)[str(config.treatment["data"])]
-    taught_by = teachers(config, data, output_dir)
-    result = stack.train([config], data, teachers=taught_by)[0]
-    weights = save(dict(result.weights)) if run_record.stayed_finite(result) else None
-    again = run_record.record_content(config, data, result, alone, weights)
+    again, weights = trained_alone(first, output_dir, data_dir)
     different = run_record.different(first, again)
     if not different:
         return f"run {name}: the same bits again (weights {first['weights']})"
@@ -133,6 +116,32 @@ def rerun(run: str, output_dir: str, data_dir: str | None) -> str:
         + f"; both are kept, the new one in {place}",
         4,
     )
+
+
+def trained_alone(
+    first: Record, output_dir: str, data_dir: str | None
+) -> tuple[Record, bytes | None]:
+    """A run's record, not yet sealed, and its weights, if they stayed finite.
+
+    With the threads and the kind of device that it had, but alone: a run's bits may
+    depend on no other run of its stack.
+    """
+    import torch
+    from safetensors.torch import save
+
+    from lenet.training import stack
+
+    config = Config(current(first["treatment"]), first["seed"])
+    alone: StackPlace = {**first["stack"], "size": 1, "position": 0}
+    torch.set_num_threads(alone["threads"])
+    train.reuse_memory()
+    device: Any = alone["device"].split(":")[0]
+    places = Places(data_dir, output_dir, device)
+    data = train.load_data_sets([config], places)[str(config.treatment["data"])]
+    taught_by = teachers(config, data, output_dir)
+    result = stack.train([config], data, teachers=taught_by)[0]
+    weights = save(dict(result.weights)) if run_record.stayed_finite(result) else None
+    return run_record.record_content(config, data, result, alone, weights), weights
 
 
 def by_how_much(first: Record, again: Record) -> str:

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -111,6 +112,8 @@ def test_programs_of_torch_give_our_logits(
     net: Trained, form: str, tmp_path: Path
 ) -> None:
     """Loaded without lenet, for any number of images."""
+    if form == "exported" and "LENET_LOWEST" in os.environ:
+        pytest.skip("torch 2.6 exports no function whose shapes are checked")
     path = formats.write_network(net, form, tmp_path / f"net{FORMATS[form][0]}")
     load = torch.jit.load if form == "torchscript" else torch.export.load
     program = load(str(path))
