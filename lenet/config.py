@@ -302,14 +302,21 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
             flat[key] = check_place(key, value)
         else:
             raise Refusal(unknown_key(key))
-    for low in [key for key in flat if key.endswith("_low")]:
-        high = low.removesuffix("_low") + "_high"
-        if number_of(flat[low]) > number_of(flat[high]):
-            raise Refusal(f"{low}={flat[low]} is above {high}={flat[high]}: swap them")
+    refuse_unfit_values(flat)
     flat.pop("optimizer.batch_size")  # the default of batch_size, no number of its own
     seed, replicates = int(number_of(flat.pop("seed"))), number_of(flat["replicates"])
     places = Places(**{key: flat.pop(key) for key in PLACES if key != "replicates"})  # type: ignore[arg-type]  # checked by check_place
     flat.pop("replicates")
+    return [Config(flat, seed + i) for i in range(int(replicates))], places
+
+
+def refuse_unfit_values(flat: Mapping[str, Value]) -> None:
+    """Refuse values that are each in their range, but not together."""
+    for low in [key for key in flat if key.endswith("_low")]:
+        high = low.removesuffix("_low") + "_high"
+        if number_of(flat[low]) > number_of(flat[high]):
+            raise Refusal(f"{low}={flat[low]} is above {high}={flat[high]}: swap them")
+    seed, replicates = (int(number_of(flat[key])) for key in ("seed", "replicates"))
     if seed + replicates - 1 not in RANGES["seed"]:
         raise Refusal(
             f"seed={seed} replicates={replicates}: the last seed is out of range: "
@@ -321,7 +328,6 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
     if data in TRAINING:
         check_split(data, TRAINING[data], train_size, most)  # type: ignore[arg-type]  # checked by check_number
     refuse_unfit_head(str(flat["head"]), CLASSES.get(data, 10), data)
-    return [Config(flat, seed + i) for i in range(int(replicates))], places
 
 
 def check_split(name: str, count: int, train_size: int | None, held_out: int) -> None:

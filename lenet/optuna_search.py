@@ -89,6 +89,19 @@ def is_search(overrides: Sequence[str]) -> bool:
     )
 
 
+def refuse_unsearchable(space: Sequence[Override]) -> None:
+    """Refuse an empty space, and one over what no search may choose."""
+    if not space:
+        raise Refusal(
+            "hydra/sweeper=optuna needs something to search: activation=relu,tanh or "
+            "'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
+        )
+    for override in space:
+        if override.key_or_group in FIXED:
+            raise Refusal(f"{override.input_line}: {override.key_or_group} is not "
+                          "searched; give it one value")  # fmt: skip
+
+
 def read_search(overrides: Sequence[str]) -> Search:
     """The search that a command line means, every value of it checked."""
     parsed = parse(overrides)
@@ -108,15 +121,7 @@ def read_search(overrides: Sequence[str]) -> Search:
         override for override in parsed if not override.key_or_group.startswith("hydra")
     ]
     space = [override for override in rest if override.is_sweep_override()]
-    if not space:
-        raise Refusal(
-            "hydra/sweeper=optuna needs something to search: activation=relu,tanh or "
-            "'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
-        )
-    for override in space:
-        if override.key_or_group in FIXED:
-            raise Refusal(f"{override.input_line}: {override.key_or_group} is not "
-                          "searched; give it one value")  # fmt: skip
+    refuse_unsearchable(space)
     fixed = [
         str(override.input_line)
         for override in rest

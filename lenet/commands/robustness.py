@@ -207,18 +207,23 @@ def prepared(given: Mapping[str, str], chosen: Study) -> Task:
     return Task(images, labels, keys, epsilons, effort, given["norm"], atlas[0])
 
 
-def measured_arm(
-    label: str, runs: Sequence[Record], output_dir: str, task: Task
-) -> tuple[pd.DataFrame, ...]:
-    """Cells, responses, atlas and smallest radii of one treatment, a stack of runs."""
-    alive = [record for record in runs if record["status"] == "finished"]
-    lost = pd.DataFrame(
+def diverged_runs(label: str, runs: Sequence[Record]) -> pd.DataFrame:
+    """The runs of a treatment that cannot be attacked, a row each."""
+    return pd.DataFrame(
         [
             {"treatment": label, "seed": record["seed"], "status": "diverged"}
             for record in runs
             if record["status"] == "diverged"
         ]
     )
+
+
+def measured_arm(
+    label: str, runs: Sequence[Record], output_dir: str, task: Task
+) -> tuple[pd.DataFrame, ...]:
+    """Cells, responses, atlas and smallest radii of one treatment, a stack of runs."""
+    alive = [record for record in runs if record["status"] == "finished"]
+    lost = diverged_runs(label, runs)
     blank = lost.merge(pd.DataFrame({"epsilon": task.epsilons}), how="cross")
     if not alive:
         return pd.DataFrame(), blank, pd.DataFrame(), lost
@@ -311,15 +316,15 @@ def write_results(
         effect_tables.as_markdown(named_rows, about),
         effect_tables.as_markdown(shown, radii(chosen, task)),
     ]
+    tables = {
+        "_cells": cells, "": rows, "_flips": smallest, "_flips_cells": flips,
+        "_effects": effects, "_atlas": pairs,
+    }  # fmt: skip
     files = {
-        f"{begin}_cells.csv": effect_tables.effects_csv(cells),
-        f"{begin}.csv": effect_tables.effects_csv(rows),
-        f"{begin}.md": "\n".join(texts),
-        f"{begin}_flips.csv": effect_tables.effects_csv(smallest),
-        f"{begin}_flips_cells.csv": effect_tables.effects_csv(flips),
-        f"{begin}_effects.csv": effect_tables.effects_csv(effects),
-        f"{begin}_atlas.csv": effect_tables.effects_csv(pairs),
+        f"{begin}{end}.csv": effect_tables.effects_csv(table)
+        for end, table in tables.items()
     }
+    files[f"{begin}.md"] = "\n".join(texts)
     for name, text in files.items():
         replace(folder / name, text.encode())
     drawn = study_report.write_figure(chart, folder / f"{begin}_chart")

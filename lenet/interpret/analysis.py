@@ -381,9 +381,6 @@ def read_result(place: Path) -> Result:
         for path in sorted(place.glob("*.npy"))
     }
     for path in sorted(place.glob("*.csv")):
-        # Names stay texts: the layer "none" is no missing value. Numbers stay what they
-        # are; pandas 2 may lose a last digit.
-        result[path.stem] = pd.read_csv(
-            path, keep_default_na=False, na_values=[""], float_precision="round_trip"
-        )
+        # Names stay texts: the layer "none" is no missing value.
+        result[path.stem] = pd.read_csv(path, keep_default_na=False, na_values=[""])
     return result

@@ -31,7 +31,7 @@ from lenet.interpret.layer_outputs import class_count, features, readable_images
 from lenet.training import draws
 from lenet.training.model import LAYERS, LeNet5
 
-Features = npt.NDArray[np.floating]  # [Any] is no type to beartype under numpy 1.26
+Features = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
 
 

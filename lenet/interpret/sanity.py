@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from jaxtyping import Float
-from scipy import integrate, stats
+from scipy import stats
 from torch import Tensor
 
 from lenet.config import Refusal
@@ -130,7 +130,7 @@ def area(
     """The area under each curve of `kept`: small for deletion, large for insertion."""
     grouped = table.sort_values("share").groupby(list(keys), sort=False)
     return grouped[["share", "kept"]].apply(
-        lambda curve: integrate.trapezoid(curve["kept"], curve["share"])
+        lambda curve: np.trapezoid(curve["kept"], curve["share"])
     )
 
 

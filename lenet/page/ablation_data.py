@@ -153,7 +153,7 @@ def rounded(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 def main_effect(folder: Path, factor: str) -> dict[str, Any]:
     """A factor's main effect on the test error as published."""
-    table = pd.read_csv(folder / "effects.csv", float_precision="round_trip")
+    table = pd.read_csv(folder / "effects.csv")
     rows = effects_of_kind(table[table["response"] == TEST_ERROR.name], MAIN)
     rows = rows[rows["factor"] == factor]
     if len(rows) != 1:

@@ -53,7 +53,6 @@ def read_effects(path: Path) -> pd.DataFrame:
     """
     return pd.read_csv(
         path,
-        float_precision="round_trip",  # pandas 2 may lose a last digit
         keep_default_na=False,
         na_values={name: [""] for name in NUMBERS},
         dtype=dict.fromkeys(set(COLUMNS) - set(NUMBERS), str),

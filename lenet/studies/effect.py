@@ -369,10 +369,8 @@ def _blocks(
     treatments = sorted(
         set(keys), key=lambda key: [(isinstance(part, str), part) for part in key]
     )
-    shape = (len(blocks), len(treatments))
-    values = np.full(shape, np.nan)
-    statuses = np.full(shape, "", dtype=object)
-    right = np.full(shape, None, dtype=object)
+    values = np.full((len(blocks), len(treatments)), np.nan)
+    statuses, right = (np.full(values.shape, empty, object) for empty in ("", None))
     row, column = (
         {key: i for i, key in enumerate(keys)} for keys in (blocks, treatments)
     )

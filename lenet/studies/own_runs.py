@@ -56,12 +56,7 @@ def separated(path: Path, separator: str) -> pd.DataFrame:
     """The rows of a CSV file; `None` and `NA` are texts there, levels for all we
     know, and only an empty cell is missing."""
     return pd.read_csv(
-        path,
-        sep=separator,
-        float_precision="round_trip",  # pandas 2 may lose a last digit
-        keep_default_na=False,
-        na_values=[""],
-        encoding="utf-8-sig",
+        path, sep=separator, keep_default_na=False, na_values=[""], encoding="utf-8-sig"
     )
 
 

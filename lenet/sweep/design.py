@@ -12,7 +12,7 @@ Every treatment is composed and checked before anything runs.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
@@ -199,10 +199,7 @@ def load_design(name: str, overrides: Sequence[str], yes: bool = False) -> Desig
     given = {str(name): tried for name, tried in content["factors"].items()}
     factors = {name: design_levels(name, tried, notes) for name, tried in given.items()}
     named = {text.split("=")[0] for text in overrides}
-    for factor, tried in factors.items():
-        for key in {key for settings in tried.values() for key in settings} & named:
-            of = "" if key == factor else f" (in {factor})"
-            raise Refusal(f"{key}={of} is what design={name} varies: leave it out")
+    refuse_varied_keys(name, factors, named)
     refuse_contradictions(name, content["kind"], factors)
     settings = content["base"].items()
     base = [f"{key}={as_typed(value)}" for key, value in settings if key not in named]
@@ -217,9 +214,8 @@ def load_design(name: str, overrides: Sequence[str], yes: bool = False) -> Desig
         raise Refusal(f"design={name} means {count:,} runs; if so, add yes=true")
     choose = one_at_a_time if content["kind"] in ALONE else cross
     choose = one_after_another if content["kind"] == "ladder" else choose
-    arms = distinct_arms(
-        [arm(base, chosen, factors) for chosen in choose(factors)], notes
-    )
+    arms = [arm(base, chosen, factors) for chosen in choose(factors)]
+    arms = distinct_arms(arms, notes)
     # What is typed holds for the search as for the runs, but for its seeds: those that
     # choose an order measure nothing.
     own = {
@@ -238,6 +234,17 @@ def load_design(name: str, overrides: Sequence[str], yes: bool = False) -> Desig
         places=places,
         notes=notes,
     )
+
+
+def refuse_varied_keys(
+    name: str, factors: Mapping[str, Levels], typed: Set[str]
+) -> None:
+    """Refuse what was typed of a key that one of the factors sets."""
+    for factor, tried in factors.items():
+        keys = {key for settings in tried.values() for key in settings}
+        for key in sorted(keys & typed):
+            of = "" if key == factor else f" (in {factor})"
+            raise Refusal(f"{key}={of} is what design={name} varies: leave it out")
 
 
 def named_preset(base: Sequence[str]) -> str:
