@@ -288,7 +288,9 @@ def resolve(tree: Mapping[str, Any]) -> tuple[list[Config], Places]:
             # A group is its level's name and, with dots, the level's numbers; those
             # that have no range are about the level: its label, its year, its source.
             flat[key] = check_level(key, value)
-            numbers = {f"{key}.{name}": number for name, number in value.items()}
+            own = group_levels(key)[str(flat[key])]
+            # What the level lacks is what the preset sets of its own level there.
+            numbers = {f"{key}.{name}": value[name] for name in own if name in value}
             flat |= {
                 key: check_number(key, value)
                 for key, value in numbers.items()
@@ -373,12 +375,12 @@ def number_of(value: Value) -> float:
 
 
 def check_level(group: str, value: Any) -> str:
-    """The level's name, if the group has it and the tree holds only its file's keys."""
+    """The level's name, if the group has it; every key is one of its levels'."""
     name = value.get("name") if isinstance(value, Mapping) else value
     if name not in names(group):
         raise Refusal(suggest(str(name), names(group), group, "levels"))
-    unknown = set(value) - set(group_levels(group)[name])
-    if unknown:
+    known = {key for content in group_levels(group).values() for key in content}
+    if unknown := set(value) - known:
         raise Refusal(suggest(unknown.pop(), group_levels(group)[name], "key", "keys"))
     return str(name)
 
@@ -612,6 +614,34 @@ def preset_treatments() -> dict[str, Mapping[str, Value]]:
     }
 
 
+def typed_settings(treatment: Mapping[str, Value], preset: str) -> list[str]:
+    """What is typed after preset=<preset> to mean a treatment: levels, then numbers.
+
+    >>> tanh = composed(["activation=tanh", "head.smoothing=0.1"])[0][0].treatment
+    >>> typed_settings(tanh, "modern")
+    ['activation=tanh', 'head.smoothing=0.1']
+    """
+    base, own = preset_treatments()[preset], read_conf(f"preset/{preset}.yaml")
+    words = [
+        f"{factor}={as_typed(treatment[factor])}"
+        for factor in (*FACTORS, "data")
+        if treatment[factor] != base[factor]
+    ]
+    default = dict(base)  # of every number, where these levels are typed
+    for factor in FACTORS:
+        level = group_levels(factor).get(str(treatment[factor]), {})
+        numbers = {**level, **own.get(factor, {})}
+        default |= {f"{factor}.{key}": numbers[key] for key in level}
+        default["batch_size"] = numbers.get("batch_size", default["batch_size"])
+    default |= {key: own[key] for key in own.keys() & RANGES.keys()}
+    typed = sorted(key for key in treatment if key in RANGES or key == RECORDS)
+    return words + [
+        f"{key}={as_typed(treatment[key])}"
+        for key in typed
+        if key not in default or treatment[key] != default[key]
+    ]
+
+
 @cache
 def read_conf(file: str) -> dict[str, Any]:
     """The content of a file of conf/."""
@@ -637,10 +667,15 @@ def tree(overrides: Sequence[Override]) -> dict[str, Any]:
     chosen |= {key: values[key] for key in values.keys() & chosen.keys()}
     del chosen["preset"]
     composed_tree = {key: own[key] for key in own.keys() - {"defaults", "hydra"}}
-    composed_tree |= {key: preset[key] for key in preset.keys() - {"defaults"}}
     composed_tree |= {
         group: dict(group_levels(group)[level]) for group, level in chosen.items()
     }
+    for key in preset.keys() - {"defaults"}:
+        if key in chosen:  # numbers of its level, for any level that has them
+            level = composed_tree[key]
+            level |= {name: preset[key][name] for name in preset[key].keys() & level}
+        else:
+            composed_tree[key] = preset[key]
     for key, value in values.items():
         group, _, name = key.rpartition(".")
         if group in chosen and name not in composed_tree[group]:

@@ -1,8 +1,12 @@
 """What may be typed, and what is refused with the fix in the message."""
 
+import contextlib
 import math
 import re
+import shutil
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +30,10 @@ from lenet.config import (
     composed,
     group_levels,
     names,
+    read_conf,
     resolve,
     typed_keys,
+    typed_settings,
 )
 from lenet.terminal import number
 
@@ -148,12 +154,88 @@ def test_every_factor_has_a_level_in_both_presets() -> None:
 
 
 @pytest.mark.parametrize("preset", names("preset"))
+def test_preset_sets_numbers_of_its_own_levels(preset: str) -> None:
+    """A number that its level lacks would be passed over."""
+    content, treatment = (
+        read_conf(f"preset/{preset}.yaml"),
+        only_run(f"preset={preset}"),
+    )
+    for group in content.keys() & set(GROUPS):
+        assert (
+            content[group].keys() <= group_levels(group)[treatment.level(group)].keys()
+        )
+
+
+@pytest.fixture
+def softer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """conf/ with a preset of its own: modern with two numbers of its levels changed."""
+    caches = (config.group_levels, config.preset_treatments, config.read_conf)
+    place = tmp_path / "conf"
+    shutil.copytree(CONF, place)
+    modern = (CONF / "preset" / "modern.yaml").read_text()
+    numbers = "\nhead: {smoothing: 0.05}\naugmentation: {degrees: 10.0}\n"
+    (place / "preset" / "softer.yaml").write_text(modern + numbers)
+    monkeypatch.setattr(config, "CONF", place)
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
+
+
+@pytest.mark.usefixtures("softer")
+@pytest.mark.parametrize(
+    ("typed", "smoothing", "degrees"),
+    [
+        ([], 0.05, 10.0),
+        (["head.smoothing=0.1"], 0.1, 10.0),
+        (["head=rbf"], None, 10.0),
+        (["head=rbf_map", "augmentation=none"], None, None),
+        (["augmentation=affine_elastic"], 0.05, 10.0),  # has degrees too
+        (["augmentation=elastic"], 0.05, None),
+    ],
+)
+def test_number_of_a_preset_holds_for_levels_that_have_it(
+    typed: list[str], smoothing: float | None, degrees: float | None
+) -> None:
+    """As Hydra composes it, but for the numbers that it leaves to other levels."""
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        composed_tree = compose("config", overrides=["preset=softer", *typed])
+    content = OmegaConf.to_container(composed_tree, resolve=True)
+    assert isinstance(content, dict)
+    (of_hydra,), _ = resolve({str(key): value for key, value in content.items()})
+    run = only_run("preset=softer", *typed)
+    assert run == of_hydra
+    assert run.treatment.get("head.smoothing") == smoothing
+    assert run.treatment.get("augmentation.degrees") == degrees
+    message = refusal("preset=softer", "head=rbf", "head.smoothing=0.1")
+    assert "has no number 'smoothing'" in message
+
+
+@pytest.mark.parametrize("preset", names("preset"))
 def test_one_override_changes_one_level(preset: str) -> None:
     """`preset=paper activation=gelu` is the paper with one level changed."""
     base = dict(only_run(f"preset={preset}", "optimizer=sgd").treatment)
     changed = only_run(f"preset={preset}", "optimizer=sgd", "activation=gelu").treatment
     assert base["activation"] != "gelu"
     assert dict(changed) == {**base, "activation": "gelu"}
+
+
+@pytest.mark.usefixtures("softer")
+@pytest.mark.parametrize("preset", [*names("preset"), "softer"])
+@pytest.mark.parametrize("level", sorted(BY_LEVEL.keys() - {"", "teacher=runs"}))
+def test_typed_settings_mean_the_very_treatment(level: str, preset: str) -> None:
+    """Every number of a level at the least that it may be, and each level with its
+    own; after any preset, and no word more than needed."""
+    least = [f"{key}={RANGES[key].low}" for key in BY_LEVEL[level]]
+    for numbers in ([], [*least, "epochs=3", "batch_size=7"]):
+        run = only_run("preset=paper", "data=digits", level, *numbers)
+        typed = typed_settings(run.treatment, preset)
+        assert only_run(f"preset={preset}", *typed) == run
+        for word in typed:
+            fewer = [other for other in typed if other != word]
+            with contextlib.suppress(Refusal):
+                assert only_run(f"preset={preset}", *fewer) != run
 
 
 def test_command_line_beats_the_preset_in_any_order() -> None:

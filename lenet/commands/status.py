@@ -8,19 +8,17 @@ lenet status study=quick        one study: how far it is, and which runs failed
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lenet.commands import sweep
 from lenet.config import (
-    FACTORS,
     Refusal,
-    Value,
-    as_typed,
     current,
     preset_treatments,
     short_text,
+    typed_settings,
 )
 from lenet.records import plan, store
 from lenet.records.record_types import Record
@@ -90,31 +88,11 @@ def outcome(record: Record) -> str:
 def line(record: Record) -> str:
     """What would be typed to train a run: the preset it is nearest to, what differs."""
     treatment = current(record["treatment"])
-    unlike = {
-        name: changes(treatment, base) for name, base in preset_treatments().items()
-    }
-    preset = min(unlike, key=lambda name: len(unlike[name]))
-    typed_keys = [f"{key}={as_typed(value)}" for key, value in unlike[preset].items()]
-    return " ".join([f"preset={preset}", *typed_keys, f"seed={record['seed']}"])
-
-
-def changes(
-    treatment: Mapping[str, Value], base: Mapping[str, Value]
-) -> dict[str, Value]:
-    """The settings in which a treatment differs from a base, levels first; numbers of
-    levels that are not the base's are their own."""
-    unlike = {
-        key: value
-        for key, value in treatment.items()
-        if key not in base or base[key] != value
-    }
-    chosen = {key: value for key, value in unlike.items() if key in FACTORS}
-    rest = {
-        key: value
-        for key, value in unlike.items()
-        if key.partition(".")[0] not in chosen
-    }
-    return chosen | rest
+    lines = [
+        [f"preset={preset}", *typed_settings(treatment, preset)]
+        for preset in preset_treatments()
+    ]
+    return " ".join([*min(lines, key=len), f"seed={record['seed']}"])
 
 
 def nets() -> list[dict[str, Any]]:

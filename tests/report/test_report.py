@@ -378,8 +378,7 @@ def test_reproduction_commands_mean_the_very_treatment(base):
     typed += " head.smoothing=0.1 data=digits seed=7 augmentation=rotate epochs=3"
     run = composed(typed.split())[0][0]
     record = {"treatment": dict(run.treatment), "seed": run.seed}
-    modern = composed(["preset=modern"])[0][0].treatment
-    command = reproduction.rerun_command(record, modern)
+    command = reproduction.rerun_command(record)
     words = command.removeprefix("python -m lenet.train ").split()
     again = composed(words)[0][0]
     assert (dict(again.treatment), again.seed) == (dict(run.treatment), 7)
