@@ -26,11 +26,13 @@ DIGITS = tuple("0123456789")  # what classes are called, unless they have other 
 
 class Words(NamedTuple):
     """Labels and years by factor and level; what has none keeps its name. designed:
-    the factors whose levels have the names that a design gives them."""
+    the factors whose levels have the names that a design gives them. given: what a
+    design calls levels that it does not name by their values."""
 
     labels: Mapping[str, Mapping[str, str]] = {}
     years: Mapping[str, Mapping[str, int]] = {}
     designed: frozenset[str] = frozenset()
+    given: Mapping[str, Mapping[str, str]] = {}
 
     def label(self, factor: str, level: str) -> str:
         """A level alone: "max pooling", or its name."""
@@ -50,6 +52,9 @@ class Words(NamedTuple):
         if factor in self.designed:
             return f"{factor}: {new}"
         if new not in known:
+            given = self.given.get(factor, {})
+            if given.keys() >= {new, old}:
+                return f"{factor}: {given[new]} for {given[old]}"
             named = self.label(factor, new)
             if "+" in factor:
                 return named
@@ -129,7 +134,7 @@ def study_words(study: Study) -> Words:
     for factor, labels in joints.items():
         if factor not in designed:
             names.setdefault(factor, {}).update(labels)
-    return Words(names, study.years, frozenset(designed))
+    return Words(names, study.years, frozenset(designed), study.given_names)
 
 
 def study_network(study: Study) -> str:
@@ -185,13 +190,16 @@ def joint_words(several: Iterable[Words]) -> Words:
     labels: dict[str, dict[str, str]] = {}
     years: dict[str, dict[str, int]] = {}
     designed: set[str] = set()
+    given: dict[str, dict[str, str]] = {}
     for words in several:
         designed |= words.designed
+        for factor, called in words.given.items():
+            given.setdefault(factor, {}).update(called)
         for factor, known in words.labels.items():
             labels.setdefault(factor, {}).update(known)
         for factor, dated in words.years.items():
             years.setdefault(factor, {}).update(dated)
-    return Words(labels, years, frozenset(designed))
+    return Words(labels, years, frozenset(designed), given)
 
 
 def joint(settings: Iterable[tuple[str, str]]) -> str:

@@ -8,7 +8,7 @@ as optimizer.lr, or the batch size that comes with an optimizer, is none of its 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -138,15 +138,21 @@ class Study:
     def new(self) -> str:
         """The other end of a ladder: its preset, or what the plan calls its levels."""
         end = self.of({factor: pair[1] for factor, pair in self.levels.items()})
+        known = {*FACTORS, *(key for keys in self.settings.values() for key in keys)}
         for record in self.records:
             if record["run_id"] in set(end["run_id"]):
                 treatment = settings_of(record)
                 for name, preset in preset_treatments().items():
-                    if all(preset[factor] == treatment[factor] for factor in FACTORS):
+                    if all(preset.get(key) == treatment.get(key) for key in known):
                         return name
         tried = self.plan["levels"] if self.plan else {}
-        joint = {factor for factor, keys in self.settings.items() if len(keys) > 1}
-        words = {str(list(tried[factor])[-1]) for factor in joint & set(tried)}
+        last = [(factor, *list(levels.items())[-1]) for factor, levels in tried.items()]
+        # A level that is named by its value, "softmax", says nothing of the others.
+        words = {
+            name
+            for factor, name, settings in last
+            if {key: str(value) for key, value in settings.items()} != {factor: name}
+        }
         return words.pop() if len(words) == 1 else "all changed"
 
     @property
@@ -174,6 +180,23 @@ class Study:
                 (name,) = arm["levels"].items()
                 names[name] = self.changed(treatment)
         return names
+
+    @cached_property
+    def given_names(self) -> dict[str, dict[str, str]]:
+        """By factor, what the design of a ladder or a cross calls its levels."""
+        named: dict[str, dict[str, str]] = {}
+        if not self.plan or self.plan["kind"] in plans.ALONE:
+            return named
+        planned = {
+            factor: {key for settings in tried.values() for key in settings}
+            for factor, tried in self.plan["levels"].items()
+        }
+        for arm, (factor, keys) in product(self.plan["arms"], self.settings.items()):
+            for called, name in arm["levels"].items():
+                value = str(level(arm["treatment"], keys))
+                if {*keys} <= planned.get(called, set()) and name != value:
+                    named.setdefault(factor, {})[value] = name
+        return named
 
     def changed(self, treatment: Mapping[str, Level]) -> dict[str, Level]:
         """What differs from the reference."""

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 import sealed_studies
@@ -153,6 +154,33 @@ def test_other_end_has_the_name_of_its_preset(tmp_path):
     sealed_studies.write_study(tmp_path / "s", "ladder", "paper", {}, chain, range(2))
     published = study.published_study(tmp_path / "s")
     assert published.new == "modern"
+
+
+def test_levels_of_numbers_have_the_names_of_their_design(tmp_path):
+    """ "distortions: large for small", and no values joined with a plus; the other end
+    is called so too where all factors have levels of that name."""
+    sizes = {
+        "small": {"augmentation.degrees": 7.0, "augmentation.shift_pixels": 1.0},
+        "large": {"augmentation.degrees": 10.0, "augmentation.shift_pixels": 2.0},
+    }
+    affine = {"augmentation": "affine", "augmentation.scale_low": 0.9}
+    arms_ = {
+        f"distortions={name}": {**affine, **settings}
+        for name, settings in sizes.items()
+    }
+    softmax = {"softmax": {"head": "softmax"}}
+    for heads, end in ((softmax, "large"), ({"new": {}}, "all changed")):
+        folder = tmp_path / end
+        tried = {"distortions": sizes, "head": heads}
+        sealed_studies.write_study(folder, "grid", "modern", tried, arms_, range(2))
+        published = study.published_study(folder)
+        for arm in published.plan["arms"]:  # each is of a level of both factors
+            arm["levels"]["head"] = list(heads)[0]
+        change = SimpleNamespace(factor="distortions", level="10.0+2.0")
+        change.reference = "7.0+1.0"
+        words = study_words(published)
+        assert words.change(change) == "distortions: large for small"
+        assert published.new == end
 
 
 def test_the_reference_has_the_name_of_the_plan(tmp_path):
