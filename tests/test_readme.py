@@ -193,7 +193,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "digits as trained in 1998 and "
         "{modern[reference].test[20].mean:.2f} % as trained today",
         "{factorial.pairs[proven]} of {factorial.pairs[all]} pairs of changes interact",
-        "{factorial.collapsed} of {factorial.runs} networks collapses",
+        "{factorial.collapsed} of {factorial.runs:,} networks collapses",
         "| 60,000 | {paper_1998[reference].n} "
         "| {paper_1998[reference].test[20]} "
         "| {paper_1998[reference].test[20].one_run} | {fig6[60,000]} |",
@@ -244,7 +244,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "better by {factorial.main[training].better} points on average",
         "and {factorial.alone[paper][training].effect[verdict]} alone in 1998: "
         "{factorial.alone[paper][training]}",
-        "{factorial.collapsed} of its {factorial.runs} networks",
+        "{factorial.collapsed} of its {factorial.runs:,} networks",
         "(n = {factorial[reference].n} seeds)",
         "the {factorial.main[units].effect[n]} seeds without",
         "{factorial.pairs[proven]} of the {factorial.pairs[all]} pairs",
