@@ -218,12 +218,16 @@ def joint(settings: Iterable[tuple[str, str]]) -> str:
 
 
 def in_words(parts: Iterable[str]) -> str:
-    """ "a, b and c".
+    """ "a, b and c", or "a; b and c" where one of them is "b and c".
 
     >>> in_words(["ReLU"]), in_words(["ReLU", "Adam", "dropout"])
     ('ReLU', 'ReLU, Adam and dropout')
+    >>> in_words(["dropout", "ReLU and Adam"])
+    'dropout; ReLU and Adam'
     """
     *most, last = parts
+    if most and any(" and " in part for part in (*most, last)):
+        return "; ".join((*most, last))
     return f"{', '.join(most)} and {last}" if most else last
 
 
