@@ -38,7 +38,15 @@ from lenet.report import effect_tables, exhibit_files, study_report
 from lenet.rounding import decimals
 from lenet.studies import corrected_labels, study
 from lenet.studies.corrected_labels import CORRECTED
-from lenet.studies.effect import GUESSING, MAIN, PAIR, SIMPLE, TEST_ERROR
+from lenet.studies.effect import (
+    GUESSING,
+    LADDER,
+    MAIN,
+    PAIR,
+    PATH,
+    SIMPLE,
+    TEST_ERROR,
+)
 from lenet.studies.statistics import prediction_interval
 from lenet.sweep import design
 from lenet.training import model
@@ -252,6 +260,9 @@ CLAIMS: dict[str, tuple[str, ...]] = {
             f"| {pair.replace(':', ' | ')} | {{factorial.pair[{pair}].cell}} |"
             for pair in PAIRS
         ),
+        "the runs of {path[reference].n} others measure it",
+        "ReLU with its initialisation, {path.steps[units]} points; distortions, "
+        "{path.steps[augmentation]}; and softmax for RBF units, {path.steps[head]}",
         "{paper_net.parameters:,} trainable parameters and {paper_net.connections:,} "
         "connections in 1998; {modern_net.parameters:,} parameters in the net",
     ),
@@ -653,8 +664,8 @@ class Published:
 
     @property
     def steps(self) -> dict[str, Arm]:
-        """The step of each factor of a ladder."""
-        return {row["factor"]: Arm([], row) for row in self.effects}
+        """The step of each factor of a path or a ladder."""
+        return self.of(PATH) or self.of(LADDER)
 
 
 def fits(row: Any, wanted: dict[str, str]) -> bool:
