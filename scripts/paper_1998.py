@@ -116,10 +116,15 @@ def figure_5(records: list[Record], title: str) -> Figure:
         f"n = {len(records)} seeds; band: 95 % prediction interval for one run. "
         f"Circles: Fig. 5, p. 10, one run; filled: outside the band\n({outside} of "
         f"{len(TEST) + len(TRAIN)}). {decimals(minutes(records), 1)} minutes of a "
-        "processor a run; two to three days in 1998."
+        f"processor a run; two to three days in 1998.\n{credit(records)}"
     )
     figure.supxlabel(caption, fontsize=8, color=GREY)
     return figure
+
+
+def credit(records: list[Record]) -> str:
+    """What a caption says of where the runs come from."""
+    return f"Code: {run_record.trained_with(records)}."
 
 
 def minutes(records: list[Record]) -> float:
@@ -159,6 +164,8 @@ def figure_6(sizes: dict[str, list[Record]]) -> Figure:
         fontsize=9.5,
     )
     axes.legend(frameon=False)
+    every = [record for losses in sizes.values() for record in losses]
+    figure.supxlabel(credit(every), fontsize=8, color=GREY)
     return figure
 
 
@@ -181,6 +188,7 @@ def figure_8(records: list[Record], data_dir: str | None) -> Figure:
         "label and share of seeds that miss it",
         weight="bold",
     )
+    figure.supxlabel(credit(records), fontsize=8, color=GREY)
     return figure
 
 
@@ -235,7 +243,7 @@ def ranges(runs: list[Record]) -> dict[str, float]:
     return limits
 
 
-def figure_readings(table: pd.DataFrame) -> Figure:
+def figure_readings(table: pd.DataFrame, records: list[Record]) -> Figure:
     """The first passes of every reading over those of Fig. 5, a panel for each."""
     count = -(-len(table) // COLUMNS)
     figure = Figure(figsize=(10, 2.1 * count + 1.2), layout="constrained")
@@ -262,7 +270,8 @@ def figure_readings(table: pd.DataFrame) -> Figure:
     figure.supxlabel(
         f"Means of {seeds} seeds, beside one run of 1998. h: the curvature "
         "by which each weight's step is divided; 4 h: four times as much, as in\n"
-        "preset=paper. Held out: 5,000 training images. Circles: Fig. 5, p. 10.",
+        "preset=paper. Held out: 5,000 training images. Circles: Fig. 5, p. 10.\n"
+        f"{credit(records)}",
         fontsize=8,
         color=GREY,
     )
@@ -377,10 +386,8 @@ def main() -> None:
     given = typed(sys.argv[1:], {"output_dir": "outputs", "data_dir": ""})
     output = Path(given["output_dir"])
     followed, sizes = records(output)
-    readings = {
-        name: table_of_readings(by_reading(output, studies))
-        for name, studies in READINGS.items()
-    }
+    runs = {name: by_reading(output, studies) for name, studies in READINGS.items()}
+    readings = {name: table_of_readings(read) for name, read in runs.items()}
     figures = {
         "paper_1998/figure_5": figure_5(followed["eq. 8"], "LeNet-5 as published"),
         **{
@@ -392,7 +399,9 @@ def main() -> None:
         "paper_1998/figure_6": figure_6(sizes),
         "paper_1998/figure_8": figure_8(followed["eq. 8"], given["data_dir"] or None),
         **{
-            f"{name}/readings": figure_readings(table)
+            f"{name}/readings": figure_readings(
+                table, [record for read in runs[name].values() for record in read]
+            )
             for name, table in readings.items()
         },
     }

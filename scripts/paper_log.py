@@ -18,7 +18,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lenet.config import Refusal
-from lenet.figures.canvas import BLUE, INK, ORANGE
+from lenet.figures.canvas import BLUE, GREY, INK, ORANGE
+from lenet.records import run_record
 from lenet.records.record_types import Record
 from lenet.report import study_report
 from lenet.rounding import decimals
@@ -92,6 +93,8 @@ def log_figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
     least.set(yscale="log", xlabel="pass", title="smallest 1/(mu + h), after it")
     least.set_yticks([1, 3, 10, 30], ["1", "3", "10", "30"])
     drawn.suptitle("The log of eblearn (circles) and our h in training", weight="bold")
+    every = [record for chosen in runs.values() for record in chosen]
+    drawn.supxlabel(f"Code: {run_record.trained_with(every)}.", fontsize=8, color=GREY)
     return drawn
 
 

@@ -78,7 +78,7 @@ def test_texts_of_figures_stay_on_the_page(script: ModuleType) -> None:
     for figure in (
         script.figure_5(followed["eq. 8"], "T" * 20),
         script.figure_6(sizes),
-        script.figure_readings(table),
+        script.figure_readings(table, followed["eq. 8"]),
     ):
         figure.draw_without_rendering()
         edge = figure.bbox.width

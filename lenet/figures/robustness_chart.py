@@ -162,6 +162,20 @@ def smallest_shown(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def too_large(rows: pd.DataFrame, smallest: pd.DataFrame) -> list[bool]:
+    """Whether each smallest radius lies beside one at which the attack was too weak.
+
+    rows: an `accuracy_table`.
+    """
+
+    def weak(name: str, radius: float) -> bool:
+        mine = rows[rows["treatment"] == name].sort_values("epsilon")
+        above = mine["epsilon"] > radius
+        return bool(pd.concat([mine[~above][-1:], mine[above][:1]])["any"].any())
+
+    return list(map(weak, smallest["treatment"], smallest["mean"]))
+
+
 def finding(smallest: pd.DataFrame, reference: str) -> str:
     """One sentence: at which radius half of the images are turned."""
     at = smallest.set_index("treatment")["mean"]
@@ -200,10 +214,12 @@ def robustness_chart(
         top = ROW * len(smallest) + BELOW
         body = top + 0.35 + sum(heads) + len(lines) * panel
         caption = f"{about} {_caption(rows)}"
+        if any(too_large(rows, smallest)):
+            caption += " Open dot: a radius beside a hatched cell, perhaps too large."
         canvas, y = titled_canvas(
             width, body, finding(smallest, reference), caption, origin
         )
-        _radii(canvas, y, smallest, width)
+        _radii(canvas, y, smallest, too_large(rows, smallest), width)
         y += top
         canvas.legend(y, _handles(reference, rows, effects))
         y += 0.35
@@ -217,9 +233,11 @@ def robustness_chart(
     return canvas.figure
 
 
-def _radii(canvas: Canvas, y: float, smallest: pd.DataFrame, width: float) -> None:
+def _radii(
+    canvas: Canvas, y: float, smallest: pd.DataFrame, weak: Sequence[bool], width: float
+) -> None:
     """A row per treatment: its name, mean and interval of the median smallest radius,
-    and its difference from the reference with the verdict's sign."""
+    open where the attack was `weak`, and its difference from the reference."""
     left, right = MARGIN + NAMES, width - MARGIN - NUMBERS
     axes = canvas.axes(left, y, right - left, ROW * len(smallest))
     shown = smallest_shown(smallest)
@@ -231,7 +249,8 @@ def _radii(canvas: Canvas, y: float, smallest: pd.DataFrame, width: float) -> No
         verdict = row.difference_verdict
         color = VERDICTS[verdict][0] if verdict in VERDICTS else INK
         axes.plot([row.low, row.high], [place] * 2, color=color, linewidth=2.2)
-        axes.plot(row.mean, place, color=color, marker="o", ms=4)
+        face = "white" if weak[place] else color
+        axes.plot(row.mean, place, color=color, marker="o", ms=4, mfc=face)
         said = shown["difference"][place]
         canvas.write(right + 0.08, middle, [said], SMALL, color=color)
     axes.set(ylim=(len(smallest) - 0.5, -0.5), yticks=[])

@@ -10,14 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from markupsafe import Markup
-
 from lenet.config import FACTORS, Refusal, current, group_levels, preset_treatments
 from lenet.figures.ablation_chart import OVERSTATED
 from lenet.figures.level_names import Words, in_words
 from lenet.records import plan as plans
 from lenet.report.effect_tables import read_effects
-from lenet.report.template import filled
 from lenet.rounding import decimals
 from lenet.studies.effect import ALONE, LADDER, MAIN, SIMPLE, TEST_ERROR
 
@@ -101,16 +98,19 @@ def labels_of(factor: str) -> dict[str, str]:
     return {name: content.get("label", name) for name, content in levels.items()}
 
 
-def findings(folder: Path) -> dict[Change, dict[str, Cell]]:
-    """The cells of each change by column, from the effects of the folder's studies: of
-    a column's studies the first that has it. Changes that are made together follow
-    those that they are made of."""
+def findings(
+    folder: Path, response: str = TEST_ERROR.name
+) -> dict[Change, dict[str, Cell]]:
+    """The cells of each change by column, from the effects of the folder's studies on
+    this response: of a column's studies the first that has it. Changes that are made
+    together follow those that they are made of."""
     table: dict[Change, dict[str, Cell]] = {}
     for column, sources in COLUMNS.items():
         for study, (preset, estimand) in sources.items():
-            if not starts_from(folder / study, preset):
+            has_effects = (folder / study / "effects.csv").is_file()
+            if not has_effects or not starts_from(folder / study, preset):
                 continue
-            for change, cell in measured_changes(folder / study, estimand):
+            for change, cell in measured_changes(folder / study, estimand, response):
                 table.setdefault(change, {}).setdefault(column, cell)
     joined = {part: change for change in table for part in change.parts
               if len(change.parts) > 1}  # fmt: skip
@@ -124,9 +124,9 @@ def findings(folder: Path) -> dict[Change, dict[str, Cell]]:
 
 
 def starts_from(folder: Path, preset: str) -> bool:
-    """Whether a study has effects, and starts from a preset as it is: on its data, for
-    its passes."""
-    if not (folder / "effects.csv").is_file() or not (folder / "plan.json").is_file():
+    """Whether there is a study that starts from a preset as it is: on its data, for its
+    passes."""
+    if not (folder / "plan.json").is_file():
         return False
     try:
         reference = current(plans.read_plan(folder)["reference"])
@@ -135,12 +135,14 @@ def starts_from(folder: Path, preset: str) -> bool:
     return reference == preset_treatments()[preset]
 
 
-def measured_changes(folder: Path, estimand: str) -> Iterator[tuple[Change, Cell]]:
+def measured_changes(
+    folder: Path, estimand: str, response: str
+) -> Iterator[tuple[Change, Cell]]:
     """A study's effects of one estimand, each as today minus 1998; of levels that are
     those of the presets, and no others."""
     rows = read_effects(folder / "effects.csv")
     rows = rows[rows["estimand"].str.startswith(estimand)]
-    for row in rows[rows["response"] == TEST_ERROR.name].to_dict("records"):
+    for row in rows[rows["response"] == response].to_dict("records"):
         mean, low, high = (100 * row[key] for key in ("mean", "low", "high"))
         verdict, weak = row["verdict"], row["reason"].startswith(OVERSTATED)
         change = Change(row["level"], row["reference"])
@@ -155,20 +157,3 @@ def measured_changes(folder: Path, estimand: str) -> Iterator[tuple[Change, Cell
 def on_a_line(cell: Cell) -> str:
     """The cell as a page shows it: with a true minus, and nowhere to break."""
     return str(cell).replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def findings_section(folder: Path) -> Markup:
-    """The table as a part of a page; empty where the folder has none of the studies."""
-    rows = findings(folder)
-    if not rows:
-        return Markup()
-    shown = [
-        {"name": str(change), "joint": len(change.parts) > 1,
-         "cells": [on_a_line(row[name]) if name in row else "" for name in COLUMNS]}
-        for change, row in rows.items()
-    ]  # fmt: skip
-    counts = {column: sorted({row[column].n for row in rows.values() if column in row})
-              for column in COLUMNS}  # fmt: skip
-    seeds = [f"{column} n = {' to '.join(map(str, dict.fromkeys((n[0], n[-1]))))}"
-             for column, n in counts.items() if n]  # fmt: skip
-    return filled("findings", columns=list(COLUMNS), rows=shown, seeds=", ".join(seeds))

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from lenet.records.atomic_files import replace
 from lenet.report.exhibit_page import document
-from lenet.report.findings import findings_section
+from lenet.report.findings_section import findings_section
 from lenet.report.template import filled
 
 FOUND = re.compile(r'<meta name="description" content="([^"]*)">')

@@ -32,7 +32,7 @@ from lenet.report import (
     report_sections,
 )
 from lenet.report.exhibit_page import Exhibit
-from lenet.report.findings import findings_section
+from lenet.report.findings_section import findings_section
 from lenet.report.journal_figures import Journal
 from lenet.studies import effect
 from lenet.studies.corrected_labels import why_not_corrected

@@ -183,6 +183,17 @@ def atlas() -> pd.DataFrame:
     return table.assign(treatment="a", epsilon=radius, success=~fails)
 
 
+def test_radius_beside_a_weak_attack_may_be_too_large() -> None:
+    """Where the next radius on either side is hatched, also beyond the last one; such a
+    dot is open, and the caption says so."""
+    rows = chart.accuracy_table(cells())  # b is hatched at 0.1
+    for radius, weak in ((0.05, True), (0.3, True), (0.0, True), (-0.1, False)):
+        table = pd.DataFrame({"treatment": ["a", "b"], "mean": [radius, radius]})
+        assert chart.too_large(rows, table) == [False, weak]
+    said = content(drawn(rows)).replace("\n", " ")
+    assert "Open dot: a radius beside a hatched cell" in said
+
+
 def test_atlas_says_where_the_attack_failed() -> None:
     """Success is as measured; a pair that is not reached at any radius is hatched."""
     rows = chart.atlas_table(atlas()).set_index(["source", "target"])

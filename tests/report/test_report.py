@@ -25,6 +25,7 @@ from lenet.report import (
     effect_tables,
     exhibit_files,
     findings,
+    findings_section,
     index,
     missed_digits,
     report_sections,
@@ -293,10 +294,15 @@ def test_page_over_all_studies_has_the_readmes_table():
     assert names.index("ReLU for scaled tanh") < names.index(
         "ReLU and Kaiming's initialisation"
     )
-    section = str(findings.findings_section(OUTPUTS))
+    section = str(findings_section.findings_section(OUTPUTS))
     spaced = section.replace("\xa0", " ").replace("\N{MINUS SIGN}", "-")
     assert all(f"<td>{cell}</td>" in spaced for row in shown.values() for cell in row)
     assert section.count("<b>") == 3 and "main effect n = " in section
+    said = findings_section.sentences(OUTPUTS)
+    bullets = re.findall(r"^\* (.*\.)$", readme_text.split("## 1998")[0], re.M)
+    assert said == bullets and all(
+        f"<li>{text}</li>" in html.unescape(section) for text in said
+    )
     both = OUTPUTS / "leave_one_out-one_factor" / "report.html"
     assert section in both.read_text("utf-8")
 
