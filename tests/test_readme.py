@@ -289,10 +289,10 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "{fig6[15,000]} % of 15,000 images near its upper end "
         "({paper_1998_size[train_size=15000].test[20].one_run}), "
         "{fig6[60,000 distorted]} % of distorted images near its lower "
-        "({paper_1998_size[augmentation=affine_1998].test[20].one_run}), with our mean "
-        "at {paper_1998_size[augmentation=affine_1998].test[20]}",
-        "{unlearned[guess]} of {unlearned[all]} runs still guess after five passes, and "
-        "the best reaches {unlearned[best]} % test error",
+        "({paper_1998_size[augmentation=affine_1998].test[20].one_run}), with our "
+        "mean at {paper_1998_size[augmentation=affine_1998].test[20]}",
+        "{unlearned[guess]} of {unlearned[all]} runs still guess after five passes, "
+        "and the best reaches {unlearned[best]} % test error",
         "Ours follows it (n = {paper_log[reference].n}): each of its {log[passes]} "
         "test errors",
         "{log[steps]} of its {log[passes]} smallest steps",
@@ -872,7 +872,7 @@ def followed_log() -> dict[str, int]:
 
 
 def unlearned(readings: Published) -> dict[str, Any]:
-    """Runs with the printed initialisation, those that guess, and the best test error."""
+    """Runs with the printed initialisation, those that guess, and the best error."""
     arms = [readings[f"reading=printed init, {h}"] for h in ("h", "4 h")]
     errors = np.concatenate([list(arm.test.values())[-1].values for arm in arms])
     guess = int((errors >= 100 * GUESSING).sum())
