@@ -53,6 +53,7 @@ NEARER: dict[str, tuple[str, dict[str, Any]]] = {
     "LUSH's init": ("paper_1998_nearer", {"init": "lush"}),
     "eq. 9, j = 0.5, new seeds": ("paper_eq9_20", {"head": "rbf_map", "head.j": 0.5}),
     "eq. 9, j = 1, new seeds": ("paper_eq9_20", {"head": "rbf_map", "head.j": 1.0}),
+    "eq. 9, j = 2, new seeds": ("paper_eq9_20", {"head": "rbf_map", "head.j": 2.0}),
     "eq. 9, j = 10, new seeds": ("paper_eq9_20", {"head": "rbf_map", "head.j": 10.0}),
 }
 FIRST = 3  # the pass from which on a reading is to follow the curve

@@ -55,7 +55,7 @@ def test_published_tables_are_those_of_the_records(
     assert made == {
         *("figure_5.svg", "figure_6.svg", "figure_8.svg", "readings.svg"),
         *("figure_5_eq_9_j_1.svg", "figure_5_eq_9_j_3.svg", "figure_5_lush_s_init.svg"),
-        *(f"figure_5_eq_9_j_{j}_new_seeds.svg" for j in ("0_5", "1", "10")),
+        *(f"figure_5_eq_9_j_{j}_new_seeds.svg" for j in ("0_5", "1", "2", "10")),
     }
 
 
