@@ -450,7 +450,13 @@ NAMES = (
     *("mu 0.1", "energy of 1/8", "passes 1 to 5", "pass 5", "55,000 training images"),
     *("steps of 0.005 at most", "steps of 0.016 at most", "energy of 1/4", "84 units"),
     *("h of the first 500 images", "h of the first 100 images", "j = 50"),
-    *("j = 100", "first 100 or 500 images", "j = 0.5, 1 or 2", "0.95 +- 0.05"),
+    *(
+        "j = 100",
+        "j = 0, 0.25, 50 and 100",
+        "first 100 or 500 images",
+        "j = 0.5, 1 or 2",
+        "0.95 +- 0.05",
+    ),
     "further than 0.15 points",
 )
 # What the README says of every network that collapses.
