@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from lenet.config import Refusal
 from lenet.figures.level_names import in_words
 from lenet.records.record_types import Record
 from lenet.records.run_record import test_error
@@ -106,10 +107,11 @@ def interacting(folder: Path) -> Iterator[str]:
     rows = rows[rows["response"] == TEST_ERROR.name]
     rows = rows[rows["estimand"].str.startswith(PAIR)]
     proven = int(rows["verdict"].isin(["better", "worse"]).sum())
-    yield (
-        f"{proven} of {len(rows)} pairs of changes interact: what a change does "
-        "depends on the others."
-    )
+    if proven:
+        yield (
+            f"{proven} of {len(rows)} pairs of changes interact: what a change does "
+            "depends on the others."
+        )
 
 
 def collapsed(folder: Path) -> Iterator[str]:
@@ -127,5 +129,8 @@ def runs_of(folder: Path, preset: str) -> list[Record]:
     """The runs that a study which starts from this preset plans, those there are."""
     if not starts_from(folder, preset):
         return []
-    plan, records = read_study(folder)
+    try:
+        plan, records = read_study(folder)
+    except Refusal:  # of its own chart, which says why
+        return []
     return [record for record in records if record["run_id"] in plan["runs"]]

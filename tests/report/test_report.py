@@ -345,6 +345,22 @@ def test_study_of_other_data_has_no_column(arms, tmp_path):
         assert findings.findings(tmp_path) == {}
 
 
+def test_damaged_study_costs_its_sentence_and_no_more(tmp_path):
+    """The page of the other studies is written; 1 of 1,024 collapses by its records."""
+    for name in ("factorial", "one_factor"):
+        shutil.copytree(OUTPUTS / name, tmp_path / name)
+    said = findings_section.sentences(tmp_path)
+    assert [text.split(":")[0] for text in said] == [
+        "Better alone at both ends",
+        "With 15 wrong test labels corrected or left out, 3 of 25 verdicts differ.",
+        "8 of 15 pairs of changes interact",
+        "1 of 1,024 networks of all combinations collapses (0.00 to 0.54 %).",
+    ]
+    (tmp_path / "factorial" / "records.jsonl.gz").write_bytes(b"no record")
+    assert findings_section.sentences(tmp_path) == said[:3]
+    assert said[0] in index.write_index(tmp_path).read_text("utf-8")
+
+
 def test_folder_without_the_studies_has_no_table_of_findings(tmp_path):
     """Its page lists its reports, and that is all."""
     assert findings.findings(tmp_path) == {}
