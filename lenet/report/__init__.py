@@ -7,5 +7,6 @@
 * answer_section.py, missed_digits.py, chart_dots.py, reproduction.py: parts of it
 * exhibit_files.py: a figure's files; effect_tables.py: tables as CSV, Markdown,
   LaTeX and HTML; journal_figures.py: figures as wide as a journal's columns
-* index.py: one page over all studies; findings.py: its table of changes
+* index.py: one page over all studies; findings_section.py: what they say together, with
+  the table of changes in findings.py
 """
