@@ -236,10 +236,7 @@ def carry(
 def stacks(
     runs: Mapping[str, Config], size: int = LARGEST_STACK
 ) -> Iterator[dict[str, Config]]:
-    """Runs of one structure together, by run id: full stacks of `size`, then the rest.
-
-    Full ones, since the compiled loop takes as long for some of its lanes as for all.
-    """
+    """Runs of one structure by run id: full stacks of `size`, then the rest."""
     from lenet.training.recipe import structure
 
     by_structure: dict[object, list[str]] = {}

@@ -1,6 +1,6 @@
 """Put trained networks into the package, so that lenet.load finds them by a name.
 
-python scripts/publish_weights.py modern=b0c4b1d6 paper=c8e63ff6
+python scripts/publish_weights.py modern=3a1316ef paper=74714c84
     a name and the first letters of a run's id, each; output_dir=outputs has the runs,
     or studies that publish their weights
 """

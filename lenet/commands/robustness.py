@@ -1,7 +1,8 @@
 """Attack the runs of a study and draw how robust they are.
 
 lenet robustness study=robustness
-    effort=standard    margin towards each other class, with APGD's step; test images:
+    effort=standard    margin or DLR loss towards each other class and all at once, with
+                       APGD's step; test images:
                        smoke: 100, 10 steps, 1 start; standard: 500, 20 steps, 2 starts
                        and longer ones; full: 10,000, 100 steps, 5, and AutoAttack
     epsilon=[0,0.02,0.03,...,0.1]    radii, also as 8/255; 0 is no attack

@@ -16,7 +16,7 @@ from lenet.records.plan import Run
 from lenet.records.record_types import Plan, Record
 from lenet.rounding import decimals
 
-BYTES = 300_000  # of a run's record and weights: 61,706 numbers and 5 kB of text
+BYTES = 300_000  # of a run's record and weights: 61,706 numbers and its text
 EFFECTS = (0.0010, 0.0005)  # tenth and twentieth of a point: what plans are asked about
 
 

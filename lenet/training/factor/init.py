@@ -25,7 +25,7 @@ def lecun(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
 
 
 def lecun_sqrt(keys: Keys, fan_in: FanIn, fan_out: float) -> Weights:
-    """Uniform in +-1.2/sqrt(F), which gives the step sizes printed in App. C."""
+    """Uniform in +-1.2/sqrt(F): with h itself about the step sizes of App. C."""
     return (2 * draws.uniform(keys) - 1) * (1.2 / fan_in.sqrt())
 
 
