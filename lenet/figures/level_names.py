@@ -6,6 +6,7 @@ have no labels and keep their names.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -16,7 +17,12 @@ from lenet.figures.canvas import SMALL, text_width
 from lenet.studies.effect import ALONE, unique
 from lenet.studies.study import Study, level
 
-NETWORKS = {"paper": "LeNet-5 of 1998", "modern": "LeNet-5 of today"}
+NETWORKS = {
+    "paper": "LeNet-5 of 1998",
+    "modern": "LeNet-5 of today",
+    "best": "LeNet-5 at its best",
+}
+EARLIER = dict(pairwise(reversed(NETWORKS)))  # the preset before each
 NOTHING = "none"  # the level of a factor that does nothing
 NULL = "null"  # a number that is not set
 NAMED_CHANGES = 2  # of a reference from its preset, at most, in its name
@@ -50,7 +56,7 @@ class Words(NamedTuple):
         factor, new, old = str(arm.factor), str(arm.level), str(arm.reference)
         known = self.labels.get(factor, {})
         if factor in self.designed:
-            return f"{factor}: {new}"
+            return f"{factor}: {known.get(new, new)}"
         if new not in known:
             given = self.given.get(factor, {})
             if given.keys() >= {new, old}:
@@ -118,7 +124,10 @@ def study_words(study: Study) -> Words:
     for factor, keys in study.settings.items():
         for value in unique(study.runs[factor]):
             values = str(value).split("+") if len(keys) > 1 else [str(value)]
-            if label := joint(zip(keys, values, strict=True)):
+            label = joint(zip(keys, values, strict=True))
+            if len(keys) > 1 and factor not in study.given_names:
+                label = label or joint_numbers(zip(keys, values, strict=True))
+            if label:
                 names.setdefault(factor, {})[str(value)] = label
     joints: dict[str, dict[str, str]] = {}
     for (factor, name), changed in study.names.items():
@@ -217,6 +226,20 @@ def joint(settings: Iterable[tuple[str, str]]) -> str:
     return in_words(parts) if parts and all(parts) else ""
 
 
+def joint_numbers(settings: Iterable[tuple[str, str]]) -> str:
+    """Some numbers in one phrase; empty where one is none.
+
+    >>> joint_numbers([("augmentation.degrees", "10.0"), ("head.smoothing", "0.05")])
+    'degrees 10 and smoothing 0.05'
+    """
+    try:
+        return in_words(
+            f"{number_name(key)} {float(value):g}" for key, value in settings
+        )
+    except ValueError:
+        return ""
+
+
 def in_words(parts: Iterable[str]) -> str:
     """ "a, b and c", or "a; b and c" where one of them is "b and c".
 
@@ -232,8 +255,9 @@ def in_words(parts: Iterable[str]) -> str:
 
 
 def puts_back(study: Study) -> bool:
-    """Whether each arm undoes what is new: LeNet-5 of today with levels of 1998."""
-    return study.base == "modern" and _all_of(study, "paper")
+    """Whether each arm undoes what is new: today's LeNet-5 with levels of 1998, or
+    the best with today's."""
+    return study.base in EARLIER and _all_of(study, EARLIER[study.base])
 
 
 def _all_of(study: Study, preset: str) -> bool:

@@ -55,6 +55,7 @@ CODE = ("training/**/*.py", "known_data.py")
 PRESETS = ("modern", "paper")
 # What the levels of the factors leave out: other steps than a preset's, and numbers.
 MORE = (
+    "best",
     *("modern batch_size=1 dropout=0.2", "paper batch_size=16 dropout=0.2"),
     "modern optimizer=sgd optimizer.weight_decay=0.01 head.smoothing=0.1",
     "paper optimizer=sgd optimizer.weight_decay=0.01 head=softmax pooling=max",

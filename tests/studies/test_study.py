@@ -8,7 +8,7 @@ import pytest
 import sealed_studies
 from sealed_studies import PAPER, TODAY, make_record
 
-from lenet.config import Refusal, group_levels
+from lenet.config import Refusal, composed, group_levels
 from lenet.figures.level_names import estimand_heading, study_network, study_words
 from lenet.report import study_report
 from lenet.studies import study
@@ -360,6 +360,42 @@ def test_factor_of_a_design_has_labels_or_its_own_names_throughout(tmp_path):
     words = study_words(study.published_study(tmp_path / "s"))
     assert words.designed == {"reading"} and "reading" not in words.labels
     assert words.labels["structure"]["today"] != "today"
+
+
+@pytest.mark.parametrize(
+    "preset, arm, heading",
+    [
+        ("paper", {"activation": "relu"}, "added to LeNet-5 of 1998"),
+        ("modern", {"head": "rbf"}, "kept in LeNet-5 of today (effect of having it)"),
+        ("modern", {"norm": "batch"}, "alone in LeNet-5 of today"),
+        ("best", {"optimizer": "adam"}, "kept in LeNet-5 at its best (effect of"),
+        ("best", {"activation": "tanh"}, "alone in LeNet-5 at its best"),
+    ],
+)
+def test_arms_are_added_or_put_back(tmp_path, preset, arm, heading):
+    """Added: levels of today to 1998. Put back: those of the preset before."""
+    (base,) = composed([f"preset={preset}"])[0]
+    (key,) = arm
+    levels = {"reference": dict(base.treatment), "arm": {**base.treatment, **arm}}
+    folder = tmp_path / "s"
+    sealed_studies.write_study(folder, "one_factor", preset, {}, levels, range(2))
+    published = study.published_study(folder)
+    assert list(published.levels) == [key]
+    assert estimand_heading(published, "alone").startswith(heading)
+
+
+def test_numbers_that_a_design_leaves_unnamed_are_said_one_by_one(tmp_path):
+    """The reference of a leave-one-out has no name in its design: its numbers have."""
+    small = {"augmentation.degrees": 7.0, "augmentation.shift_pixels": 1.0}
+    large = {"augmentation.degrees": 10.0, "augmentation.shift_pixels": 2.0}
+    arms_ = {"reference": large, "augmentation=small distortions": small}
+    tried = {"augmentation": {"small distortions": small}}
+    folder = tmp_path / "s"
+    sealed_studies.write_study(folder, "leave_one_out", "best", tried, arms_, range(2))
+    words = study_words(study.published_study(folder))
+    turned = SimpleNamespace(factor="augmentation", level="10.0+2.0")
+    turned.reference = "small distortions"
+    assert words.change(turned) == "augmentation: degrees 10 and shift pixels 2"
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,23 @@ def test_ladder_turns_one_factor_after_the_other(written: Written) -> None:
     )
 
 
+def test_the_best_is_reached_from_today_and_put_back_to_it() -> None:
+    """The ladder ends at preset best; its leave-one-out puts back all that it has."""
+    today, best = preset("modern"), preset("best")
+    steps = design.load_design("ladder_best", []).arms
+    assert (steps[0].treatment, steps[-1].treatment) == (today, best)
+    first, *without = design.load_design("best_leave_one_out", []).arms
+    assert first.treatment == best
+    back = {key for arm in without for key in difference(best, dict(arm.treatment))}
+    assert back == set(difference(best, today)) and len(without) == len(steps) - 1
+    for arm in without:
+        assert all(
+            today.get(key) == value
+            for key, value in arm.treatment.items()
+            if value != best.get(key)
+        )
+
+
 def test_published_ladder_climbs_in_the_order_of_the_years() -> None:
     """From the treatment of the paper to the modern one; the factorial has its arms."""
     loaded, (modern,) = design.load_design("ladder", []), composed(["preset=modern"])[0]

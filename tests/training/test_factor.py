@@ -138,14 +138,18 @@ def test_level_files_are_complete(group: str) -> None:
 
 @pytest.mark.parametrize("preset", names("preset"))
 def test_preset_sets_one_level_of_every_factor(preset: str) -> None:
-    """A preset overrides every factor once, with a level, and plain numbers."""
+    """A preset overrides every factor once, with a level, and plain numbers of its own
+    or of the levels."""
     content = yaml.safe_load((CONF / "preset" / f"{preset}.yaml").read_text())
     pairs = [next(iter(line.items())) for line in content.pop("defaults")]
     assert [key for key, _ in pairs] == [f"override /{factor}" for factor in FACTORS]
     for key, level in pairs:
         factor = key.removeprefix("override /")
         assert level in names(factor)
-    assert all(value in RANGES[key] for key, value in content.items())
+    for key, value in content.items():
+        numbers = value if isinstance(value, dict) else {"": value}
+        for name, number in numbers.items():
+            assert number in RANGES[f"{key}.{name}".rstrip(".")]
 
 
 def test_paper_preset_is_the_papers() -> None:
