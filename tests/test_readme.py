@@ -407,7 +407,7 @@ COMPLETE = ("README.md", "docs/findings.md", "docs/reproduction_1998.md")
 STATED = [(document, claim) for document, claims in CLAIMS.items() for claim in claims]
 # Names, settings and statements of the paper, in which a digit is no result of ours.
 NAMES = (
-    "these 10,000 images",
+    "the 10,000 test images",
     *("| 60,000 |", "| 30,000 |", "| 15,000 |", "60,000, training error"),
     "60,000, 1998's distortions",
     *(
