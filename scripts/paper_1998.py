@@ -30,6 +30,7 @@ from lenet.records.record_types import Record
 from lenet.report import study_report
 from lenet.rounding import decimals
 from lenet.studies import study
+from lenet.studies.origin import Origin
 from lenet.studies.statistics import prediction_interval
 from lenet.terminal import command, say, typed
 from lenet.training import data
@@ -125,7 +126,7 @@ def figure_5(records: list[Record], title: str) -> Figure:
 
 def credit(records: list[Record]) -> str:
     """What a caption says of where the runs come from."""
-    return f"Code: {run_record.trained_with(records)}."
+    return str(Origin(code=run_record.trained_with(records)))
 
 
 def minutes(records: list[Record]) -> float:

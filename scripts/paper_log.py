@@ -24,6 +24,7 @@ from lenet.records.record_types import Record
 from lenet.report import study_report
 from lenet.rounding import decimals
 from lenet.studies import study
+from lenet.studies.origin import Origin
 from lenet.terminal import command, say, typed
 
 LOG = Path("paper_log") / "published.csv"  # in the folder of studies
@@ -94,7 +95,9 @@ def log_figure(rows: pd.DataFrame, runs: dict[str, list[Record]]) -> Figure:
     least.set_yticks([1, 3, 10, 30], ["1", "3", "10", "30"])
     drawn.suptitle("The log of eblearn (circles) and our h in training", weight="bold")
     every = [record for chosen in runs.values() for record in chosen]
-    drawn.supxlabel(f"Code: {run_record.trained_with(every)}.", fontsize=8, color=GREY)
+    drawn.supxlabel(
+        str(Origin(code=run_record.trained_with(every))), fontsize=8, color=GREY
+    )
     return drawn
 
 

@@ -3,7 +3,7 @@
 Each sentence stands where the folder has the studies that it is of.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,15 @@ from lenet.figures.level_names import in_words
 from lenet.records.record_types import Record
 from lenet.records.run_record import test_error
 from lenet.report.effect_tables import read_effects
-from lenet.report.findings import COLUMNS, Cell, findings, starts_from
+from lenet.report.findings import COLUMNS, Cell, Change, findings, starts_from
 from lenet.report.template import filled
 from lenet.rounding import decimals
 from lenet.studies.corrected_labels import CORRECTED, labels
 from lenet.studies.effect import PAIR, TEST_ERROR
 from lenet.studies.statistics import share_interval
 from lenet.studies.study import converged, read_study
+
+Rows = Mapping[Change, Mapping[str, Cell]]  # of the table, by change and column
 
 
 def findings_section(folder: Path) -> Markup:
@@ -38,7 +40,7 @@ def findings_section(folder: Path) -> Markup:
     seeds = [f"{column} n = {' to '.join(map(str, dict.fromkeys((n[0], n[-1]))))}"
              for column, n in counts.items() if n]  # fmt: skip
     about = {"columns": list(COLUMNS), "rows": shown, "seeds": ", ".join(seeds)}
-    return filled("findings", sentences=sentences(folder), **about)
+    return filled("findings", sentences=sentences(folder, rows), **about)
 
 
 def on_a_line(cell: Cell) -> str:
@@ -46,9 +48,9 @@ def on_a_line(cell: Cell) -> str:
     return str(cell).replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def sentences(folder: Path) -> list[str]:
-    """What the folder's studies say together, in a sentence each."""
-    return [*both_ends(folder), *helpful(folder), *relabelled(folder),
+def sentences(folder: Path, rows: Rows) -> list[str]:
+    """What the folder's studies say together, in a sentence each; rows: the table."""
+    return [*both_ends(folder), *helpful(rows), *relabelled(folder, rows),
             *interacting(folder), *collapsed(folder)]  # fmt: skip
 
 
@@ -69,21 +71,21 @@ def both_ends(folder: Path) -> Iterator[str]:
         )
 
 
-def helpful(folder: Path) -> Iterator[str]:
+def helpful(rows: Rows) -> Iterator[str]:
     """Which changes are better alone in both networks."""
     columns = [name for name in COLUMNS if name.startswith("alone")]
     names = [
         str(change)
-        for change, row in findings(folder).items()
+        for change, row in rows.items()
         if all(name in row and row[name].verdict == "better" for name in columns)
     ]
     if names:
         yield f"Better alone at both ends: {in_words(names)}."
 
 
-def relabelled(folder: Path) -> Iterator[str]:
+def relabelled(folder: Path, before: Rows) -> Iterator[str]:
     """How many verdicts are others once wrong test labels are corrected."""
-    before, after = findings(folder), findings(folder, CORRECTED.name)
+    after = findings(folder, CORRECTED.name)
     pairs = [
         (cell.verdict, after[change][column].verdict)
         for change, row in before.items()

@@ -298,7 +298,7 @@ def test_page_over_all_studies_has_the_readmes_table():
     spaced = section.replace("\xa0", " ").replace("\N{MINUS SIGN}", "-")
     assert all(f"<td>{cell}</td>" in spaced for row in shown.values() for cell in row)
     assert section.count("<b>") == 3 and "main effect n = " in section
-    said = findings_section.sentences(OUTPUTS)
+    said = findings_section.sentences(OUTPUTS, rows)
     bullets = re.findall(r"^\* (.*\.)$", readme_text.split("## 1998")[0], re.M)
     assert said == bullets and all(
         f"<li>{text}</li>" in html.unescape(section) for text in said
@@ -349,7 +349,8 @@ def test_damaged_study_costs_its_sentence_and_no_more(tmp_path):
     """The page of the other studies is written; 1 of 1,024 collapses by its records."""
     for name in ("factorial", "one_factor"):
         shutil.copytree(OUTPUTS / name, tmp_path / name)
-    said = findings_section.sentences(tmp_path)
+    rows = findings.findings(tmp_path)
+    said = findings_section.sentences(tmp_path, rows)
     assert [text.split(":")[0] for text in said] == [
         "Better alone at both ends",
         "With 15 wrong test labels corrected or left out, 3 of 25 verdicts differ.",
@@ -357,7 +358,7 @@ def test_damaged_study_costs_its_sentence_and_no_more(tmp_path):
         "1 of 1,024 networks of all combinations collapses (0.00 to 0.54 %).",
     ]
     (tmp_path / "factorial" / "records.jsonl.gz").write_bytes(b"no record")
-    assert findings_section.sentences(tmp_path) == said[:3]
+    assert findings_section.sentences(tmp_path, rows) == said[:3]
     assert said[1] in index.write_index(tmp_path).read_text("utf-8")
 
 
