@@ -53,18 +53,24 @@ next_x = combination(QUINTIC[0], 1.0)  # a X + (b A + c A^2) X
 
 @compiled
 @no_type_check
-def multiply_matrices(out, a, b, rows, inner, columns):
-    """out = a b; [rows, columns] = [rows, inner] times [inner, columns]."""
+def multiply_matrices(out, a, b, rows, inner, columns, symmetric=False):
+    """out = a b; [rows, columns] = [rows, inner] times [inner, columns]. Where a number
+    of a `symmetric` product and its mirror image have the same bits, one is computed.
+    """
     out[: rows * columns] = np.float32(0)
     wide = columns // (3 * LANES) * 3 * LANES
     for x in range(0, wide, 3 * LANES):
-        for y in range(0, rows, 4):
+        for y in range(x if symmetric else 0, rows, 4):
             strip_3(out, y * columns + x, columns, a, y * inner, inner, b, x, columns,
                     inner)  # fmt: skip
     for x in range(wide, columns, LANES):
-        for y in range(0, rows, 4):
+        for y in range(x if symmetric else 0, rows, 4):
             strip_1(out, y * columns + x, columns, a, y * inner, inner, b, x, columns,
                     inner)  # fmt: skip
+    if symmetric:
+        for y in range(rows):
+            for x in range(y):
+                out[x * columns + y] = out[y * columns + x]
 
 
 @compiled
@@ -85,8 +91,8 @@ def orthogonalise(space, rows, columns):
     shrink(x, numbers // LANES)
     for _ in range(TURNS):
         turned(across, x, rows, columns)
-        multiply_matrices(square, x, across, rows, columns, rows)
-        multiply_matrices(fourth, square, square, rows, rows, rows)
+        multiply_matrices(square, x, across, rows, columns, rows, True)
+        multiply_matrices(fourth, square, square, rows, rows, rows, True)
         polynomial(fourth, square, rows * rows // LANES)
         multiply_matrices(more, fourth, x, rows, rows, columns)
         next_x(x, more, numbers // LANES)
