@@ -18,7 +18,7 @@ from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.loops import passes
 from lenet.training.loops.sizes import PICTURE_SIDE
-from lenet.training.model import STRUCTURE, Dense, LeNet5
+from lenet.training.model import STRUCTURE, WIDTHS, Dense, LeNet5
 from lenet.training.recipe import Batch, Recipe, Teacher
 
 Memory = dict[str, dict[str, Tensor]]  # of each parameter, of each kind
@@ -26,10 +26,12 @@ WATCHED_STEPS = 10  # as adversary.right_under_attack has it, each a quarter of 
 
 
 def can_run(model: LeNet5) -> bool:
-    """Whether the loops compute this network: float32 on a processor, ten classes."""
+    """Whether the loops compute this network: LeNet-5's widths and ten classes, float32
+    on a processor."""
     weight, output = model.C1.weight, model.output
     ten = not isinstance(output, Dense) or output.weight.shape[1] == 10
-    return ten and weight.dtype == torch.float32 and weight.device.type == "cpu"
+    usual = ten and model.widths == WIDTHS
+    return usual and weight.dtype == torch.float32 and weight.device.type == "cpu"
 
 
 def train_part(

@@ -200,14 +200,14 @@ def schooled() -> "Sequence[Teacher]":
     """The teachers of the goldens that have some: runs of both presets. No record is
     read, whatever ids the treatment has."""
     from lenet.training import stack
-    from lenet.training.model import STRUCTURE, LeNet5
+    from lenet.training.model import STRUCTURE, WIDTHS, LeNet5
     from lenet.training.recipe import Teacher
 
     teachers = []
     for preset in PRESETS:
         (config,), _ = composed([f"preset={preset}", *SMALL])
         levels = {factor: config.level(factor) for factor in STRUCTURE}
-        model = LeNet5(1, **levels, classes=10)
+        model = LeNet5(1, **levels, classes=10, widths=WIDTHS)
         weights = stack.train([config], golden_data())[0].weights
         model.load_state_dict({key: weight[None] for key, weight in weights.items()})
         teachers.append(Teacher(config, model.eval()))

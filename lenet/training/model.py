@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lenet.config import Refusal
 from lenet.training import draws
 from lenet.training.factor.activation import squash_of
 from lenet.training.factor.connection import LEVELS as CONNECTIONS
@@ -32,6 +33,7 @@ Units = Float[Tensor, "run batch unit"]
 PerRun = Float[Tensor, "run"]
 LAYERS = ("C1", "S2", "C3", "S4", "C5", "F6", "output")
 STRUCTURE = ("activation", "pooling", "connection", "norm", "head")
+WIDTHS = (6, 16, 120, 84)  # maps of C1 and C3, units of C5 and F6
 
 
 def side_by_side(maps: Maps) -> Float[Tensor, "batch map height width"]:
@@ -206,7 +208,11 @@ class RadialBasis(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """A stack of LeNet-5s of one structure; the levels are those of factor/."""
+    """A stack of LeNet-5s of one structure; the levels are those of factor/.
+
+    widths: of C1, C3, C5 and F6. A Refusal of others than LeNet-5's with Table I or RBF
+    units, which are made for its own.
+    """
 
     def __init__(
         self,
@@ -218,18 +224,27 @@ class LeNet5(nn.Module):
         norm: str,
         head: str,
         classes: int = 10,
+        widths: Sequence[int] = WIDTHS,
     ) -> None:
         super().__init__()
-        own = HEADS[head]
+        own, self.widths = HEADS[head], tuple(widths)
+        first, second, third, last = self.widths
+        kernels = CONNECTIONS[connection]
+        if self.widths != WIDTHS:
+            if (connection, own.trainable) != ("full", True):
+                raise Refusal(
+                    f"widths {self.widths} need connection=full and a head that learns"
+                )
+            kernels = (tuple(range(first)),) * second
         self.input = Input(runs)
-        self.C1 = Convolution(runs, ((0,),) * 6, norm, activation)
-        self.S2 = Subsampling(runs, 6, pooling, activation)
-        self.C3 = Convolution(runs, CONNECTIONS[connection], norm, activation)
-        self.S4 = Subsampling(runs, 16, pooling, activation)
-        self.C5 = Dense(runs, 120, (16, 5, 5), activation)
-        self.F6 = Dense(runs, 84, (120,), own.squash or activation)
+        self.C1 = Convolution(runs, ((0,),) * first, norm, activation)
+        self.S2 = Subsampling(runs, first, pooling, activation)
+        self.C3 = Convolution(runs, kernels, norm, activation)
+        self.S4 = Subsampling(runs, second, pooling, activation)
+        self.C5 = Dense(runs, third, (second, 5, 5), activation)
+        self.F6 = Dense(runs, last, (third,), own.squash or activation)
         self.output = (
-            Dense(runs, classes, (84,), None)
+            Dense(runs, classes, (last,), None)
             if own.trainable
             else RadialBasis(own.codes())
         )
@@ -319,7 +334,7 @@ def table(**levels: str) -> list[tuple[str, str, int, int]]:
 
     A connection is a weight or bias at work at one place, as the paper counts them.
     """
-    model = LeNet5(1, classes=10, **levels)
+    model = LeNet5(1, classes=10, widths=WIDTHS, **levels)
     with torch.no_grad():
         seen = model.activations(torch.zeros(1, 28, 28))
     rows = []

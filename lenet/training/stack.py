@@ -37,7 +37,7 @@ from lenet.training.factor.optimizer import (
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.teacher import LEVELS as TEACHERS
 from lenet.training.factor.teacher import softened
-from lenet.training.model import STRUCTURE, Convolution, LeNet5
+from lenet.training.model import STRUCTURE, WIDTHS, Convolution, LeNet5
 from lenet.training.recipe import (
     SHARED,
     Batch,
@@ -88,10 +88,15 @@ class Result:
     processor_seconds: float
 
 
-def build(configs: Sequence[Config], data: Data, images: Tensor) -> LeNet5:
+def build(
+    configs: Sequence[Config],
+    data: Data,
+    images: Tensor,
+    widths: Sequence[int] = WIDTHS,
+) -> LeNet5:
     """The untrained stack of these runs; images: indices of the training images."""
     levels = {factor: configs[0].level(factor) for factor in STRUCTURE}
-    model = LeNet5(len(configs), **levels, classes=data.classes)
+    model = LeNet5(len(configs), **levels, classes=data.classes, widths=widths)
     model = model.to(data.train_images.device)
     inits = [config.level("init") for config in configs]
     constants = (per_run(configs, f"init.{name}") for name in ("coefficient", "bias"))
@@ -119,11 +124,13 @@ def train(
     data: Data,
     report: Report = lambda progress: None,
     teachers: Sequence[Teacher] = (),
+    widths: Sequence[int] = WIDTHS,
 ) -> list[Result]:
     """What became of each run, in order, each as if it were trained alone.
 
     configs: runs of one structure. report: is told how far they are, within each pass
     and after it. teachers: where they learn from the answers of trained runs, those.
+    widths: as `LeNet5` takes them; others than its own have torch's loop, no dropout.
 
     A Refusal where the structures differ, and where teachers are missing; a run that
     diverges raises nothing: its `Result` says at which step.
@@ -140,7 +147,7 @@ def train(
     """
     if len({structure(config) for config in configs}) != 1:
         raise Refusal(f"the runs of a stack must share {', '.join(SHARED)}")
-    stack = Stack.start(configs, data, teachers)
+    stack = Stack.start(configs, data, teachers, widths)
     recipe = stack.recipe
     began, worked = time.perf_counter(), time.process_time()
     curves: list[Curve] = [[] for _ in configs]
@@ -176,7 +183,11 @@ class Stack:
 
     @classmethod
     def start(
-        cls, configs: Sequence[Config], data: Data, teachers: Sequence[Teacher] = ()
+        cls,
+        configs: Sequence[Config],
+        data: Data,
+        teachers: Sequence[Teacher] = (),
+        widths: Sequence[int] = WIDTHS,
     ) -> "Stack":
         """Before the first step."""
         answered = None
@@ -186,7 +197,7 @@ class Stack:
             scores = torch.stack([scores_of(teacher, data) for teacher in teachers])
             answered = softened(scores, per_run(configs, "teacher.temperature"))
         recipe = Recipe.of(configs, data, answered)
-        model = build(configs, data, recipe.images)
+        model = build(configs, data, recipe.images, widths)
         device = data.train_images.device
         alive = torch.ones(len(configs), dtype=torch.bool, device=device)
         return cls(recipe, model, alive, torch.full_like(alive, -1, dtype=torch.int64))

@@ -10,6 +10,7 @@ from marks import mostly_slow
 from oracle import BITMAPS, TEN, Array, counts, forward
 from torch import Tensor, nn
 
+from lenet.config import Refusal
 from lenet.training.factor.activation import LEVELS as ACTIVATIONS
 from lenet.training.factor.connection import LEVELS as CONNECTIONS
 from lenet.training.factor.head import LEVELS as HEADS
@@ -187,6 +188,28 @@ def test_norm_leaves_the_count_of_parameters(levels: dict[str, str]) -> None:
         for norm in NORMS
     ]
     assert len(set(sizes)) == 1
+
+
+@pytest.mark.parametrize("widths", [(3, 8, 60, 42), (6, 16, 120, 84), (12, 32, 20, 9)])
+def test_widths_are_those_that_are_asked_for(widths: tuple[int, ...]) -> None:
+    """So many maps and units, every kernel of C3, and logits for each image."""
+    model = LeNet5(2, **WORLD, widths=widths)
+    c1, c3, c5, f6 = widths
+    expected = 26 * c1 + (25 * c1 + 1) * c3 + (25 * c3 + 1) * c5 + (c5 + 1) * f6
+    assert sum(w[0].numel() for w in model.parameters()) == expected + 10 * (f6 + 1)
+    shapes = {
+        name: tuple(signal.shape[2:])
+        for name, signal in model.activations(torch.rand(3, 28, 28)).items()
+    }
+    assert shapes["C1"] == (c1, 28, 28) and shapes["C3"] == (c3, 10, 10)
+    assert shapes["C5"] == (c5,) and shapes["F6"] == (f6,) and shapes["output"] == (10,)
+
+
+@pytest.mark.parametrize("levels", [{"connection": "table"}, {"head": "rbf"}], ids=str)
+def test_what_is_made_for_lenet_5s_widths_has_no_others(levels: dict[str, str]) -> None:
+    """Table I names 6 and 16 maps, RBF units have 84 inputs."""
+    with pytest.raises(Refusal, match="connection=full and a head that learns"):
+        LeNet5(1, **{**WORLD, **levels}, widths=(12, 32, 240, 168))
 
 
 def test_parameters_lead_with_the_run_axis() -> None:
