@@ -352,9 +352,9 @@ def check_records(text: Any) -> str:
         text = str(text)
     if not isinstance(text, str) or not RUN_IDS.fullmatch(text):
         raise Refusal(
-            f"{RECORDS}={short_text(str(text))} names no runs: teacher=runs needs the "
-            f"whole run ids of its teachers, {RECORDS}=<id>+<id>; `lenet train` says "
-            "them, and one that reads as a number is put in quotes inside quotes"
+            f"{RECORDS}={short_text(str(text))} names no runs: give the whole run ids "
+            f"of the teachers, {RECORDS}=<id>+<id>; `lenet train` says them, and "
+            "one that reads as a number is put in quotes inside quotes"
         )
     return "+".join(sorted(set(text.split("+"))))
 

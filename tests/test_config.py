@@ -73,6 +73,7 @@ def by_level() -> dict[str, list[str]]:
 
 
 BY_LEVEL = by_level()
+TAUGHT = {f"teacher={level}" for level in names("teacher")} - {"teacher=none"}
 
 
 @cache
@@ -223,7 +224,7 @@ def test_one_override_changes_one_level(preset: str) -> None:
 
 @pytest.mark.usefixtures("softer")
 @pytest.mark.parametrize("preset", [*names("preset"), "softer"])
-@pytest.mark.parametrize("level", sorted(BY_LEVEL.keys() - {"", "teacher=runs"}))
+@pytest.mark.parametrize("level", sorted(BY_LEVEL.keys() - {"", *TAUGHT}))
 def test_typed_settings_mean_the_very_treatment(level: str, preset: str) -> None:
     """Every number of a level at the least that it may be, and each level with its
     own; after any preset, and no word more than needed."""
@@ -295,7 +296,7 @@ def test_ends_of_a_range_are_allowed(level: str, end: str) -> None:
         del values["seed"]
         typed.remove("validation_size=30000")  # nor images for both sizes
         del values["validation_size"]
-    typed += [f"{RECORDS}={'a' * 16}"] * (level == "teacher=runs")
+    typed += [f"{RECORDS}={'a' * 16}"] * (level in TAUGHT)
     runs, _ = composed([*level.split(), *typed])
     assert {key: chosen(key, runs) for key in values} == values
 

@@ -16,8 +16,9 @@ from lenet.training.data import Data
 from lenet.training.factor.augmentation import FIELDS, HOLES, MOTIONS, gaussian
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
+from lenet.training.factor.teacher import softened
 from lenet.training.loops import passes
-from lenet.training.loops.sizes import PICTURE_SIDE
+from lenet.training.loops.sizes import CLASSES, PICTURE_SIDE
 from lenet.training.model import STRUCTURE, WIDTHS, Dense, LeNet5
 from lenet.training.recipe import Batch, Recipe, Teacher
 
@@ -117,14 +118,41 @@ def curvature(
 
 def teacher_scores(teacher: Teacher, data: Data) -> Float[Tensor, "picture class"]:
     """The score of each class that a trained run gives every training image."""
-    model, count = teacher.model, len(data.train_images)
-    everything = np.arange(count)[None]
+    everything = np.arange(len(data.train_images))[None]
     seen = passes.Shown(data.train_images.numpy(), everything, 0 * everything)
+    return scores_of_shown(teacher, seen)[0]
+
+
+def scores_of_shown(
+    teacher: Teacher, seen: passes.Shown
+) -> Float[Tensor, "1 image class"]:
+    """The score of each class that a trained run gives the images that another sees."""
+    model = teacher.model
     about = network_of(model, teacher.config.treatment, torch.zeros(1))
     found = passes.class_scores(
         parameter_arrays(model), seen, about, torch.get_num_threads()
     )
-    return torch.from_numpy(found[0])
+    return torch.from_numpy(found)
+
+
+def shares_of_teachers(recipe: Recipe, seen: passes.Shown, epoch: int) -> np.ndarray:
+    """[run, image, class]: what teachers say of the images that the runs see, or of the
+    pictures that these are made of."""
+    if recipe.answered is None:
+        asked = recipe.asked(torch.from_numpy(seen.order), epoch)
+        scores = torch.empty(*asked.shape, CLASSES)
+        for run, own in enumerate(asked):
+            for k, teacher in enumerate(recipe.teachers):
+                chosen = own == k
+                few = passes.some_shown(seen, run, chosen.numpy())
+                scores[run, chosen] = scores_of_shown(teacher, few)[0]
+        return softened(scores[None], recipe.numbers["teacher.temperature"]).numpy()
+    runs, answered = np.arange(len(seen.order))[:, None], recipe.answered.numpy()
+    own = answered[runs, seen.order]
+    if not seen.partner.size:
+        return own
+    share = seen.share.astype(np.float32)[..., None]
+    return own * share + answered[runs, seen.partner] * (np.float32(1) - share)
 
 
 def pixel_loops(model: LeNet5, levels: Mapping[str, Value]) -> passes.PixelLoops:
@@ -185,18 +213,20 @@ def shown(recipe: Recipe, batch: Batch, epoch: int, data: Data) -> passes.Shown:
         extra |= {f"partner_{name}": values for name, values in others.items()}
         extra |= {"partner": mates.partners.numpy(), "share": mates.shares.numpy()}
         extra["partner_label"] = data.train_labels[mates.partners].numpy()
-    if dropped := recipe.dropout_masks(batch, epoch):
-        extra["masks"] = torch.cat([dropped["C5"], dropped["F6"]], -1).numpy()
-    if recipe.answered is not None:
+    pictures, labels = data.train_images.numpy(), data.train_labels[batch].numpy()
+    seen = passes.Shown(pictures, batch.numpy(), labels, **extra)
+    more = {}
+    if recipe.level("teacher") != "none":
         heat, weight = (
             recipe.numbers[f"teacher.{name}"] for name in ("temperature", "weight")
         )
-        extra |= {"answered": recipe.answered.numpy(), "heat": heat.numpy()}
-        extra["weight"] = weight.numpy()
+        more = {"heat": heat.numpy(), "weight": weight.numpy()}
+        more["answered"] = shares_of_teachers(recipe, seen, epoch)
+    if dropped := recipe.dropout_masks(batch, epoch):
+        more["masks"] = torch.cat([dropped["C5"], dropped["F6"]], -1).numpy()
     if recipe.adversary_steps:
-        extra["adversary"] = recipe.adversary_keys(batch, epoch).numpy()
-    pictures, labels = data.train_images.numpy(), data.train_labels[batch].numpy()
-    return passes.Shown(pictures, batch.numpy(), labels, **extra)
+        more["adversary"] = recipe.adversary_keys(batch, epoch).numpy()
+    return seen._replace(**more)
 
 
 def distortions(recipe: Recipe, batch: Batch, epoch: int) -> dict[str, np.ndarray]:

@@ -259,7 +259,8 @@ def write_goldens() -> None:
             if any(change.startswith("adversary=") for change in changes):
                 line += ["adversary.held_out=40"] * ("adversary=none" not in changes)
                 line += QUICK["pgd"] * ("adversary=pgd" in changes)
-            line += [f"{RECORDS}={'a' * 16}"] * ("teacher=runs" in changes)
+            taught = {"teacher=runs", "teacher=consistent"} & set(changes)
+            line += [f"{RECORDS}={'a' * 16}"] * len(taught)
             (config,), _ = composed(line)
             treatment = dict(config.treatment)
             kept[name] = trained({"name": name, "treatment": treatment, "seed": 1})

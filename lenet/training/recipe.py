@@ -70,7 +70,8 @@ class Recipe:
     """The runs of a stack as they are configured, and the images that they train on.
 
     numbers: those of each run's levels. streams: for each purpose, what its draws are
-    from. answered: what teachers say of each training image.
+    from. teachers: the runs to learn from; answered: what they say of each training
+    image, or None where they are asked of each image as it is presented.
     """
 
     configs: Sequence[Config]
@@ -79,10 +80,15 @@ class Recipe:
     numbers: Mapping[str, Float[Tensor, "run"]]
     streams: Mapping[str, Int64[Tensor, "run"]]
     answered: Float[Tensor, "run picture class"] | None = None
+    teachers: Sequence[Teacher] = ()
 
     @classmethod
     def of(
-        cls, configs: Sequence[Config], data: Data, answered: Tensor | None
+        cls,
+        configs: Sequence[Config],
+        data: Data,
+        answered: Tensor | None,
+        teachers: Sequence[Teacher],
     ) -> "Recipe":
         """Of runs of one structure."""
         treatment, device = configs[0].treatment, data.train_images.device
@@ -101,7 +107,16 @@ class Recipe:
             },
             streams={use: draws.stream(seeds, use, device) for use in PURPOSES},
             answered=answered,
+            teachers=teachers,
         )
+
+    def asked(self, batch: Batch, epoch: int) -> Batch:
+        """Which teacher is asked of each image: another in each pass, all in turn.
+
+        The slope of the loss is linear in what a teacher says: on average it is that of
+        the mean of them all.
+        """
+        return (batch + epoch) % len(self.teachers)
 
     def level(self, factor: str) -> str:
         """The level that all runs share."""

@@ -35,8 +35,8 @@ from lenet.training.factor.optimizer import (
     orthogonalised,
 )
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
+from lenet.training.factor.teacher import CONSISTENT, softened
 from lenet.training.factor.teacher import LEVELS as TEACHERS
-from lenet.training.factor.teacher import softened
 from lenet.training.model import STRUCTURE, WIDTHS, Convolution, LeNet5
 from lenet.training.recipe import (
     SHARED,
@@ -190,15 +190,18 @@ class Stack:
         widths: Sequence[int] = WIDTHS,
     ) -> "Stack":
         """Before the first step."""
-        answered = None
-        if TEACHERS[configs[0].level("teacher")]:
-            if not teachers:
-                raise Refusal("teacher=runs: give train() the runs that are to teach")
-            scores = torch.stack([scores_of(teacher, data) for teacher in teachers])
-            answered = softened(scores, per_run(configs, "teacher.temperature"))
-        recipe = Recipe.of(configs, data, answered)
-        model = build(configs, data, recipe.images, widths)
+        answered, level = None, configs[0].level("teacher")
+        if TEACHERS[level] and not teachers:
+            raise Refusal(f"teacher={level}: give train() the runs that are to teach")
         device = data.train_images.device
+        for teacher in teachers:
+            teacher.model.to(device)
+        if TEACHERS[level] and level not in CONSISTENT:
+            scores = torch.stack([scores_of(teacher, data) for teacher in teachers])
+            heat = per_run(configs, "teacher.temperature")
+            answered = softened(scores[:, None], heat)
+        recipe = Recipe.of(configs, data, answered, teachers)
+        model = build(configs, data, recipe.images, widths)
         alive = torch.ones(len(configs), dtype=torch.bool, device=device)
         return cls(recipe, model, alive, torch.full_like(alive, -1, dtype=torch.int64))
 
@@ -364,16 +367,34 @@ class Stack:
         targets = mixed(lambda images: as_targets(data.train_labels[images], logits))
         own = head.mixed_loss(logits, targets, recipe.head_number(head.number))
         level, answered = TEACHERS[recipe.level("teacher")], recipe.answered
-        if level is None or answered is None:
+        if level is None:
             return own
-        runs = torch.arange(len(batch), device=batch.device)[:, None]
-        shares = mixed(lambda images: answered[runs, images].to(logits))
+        if answered is None:
+            shares = self.told(batch, epoch, data).to(logits)
+        else:
+            runs = torch.arange(len(batch), device=batch.device)[:, None]
+            shares = mixed(lambda images: answered[runs, images].to(logits))
         heat, weight = (
             recipe.numbers[f"teacher.{name}"].to(logits)[:, None]
             for name in ("temperature", "weight")
         )
         scores, none = list(logits.unbind(-1)), [0 * own] * logits.shape[-1]
         return level((own, none), scores, list(shares.unbind(-1)), heat, weight)[0]
+
+    @torch.no_grad()
+    def told(
+        self, batch: Batch, epoch: int, data: Data
+    ) -> Float[Tensor, "run batch class"]:
+        """What its teacher says of each run's image as it is presented."""
+        recipe, pixels = self.recipe, self.presented(batch, epoch, data).flatten(0, 1)
+        scores = torch.stack([
+            teacher.model(pixels.to(teacher.model.C1.weight))[0]
+            for teacher in recipe.teachers
+        ])  # fmt: skip
+        places = torch.arange(len(pixels), device=pixels.device)
+        own = scores[recipe.asked(batch, epoch).flatten(), places]
+        heat = recipe.numbers["teacher.temperature"]
+        return softened(own.unflatten(0, batch.shape)[None], heat)
 
     def augment(self, pixels: Pixels, batch: Batch, epoch: int) -> Pixels:
         """Each run's images, distorted."""
@@ -572,8 +593,8 @@ class Stack:
 @torch.no_grad()
 def scores_of(teacher: Teacher, data: Data) -> Float[Tensor, "picture class"]:
     """A teacher's score of each class for every training image, as it is."""
-    device, kind = data.train_images.device, teacher.model.C1.weight.dtype
-    model = teacher.model.to(device)
+    model = teacher.model
+    device, kind = data.train_images.device, model.C1.weight.dtype
     if device.type == "cpu" and kind == torch.float32 and data.classes == 10:
         return compiled.teacher_scores(teacher, data)
     parts = data.train_images.split(TEST_BATCH)

@@ -1519,6 +1519,7 @@ def test_distilled_loss_is_torchs(weight: float) -> None:
     targets = functional.one_hot(torch.randint(0, 10, (40,)), 10).double()
     own = head.cross_entropy(list(scores), list(targets.T), torch.tensor(0.1).double())
     formula = teacher.LEVELS["runs"]
+    assert formula is teacher.LEVELS["consistent"]
     assert formula is not None
     loss, pulls = formula(own, list(scores), list(shares.T), *numbers)
     logs = functional.log_softmax(scores.T / heat, 1)
@@ -1532,7 +1533,10 @@ def test_distilled_loss_is_torchs(weight: float) -> None:
 def test_softened_is_the_mean_of_softmaxes() -> None:
     """Of three teachers, at the temperature of each run, large scores too."""
     scores = torch.randn(3, 20, 10) * torch.tensor([1.0, 30.0, 1000.0]).view(3, 1, 1)
-    found = teacher.softened(scores, torch.tensor([1.0, 4.0]))
+    heats = torch.tensor([1.0, 4.0])
+    found = teacher.softened(scores[:, None], heats)
+    own = teacher.softened(torch.stack([scores, scores.flip(1)], 1), heats)
+    assert torch.equal(own[0], found[0]) and torch.equal(own[1], found[1].flip(0))
     for run, heat in enumerate((1.0, 4.0)):
         expected = functional.softmax(scores.double() / heat, -1).mean(0)
         torch.testing.assert_close(found[run].double(), expected, rtol=1e-6, atol=1e-7)
@@ -1552,7 +1556,8 @@ def test_student_has_the_answers_of_its_image(level: str, tiny: Data) -> None:
         tutor.model(tiny.train_images / 255)[0].detach() for tutor in known
     ])  # fmt: skip
     state, plain = Stack.start(runs, tiny, known), Stack.start(runs, tiny, known)
-    plain.recipe = replace(plain.recipe, answered=None)
+    alone = [Config({**run.treatment, "teacher": "none"}, run.seed) for run in runs]
+    plain.recipe = replace(plain.recipe, configs=alone)
     batch = state.recipe.orders(0)[:, :9]
     mates = state.recipe.mates(batch, 0)
     assert mates is not None
@@ -1569,10 +1574,48 @@ def test_student_has_the_answers_of_its_image(level: str, tiny: Data) -> None:
         torch.testing.assert_close(found[run], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_student_without_teachers_is_refused(tiny: Data) -> None:
-    """teacher=runs trains nothing before its teachers are there."""
-    with pytest.raises(Refusal, match="give train"):
-        train([config({"teacher": "runs"})], tiny)
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("mix", ["none", "mixup"])
+def test_consistent_teachers_see_the_image_that_their_student_sees(
+    mix: str, tiny: Data
+) -> None:
+    """One is asked of the distorted and mixed image, not of what it is made of: in the
+    second pass the second one of the first image, the first one of the second."""
+    changes = {"teacher": "consistent", "augmentation": "affine", "mix": mix}
+    numbers = ({"teacher.temperature": t, "teacher.weight": w}
+               for t, w in ((1.0, 0.3), (5.0, 0.8)))  # fmt: skip
+    runs = [config({**changes, **n}, 3) for n in numbers]
+    known = schooled(runs, tiny)
+    state = Stack.start(runs, tiny, known)
+    batch = state.recipe.orders(1)[:, :9]
+    pixels = state.presented(batch, 1, tiny)
+    assert not torch.equal(pixels, tiny.train_images[batch] / 255)
+    logits = state.model(pixels).detach()
+    found = state.losses(logits, batch, 1, tiny)
+    mates = state.recipe.mates(batch, 1)
+    for run, (heat, weight) in enumerate(((1.0, 0.3), (5.0, 0.8))):
+        own = [tutor.model(pixels[run])[0].detach() for tutor in known]
+        scores = [
+            own[(image + 1) % 2][k] for k, image in enumerate(batch[run].tolist())
+        ]
+        soft = functional.softmax(torch.stack(scores) / heat, -1)
+        logs = functional.log_softmax(logits[run] / heat, -1)
+        apart = functional.kl_div(logs, soft, reduction="none").sum(-1)
+        targets = functional.one_hot(tiny.train_labels[batch[run]], 10).double()
+        if mates is not None:
+            other = functional.one_hot(tiny.train_labels[mates.partners[run]], 10)
+            share = mates.shares[run, :, None]
+            targets = targets * share + other * (1 - share)
+        labels = -(targets * functional.log_softmax(logits[run], -1)).sum(-1)
+        expected = (1 - weight) * labels + weight * heat**2 * apart
+        torch.testing.assert_close(found[run], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("level", ["runs", "consistent"])
+def test_student_without_teachers_is_refused(level: str, tiny: Data) -> None:
+    """It trains nothing before its teachers are there."""
+    with pytest.raises(Refusal, match=f"teacher={level}: give train"):
+        train([config({"teacher": level})], tiny)
 
 
 # --- adversary ------------------------------------------------------------------------

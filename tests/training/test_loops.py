@@ -314,6 +314,7 @@ TRAINED: tuple[dict[str, Any], ...] = tuple(
 )
 MUON = next(level for level in TRAINED if level["optimizer"] == "muon")
 TAUGHT = {"teacher": "runs", "teacher.records": "a" * 16, "teacher.temperature": 2}
+CONSISTENT = TAUGHT | {"teacher": "consistent"}
 CROSSED: tuple[dict[str, Any], ...] = (
     {},
     {"head": "rbf_map", "schedule": "cosine", "train_size": 30},
@@ -340,6 +341,10 @@ CROSSED: tuple[dict[str, Any], ...] = (
     TRAINED[0] | TAUGHT | {"augmentation": "affine", "norm": "batch"},
     TRAINED[0] | TAUGHT | {"mix": "mixup", "adversary": "pgd"} | SMALL,
     TAUGHT | {"head": "rbf_map", "batch_size": 1, "mix": "mixup"},
+    TRAINED[0] | CONSISTENT | {"augmentation": "affine_cutout", "dropout": 0.3},
+    TRAINED[0] | CONSISTENT | {"mix": "mixup", "augmentation": "affine_elastic"},
+    TRAINED[0] | CONSISTENT | {"adversary": "pgd", "augmentation": "affine"} | SMALL,
+    CONSISTENT | {"head": "rbf", "batch_size": 1, "augmentation": "affine_1998"},
     TAUGHT | {"head": "ten_units", "activation": "tanh", "batch_size": 9},
     {"augmentation": "affine_cutout", "average": "ema", "batch_size": 1},
     {"augmentation": "affine_elastic", "batch_size": 1, "train_size": 20},

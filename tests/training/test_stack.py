@@ -70,6 +70,7 @@ STRUCTURES: dict[str, Changes] = {
     },
     "mix=mixup": {"mix": "mixup", "augmentation": "affine"},
     "teacher=runs": {"teacher": "runs", "head": "rbf", "mix": "mixup"},
+    "teacher=consistent": {"teacher": "consistent", "augmentation": "affine"},
     "paper": {
         "activation": "scaled_tanh",
         "pooling": "subsample",
@@ -95,7 +96,7 @@ def runs(changes: Changes, count: int = 3) -> list[Config]:
     made = []
     for place in range(count):
         own = {**MIXED[place % 3], "optimizer.lr": rate * (1 + place % 3)}
-        if changes.get("teacher") == "runs":
+        if "teacher" in changes:
             own["teacher.temperature"] = (4.0, 1.0, 2.0)[place % 3]
             own["teacher.weight"] = (0.5, 0.9, 0.0)[place % 3]
         if changes.get("mix") == "mixup":

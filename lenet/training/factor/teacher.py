@@ -1,10 +1,12 @@
 """What a run learns from beside the labels: nothing, or the answers of trained runs.
 
 A level says what becomes of a head's loss E and its derivatives. It is a factor of its
-own: every head has scores that a softmax can be taken of, and mixed or distorted images
-have the labels and answers of the images that they are made of. An adversary raises the
-whole loss; sdlm's curvature is that of the head's own. As head.py's formulas it is
-written in what torch's tensors and the compiled loops' values share.
+own: every head has scores that a softmax can be taken of. A distorted or mixed image
+has the labels of the images that it is made of. Teachers are asked of these as they
+are, all of them and once; or, where they are `CONSISTENT`, of the very image that the
+student sees, in each pass another one. An adversary raises the whole loss; sdlm's
+curvature is that of the head's own. As head.py's formulas it is written in what torch's
+tensors and the compiled loops' values share.
 """
 
 from collections.abc import Callable
@@ -47,12 +49,13 @@ def distilled(
 
 
 def softened(
-    scores: Float[Tensor, "teacher image class"], heat: Float[Tensor, "run"]
+    scores: Float[Tensor, "teacher #run image class"], heat: Float[Tensor, "run"]
 ) -> Shares:
     """The mean over the teachers of the softmax of their scores / T, T each run's."""
     means = []
-    for temperature in heat.tolist():
-        cold = scores.double() / temperature
+    each = scores.expand(-1, len(heat), -1, -1).unbind(1)
+    for own, temperature in zip(each, heat.tolist(), strict=True):
+        cold = own.double() / temperature
         powers = portable.exp(cold - cold.amax(-1, keepdim=True))
         whole = sum_of(list(powers.unbind(-1)))  # one after the other: one order
         means.append(sum_of(list((powers / whole[..., None]).unbind(0))) / len(scores))
@@ -62,4 +65,6 @@ def softened(
 LEVELS: dict[str, Level | None] = {
     "none": None,  # the labels alone
     "runs": distilled,
+    "consistent": distilled,
 }
+CONSISTENT = ("consistent",)

@@ -125,12 +125,11 @@ class Shown(NamedTuple):
     partner_where: Array = NOTHING  # its distortions, as those above
     partner_elastic: Array = NOTHING
     partner_holes: Array = NOTHING
-    answered: Array = NOTHING  # [run, picture, class]: the teachers' shares
+    answered: Array = NOTHING  # [run, image, class]: the teachers' shares
     heat: Array = NOTHING  # [run]: the temperature of a run's own
     weight: Array = NOTHING  # [run]: of the teachers in the loss
 
 
-PICTURES = -1
 OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: images
     "where": (np.float32, None, 2, 3),
     "masks": (np.float32, None, DROPPED_UNITS),
@@ -145,7 +144,7 @@ OPTIONAL: Mapping[str, tuple[Any, ...]] = {  # type, shape after run; None: imag
     "partner_where": (np.float32, None, 2, 3),
     "partner_elastic": (np.int64, None),
     "partner_holes": (np.int64, None, 4),
-    "answered": (np.float32, PICTURES, CLASSES),
+    "answered": (np.float32, None, CLASSES),
     "heat": (np.float32,),
     "weight": (np.float32,),
 }
@@ -925,15 +924,24 @@ def checked(shown: Shown) -> Shown:
     }
     for name, (kind, *shape) in OPTIONAL.items():
         given = getattr(shown, name)
-        sizes = {None: images, PICTURES: len(pictures)}
-        fit = (runs, *(sizes.get(n, n) for n in shape))
+        fit = (runs, *(images if n is None else n for n in shape))
         if given.size and given.shape != fit:
             raise ValueError(f"{name} is {given.shape}, not {fit}")
         # Of what there is none, an empty array, of the type that was compiled.
         if not given.size:
-            given = np.zeros((runs, *(0 if n in sizes else n for n in shape)))
+            given = np.zeros((runs, *(n or 0 for n in shape)))
         arrays[name] = given.astype(kind, copy=False)
     return Shown(**{name: np.ascontiguousarray(a) for name, a in arrays.items()})
+
+
+def some_shown(shown: Shown, run: int, chosen: Array) -> Shown:
+    """What one run sees, of the images that are chosen [image]."""
+    some = {"pictures": shown.pictures}
+    for name in Shown._fields[1:]:
+        values, (_, *shape) = getattr(shown, name), OPTIONAL.get(name, (None, None))
+        own = values[run : run + 1] if values.size else values
+        some[name] = own[:, chosen] if values.size and None in shape else own
+    return Shown(**some)
 
 
 def refuse_out_of_range(places: Array, count: int, name: str, what: str) -> None:
