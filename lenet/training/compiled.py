@@ -120,19 +120,19 @@ def teacher_scores(teacher: Teacher, data: Data) -> Float[Tensor, "picture class
     """The score of each class that a trained run gives every training image."""
     everything = np.arange(len(data.train_images))[None]
     seen = passes.Shown(data.train_images.numpy(), everything, 0 * everything)
-    return scores_of_shown(teacher, seen)[0]
+    return scores_of_shown(teacher, seen)
 
 
 def scores_of_shown(
     teacher: Teacher, seen: passes.Shown
-) -> Float[Tensor, "1 image class"]:
-    """The score of each class that a trained run gives the images that another sees."""
+) -> Float[Tensor, "image class"]:
+    """The score of each class that a trained run gives the images that one run sees."""
     model = teacher.model
     about = network_of(model, teacher.config.treatment, torch.zeros(1))
     found = passes.class_scores(
         parameter_arrays(model), seen, about, torch.get_num_threads()
     )
-    return torch.from_numpy(found)
+    return torch.from_numpy(found[0])
 
 
 def shares_of_teachers(recipe: Recipe, seen: passes.Shown, epoch: int) -> np.ndarray:
@@ -144,8 +144,8 @@ def shares_of_teachers(recipe: Recipe, seen: passes.Shown, epoch: int) -> np.nda
         for run, own in enumerate(asked):
             for k, teacher in enumerate(recipe.teachers):
                 chosen = own == k
-                few = passes.some_shown(seen, run, chosen.numpy())
-                scores[run, chosen] = scores_of_shown(teacher, few)[0]
+                some = passes.some_shown(seen, run, chosen.numpy())
+                scores[run, chosen] = scores_of_shown(teacher, some)
         return softened(scores[None], recipe.numbers["teacher.temperature"]).numpy()
     runs, answered = np.arange(len(seen.order))[:, None], recipe.answered.numpy()
     own = answered[runs, seen.order]
