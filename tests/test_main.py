@@ -115,7 +115,8 @@ def test_result_is_json_where_that_is_asked_for(
     assert status | {"networks": []} == {"runs": 0, "newest": [], "studies": []} | {
         "networks": []
     }
-    assert {network["network"] for network in status["networks"]} == {"modern", "paper"}
+    named = {network["network"] for network in status["networks"]}
+    assert named == {"best", "modern", "paper"}
     program.run_verb("verify", ["--json", f"output_dir={tmp_path}"])
     assert "0 of 0 runs" in json.loads(capsys.readouterr().out)["verified"]
 
