@@ -16,12 +16,13 @@ import pandas as pd
 
 from lenet.config import (
     FACTORS,
+    RECORDS,
     Refusal,
     Value,
-    composed,
     current,
     group_levels,
     preset_treatments,
+    typed_settings,
 )
 from lenet.records import plan as plans
 from lenet.records import run_record, store
@@ -250,21 +251,10 @@ class Study:
         presets = preset_treatments()
         if self.base not in presets or self.plan is None:
             return {}
-        reference, preset = current(self.plan["reference"]), presets[self.base]
-        levels = {
-            factor: reference[factor]
-            for factor in FACTORS
-            if reference[factor] != preset[factor]
-        }
-        # What the reference would have by its preset and its levels alone.
-        typed = (f"{factor}={level}" for factor, level in levels.items())
-        usual = composed([f"preset={self.base}", *typed])[0][0].treatment
-        numbers = {
-            key: value
-            for key, value in reference.items()
-            if key not in STATED and value != usual.get(key, value)
-        }
-        return levels | numbers
+        reference = current(self.plan["reference"])
+        typed = typed_settings(reference, self.base)
+        named = {word.partition("=")[0] for word in typed} - {*STATED, RECORDS}
+        return {key: reference[key] for key in (*FACTORS, *reference) if key in named}
 
     @cached_property
     def effects(self) -> pd.DataFrame:
