@@ -8,7 +8,7 @@ import pytest
 import sealed_studies
 from sealed_studies import PAPER, TODAY, make_record
 
-from lenet.config import Refusal, composed, group_levels
+from lenet.config import RECORDS, Refusal, composed, group_levels
 from lenet.figures.level_names import estimand_heading, study_network, study_words
 from lenet.report import study_report
 from lenet.studies import study
@@ -411,6 +411,11 @@ def test_numbers_that_a_design_leaves_unnamed_are_said_one_by_one(tmp_path):
         (  # its own step size and batch come with it
             {"optimizer": "sgd", "optimizer.lr": 0.05, "batch_size": 64},
             "LeNet-5 of today with SGD",
+        ),
+        (  # who they are is told by the plan
+            {"teacher": "consistent", RECORDS: "a" * 16, "teacher.weight": 0.9}
+            | {"teacher.temperature": 2.0},
+            "LeNet-5 of today with answers to distorted images and weight 0.9",
         ),
         ({"dropout": 0.5, "norm": "batch", "pooling": "average"}, "as s changes it"),
     ],
