@@ -621,11 +621,16 @@ def typed_settings(treatment: Mapping[str, Value], preset: str) -> list[str]:
     >>> typed_settings(tanh, "modern")
     ['activation=tanh', 'head.smoothing=0.1']
     """
+    return [
+        f"{key}={as_typed(treatment[key])}" for key in changed_keys(treatment, preset)
+    ]
+
+
+def changed_keys(treatment: Mapping[str, Value], preset: str) -> list[str]:
+    """The levels that are not the preset's, and the numbers that come with no level."""
     base, own = preset_treatments()[preset], read_conf(f"preset/{preset}.yaml")
-    words = [
-        f"{factor}={as_typed(treatment[factor])}"
-        for factor in (*FACTORS, "data")
-        if treatment[factor] != base[factor]
+    levels = [
+        factor for factor in (*FACTORS, "data") if treatment[factor] != base[factor]
     ]
     default = dict(base)  # of every number, where these levels are typed
     for factor in FACTORS:
@@ -634,11 +639,9 @@ def typed_settings(treatment: Mapping[str, Value], preset: str) -> list[str]:
         default |= {f"{factor}.{key}": numbers[key] for key in level}
         default["batch_size"] = numbers.get("batch_size", default["batch_size"])
     default |= {key: own[key] for key in own.keys() & RANGES.keys()}
-    typed = sorted(key for key in treatment if key in RANGES or key == RECORDS)
-    return words + [
-        f"{key}={as_typed(treatment[key])}"
-        for key in typed
-        if key not in default or treatment[key] != default[key]
+    known = sorted(key for key in treatment if key in RANGES or key == RECORDS)
+    return levels + [
+        key for key in known if key not in default or treatment[key] != default[key]
     ]
 
 

@@ -5,22 +5,25 @@ python scripts/width_curve.py [preset=best] [epochs=20] [replicates=4] [seed=0]
 
 C1, C3, C5 and F6 have so many times 6, 16, 120 and 84 maps and units. The compiled
 loops are of LeNet-5's widths; torch trains the others: at twice the widths, 20 passes
-take a quarter of an hour of one core. What a table has is not trained again.
+of a network take a quarter of an hour of one core. What a table has is not trained
+again.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lenet.config import Refusal, composed
+from lenet.config import Config, Refusal, composed
 from lenet.figures.canvas import BLUE, INK
 from lenet.records import atomic_files
+from lenet.records.run_record import run_id
 from lenet.report import study_report
 from lenet.terminal import command, number, say, typed
 from lenet.training import stack
-from lenet.training.data import load_data
+from lenet.training.data import Data, load_data
 from lenet.training.model import WIDTHS
 
 KEYS = {
@@ -33,8 +36,7 @@ KEYS = {
     "data_dir": "null",
     "output_dir": "outputs",
 }
-SETTINGS = ("preset", "epochs", "data")  # of all rows of a figure
-COLUMNS = [*SETTINGS, "scale", "parameters", "seed", "test_error"]
+COLUMNS = ("run", "preset", "epochs", "scale", "parameters", "seed", "test_error")
 
 
 def scaled(scale: float) -> tuple[int, ...]:
@@ -49,26 +51,24 @@ def scaled(scale: float) -> tuple[int, ...]:
 
 
 def trained(
-    scale: float, widths: tuple[int, ...], given: dict[str, str]
+    configs: Sequence[Config], images: Data, scale: float, preset: str
 ) -> pd.DataFrame:
-    """A row for each seed of networks so wide."""
-    configs, places = composed(
-        [f"{key}={given[key]}" for key in KEYS if key not in ("scales", "output_dir")]
-    )
-    images = load_data(given["data"], places.data_dir)
-    results = stack.train(configs, images, widths=widths)
+    """A row for each of these runs, so wide."""
+    results = stack.train(configs, images, widths=scaled(scale))
     rows = [
-        {
-            **{key: given[key] for key in SETTINGS},
-            "scale": scale,
-            "parameters": sum(
+        (
+            run_id(config, images),
+            preset,
+            config.treatment["epochs"],
+            scale,
+            sum(
                 numbers.numel()
                 for name, numbers in result.weights.items()
                 if name.endswith((".weight", ".bias", ".coefficient"))
             ),
-            "seed": config.seed,
-            "test_error": (~result.right).double().mean().item(),
-        }
+            config.seed,
+            (~result.right).double().mean().item(),
+        )
         for config, result in zip(configs, results, strict=True)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -90,33 +90,30 @@ def figure(rows: pd.DataFrame) -> Figure:
 def main() -> None:
     """The entry point."""
     given = typed(sys.argv[1:], KEYS)
-    widths = {
-        scale: scaled(scale)
-        for scale in (number("scales", text) for text in given["scales"].split(","))
-    }
+    scales = [number("scales", text) for text in given["scales"].split(",")]
+    assert all(scaled(scale) for scale in scales)
+    configs, places = composed(
+        [f"{key}={given[key]}" for key in KEYS if key not in ("scales", "output_dir")]
+    )
+    images = load_data(given["data"], places.data_dir)
+    names = [run_id(config, images) for config in configs]
     folder = Path(given["output_dir"]) / "width_curve"
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / "width.csv"
-    tables = []
-    if file.exists():
-        tables = [pd.read_csv(file, dtype=dict.fromkeys(SETTINGS, str))]
-    for scale in widths:
-        if not any(scale in set(same_settings(t, given)["scale"]) for t in tables):
-            tables.append(trained(scale, widths[scale], given))
+    tables = [pd.read_csv(file)] if file.exists() else []
+    for scale in scales:
+        known = {run for rows in tables for run in rows["run"][rows["scale"] == scale]}
+        missing = [config for config, name in zip(configs, names, strict=True)
+                   if name not in known]  # fmt: skip
+        if missing:
+            tables.append(trained(missing, images, scale, given["preset"]))
             content = pd.concat(tables).to_csv(index=False)
             atomic_files.replace(file, content.encode())
-    rows = same_settings(pd.concat(tables), given)
+    table = pd.concat(tables)
+    rows = table[table["run"].isin(names) & table["scale"].isin(scales)]
     for path in study_report.write_figure(figure(rows), folder / "width"):
         say(str(path))
     errors = rows.groupby(["scale", "parameters"])["test_error"]
     say(errors.agg(["count", "mean", "min", "max"]).to_string())
-
-
-def same_settings(table: pd.DataFrame, given: dict[str, str]) -> pd.DataFrame:
-    """The rows of a table with the settings that are typed."""
-    return table[
-        (table[list(SETTINGS)] == [given[key] for key in SETTINGS]).all(axis=1)
-    ]
 
 
 if __name__ == "__main__":

@@ -34,21 +34,24 @@ def run(
 def test_only_what_the_table_lacks_is_trained(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second call with one scale more keeps the rows of the first; other passes are
-    rows of their own; a narrower network has other errors."""
+    """One scale more, one seed more and other passes keep the rows that there are."""
+    asked: list[tuple[float, list[int]]] = []
+    real = script.trained
+
+    def noted(configs: Any, images: Any, scale: float, preset: str) -> pd.DataFrame:
+        asked.append((scale, [config.seed for config in configs]))
+        return real(configs, images, scale, preset)
+
+    monkeypatch.setattr(script, "trained", noted)
     first = run(script, monkeypatch, tmp_path, "scales=0.5")
     assert list(first["parameters"]) == [15738] * 2 and list(first["seed"]) == [0, 1]
-    asked = []
-    real = script.trained
-    monkeypatch.setattr(
-        script, "trained", lambda *given: asked.append(given[0]) or real(*given)
-    )
     both = run(script, monkeypatch, tmp_path, "scales=0.5,1")
-    assert asked == [1.0] and both[:2].equals(first)
-    assert list(both["parameters"][2:]) == [61706] * 2
+    assert both[:2].equals(first) and list(both["parameters"][2:]) == [61706] * 2
     assert set(both["test_error"][:2]) != set(both["test_error"][2:])
+    run(script, monkeypatch, tmp_path, "scales=1", "replicates=3")
     more = run(script, monkeypatch, tmp_path, "scales=1", "epochs=2")
-    assert asked == [1.0, 1.0] and list(more["epochs"]) == [1] * 4 + [2] * 2
+    assert asked == [(0.5, [0, 1]), (1, [0, 1]), (1, [2]), (1, [0, 1])]
+    assert list(more["epochs"]) == [1] * 5 + [2] * 2
     drawn = tmp_path / "width_curve"
     assert {path.suffix for path in drawn.iterdir()} == {".csv", ".svg", ".png"}
 

@@ -19,10 +19,10 @@ from lenet.config import (
     RECORDS,
     Refusal,
     Value,
+    changed_keys,
     current,
     group_levels,
     preset_treatments,
-    typed_settings,
 )
 from lenet.records import plan as plans
 from lenet.records import run_record, store
@@ -252,8 +252,7 @@ class Study:
         if self.base not in presets or self.plan is None:
             return {}
         reference = current(self.plan["reference"])
-        typed = typed_settings(reference, self.base)
-        named = {word.partition("=")[0] for word in typed} - {*STATED, RECORDS}
+        named = {*changed_keys(reference, self.base)} - {*STATED, RECORDS}
         return {key: reference[key] for key in (*FACTORS, *reference) if key in named}
 
     @cached_property

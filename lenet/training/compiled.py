@@ -16,7 +16,7 @@ from lenet.training.data import Data
 from lenet.training.factor.augmentation import FIELDS, HOLES, MOTIONS, gaussian
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
-from lenet.training.factor.teacher import softened
+from lenet.training.factor.teacher import CONSISTENT, softened
 from lenet.training.loops import passes
 from lenet.training.loops.sizes import CLASSES, PICTURE_SIDE
 from lenet.training.model import STRUCTURE, WIDTHS, Dense, LeNet5
@@ -135,18 +135,22 @@ def scores_of_shown(
     return torch.from_numpy(found[0])
 
 
-def shares_of_teachers(recipe: Recipe, seen: passes.Shown, epoch: int) -> np.ndarray:
-    """[run, image, class]: what teachers say of the images that the runs see, or of the
-    pictures that these are made of."""
-    if recipe.answered is None:
-        asked = recipe.asked(torch.from_numpy(seen.order), epoch)
-        scores = torch.empty(*asked.shape, CLASSES)
-        for run, own in enumerate(asked):
-            for k, teacher in enumerate(recipe.teachers):
-                chosen = own == k
-                some = passes.some_shown(seen, run, chosen.numpy())
-                scores[run, chosen] = scores_of_shown(teacher, some)
-        return softened(scores[None], recipe.numbers["teacher.temperature"]).numpy()
+def shares_as_seen(recipe: Recipe, seen: passes.Shown, epoch: int) -> np.ndarray:
+    """[run, image, class]: what its teacher says of each image as its run sees it."""
+    asked = recipe.teacher_of(torch.from_numpy(seen.order), epoch)
+    scores = torch.empty(*asked.shape, CLASSES)
+    for run, own in enumerate(asked):
+        for k, teacher in enumerate(recipe.teachers):
+            chosen = own == k
+            some = passes.some_shown(seen, run, chosen.numpy())
+            scores[run, chosen] = scores_of_shown(teacher, some)
+    return softened(scores[None], recipe.numbers["teacher.temperature"]).numpy()
+
+
+def shares_of_parts(recipe: Recipe, seen: passes.Shown) -> np.ndarray:
+    """[run, image, class]: what all teachers say of the training images that each image
+    is made of, in their shares."""
+    assert recipe.answered is not None
     runs, answered = np.arange(len(seen.order))[:, None], recipe.answered.numpy()
     own = answered[runs, seen.order]
     if not seen.partner.size:
@@ -220,8 +224,11 @@ def shown(recipe: Recipe, batch: Batch, epoch: int, data: Data) -> passes.Shown:
         heat, weight = (
             recipe.numbers[f"teacher.{name}"] for name in ("temperature", "weight")
         )
-        more = {"heat": heat.numpy(), "weight": weight.numpy()}
-        more["answered"] = shares_of_teachers(recipe, seen, epoch)
+        if recipe.level("teacher") in CONSISTENT:
+            answered = shares_as_seen(recipe, seen, epoch)
+        else:
+            answered = shares_of_parts(recipe, seen)
+        more = {"answered": answered, "heat": heat.numpy(), "weight": weight.numpy()}
     if dropped := recipe.dropout_masks(batch, epoch):
         more["masks"] = torch.cat([dropped["C5"], dropped["F6"]], -1).numpy()
     if recipe.adversary_steps:

@@ -65,6 +65,8 @@ MORE = (
     "paper optimizer.samples_first=1 optimizer.samples=40",
     "paper optimizer.curvature_least=0.05 average=pass",
     "modern average=pass norm=batch",
+    "modern teacher=runs mix=mixup",
+    "modern teacher=consistent mix=mixup augmentation=affine_elastic",
     "paper head=ten_units activation=tanh input=hundredths init=lush",
     "paper optimizer=sgd optimizer.lr=0.0005 batch_size=1",  # Table I, gradients kept
     "paper epochs=20 train_size=20 optimizer.samples=20",  # every step of the schedule

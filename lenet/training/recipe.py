@@ -27,7 +27,7 @@ from lenet.training.factor.mix import partners
 from lenet.training.factor.optimizer import LEVELS as OPTIMIZERS
 from lenet.training.factor.order import LEVELS as ORDERS
 from lenet.training.factor.schedule import LEVELS as SCHEDULES
-from lenet.training.model import STRUCTURE, LeNet5
+from lenet.training.model import STRUCTURE, WIDTHS, LeNet5
 
 PerRun = Float[Tensor, "run"]
 Batch = Int64[Tensor, "run batch"]  # which training image comes where
@@ -41,7 +41,8 @@ PURPOSES = (
     *("order", "augmentation", "curvature", "dropout C5", "dropout F6"),
     *("adversary", "watch", "mix"),
 )
-DROPPED = {"C5": 120, "F6": 84}  # layers that dropout acts on, and their units
+# The layers that dropout acts on, and their units.
+DROPPED = dict(zip(("C5", "F6"), WIDTHS[2:], strict=True))
 IMAGES = 4000  # at a time: memory for what is drawn, and how often the bar moves
 
 
@@ -110,11 +111,11 @@ class Recipe:
             teachers=teachers,
         )
 
-    def asked(self, batch: Batch, epoch: int) -> Batch:
-        """Which teacher is asked of each image: another in each pass, all in turn.
+    def teacher_of(self, batch: Batch, epoch: int) -> Batch:
+        """Which teacher is asked of each image: in the next pass the next one.
 
-        The slope of the loss is linear in what a teacher says: on average it is that of
-        the mean of them all.
+        The slope of the loss is linear in what a teacher says, so that over the passes
+        an image pulls as if the mean of them all were asked each time.
         """
         return (batch + epoch) % len(self.teachers)
 

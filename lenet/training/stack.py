@@ -130,10 +130,10 @@ def train(
 
     configs: runs of one structure. report: is told how far they are, within each pass
     and after it. teachers: where they learn from the answers of trained runs, those.
-    widths: as `LeNet5` takes them; others than its own have torch's loop, no dropout.
+    widths: as `LeNet5` takes them; others than its own have torch's loop.
 
-    A Refusal where the structures differ, and where teachers are missing; a run that
-    diverges raises nothing: its `Result` says at which step.
+    A Refusal where the structures differ, where teachers are missing, and of dropout in
+    other widths; a run that diverges raises nothing: its `Result` says at which step.
 
     >>> from lenet.config import composed
     >>> from lenet.training.data import load_data
@@ -193,9 +193,12 @@ class Stack:
         answered, level = None, configs[0].level("teacher")
         if TEACHERS[level] and not teachers:
             raise Refusal(f"teacher={level}: give train() the runs that are to teach")
+        if tuple(widths) != WIDTHS and any(run.number("dropout") for run in configs):
+            raise Refusal(f"dropout is of C5 and F6 of {WIDTHS[2:]} units: dropout=0")
         device = data.train_images.device
+        teachers = teachers if TEACHERS[level] else ()
         for teacher in teachers:
-            teacher.model.to(device)
+            teacher.model.to(device).eval()
         if TEACHERS[level] and level not in CONSISTENT:
             scores = torch.stack([scores_of(teacher, data) for teacher in teachers])
             heat = per_run(configs, "teacher.temperature")
@@ -215,7 +218,10 @@ class Stack:
         self.model.train()
         if recipe.level("optimizer") in SECOND_ORDER:
             self.estimate_curvature(epoch, data)
-        if compiled.can_run(self.model):
+        models = [self.model]
+        if recipe.level("teacher") in CONSISTENT:
+            models += [teacher.model for teacher in recipe.teachers]
+        if all(map(compiled.can_run, models)):
             return self.run_compiled(orders, epoch, data, report)
         wrong, seen = torch.zeros_like(self.diverged_step), 0
         for step, batch in enumerate(orders.split(recipe.batch_size, dim=1)):
@@ -369,9 +375,10 @@ class Stack:
         level, answered = TEACHERS[recipe.level("teacher")], recipe.answered
         if level is None:
             return own
-        if answered is None:
-            shares = self.told(batch, epoch, data).to(logits)
+        if recipe.level("teacher") in CONSISTENT:
+            shares = self.shares_as_seen(batch, epoch, data).to(logits)
         else:
+            assert answered is not None
             runs = torch.arange(len(batch), device=batch.device)[:, None]
             shares = mixed(lambda images: answered[runs, images].to(logits))
         heat, weight = (
@@ -382,19 +389,17 @@ class Stack:
         return level((own, none), scores, list(shares.unbind(-1)), heat, weight)[0]
 
     @torch.no_grad()
-    def told(
+    def shares_as_seen(
         self, batch: Batch, epoch: int, data: Data
     ) -> Float[Tensor, "run batch class"]:
         """What its teacher says of each run's image as it is presented."""
-        recipe, pixels = self.recipe, self.presented(batch, epoch, data).flatten(0, 1)
-        scores = torch.stack([
-            teacher.model(pixels.to(teacher.model.C1.weight))[0]
-            for teacher in recipe.teachers
-        ])  # fmt: skip
-        places = torch.arange(len(pixels), device=pixels.device)
-        own = scores[recipe.asked(batch, epoch).flatten(), places]
-        heat = recipe.numbers["teacher.temperature"]
-        return softened(own.unflatten(0, batch.shape)[None], heat)
+        recipe, pixels = self.recipe, self.presented(batch, epoch, data)
+        scores = pixels.new_empty(*batch.shape, data.classes)
+        asked = recipe.teacher_of(batch, epoch)
+        for k, teacher in enumerate(recipe.teachers):
+            own = pixels[asked == k].to(teacher.model.C1.weight)
+            scores[asked == k] = teacher.model(own)[0].to(scores)
+        return softened(scores[None], recipe.numbers["teacher.temperature"])
 
     def augment(self, pixels: Pixels, batch: Batch, epoch: int) -> Pixels:
         """Each run's images, distorted."""
@@ -594,8 +599,7 @@ class Stack:
 def scores_of(teacher: Teacher, data: Data) -> Float[Tensor, "picture class"]:
     """A teacher's score of each class for every training image, as it is."""
     model = teacher.model
-    device, kind = data.train_images.device, model.C1.weight.dtype
-    if device.type == "cpu" and kind == torch.float32 and data.classes == 10:
+    if compiled.can_run(model) and data.classes == 10:
         return compiled.teacher_scores(teacher, data)
     parts = data.train_images.split(TEST_BATCH)
     return torch.cat([model(part / 255)[0] for part in parts])

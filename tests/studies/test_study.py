@@ -415,7 +415,7 @@ def test_numbers_that_a_design_leaves_unnamed_are_said_one_by_one(tmp_path):
         (  # who they are is told by the plan
             {"teacher": "consistent", RECORDS: "a" * 16, "teacher.weight": 0.9}
             | {"teacher.temperature": 2.0},
-            "LeNet-5 of today with answers to distorted images and weight 0.9",
+            "LeNet-5 of today with trained runs' answers as seen and weight 0.9",
         ),
         ({"dropout": 0.5, "norm": "batch", "pooling": "average"}, "as s changes it"),
     ],

@@ -54,7 +54,8 @@ from lenet.training.factor import (
     teacher,
 )
 from lenet.training.model import LeNet5
-from lenet.training.stack import Stack, mistakes, train
+from lenet.training.recipe import Teacher
+from lenet.training.stack import Stack, build, mistakes, train
 
 MODULES = {
     "activation": activation,
@@ -1609,6 +1610,49 @@ def test_consistent_teachers_see_the_image_that_their_student_sees(
         labels = -(targets * functional.log_softmax(logits[run], -1)).sum(-1)
         expected = (1 - weight) * labels + weight * heat**2 * apart
         torch.testing.assert_close(found[run], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_all_teachers_are_asked_in_turn(tiny: Data) -> None:
+    """In three passes each image has each of three teachers once, and each pass has all
+    of them."""
+    (run,) = (config({"teacher": "consistent"}, 3),)
+    known = [schooled([run], tiny)[0]] * 3
+    recipe = Stack.start([run], tiny, known).recipe
+    images = torch.arange(46)[None]
+    asked = torch.stack([recipe.teacher_of(images, epoch) for epoch in range(3)])
+    assert torch.equal(asked.sort(0).values[:, 0, 0], torch.arange(3))
+    assert all(len(set(one.tolist())) == 3 for one in asked[:, 0].T)
+    assert all(set(one.flatten().tolist()) == {0, 1, 2} for one in asked)
+
+
+def test_teachers_are_asked_as_they_test(tiny: Data) -> None:
+    """A network that is handed over while it trains has its running statistics, and
+    keeps them; one of other widths has torch's loop."""
+    (run,) = (config({"teacher": "consistent", "norm": "batch"}, 3),)
+    known = schooled([run], tiny)
+    for level in ("runs", "consistent"):
+        own = [config({"teacher": level, "epochs": 1}, 3)]
+        expected = train(own, tiny, teachers=known)[0]
+        for tutor in known:
+            tutor.model.train()
+        (found,) = train(own, tiny, teachers=known)
+        assert torch.equal(found.right, expected.right)
+        for name, weight in found.weights.items():
+            assert torch.equal(weight, expected.weights[name]), name
+        wide = [Teacher(run, build([run], tiny, torch.arange(46), (7, 9, 20, 10)))]
+        assert len(train(own, tiny, teachers=wide)) == 1
+
+
+def test_dropout_is_of_lenet_5s_units(tiny: Data) -> None:
+    """Other widths are refused with it, and train without."""
+    for dropout, count in ((0.5, 0), (0.0, 1)):
+        runs = [config({"dropout": dropout}, 3)]
+        if not count:
+            with pytest.raises(Refusal, match="dropout=0"):
+                train(runs, tiny, widths=(7, 9, 20, 10))
+        else:
+            (found,) = train(runs, tiny, widths=(7, 9, 20, 10))
+            assert found.weights["C5.weight"].shape == (20, 9, 5, 5)
 
 
 @pytest.mark.parametrize("level", ["runs", "consistent"])

@@ -313,7 +313,12 @@ TRAINED: tuple[dict[str, Any], ...] = tuple(
     if level != "sdlm"
 )
 MUON = next(level for level in TRAINED if level["optimizer"] == "muon")
-TAUGHT = {"teacher": "runs", "teacher.records": "a" * 16, "teacher.temperature": 2}
+TAUGHT = {
+    "teacher": "runs",
+    "teacher.weight": 0.7,
+    "teacher.records": "a" * 16,
+    "teacher.temperature": 2,
+}
 CONSISTENT = TAUGHT | {"teacher": "consistent"}
 CROSSED: tuple[dict[str, Any], ...] = (
     {},
@@ -345,6 +350,7 @@ CROSSED: tuple[dict[str, Any], ...] = (
     TRAINED[0] | CONSISTENT | {"mix": "mixup", "augmentation": "affine_elastic"},
     TRAINED[0] | CONSISTENT | {"adversary": "pgd", "augmentation": "affine"} | SMALL,
     CONSISTENT | {"head": "rbf", "batch_size": 1, "augmentation": "affine_1998"},
+    TRAINED[0] | CONSISTENT | {"batch_size": 1, "train_size": 11},  # pieces of 10 and 1
     TAUGHT | {"head": "ten_units", "activation": "tanh", "batch_size": 9},
     {"augmentation": "affine_cutout", "average": "ema", "batch_size": 1},
     {"augmentation": "affine_elastic", "batch_size": 1, "train_size": 20},

@@ -3,8 +3,9 @@
 A level says what becomes of a head's loss E and its derivatives. It is a factor of its
 own: every head has scores that a softmax can be taken of. A distorted or mixed image
 has the labels of the images that it is made of. Teachers are asked of these as they
-are, all of them and once; or, where they are `CONSISTENT`, of the very image that the
-student sees, in each pass another one. An adversary raises the whole loss; sdlm's
+are, all of them and once; or, where they are `CONSISTENT`, of the image as it is
+presented, each time the next one. An adversary starts from that image, and raises the
+whole loss; sdlm's
 curvature is that of the head's own. As head.py's formulas it is written in what torch's
 tensors and the compiled loops' values share.
 """

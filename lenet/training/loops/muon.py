@@ -54,8 +54,10 @@ next_x = combination(QUINTIC[0], 1.0)  # a X + (b A + c A^2) X
 @compiled
 @no_type_check
 def multiply_matrices(out, a, b, rows, inner, columns, symmetric=False):
-    """out = a b; [rows, columns] = [rows, inner] times [inner, columns]. Where a number
-    of a `symmetric` product and its mirror image have the same bits, one is computed.
+    """out = a b; [rows, columns] = [rows, inner] times [inner, columns].
+
+    symmetric: the product is its own transpose, bit for bit. Only strips that reach the
+    diagonal or lie below it are computed; the rest is copied from there.
     """
     out[: rows * columns] = np.float32(0)
     wide = columns // (3 * LANES) * 3 * LANES

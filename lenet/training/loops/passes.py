@@ -935,13 +935,14 @@ def checked(shown: Shown) -> Shown:
 
 
 def some_shown(shown: Shown, run: int, chosen: Array) -> Shown:
-    """What one run sees, of the images that are chosen [image]."""
-    some = {"pictures": shown.pictures}
+    """What one run sees of the chosen images [image]; what is empty stays empty."""
+    some = {}
     for name in Shown._fields[1:]:
         values, (_, *shape) = getattr(shown, name), OPTIONAL.get(name, (None, None))
-        own = values[run : run + 1] if values.size else values
-        some[name] = own[:, chosen] if values.size and None in shape else own
-    return Shown(**some)
+        if values.size:
+            own = values[run : run + 1]
+            some[name] = own[:, chosen] if None in shape else own
+    return shown._replace(**some)
 
 
 def refuse_out_of_range(places: Array, count: int, name: str, what: str) -> None:
