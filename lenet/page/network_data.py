@@ -16,7 +16,7 @@ from lenet.training.factor.connection import LEVELS as CONNECTIONS
 from lenet.training.factor.head import LEVELS as HEADS
 from lenet.training.model import STRUCTURE, LeNet5
 
-YEARS = {"paper": "1998", "modern": "today"}  # what a visitor calls the two presets
+YEARS = {"paper": "1998", "modern": "today"}  # what a visitor calls these presets
 
 
 def run_content(
