@@ -22,6 +22,7 @@ NETWORKS = {
     "modern": "LeNet-5 of today",
     "best": "LeNet-5 at its best",
 }
+NUMBERS = {"epochs": "passes", "head.smoothing": "label smoothing"}
 EARLIER = dict(pairwise(reversed(NETWORKS)))  # the preset before each
 NOTHING = "none"  # the level of a factor that does nothing
 NULL = "null"  # a number that is not set
@@ -65,7 +66,7 @@ class Words(NamedTuple):
             if "+" in factor:
                 return named
             against = "" if "+" in old or old in ("", NULL) else f" for {old}"
-            return f"{factor}: {named}{against}"
+            return f"{NUMBERS.get(factor, factor)}: {named}{against}"
         if NOTHING in (new, old) or old not in known or "+" in new:
             return known[new]
         return f"{known[new]} for {without_shared_end(known[old], known[new])}"
@@ -163,12 +164,12 @@ def study_network(study: Study) -> str:
 
 
 def number_name(key: str) -> str:
-    """ "curvature scale" for "optimizer.curvature_scale".
+    """ "curvature scale" for "optimizer.curvature_scale", "passes" for "epochs".
 
-    >>> number_name("optimizer.curvature_scale")
-    'curvature scale'
+    >>> number_name("optimizer.curvature_scale"), number_name("head.smoothing")
+    ('curvature scale', 'label smoothing')
     """
-    return key.rpartition(".")[2].replace("_", " ")
+    return NUMBERS.get(key, key.rpartition(".")[2].replace("_", " "))
 
 
 def end_network(study: Study, end: str) -> str:
@@ -230,7 +231,7 @@ def joint_numbers(settings: Iterable[tuple[str, str]]) -> str:
     """Some numbers in one phrase; empty where one is none.
 
     >>> joint_numbers([("augmentation.degrees", "10.0"), ("head.smoothing", "0.05")])
-    'degrees 10 and smoothing 0.05'
+    'degrees 10 and label smoothing 0.05'
     """
     try:
         return in_words(
