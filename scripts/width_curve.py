@@ -74,7 +74,7 @@ def trained(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def figure(rows: pd.DataFrame) -> Figure:
+def width_figure(rows: pd.DataFrame) -> Figure:
     """The test error by the number of parameters: a dot each seed, the means a line."""
     drawn = Figure(figsize=(6, 3.6), layout="constrained")
     axes = drawn.subplots()
@@ -110,7 +110,7 @@ def main() -> None:
             atomic_files.replace(file, content.encode())
     table = pd.concat(tables)
     rows = table[table["run"].isin(names) & table["scale"].isin(scales)]
-    for path in study_report.write_figure(figure(rows), folder / "width"):
+    for path in study_report.write_figure(width_figure(rows), folder / "width"):
         say(str(path))
     errors = rows.groupby(["scale", "parameters"])["test_error"]
     say(errors.agg(["count", "mean", "min", "max"]).to_string())

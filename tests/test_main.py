@@ -172,7 +172,7 @@ def test_study_is_read_by_its_name() -> None:
         (["train", "optimizer.m"], ["optimizer.momentum=", "optimizer.mu="]),
         (["chart", "resp"], ["response="]),
         (["sweep", "design=leave"], ["design=leave_one_out"]),
-        (["chart", "output_dir=OUT", "study=ladd"], ["study=ladder"]),
+        (["chart", "output_dir=OUT", "study=leav"], ["study=leave_one_out"]),
         (["predict", "output_dir=OUT", "run=m"], ["run=modern"]),
         (["train", "nothing=x"], []),
         (["nothing", "x"], []),

@@ -4,8 +4,8 @@ The digit, or the class by its name, and the runners-up; beside the picture, in
 <name>_layers.svg and .png, what every layer saw (of one's own pictures .svg alone: a
 .png would become one of them). Any size, dark on light or light on dark; several
 pictures at once.
-    run=modern       published with lenet (modern, paper), the first letters of a run's
-                     id in output_dir, or a run's folder
+    run=modern       published with lenet (best, modern, paper), the first letters of a
+                     run's id in output_dir, or a run's folder
     draw=false       no picture of the layers
     output_dir=outputs
 """

@@ -236,7 +236,7 @@ def networks() -> list[str]:
     """The names of the networks whose weights come with lenet.
 
     >>> networks()
-    ['modern', 'paper']
+    ['best', 'modern', 'paper']
     """
     return sorted(path.stem for path in PUBLISHED.glob("*.json"))
 

@@ -159,7 +159,7 @@ def test_run_is_found_again_and_loaded(tmp_path: Path) -> None:
     assert torch.equal(network(images), other(images))
     assert network.test_error == record["response"]["test_error"]
     assert str(other).startswith("Trained(name=")
-    with pytest.raises(Refusal, match="comes with lenet: modern, paper"):
+    with pytest.raises(Refusal, match="comes with lenet: best, modern, paper"):
         lenet.load("modrn", place)
 
 

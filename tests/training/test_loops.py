@@ -517,7 +517,7 @@ def test_a_lone_run_has_the_same_bits_on_any_threads(
         {"partner": np.array([[0, 3]])},
         {"partner_label": np.array([[0, 10]])},
         {"share": np.zeros((1, 3))},
-        {"answered": np.zeros((1, 2, 10))},
+        {"answered": np.zeros((1, 3, 10))},
     ],
     ids=str,
 )
