@@ -84,6 +84,9 @@ def width_figure(rows: pd.DataFrame) -> Figure:
     axes.set(xscale="log", xlabel="trainable parameters", ylabel="test error, %")
     axes.set_xticks(means.index, [f"{count:,}" for count in means.index])
     axes.minorticks_off()
+    (preset,), (epochs,) = rows["preset"].unique(), rows["epochs"].unique()
+    n = len(rows["seed"].unique())
+    axes.set_title(f"preset={preset}, {epochs} passes, n = {n}; line: mean")
     return drawn
 
 
@@ -91,7 +94,8 @@ def main() -> None:
     """The entry point."""
     given = typed(sys.argv[1:], KEYS)
     scales = [number("scales", text) for text in given["scales"].split(",")]
-    assert all(scaled(scale) for scale in scales)
+    for scale in scales:
+        scaled(scale)  # refused before anything is trained
     configs, places = composed(
         [f"{key}={given[key]}" for key in KEYS if key not in ("scales", "output_dir")]
     )
