@@ -433,11 +433,11 @@ def test_completion_knows_the_levels(
 
 @pytest.mark.slow
 def test_tab_completes_in_bash() -> None:
-    """In a terminal, after the line that the README shows, Tab completes a level."""
+    """In a terminal, after the line of docs/command.md, Tab completes a level."""
     bash = shutil.which("bash")
     if not bash:
         pytest.skip("there is no bash here")
-    (line,) = re.findall(r"`(eval .*bash.*)`", (ROOT / "README.md").read_text())
+    (line,) = re.findall(r"`(eval .*bash.*)`", (ROOT / "docs/command.md").read_text())
     control, terminal = os.openpty()
     shell = [bash, "--norc", "--noprofile", "-i"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
