@@ -136,6 +136,30 @@ READINGS = (  # a way to read the paper: its name here, its study and its arm
     ("4 h, printed init", "paper_readings_more[reading=printed init, 4 h]"),
     ("4 h, LUSH's init", "paper_readings_more[reading=LUSH's init, 4 h]"),
 )
+BEST = (  # what the best LeNet-5 has and that of today has not, and its arm without
+    ("Muon for Adam", "optimizer=adam"),
+    ("one-cycle schedule for cosine", "schedule=cosine"),
+    ("label smoothing of 0.05", "head.smoothing=0"),
+    ("60 passes for 20", "epochs=20"),
+)
+BEYOND = (  # what LeNet-5 of today has not, and its arm of beyond_modern
+    ("Muon for Adam", "optimizer=muon"),
+    ("AdamW for Adam", "optimizer=adamw"),
+    ("one-cycle schedule for cosine", "schedule=one_cycle"),
+    ("label smoothing of 0.05", "head.smoothing=0.05"),
+    ("mixup", "mix=mixup"),
+    ("dropout of 0.1", "dropout=0.1"),
+    ("batch norm", "norm=batch"),
+    ("weights averaged, ema", "average=ema"),
+    ("weights averaged, swa at a constant rate", "average=swa at a constant rate"),
+    ("larger distortions", "augmentation=larger"),
+    ("elastic distortions besides", "augmentation=elastic"),
+    ("cutout", "augmentation=cutout"),
+    ("eight teachers", "teacher=eight runs"),
+    ("eight teachers, asked of each image", "teacher=eight runs, consistent"),
+)
+PASSES = (20, 40, 60, 80, 160)  # of the best LeNet-5, in outputs/best_passes
+WIDTHS = {"half": 0.5, "LeNet-5's": 1, "double": 2}  # rows of outputs/width_curve
 ATTACKED = (  # rows of docs/robustness.md, and what the tables call them
     ("of today", "LeNet-5 of today"),
     ("Table I and subsampling", "Table I and subsampling"),
@@ -248,6 +272,25 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "(n = {best[reference].n} seeds that chose nothing)",
         "from today (n = {ladder_best[reference].n}): Muon takes off "
         "{ladder_best.steps[optimizer].better} points",
+        "The mean answer over {looks[best][looks]} looks at an image",
+        "errs in {looks[best][error]} % of the test digits, so "
+        "{looks[best][accuracy]} % are right, {looks[best][change]} points more than with "
+        "one look (n = {looks[best][n]})",
+        "puts each back to what it is today (n = {best_leave_one_out[reference].n})",
+        *(f"| {words} | {{best_leave_one_out[{arm}].undone}} |" for words, arm in BEST),
+        "adds each to LeNet-5 of today (n = {beyond_modern[reference].n})",
+        *(f"| {words} | {{beyond_modern[{arm}].cell}} |" for words, arm in BEYOND),
+        "for other numbers of passes (n = {best_passes[reference].n})",
+        *(
+            f"| {count} | {{best_passes[epochs={count}].test[{count}]}} "
+            f"| {{best_passes[epochs={count}].train[{count}]}} |"
+            for count in PASSES
+        ),
+        *(
+            f"| {words} | {{wide[{words}][parameters]:,}} | {{wide[{words}][n]}} "
+            f"| {{wide[{words}][error]}} |"
+            for words in WIDTHS
+        ),
         "Of the test labels of MNIST {relabelled[labels]} are wrong by human "
         "validation",
         "{paper_1998[reference].corrected} % in 1998 and "
@@ -901,6 +944,36 @@ def followed_log() -> dict[str, int]:
     return {"passes": int(table["tanh_test"].notna().sum()), "steps": int(held.sum())}
 
 
+def wide() -> dict[str, dict[str, Any]]:
+    """Parameters, runs and test error of the networks of each width."""
+    table = pandas.read_csv(OUTPUTS / "width_curve" / "width.csv")
+    found = {words: table[table["scale"] == scale] for words, scale in WIDTHS.items()}
+    return {
+        words: {
+            "parameters": rows["parameters"].unique().item(),
+            "n": len(rows),
+            "error": Error(100 * rows["test_error"].to_numpy()),
+        }
+        for words, rows in found.items()
+    }
+
+
+def looks(name: str) -> dict[str, Any]:
+    """What a study's networks err after most looks at an image, and how much less than
+    after one."""
+    table = pandas.read_csv(OUTPUTS / name / "looks.csv")
+    most = table["looks"].max()
+    errors = 100 * table.pivot(index="run", columns="looks", values="error")
+    change = errors[most] - errors[1]
+    return {
+        "looks": most,
+        "n": len(errors),
+        "error": Error(errors[most].to_numpy()),
+        "accuracy": Error(100 - errors[most].to_numpy()),
+        "change": Error(-change.to_numpy()),
+    }
+
+
 def unlearned(readings: Published) -> dict[str, Any]:
     """Runs with the printed initialisation, those that guess, and the best error."""
     arms = [readings[f"reading=printed init, {h}"] for h in ("h", "4 h")]
@@ -975,6 +1048,8 @@ def known() -> dict[str, Any]:
         "relabelled": relabelled(),
         "log": followed_log(),
         "unlearned": unlearned(Published("paper_readings_more")),
+        "wide": wide(),
+        "looks": {name: looks(name) for name in ("best", "tuning_best_4")},
         "pooled": pooled(),
         "readings": len(pandas.read_csv(OUTPUTS / "paper_readings" / "readings.csv")),
         "later": max(gap for p, gap in gaps.items() if p > 1),
