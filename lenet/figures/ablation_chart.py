@@ -48,7 +48,7 @@ from lenet.figures.canvas import (
     unit_of,
     wrap,
 )
-from lenet.figures.level_names import Words, in_words
+from lenet.figures.level_names import Words, factor_name, in_words
 from lenet.figures.rows import LabelledRow, RowLayout, fitted_layout, write_label
 from lenet.studies.effect import ALONE, GUESSING, TEST_ERROR, Response
 from lenet.studies.origin import NOWHERE, Origin
@@ -451,11 +451,11 @@ def _labels(arm: Any, words: Words, sides: Sequence[Side]) -> tuple[str, str]:
     if len(olds) > 1 or ("+" in old and old not in words.labels.get(factor, {})):
         twice = sum(key[1] == level for key in panel) > 1
         name = change if twice else words.label(factor, level)
-        return factor, words.dated(name, factor, level)
+        return factor_name(factor), words.dated(name, factor, level)
     year = words.years.get(factor, {}).get(old)
     since = f"{against}, {year}" if year else against
     label = words.dated(words.label(factor, level), factor, level)
-    return f"{factor} (reference: {since})", label
+    return f"{factor_name(factor)} (reference: {since})", label
 
 
 def _beside(arm: Any, brief: bool, width: float) -> tuple[list[str], list[str]]:

@@ -53,11 +53,14 @@ class Words(NamedTuple):
         >>> words = Words({"pooling": labels})
         >>> words.change(arm), Words().change(arm)
         ('max pooling for trained', 'pooling: max for subsample')
+        >>> arm = SimpleNamespace(factor="epochs", level="20", reference="60")
+        >>> words.change(arm), Words(designed=frozenset(["epochs"])).change(arm)
+        ('passes: 20 for 60', 'passes: 20')
         """
         factor, new, old = str(arm.factor), str(arm.level), str(arm.reference)
         known = self.labels.get(factor, {})
         if factor in self.designed:
-            return f"{factor}: {known.get(new, new)}"
+            return f"{factor_name(factor)}: {known.get(new, new)}"
         if new not in known:
             given = self.given.get(factor, {})
             if given.keys() >= {new, old}:
@@ -66,7 +69,7 @@ class Words(NamedTuple):
             if "+" in factor:
                 return named
             against = "" if "+" in old or old in ("", NULL) else f" for {old}"
-            return f"{NUMBERS.get(factor, factor)}: {named}{against}"
+            return f"{factor_name(factor)}: {named}{against}"
         if NOTHING in (new, old) or old not in known or "+" in new:
             return known[new]
         return f"{known[new]} for {without_shared_end(known[old], known[new])}"
@@ -172,6 +175,15 @@ def number_name(key: str) -> str:
     return NUMBERS.get(key, key.rpartition(".")[2].replace("_", " "))
 
 
+def factor_name(factor: str) -> str:
+    """What a factor, or a number that a design varies, is called before a level.
+
+    >>> factor_name("epochs"), factor_name("pooling")
+    ('passes', 'pooling')
+    """
+    return NUMBERS.get(factor, factor)
+
+
 def end_network(study: Study, end: str) -> str:
     """What one end of a ladder or a factorial is called."""
     return study_network(study) if end == study.base else NETWORKS.get(end, end)
@@ -187,7 +199,7 @@ def treatment(study: Study, levels: Mapping[str, Any]) -> str:
         own = factor in known.designed
         if change == changed and (own or factor not in changed):
             label = known.label(factor, name)
-            return f"{factor}: {label}" if label == name else label
+            return f"{factor_name(factor)}: {label}" if label == name else label
     arms = [
         SimpleNamespace(factor=factor, level=value, reference=study.reference[factor])
         for factor, value in changed.items()
