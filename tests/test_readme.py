@@ -145,18 +145,18 @@ BEST = (  # what the best LeNet-5 has and that of today has not, and its arm wit
 BEYOND = (  # what LeNet-5 of today has not, and its arm of beyond_modern
     ("Muon for Adam", "optimizer=muon"),
     ("AdamW for Adam", "optimizer=adamw"),
-    ("one-cycle schedule for cosine", "schedule=one_cycle"),
-    ("label smoothing of 0.05", "head.smoothing=0.05"),
-    ("mixup", "mix=mixup"),
-    ("dropout of 0.1", "dropout=0.1"),
-    ("batch norm", "norm=batch"),
-    ("weights averaged, ema", "average=ema"),
-    ("weights averaged, swa at a constant rate", "average=swa at a constant rate"),
-    ("larger distortions", "augmentation=larger"),
-    ("elastic distortions besides", "augmentation=elastic"),
-    ("cutout", "augmentation=cutout"),
     ("eight teachers", "teacher=eight runs"),
     ("eight teachers, asked of each image", "teacher=eight runs, consistent"),
+    ("dropout of 0.1", "dropout=0.1"),
+    ("label smoothing of 0.05", "head.smoothing=0.05"),
+    ("batch norm", "norm=batch"),
+    ("weights averaged, ema", "average=ema"),
+    ("one-cycle schedule for cosine", "schedule=one_cycle"),
+    ("weights averaged, swa at a constant rate", "average=swa at a constant rate"),
+    ("larger distortions", "augmentation=larger"),
+    ("mixup", "mix=mixup"),
+    ("cutout besides", "augmentation=cutout"),
+    ("elastic distortions besides", "augmentation=elastic"),
 )
 PASSES = (20, 40, 60, 80, 160)  # of the best LeNet-5, in outputs/best_passes
 WIDTHS = {"half": 0.5, "LeNet-5's": 1, "double": 2}  # rows of outputs/width_curve
@@ -274,8 +274,8 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "{ladder_best.steps[optimizer].better} points",
         "The mean answer over {looks[best][looks]} looks at an image",
         "errs in {looks[best][error]} % of the test digits, so "
-        "{looks[best][accuracy]} % are right, {looks[best][change]} points more than with "
-        "one look (n = {looks[best][n]})",
+        "{looks[best][accuracy]} % are right, {looks[best][change]} points more than "
+        "with one look (n = {looks[best][n]})",
         "puts each back to what it is today (n = {best_leave_one_out[reference].n})",
         *(f"| {words} | {{best_leave_one_out[{arm}].undone}} |" for words, arm in BEST),
         "adds each to LeNet-5 of today (n = {beyond_modern[reference].n})",
@@ -288,7 +288,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         ),
         *(
             f"| {words} | {{wide[{words}][parameters]:,}} | {{wide[{words}][n]}} "
-            f"| {{wide[{words}][error]}} |"
+            f"| {{wide[{words}][mean]}} | {{wide[{words}][runs]}} |"
             for words in WIDTHS
         ),
         "Of the test labels of MNIST {relabelled[labels]} are wrong by human "
@@ -945,14 +945,15 @@ def followed_log() -> dict[str, int]:
 
 
 def wide() -> dict[str, dict[str, Any]]:
-    """Parameters, runs and test error of the networks of each width."""
+    """Parameters, runs and test errors, in %, of the networks of each width."""
     table = pandas.read_csv(OUTPUTS / "width_curve" / "width.csv")
     found = {words: table[table["scale"] == scale] for words, scale in WIDTHS.items()}
     return {
         words: {
             "parameters": rows["parameters"].unique().item(),
             "n": len(rows),
-            "error": Error(100 * rows["test_error"].to_numpy()),
+            "mean": decimals(100 * rows["test_error"].mean()),
+            "runs": " ".join(decimals(100 * error) for error in rows["test_error"]),
         }
         for words, rows in found.items()
     }
@@ -1202,6 +1203,25 @@ VERDICTS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
             "undecided": ("ladder_best head.smoothing", "ladder_best schedule"),
             "equivalent": ("ladder_best epochs",),
             "better": ("ladder_best optimizer",),
+        },
+    ),
+    (
+        FINDINGS,
+        "Muon is what helps; the three others are equivalent to what they replace",
+        {
+            "worse": ("best_leave_one_out optimizer=adam",),
+            "equivalent": tuple(
+                f"best_leave_one_out {arm}" for _, arm in BEST if "optimizer" not in arm
+            ),
+        },
+    ),
+    (
+        FINDINGS,
+        "Elastic distortions hurt. All others are undecided",
+        {
+            "better": ("beyond_modern optimizer=muon",),
+            "worse": ("beyond_modern augmentation=elastic",),
+            "undecided": tuple(f"beyond_modern {arm}" for _, arm in BEYOND[1:-1]),
         },
     ),
 )
