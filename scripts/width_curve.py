@@ -85,7 +85,8 @@ def width_figure(rows: pd.DataFrame) -> Figure:
     axes.set_xticks(means.index, [f"{count:,}" for count in means.index])
     axes.minorticks_off()
     (preset,), (epochs,) = rows["preset"].unique(), rows["epochs"].unique()
-    n = len(rows["seed"].unique())
+    counts = rows.groupby("parameters")["seed"].nunique()
+    n = ", ".join(map(str, counts if counts.nunique() > 1 else counts[:1]))
     axes.set_title(f"preset={preset}, {epochs} passes, n = {n}; line: mean")
     return drawn
 

@@ -282,7 +282,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         *(f"| {words} | {{beyond_modern[{arm}].cell}} |" for words, arm in BEYOND),
         "for other numbers of passes (n = {best_passes[reference].n})",
         *(
-            f"| {count} | {{best_passes[epochs={count}].test[{count}]}} "
+            f"| {count} passes | {{best_passes[epochs={count}].test[{count}]}} "
             f"| {{best_passes[epochs={count}].train[{count}]}} |"
             for count in PASSES
         ),
@@ -480,7 +480,9 @@ NAMES = (
         "60,000, of today",
         "60,000, at its best",
         *("at its best: 60", "smoothing of 0.05, and 60 passes"),
-        "60 passes in place of 20",
+        *("60 passes in place of 20", "60 passes for 20", "worse than 60"),
+        *(f"{count} passes" for count in PASSES),
+        *("label smoothing of 0.05", "dropout of 0.1"),
         "all 64 combinations",
         "the 32 combinations",
         "batch 64",
@@ -948,6 +950,8 @@ def wide() -> dict[str, dict[str, Any]]:
     """Parameters, runs and test errors, in %, of the networks of each width."""
     table = pandas.read_csv(OUTPUTS / "width_curve" / "width.csv")
     found = {words: table[table["scale"] == scale] for words, scale in WIDTHS.items()}
+    half, own, double = (rows["test_error"] for rows in found.values())
+    assert half.min() > own.max() > own.min() > double.max(), "findings say so"
     return {
         words: {
             "parameters": rows["parameters"].unique().item(),
@@ -1214,6 +1218,11 @@ VERDICTS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
                 f"best_leave_one_out {arm}" for _, arm in BEST if "optimizer" not in arm
             ),
         },
+    ),
+    (
+        FINDINGS,
+        "None is proven better or worse than 60",
+        {"undecided": tuple(f"best_passes epochs={p}" for p in PASSES if p != 60)},
     ),
     (
         FINDINGS,
