@@ -337,6 +337,11 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "{paper_net.parameters:,} trainable parameters and {paper_net.connections:,} "
         "connections in 1998; {modern_net.parameters:,} parameters in the net",
     ),
+    "docs/decisions/best_search.md": (
+        "{looks[tuning_best_4][error].mean:.2f} for the fourth round's "
+        "{looks[tuning_best_4][n]} runs",
+        "looks in {looks[best][error].mean:.4f} %",
+    ),
     "docs/reproduction_1998.md": (
         "{fig6[15,000]} % of 15,000 images near its upper end "
         "({paper_1998_size[train_size=15000].test[20].one_run}), "
